@@ -1,0 +1,3 @@
+"""heapwitness: finds who overwrote the heap."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Turns damaged nodes and wrong releases into findings."""

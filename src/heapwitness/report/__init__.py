@@ -1,0 +1,1 @@
+"""The data model of findings and how they are shown."""

@@ -1,0 +1,172 @@
+"""The report, version 1: frozen records, in the shape in which they are written as JSON.
+
+Field names are stable within a version. Sizes, lengths and offsets are in bytes, addresses are
+integers. `null` means "not known". docs/design.md, section 5, is the promise this file keeps.
+"""
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA = "heapwitness-report/1"
+
+Kind = Literal[
+    "heap-buffer-overflow",
+    "heap-buffer-underflow",
+    "header-overwrite",
+    "use-after-free-write",
+    "double-free",
+    "invalid-free",
+    "mismatched-free",
+]
+When = Literal["malloc", "free", "realloc", "check", "exit", "trap"]
+State = Literal["free", "used", "cached", "end", "quarantined"]
+Origin = Literal["malloc", "new", "new[]", "aligned"]
+Copy = Literal["slack", "backup", "header", "links", "payload"]
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """One frame of a stack; only `pc` is known until symbols are resolved.
+
+    `pc` is a return address, except in the innermost frame of a trap. `offset` is `pc` within
+    `module`. An inlined frame has the pc of the frame it was inlined into.
+    """
+
+    pc: int
+    module: str | None = None
+    build_id: str | None = None
+    offset: int | None = None
+    function: str | None = None
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    inlined: bool = False
+    language: Literal["c", "python"] = "c"
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and by which thread (kernel thread id, 0 unknown) something was done; innermost frame first."""
+
+    thread: int
+    stack: tuple[Frame, ...] = ()
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """A heap block as its program knows it: `address` and requested `size` of the payload."""
+
+    address: int
+    size: int
+    state: State
+    origin: Origin
+    allocated: Site | None = None
+    freed: Site | None = None
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """The damaged extent.
+
+    `offset` counts from the culprit's end (0 is the first byte past it); for an underflow it is
+    negative and counts from the culprit's start; for a write into a freed block it counts from that
+    block's start. It is null where no culprit is known. `expected` and `actual` are hexadecimal, at
+    most `shown` bytes from `address`; ".." stands for a byte that no copy vouches for. `copies`
+    names what was hit, in order of address.
+    """
+
+    address: int
+    length: int
+    offset: int | None
+    expected: str
+    actual: str
+    shown: int
+    copies: tuple[Copy, ...]
+
+
+class HeaderFields(msgspec.Struct, frozen=True, kw_only=True):
+    """One copy of a header, field by field; sizes in granules as stored. `valid`: its check holds."""
+
+    size: int
+    prev_size: int
+    slack: int
+    state: str
+    origin: str
+    site: int
+    check: int
+    valid: bool
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """Both copies of the victim's header and which of them restored the other."""
+
+    stored: HeaderFields | None
+    backup: HeaderFields | None
+    restored_from: Literal["backup", "header"] | None = None
+
+
+class Detected(msgspec.Struct, frozen=True, kw_only=True):
+    """When the damage was noticed, in which process, by which thread (id and name), and its stack."""
+
+    when: When
+    thread: int
+    thread_name: str = ""
+    pid: int = 0
+    stack: tuple[Frame, ...] = ()
+
+
+class Store(msgspec.Struct, frozen=True, kw_only=True):
+    """The store itself, where a trap caught it."""
+
+    address: int
+    size: int
+    stack: tuple[Frame, ...]
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding. `culprit` overran or was misused, `victim` was hit, `previous` holds the victim's backup.
+
+    `pointer` is what a wrong release passed; `detail` says in a sentence what the kind alone does not
+    (which block a pointer lies in and how far, by which family it was released). `count` is how often
+    the same kind with the same culprit site was seen.
+    """
+
+    kind: Kind
+    detected: Detected
+    culprit: Block | None = None
+    victim: Block | None = None
+    previous: Block | None = None
+    damage: Damage | None = None
+    header: Header | None = None
+    repaired: bool = False
+    store: Store | None = None
+    pointer: int | None = None
+    detail: str = ""
+    count: int = 1
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What was checked, over all processes; `backup_bytes` is the memory for backups (nodes at peak x 16)."""
+
+    operations: int = 0
+    nodes: int = 0
+    findings: int = 0
+    repaired: int = 0
+    backup_bytes: int = 0
+    processes: int = 0
+    dropped: int = 0
+
+
+class Program(msgspec.Struct, frozen=True, kw_only=True):
+    """What was run: `exit_status` as a shell gives it (128 + signal), null while unknown."""
+
+    argv: tuple[str, ...]
+    pid: int | None = None
+    exit_status: int | None = None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole document."""
+
+    schema: Literal["heapwitness-report/1"] = SCHEMA
+    program: Program | None = None
+    source: str | None = None
+    findings: tuple[Finding, ...] = ()
+    summary: Summary = Summary()

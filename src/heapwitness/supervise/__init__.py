@@ -1,0 +1,1 @@
+"""Starts a program with the engine inside and takes its events."""

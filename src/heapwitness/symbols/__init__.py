@@ -1,0 +1,1 @@
+"""Turns addresses into functions, files, lines and inlined frames."""
