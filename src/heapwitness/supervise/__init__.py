@@ -1,1 +1,1 @@
-"""Starts a program with the engine inside and takes its events."""
+"""Starting a program with the engine inside, and taking its events."""

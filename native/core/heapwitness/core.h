@@ -1,0 +1,98 @@
+/* The checked best-fit heap: one pool of nodes whose headers are backed up in the node before.
+   Freestanding C11: no libc, no globals, no allocation. Format: docs/format.md, `witness/1`.
+
+   A pool is not thread safe: its caller holds one lock for every call on it. No call goes on over
+   damage: it returns HW_DAMAGED with a fault, having changed no header; the caller may then look at
+   the whole pool (hw_check), mend it (hw_repair) and call again. */
+#ifndef HEAPWITNESS_CORE_H
+#define HEAPWITNESS_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { HW_BINS = 64, HW_HEADER = 16, HW_OVERHEAD = 32, HW_MIN_NODE = 48, HW_CONTROL = 320, HW_END = 64 };
+enum hw_state { HW_FREE, HW_USED, HW_CACHED, HW_ENDNODE };
+enum hw_origin { HW_MALLOC, HW_NEW, HW_NEW_ARRAY, HW_ALIGNED };
+enum hw_status { HW_OK, HW_NOMEM, HW_DAMAGED };
+enum hw_reason { HW_NONE, HW_HEADERS, HW_SLACK, HW_LINKS, HW_POISON, HW_CONTROL_BLOCK };
+enum { HW_SITE_QUARANTINE = 0xFFFFFF };
+
+typedef struct hw_header {
+    uint32_t size, prev_size, meta, check;
+} hw_header;
+
+typedef struct hw_links {
+    uint32_t left, right, parent, check;
+} hw_links;
+
+typedef struct hw_pool {
+    uint32_t magic, shape, size, check;
+    uint32_t secret[4];
+    uint32_t large, flags, nodes, used;
+    uint32_t bitmap[2];
+    uint32_t bins[HW_BINS];
+    uint32_t reserved[2];
+} hw_pool;
+
+/* One place where the pool is not what it should be. For HW_HEADERS `low` and `high` bound the
+   damage as docs/format.md says under "window"; else the damage lies in `node`. */
+typedef struct hw_fault {
+    uint32_t reason, node, low, high;
+} hw_fault;
+
+/* What hw_repair put right. */
+typedef struct hw_outcome {
+    uint64_t headers, backups, slacks, links, poisons, controls, quarantined;
+} hw_outcome;
+
+/* Lay out an empty pool over `bytes` at `memory` (16-byte aligned). `log2` of the granule is 3 or 4.
+   NULL when that is too small or too large. */
+hw_pool *hw_pool_init(void *memory, size_t bytes, unsigned log2, const uint32_t secret[4]);
+
+/* Let the pool grow to `bytes` in all; the memory behind it must be there. */
+int hw_pool_extend(hw_pool *pool, size_t bytes, hw_fault *fault);
+
+/* Take a block of `bytes` whose payload address is a multiple of `align` (a power of two).
+   Returns the node's offset; 0 with fault->reason HW_NONE when nothing fits, else on damage. */
+uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin, uint32_t site, hw_fault *fault);
+
+/* Give a used or cached node back and merge it with its free neighbours. */
+int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault);
+
+/* Change a used node's requested size in place: HW_NOMEM when it cannot be done there. */
+int hw_resize(hw_pool *pool, uint32_t node, size_t bytes, uint32_t site, hw_fault *fault);
+
+/* A used node becomes a cached one; with `poison` its payload is filled with the pattern. */
+int hw_cache(hw_pool *pool, uint32_t node, uint32_t site, bool poison, hw_fault *fault);
+
+/* A cached node becomes a used one of `bytes`, which must need exactly its size. */
+int hw_uncache(hw_pool *pool, uint32_t node, size_t bytes, unsigned origin, uint32_t site, hw_fault *fault);
+
+/* Compare the headers of a node and its two neighbours with their backups, and the node's own
+   slack, links or poison. */
+int hw_verify(const hw_pool *pool, uint32_t node, hw_fault *fault);
+
+/* Walk all of the pool; `bytes` is its true size. Writes at most `most` faults, returns how many. */
+unsigned hw_check(const hw_pool *pool, size_t bytes, unsigned log2, hw_fault *faults, unsigned most);
+
+/* Restore every damaged copy from its witness, quarantine what lost both, rebuild the index.
+   False when the control block and its copy are both lost: the pool must not be used again. */
+bool hw_repair(hw_pool *pool, size_t bytes, unsigned log2, hw_outcome *outcome);
+
+/* The node whose extent holds byte `offset` of the pool, 0 for none; call it on a mended pool. */
+uint32_t hw_locate(const hw_pool *pool, size_t offset);
+
+/* The node after `node` (0: the first node); 0 when `node` is the last or its header is damaged. */
+uint32_t hw_next(const hw_pool *pool, uint32_t node);
+
+/* Whether a node stands at `node` by its own header's word, and that header. */
+bool hw_header_at(const hw_pool *pool, uint32_t node, hw_header *header);
+
+/* Whether a tombstone stands there: a node that was released and merged. */
+bool hw_tombstone_at(const hw_pool *pool, uint32_t node, hw_header *header);
+
+/* Granules that a request of `bytes` needs; 0 when it is too large for any pool. */
+uint32_t hw_granules(unsigned log2, size_t bytes);
+
+#endif

@@ -1,0 +1,34 @@
+"""What a run is asked to do."""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+OnError = Literal["continue", "abort", "stop"]
+Stacks = Literal["caller", "fast", "full"]
+
+FINDINGS_EXIT = 99
+WAIT_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of a run.
+
+    `command` is program and arguments; `check_every` in operations, 0 for never; `wait_ms` is how long
+    a thread of the program waits for an answer; `error_exitcode` 0 keeps the program's own status.
+    """
+
+    command: tuple[str, ...]
+    on_error: OnError = "continue"
+    stacks: Stacks = "fast"
+    poison: bool = False
+    check_every: int = 0
+    check_signal: signal.Signals | None = None
+    wait_ms: int = WAIT_MS
+    json: Path | None = None
+    output: Path | None = None
+    log: Path | None = None
+    error_exitcode: int = FINDINGS_EXIT
+    quiet: bool = False

@@ -1,0 +1,167 @@
+"""Can this program be run with the engine inside? Everything that can be known before it is started."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from heapwitness.errors import HeapwitnessError
+
+_SHEBANG_LIMIT = 256
+_INTERPRETERS_LIMIT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    name: str
+    bits: int
+    little: bool
+
+    def __str__(self) -> str:
+        return f"{self.name.removeprefix('EM_')} ({self.bits} bits)"
+
+
+def find_program(name: str, search: str | None = None) -> str:
+    """The file that a shell would start for `name`.
+
+    Args:
+        name: as the user wrote it; looked up in `search` (default PATH) when it has no slash.
+
+    Raises:
+        HeapwitnessError: not found, not executable, or a directory.
+    """
+    if not name:
+        raise HeapwitnessError("the program's name is empty.")
+    if "\0" in name:
+        raise HeapwitnessError("the program's name has a NUL character in it.")
+    if "/" in name:
+        candidates = [name]
+    else:
+        path = os.environ.get("PATH", os.defpath) if search is None else search
+        candidates = [os.path.join(directory or ".", name) for directory in path.split(os.pathsep)]
+    present = [one for one in candidates if os.path.exists(one)]
+    for candidate in present:
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return candidate
+    if not present:
+        where = "" if "/" in name else " in PATH"
+        here = f" Did you mean ./{name}?" if not where else ""
+        if where and os.path.isfile(name):
+            here = f" Did you mean ./{name}?"
+        raise HeapwitnessError(f"{_shown(name)} was not found{where}.{here}")
+    if os.path.isdir(present[0]):
+        raise HeapwitnessError(f"{_shown(present[0])} is a directory, not a program.")
+    raise HeapwitnessError(f"{_shown(present[0])} is not executable; chmod +x makes it so.")
+
+
+def check_program(path: str, engine: Path) -> None:
+    """Refuse a program into which the dynamic linker would not load the engine.
+
+    Args:
+        path: the program's file; of a script its interpreter is checked, and that one's.
+        engine: the library that is to be loaded into it.
+
+    Raises:
+        HeapwitnessError: what is wrong and what to do about it.
+    """
+    shown = _shown(path)
+    for _ in range(_INTERPRETERS_LIMIT + 1):
+        _check_rights(path)
+        try:
+            with open(path, "rb") as stream:
+                start = stream.read(_SHEBANG_LIMIT)
+        except PermissionError:
+            # A program that may be run but not read can not be looked into from here.
+            return
+        except OSError as error:
+            raise HeapwitnessError(f"{_shown(path)} could not be read: {error.strerror}.") from error
+        if start.startswith(b"\x7fELF"):
+            _check_elf(path, engine)
+            return
+        if not start.startswith(b"#!"):
+            raise HeapwitnessError(
+                f"{_shown(path)} is neither an ELF program nor a script that begins with #!, "
+                "so it cannot be started directly; name the interpreter before it."
+            )
+        path = _interpreter(path, start)
+    raise HeapwitnessError(f"{shown} is a script whose interpreters are scripts again, too many times over.")
+
+
+def _interpreter(script: str, start: bytes) -> str:
+    words = start[2:].split(b"\n", 1)[0].split()
+    if not words:
+        raise HeapwitnessError(f"{_shown(script)} begins with #! but names no interpreter.")
+    interpreter = os.fsdecode(words[0])
+    if os.path.basename(interpreter) == "env":
+        names = [os.fsdecode(word) for word in words[1:]]
+        names = [name for name in names if not name.startswith("-") and "=" not in name]
+        if names:
+            interpreter = names[0]
+    try:
+        return find_program(interpreter)
+    except HeapwitnessError as error:
+        raise HeapwitnessError(f"the interpreter of {_shown(script)} cannot be started: {error}") from error
+
+
+def _check_rights(path: str) -> None:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise HeapwitnessError(f"{_shown(path)} could not be read: {error.strerror}.") from error
+    gains_user = status.st_mode & stat.S_ISUID and status.st_uid != os.geteuid()
+    group_bits = stat.S_ISGID | stat.S_IXGRP
+    gains_group = status.st_mode & group_bits == group_bits and status.st_gid != os.getegid()
+    if gains_user or gains_group:
+        which = "setuid" if gains_user else "setgid"
+        raise HeapwitnessError(
+            f"{_shown(path)} is {which}, and the system loads nothing of ours into such a program; "
+            "run a copy of it without that bit, or run heapwitness as its owner."
+        )
+    if os.geteuid() != 0 and _has_capabilities(path):
+        raise HeapwitnessError(
+            f"{_shown(path)} has file capabilities, and the system loads nothing of ours into such a program; "
+            "run a copy of it, which has none."
+        )
+
+
+def _has_capabilities(path: str) -> bool:
+    try:
+        return "security.capability" in os.listxattr(path)
+    except OSError:
+        return False
+
+
+def _check_elf(path: str, engine: Path) -> None:
+    machine, interpreted, program = _read(path)
+    if not program:
+        raise HeapwitnessError(f"{_shown(path)} is an ELF file but not a program.")
+    own, _, _ = _read(str(engine))
+    if machine != own:
+        raise HeapwitnessError(
+            f"{_shown(path)} is built for {machine}, this installation's engine for {own}; "
+            "use a heapwitness that was built for that machine."
+        )
+    if not interpreted:
+        raise HeapwitnessError(
+            f"{_shown(path)} is statically linked, so its malloc cannot be replaced. "
+            "Link it dynamically, or link native/core into it."
+        )
+
+
+def _read(path: str) -> tuple[_Machine, bool, bool]:
+    """Machine, whether it asks for a dynamic linker, and whether it can be started."""
+    try:
+        with open(path, "rb") as stream:
+            elf = ELFFile(stream)
+            machine = _Machine(str(elf["e_machine"]), int(elf.elfclass), bool(elf.little_endian))
+            kinds = {elf.get_segment(number)["p_type"] for number in range(min(elf.num_segments(), 128))}
+            return machine, "PT_INTERP" in kinds, elf["e_type"] in ("ET_EXEC", "ET_DYN")
+    except Exception as error:  # pyelftools raises what its parser happens to raise
+        raise HeapwitnessError(f"{_shown(path)} is a damaged ELF file.") from error
+
+
+def _shown(path: str) -> str:
+    """A path for a message: on one line, whatever characters it has."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in path)

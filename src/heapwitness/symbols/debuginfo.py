@@ -1,0 +1,102 @@
+"""One file's symbols and debugging information, asked by the file's own addresses.
+
+drgn does the reading. A program object a file, kept for as long as the session lasts, serves every
+process that has the file loaded, wherever it was loaded. Nothing is ever downloaded.
+"""
+
+import functools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heapwitness.symbols.demangle import demangle
+from heapwitness.symbols.elf import ElfFile, ExportedNames
+
+if TYPE_CHECKING:
+    import drgn
+
+_INLINED_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """What one address is: function, and source position where known; `inlined` into the next one."""
+
+    function: str | None
+    file: str | None
+    line: int | None
+    column: int | None
+    inlined: bool
+
+
+class DebugInfo:
+    """Symbols of one file. Opening costs milliseconds; looking up is cached."""
+
+    def __init__(self, elf: ElfFile) -> None:
+        self.elf = elf
+        self._program = _open(elf)
+        self.locations = functools.lru_cache(maxsize=8192)(self._locations)
+
+    @functools.cached_property
+    def _exported(self) -> ExportedNames:
+        return ExportedNames(self.elf.path)
+
+    def _locations(self, address: int) -> tuple[Location, ...]:
+        """What the byte at a file's address belongs to, innermost inlined function first; () for nothing."""
+        found = self._from_debug_info(address) if self._program is not None else ()
+        if found:
+            return found
+        name = self._exported.find(address)
+        return (Location(demangle(name), None, None, None, False),) if name else ()
+
+    def _from_debug_info(self, address: int) -> tuple[Location, ...]:
+        assert self._program is not None
+        try:
+            # The trace looks each address up as a return address, one byte before it.
+            frames = self._program.stack_trace_from_pcs([address + 1])
+            found = [self._location(frames[number]) for number in range(min(len(frames), _INLINED_LIMIT))]
+        except Exception:  # broken debugging information makes drgn raise several kinds
+            return ()
+        return tuple(found) if any(one.function or one.file for one in found) else ()
+
+    @staticmethod
+    def _location(frame: "drgn.StackFrame") -> Location:
+        name = frame.function_name
+        if not frame.is_inline:
+            try:
+                # The linker's name has the scope and the arguments, the function's own name has not.
+                linker_name = frame.symbol().name
+                name = demangle(linker_name) if name is None or linker_name.startswith("_Z") else name
+            except LookupError:
+                pass
+        try:
+            source = frame.source()
+        except LookupError:
+            return Location(name, None, None, None, frame.is_inline)
+        return Location(
+            name, source.filename or None, source.line or None, source.column or None, frame.is_inline
+        )
+
+
+def _open(elf: ElfFile) -> "drgn.Program | None":
+    os.environ.pop("DEBUGINFOD_URLS", None)
+    try:
+        import drgn
+
+        program = drgn.Program(drgn.host_platform)
+        program.set_enabled_debug_info_finders(["standard"])
+        module = program.extra_module(elf.path, create=True)
+        first, last = elf.segments[0], elf.segments[-1]
+        # With the file's own addresses as its range the module is loaded without a shift.
+        module.address_range = (first.address, last.address + last.length)
+        module.try_file(elf.path, force=True)
+        if module.loaded_file_bias not in (0, None):
+            return None
+        if module.wants_debug_file():
+            program.load_module_debug_info(module)
+    except ImportError:
+        return None
+    except Exception as error:  # drgn raises several kinds on broken files; no symbols is an answer
+        if type(error).__name__ != "MissingDebugInfoError":
+            return None
+    return program

@@ -1,0 +1,158 @@
+"""Stacks of bare addresses to stacks of named frames, for one process after the other.
+
+The resolver keeps what it knows of files (build ids, symbols) across processes, because a program that
+forks has the same files loaded many times. What a process has mapped is given with each question.
+"""
+
+import bisect
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import msgspec
+
+from heapwitness.report.model import Block, Finding, Frame, Site
+from heapwitness.symbols.debuginfo import DebugInfo, Location
+from heapwitness.symbols.elf import ElfFile, read_elf
+from heapwitness.symbols.maps import Mapping, parse_maps
+
+ENGINE = "libheapwitness_preload.so"
+FILES_LIMIT = 256
+FRAMES_LIMIT = 256
+PAGE_LIMIT = 1 << 16
+
+
+class Resolver:
+    """Names for addresses; see the module's text.
+
+    Args:
+        until: for a record, its time (seconds since 1970): a file that was changed later is not the one
+            that was mapped. None for live processes, whose mappings say when a file was replaced.
+    """
+
+    def __init__(self, until: float | None = None) -> None:
+        self._until = until
+        self._files: OrderedDict[tuple[str, int], ElfFile | None] = OrderedDict()
+        self._infos: OrderedDict[tuple[str, int], DebugInfo] = OrderedDict()
+
+    def finding(self, finding: Finding, maps: str) -> Finding:
+        """A finding with every stack in it named.
+
+        Args:
+            finding: as diagnosed, its frames have a pc and nothing else.
+            maps: text of /proc/PID/maps of the process in which it was found.
+        """
+        space = _Space(self, parse_maps(maps))
+        changes: dict[str, object] = {
+            "detected": msgspec.structs.replace(
+                finding.detected, stack=space.stack(finding.detected.stack, exact=finding.detected.when == "trap")
+            )
+        }
+        for name in ("culprit", "victim", "previous"):
+            block: Block | None = getattr(finding, name)
+            if block is not None:
+                changes[name] = msgspec.structs.replace(
+                    block, allocated=space.site(block.allocated), freed=space.site(block.freed)
+                )
+        if finding.store is not None:
+            changes["store"] = msgspec.structs.replace(
+                finding.store, stack=space.stack(finding.store.stack, exact=True)
+            )
+        return msgspec.structs.replace(finding, **changes)
+
+    def stack(self, frames: Sequence[Frame], maps: str) -> tuple[Frame, ...]:
+        """One stack of return addresses, named."""
+        return _Space(self, parse_maps(maps)).stack(frames)
+
+    def file(self, mapping: Mapping) -> ElfFile | None:
+        """The file behind a mapping, if it is still the one that was mapped."""
+        key = (mapping.path, mapping.inode)
+        if key not in self._files:
+            self._files[key] = read_elf(mapping.path) if self._usable(mapping) else None
+            if len(self._files) > FILES_LIMIT:
+                self._files.popitem(last=False)
+        return self._files[key]
+
+    def locations(self, mapping: Mapping, elf: ElfFile, address: int) -> tuple[Location, ...]:
+        """What a file's address is, by the file's symbols."""
+        key = (mapping.path, mapping.inode)
+        if key not in self._infos:
+            self._infos[key] = DebugInfo(elf)
+            if len(self._infos) > FILES_LIMIT:
+                self._infos.popitem(last=False)
+        return self._infos[key].locations(address)
+
+    def _usable(self, mapping: Mapping) -> bool:
+        if mapping.deleted or not mapping.path.startswith("/"):
+            return False
+        try:
+            return self._until is None or os.stat(mapping.path).st_ctime <= self._until
+        except (OSError, ValueError):
+            return False
+
+
+class _Space:
+    """The address space of one process at one moment."""
+
+    def __init__(self, resolver: Resolver, mappings: tuple[Mapping, ...]) -> None:
+        self._resolver = resolver
+        self._mappings = mappings
+        self._starts = [mapping.start for mapping in mappings]
+
+    def site(self, site: Site | None) -> Site | None:
+        return None if site is None else msgspec.structs.replace(site, stack=self.stack(site.stack))
+
+    def stack(self, frames: Sequence[Frame], *, exact: bool = False) -> tuple[Frame, ...]:
+        """Name a stack's frames; the engine's own are dropped from its top.
+
+        `exact`: the innermost pc is the instruction itself and not a return address.
+        """
+        named: list[Frame] = []
+        for number, frame in enumerate(frames[:FRAMES_LIMIT]):
+            resolved = self._frames(frame, exact and number == 0)
+            if not named and resolved[0].module and os.path.basename(resolved[0].module) == ENGINE:
+                continue
+            named.extend(resolved)
+        return tuple(named[:FRAMES_LIMIT])
+
+    def _frames(self, frame: Frame, exact: bool) -> list[Frame]:
+        at = frame.pc if exact else frame.pc - 1
+        mapping = self._mapping(at)
+        if mapping is None:
+            return [frame]
+        elf = self._resolver.file(mapping)
+        shift = self._shift(mapping, elf)
+        known = msgspec.structs.replace(
+            frame,
+            module=mapping.path,
+            build_id=elf.build_id if elf else None,
+            offset=frame.pc - shift if frame.pc >= shift else None,
+        )
+        locations = self._resolver.locations(mapping, elf, at - shift) if elf and at >= shift else ()
+        return [
+            msgspec.structs.replace(
+                known,
+                function=one.function,
+                file=one.file,
+                line=one.line,
+                column=one.column,
+                inlined=one.inlined,
+            )
+            for one in locations
+        ] or [known]
+
+    def _mapping(self, address: int) -> Mapping | None:
+        position = bisect.bisect_right(self._starts, address) - 1
+        if position < 0 or address >= self._mappings[position].end:
+            return None
+        return self._mappings[position]
+
+    @staticmethod
+    def _shift(mapping: Mapping, elf: ElfFile | None) -> int:
+        """How far the mapped addresses are from the file's own."""
+        for segment in elf.segments if elf else ():
+            # The loader maps whole pages around a segment; two segments may share a page of the file.
+            first = segment.offset - PAGE_LIMIT < mapping.offset < segment.offset + segment.length
+            if first and segment.executable == mapping.executable:
+                return mapping.start - mapping.offset + segment.offset - segment.address
+        return mapping.start - mapping.offset
