@@ -4,11 +4,11 @@ Field names are stable within a version. Sizes, lengths and offsets are in bytes
 integers. `null` means "not known". docs/design.md, section 5, is the promise this file keeps.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-SCHEMA = "heapwitness-report/1"
+SCHEMA: Final = "heapwitness-report/1"
 
 Kind = Literal[
     "heap-buffer-overflow",
@@ -22,7 +22,8 @@ Kind = Literal[
 When = Literal["malloc", "free", "realloc", "check", "exit", "trap"]
 State = Literal["free", "used", "cached", "end", "quarantined"]
 Origin = Literal["malloc", "new", "new[]", "aligned"]
-Copy = Literal["slack", "backup", "header", "links", "payload"]
+Copy = Literal["slack", "backup", "header", "links", "payload", "control"]
+HeaderFields = dict[str, int | str | bool]
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +53,11 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """A heap block as its program knows it: `address` and requested `size` of the payload."""
+    """A heap block as its program knows it: `address` and requested `size` of the payload.
+
+    A block in state "used" with a `freed` site was released by another thread than its owner and waits
+    for that one. `task` is the owning task's name, where the format records tasks.
+    """
 
     address: int
     size: int
@@ -60,6 +65,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     allocated: Site | None = None
     freed: Site | None = None
+    task: str | None = None
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,21 +87,13 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     copies: tuple[Copy, ...]
 
 
-class HeaderFields(msgspec.Struct, frozen=True, kw_only=True):
-    """One copy of a header, field by field; sizes in granules as stored. `valid`: its check holds."""
-
-    size: int
-    prev_size: int
-    slack: int
-    state: str
-    origin: str
-    site: int
-    check: int
-    valid: bool
-
-
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """Both copies of the victim's header and which of them restored the other."""
+    """Both copies of the victim's header, field by field, and which of them restored the other.
+
+    The names are those of the format, in the order of its bytes. In `witness/1`: `size` and `prev_size`
+    in granules as stored, `slack` in bytes, `state`, `origin`, `site`, `check`, and `valid`: whether the
+    check holds and the fields lead to nodes around. A copy is null when it could not be read.
+    """
 
     stored: HeaderFields | None
     backup: HeaderFields | None
@@ -163,10 +161,11 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole document."""
+    """The whole document. `warnings` are sentences about what was guessed, cut short or could not be read."""
 
     schema: Literal["heapwitness-report/1"] = SCHEMA
     program: Program | None = None
     source: str | None = None
     findings: tuple[Finding, ...] = ()
     summary: Summary = Summary()
+    warnings: tuple[str, ...] = ()

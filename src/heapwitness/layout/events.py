@@ -1,0 +1,289 @@
+"""Events as the engine sends them, and files of such events (docs/format.md, "events", "records").
+
+A message comes from a process that is damaged by assumption. Every count in it is held against the
+bytes that are there before anything is made of it; what does not fit is a BadEvent.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import BinaryIO
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.layout.witness import Origin
+
+MAGIC = 0x56455748
+VERSION = 1
+
+EVENT_WORDS = struct.Struct("<IHHIIIIIIQQQQII16sIIQ")
+WINDOW_WORDS = struct.Struct("<II")
+SECTION_WORDS = struct.Struct("<IIQQ")
+
+MESSAGE_LIMIT = 256 << 20
+WINDOWS_LIMIT = 1 << 16
+FRAMES_LIMIT = 1 << 10
+SECTIONS_LIMIT = 1 << 16
+WORDS_LIMIT = 4096
+
+
+class BadEvent(HeapwitnessError):
+    """The bytes are no event."""
+
+
+class Type(IntEnum):
+    HELLO = 1
+    FINDING = 2
+    EXIT = 3
+    OUTCOME = 4
+
+
+class When(IntEnum):
+    MALLOC = 0
+    FREE = 1
+    REALLOC = 2
+    CHECK = 3
+    EXIT = 4
+    TRAP = 5
+
+
+class Reason(IntEnum):
+    NONE = 0
+    DAMAGE = 1
+    SLACK = 2
+    LINKS = 3
+    POISON = 4
+    CONTROL = 5
+    DOUBLE = 6
+    INVALID = 7
+    MISMATCH = 8
+
+
+class SectionKind(IntEnum):
+    MEMORY = 1
+    MAPS = 2
+    COMMAND = 3
+    STATS = 4
+    RELEASED = 5
+    OUTCOME = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of the pool that holds damage; offsets of nodes in granules, see docs/format.md."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """What the engine has counted in its process so far."""
+
+    operations: int
+    nodes: int
+    nodes_peak: int
+    findings: int
+    repaired: int
+    whole_checks: int
+    big_blocks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """A big block whose pool is gone: address and requested size, the release's site, origin."""
+
+    address: int
+    size: int
+    site: int
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How many of each the engine put right after a finding."""
+
+    headers: int
+    backups: int
+    slacks: int
+    links: int
+    poisons: int
+    controls: int
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One message, decoded. `frames` are return addresses, innermost first; `memory` is (address, bytes)."""
+
+    type: Type
+    pid: int = 0
+    tid: int = 0
+    ppid: int = 0
+    when: When = When.CHECK
+    reason: Reason = Reason.NONE
+    process: int = 0
+    pool: int = 0
+    pool_bytes: int = 0
+    pointer: int = 0
+    node: int = 0
+    family: Origin = Origin.MALLOC
+    thread: str = ""
+    dropped: int = 0
+    windows: tuple[Window, ...] = ()
+    frames: tuple[int, ...] = ()
+    memory: tuple[tuple[int, bytes], ...] = ()
+    maps: str | None = None
+    command: tuple[str, ...] | None = None
+    stats: Stats | None = None
+    released: Released | None = None
+    outcome: Outcome | None = None
+
+
+def parse_event(message: bytes) -> Event:
+    """Decode one whole message.
+
+    Sections of a kind that is not known here are passed over.
+
+    Raises:
+        BadEvent: it is truncated, contradicts itself, or is of another version.
+    """
+    if len(message) < EVENT_WORDS.size:
+        raise BadEvent(f"an event of {len(message)} bytes is too short to be one.")
+    words = EVENT_WORDS.unpack_from(message)
+    magic, version, type_, length, pid, tid, ppid, when, reason = words[:9]
+    process, pool, pool_bytes, pointer, node, family, thread, windows, frames, dropped = words[9:]
+    if magic != MAGIC:
+        raise BadEvent("this is no event of a heapwitness engine.")
+    if version != VERSION:
+        raise BadEvent(f"the event is of version {version}; this installation reads version {VERSION}.")
+    if length != len(message):
+        raise BadEvent(f"an event of {length} bytes came with {len(message)} bytes.")
+    at = EVENT_WORDS.size
+    if windows > WINDOWS_LIMIT or frames > FRAMES_LIMIT or at + 8 * (windows + frames) > length:
+        raise BadEvent("an event says that it holds more than its bytes.")
+    try:
+        kind, moment, why, origin = Type(type_), When(when), Reason(reason), Origin(family)
+    except ValueError as error:
+        raise BadEvent("an event has a type, reason or family that is not known.") from error
+    if (kind is Type.FINDING) == (why is Reason.NONE):
+        raise BadEvent("an event has a reason that does not go with its type.")
+    decoded_windows = tuple(Window(low, high) for low, high in WINDOW_WORDS.iter_unpack(message[at : at + 8 * windows]))
+    at += 8 * windows
+    event = Event(
+        type=kind,
+        pid=pid,
+        tid=tid,
+        ppid=ppid,
+        when=moment,
+        reason=why,
+        process=process,
+        pool=pool,
+        pool_bytes=pool_bytes,
+        pointer=pointer,
+        node=node,
+        family=origin,
+        thread=_text(thread.split(b"\0", 1)[0]),
+        dropped=dropped,
+        windows=decoded_windows,
+        frames=struct.unpack_from(f"<{frames}Q", message, at),
+    )
+    return _with_sections(event, message, at + 8 * frames)
+
+
+def read_events(stream: BinaryIO) -> Iterator[Event]:
+    """The events of a record, one after the other; ends at the first that is cut short.
+
+    Raises:
+        BadEvent: a whole message is no event.
+    """
+    while True:
+        start = stream.read(12)
+        if len(start) < 12:
+            return
+        magic, _, length = struct.unpack("<III", start)
+        if magic != MAGIC:
+            raise BadEvent("this file is no record of heapwitness, or is damaged.")
+        if not EVENT_WORDS.size <= length <= MESSAGE_LIMIT:
+            raise BadEvent(f"the record is damaged: it holds an event of {length} bytes.")
+        rest = stream.read(length - len(start))
+        if len(rest) < length - len(start):
+            return
+        yield parse_event(start + rest)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _with_sections(event: Event, message: bytes, at: int) -> Event:
+    memory: list[tuple[int, bytes]] = []
+    for _ in range(SECTIONS_LIMIT):
+        if at == len(message):
+            return replace(event, memory=tuple(memory))
+        if at + SECTION_WORDS.size > len(message):
+            raise BadEvent("an event's last section is cut short.")
+        kind, _, address, length = SECTION_WORDS.unpack_from(message, at)
+        at += SECTION_WORDS.size
+        if length > len(message) - at:
+            raise BadEvent("an event has a section that is longer than the event.")
+        data = message[at : at + length]
+        match kind:
+            case SectionKind.MEMORY:
+                memory.append((address, data))
+            case SectionKind.MAPS:
+                event = replace(event, maps=_text(data))
+            case SectionKind.COMMAND:
+                event = replace(event, command=_command(data))
+            case SectionKind.STATS:
+                event = replace(event, stats=_stats(data))
+            case SectionKind.RELEASED:
+                event = replace(event, released=_released(data))
+            case SectionKind.OUTCOME:
+                event = replace(event, outcome=_outcome(data))
+        at = min(at + (length + 7) // 8 * 8, len(message))
+    raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
+
+
+def _words(data: bytes, count: int) -> tuple[int, ...]:
+    if len(data) < 8 * count:
+        raise BadEvent("an event has a section that is too short.")
+    return struct.unpack_from(f"<{count}Q", data)
+
+
+def _command(data: bytes) -> tuple[str, ...]:
+    words = data.removesuffix(b"\0").split(b"\0", WORDS_LIMIT)
+    return tuple(_text(word) for word in words[:WORDS_LIMIT])
+
+
+def _stats(data: bytes) -> Stats:
+    operations, nodes, peak, findings, repaired, whole, big = _words(data, 7)
+    return Stats(
+        operations=operations,
+        nodes=nodes,
+        nodes_peak=peak,
+        findings=findings,
+        repaired=repaired,
+        whole_checks=whole,
+        big_blocks=big,
+    )
+
+
+def _released(data: bytes) -> Released:
+    address, size, site, origin = _words(data, 4)
+    if origin not in tuple(Origin):
+        raise BadEvent("an event has a block of an origin that is not known.")
+    return Released(address=address, size=size, site=site, origin=Origin(origin))
+
+
+def _outcome(data: bytes) -> Outcome:
+    headers, backups, slacks, links, poisons, controls, quarantined = _words(data, 7)
+    return Outcome(
+        headers=headers,
+        backups=backups,
+        slacks=slacks,
+        links=links,
+        poisons=poisons,
+        controls=controls,
+        quarantined=quarantined,
+    )

@@ -1,0 +1,219 @@
+"""`witness/1`: pool, node, header, links and what vouches for them (docs/format.md, "pool").
+
+Only meaning, no reading: everything here takes numbers or bytes and gives numbers, bytes or frozen
+records. All words are little endian; offsets and sizes called so are in granules from the pool's start.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+MAGIC = 0x31505748
+VERSION = 1
+
+# Bytes, whatever the granule.
+CONTROL = 320
+WITNESSED = 32
+HEADER = 16
+OVERHEAD = 32
+MIN_NODE = 48
+END = 64
+
+BINS = 64
+GRANULE_LOG2 = (3, 4)
+POOL_LIMIT = 1 << 31
+"""A pool has fewer granules than this."""
+
+FLAG_STALE = 1
+SITE_QUARANTINE = 0xFFFFFF
+LINK_KEY = 0x6B6E694C
+CACHED_PARENT = 0xFFFFFFFF
+PENDING_PARENT = 0xFFFFFFFE
+
+HEADER_WORDS = struct.Struct("<4I")
+CONTROL_WORDS = struct.Struct("<80I")
+FIXED_WORDS = struct.Struct("<8I")
+
+_U32 = 0xFFFFFFFF
+_U64 = 0xFFFFFFFFFFFFFFFF
+
+Secret = tuple[int, int, int, int]
+
+
+class State(IntEnum):
+    """What a node is; its value is stored in two bits of `meta`."""
+
+    FREE = 0
+    USED = 1
+    CACHED = 2
+    END = 3
+
+
+class Origin(IntEnum):
+    """By which family a block was allocated; its value is stored in two bits of `meta`."""
+
+    MALLOC = 0
+    NEW = 1
+    NEW_ARRAY = 2
+    ALIGNED = 3
+
+
+ORIGIN_NAMES = {Origin.MALLOC: "malloc", Origin.NEW: "new", Origin.NEW_ARRAY: "new[]", Origin.ALIGNED: "aligned"}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """One copy of a node's header as it is stored; nothing is verified."""
+
+    size: int
+    prev_size: int
+    meta: int
+    check: int
+
+    @property
+    def slack(self) -> int:
+        """Bytes between the end of what was requested and the node's end."""
+        return self.meta & 15
+
+    @property
+    def state(self) -> State:
+        return State(self.meta >> 4 & 3)
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.meta >> 6 & 3)
+
+    @property
+    def site(self) -> int:
+        """Number of the site that allocated the node or, when it is free or cached, released it."""
+        return self.meta >> 8
+
+    @property
+    def quarantined(self) -> bool:
+        return self.state is State.USED and self.site == SITE_QUARANTINE
+
+    def pack(self) -> bytes:
+        return HEADER_WORDS.pack(self.size, self.prev_size, self.meta, self.check)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> "Header":
+        """From exactly 16 bytes."""
+        return cls(*HEADER_WORDS.unpack(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The first 16 payload bytes of a node that is free, cached, or used and pending (released by
+    another thread than its owner: `left` is the next pending node, `right` the site of the release)."""
+
+    left: int
+    right: int
+    parent: int
+    check: int
+
+    def pack(self) -> bytes:
+        return HEADER_WORDS.pack(self.left, self.right, self.parent, self.check)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> "Links":
+        """From exactly 16 bytes."""
+        return cls(*HEADER_WORDS.unpack(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The part of the control block that the end node keeps a copy of; `size` in granules."""
+
+    magic: int
+    shape: int
+    size: int
+    check: int
+    secret: Secret
+
+    @property
+    def log2(self) -> int:
+        """Log2 of the granule in bytes."""
+        return self.shape >> 8 & 0xFF
+
+    def holds(self) -> bool:
+        """The check holds and the shape is one that this description knows."""
+        return (
+            self.magic == MAGIC
+            and self.shape & 0xFFFF00FF == VERSION
+            and self.log2 in GRANULE_LOG2
+            and self.size < POOL_LIMIT
+            and self.size << self.log2 >= CONTROL + MIN_NODE + END
+            and self.check == keyed(self.secret, self.magic, self.shape, self.size, 0)
+        )
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> "Fixed":
+        """From exactly 32 bytes."""
+        magic, shape, size, check, s0, s1, s2, s3 = FIXED_WORDS.unpack(data)
+        return cls(magic, shape, size, check, (s0, s1, s2, s3))
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The derived part of the control block: the roots of the trees of free nodes, and counters."""
+
+    large: int
+    flags: int
+    nodes: int
+    used: int
+    bitmap: int
+    bins: tuple[int, ...]
+
+    @property
+    def stale(self) -> bool:
+        return bool(self.flags & FLAG_STALE)
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview) -> "Index":
+        """From exactly the 320 bytes of a control block."""
+        words = CONTROL_WORDS.unpack(data)
+        large, flags, nodes, used, low, high = words[8:14]
+        return cls(large, flags, nodes, used, low | high << 32, words[14 : 14 + BINS])
+
+
+def meta(slack: int, state: State, origin: Origin, site: int) -> int:
+    """The `meta` word of a header."""
+    return slack | state << 4 | origin << 6 | site << 8
+
+
+def keyed(secret: Secret, a: int, b: int, c: int, offset: int) -> int:
+    """The keyed check of three words at an offset."""
+    s0, s1, s2, s3 = secret
+    x = (((a + s0) & _U32) * ((b + s1) & _U32) + ((c + s2) & _U32) * ((offset + s3) & _U32)) & _U64
+    return ((x ^ x >> 32) * 0x9E3779B97F4A7C15 & _U64) >> 32
+
+
+def sealed(secret: Secret, size: int, prev_size: int, meta_word: int, offset: int) -> Header:
+    """A header with the check that its node's offset asks for."""
+    return Header(size, prev_size, meta_word, keyed(secret, size, prev_size, meta_word, offset))
+
+
+def sealed_links(secret: Secret, left: int, right: int, parent: int, offset: int) -> Links:
+    """Links with the check that their node's offset asks for."""
+    return Links(left, right, parent, keyed(secret, left, right, parent, offset ^ LINK_KEY))
+
+
+def links_hold(secret: Secret, links: Links, offset: int) -> bool:
+    """Whether the links' check holds."""
+    return links.check == keyed(secret, links.left, links.right, links.parent, offset ^ LINK_KEY)
+
+
+def pattern(secret: Secret, offset: int) -> bytes:
+    """The eight bytes of a node's slack and poison: payload byte q holds byte q modulo 8 of them."""
+    s0, s1, s2, s3 = secret
+    x = (((offset + s1) & _U32) * (s2 | 1) + (s3 << 32 | s0)) & _U64
+    x = (x ^ x >> 29) * 0xBF58476D1CE4E5B9 & _U64
+    x ^= x >> 32
+    return ((x & 0x1E1E1E1E1E1E1E1E) | 0x8181818181818181).to_bytes(8, "little")
+
+
+def pattern_at(eight: bytes, first: int, length: int) -> bytes:
+    """`length` bytes of the pattern from payload byte `first` on."""
+    turn = first % 8
+    turned = eight[turn:] + eight[:turn]
+    return (turned * (length // 8 + 1))[:length]

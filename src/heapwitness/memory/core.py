@@ -1,0 +1,34 @@
+"""The memory of a process that died, from its ELF core file."""
+
+from pathlib import Path
+
+import drgn
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.memory.protocol import READ_LIMIT, Unreadable
+
+
+class CoreMemory:
+    """Memory as an ELF core file of a process holds it; the file is mapped, not loaded.
+
+    Raises:
+        HeapwitnessError: the file cannot be opened or is no core file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._program = drgn.Program()
+        try:
+            self._program.set_core_dump(path)
+        except OSError as error:
+            raise HeapwitnessError(f"{path} cannot be read: {error.strerror}.") from error
+        except (ValueError, LookupError) as error:
+            raise HeapwitnessError(f"{path} is no core file that can be read: {error}.") from error
+
+    def read(self, address: int, length: int) -> bytes:
+        """See `Memory.read`."""
+        if address < 0 or length < 0 or length > READ_LIMIT or address + length > 1 << 64:
+            raise Unreadable(address, length)
+        try:
+            return bytes(self._program.read(address, length))
+        except (drgn.FaultError, OSError, ValueError, OverflowError) as error:
+            raise Unreadable(address, length) from error
