@@ -7,6 +7,7 @@ records. All words are little endian; offsets and sizes called so are in granule
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple, Self
 
 MAGIC = 0x31505748
 VERSION = 1
@@ -61,8 +62,7 @@ class Origin(IntEnum):
 ORIGIN_NAMES = {Origin.MALLOC: "malloc", Origin.NEW: "new", Origin.NEW_ARRAY: "new[]", Origin.ALIGNED: "aligned"}
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """One copy of a node's header as it is stored; nothing is verified."""
 
     size: int
@@ -93,16 +93,15 @@ class Header:
         return self.state is State.USED and self.site == SITE_QUARANTINE
 
     def pack(self) -> bytes:
-        return HEADER_WORDS.pack(self.size, self.prev_size, self.meta, self.check)
+        return HEADER_WORDS.pack(*self)
 
     @classmethod
-    def unpack(cls, data: bytes | memoryview) -> "Header":
+    def unpack(cls, data: bytes | memoryview) -> Self:
         """From exactly 16 bytes."""
         return cls(*HEADER_WORDS.unpack(data))
 
 
-@dataclass(frozen=True, slots=True)
-class Links:
+class Links(NamedTuple):
     """The first 16 payload bytes of a node that is free, cached, or used and pending (released by
     another thread than its owner: `left` is the next pending node, `right` the site of the release)."""
 
@@ -112,10 +111,10 @@ class Links:
     check: int
 
     def pack(self) -> bytes:
-        return HEADER_WORDS.pack(self.left, self.right, self.parent, self.check)
+        return HEADER_WORDS.pack(*self)
 
     @classmethod
-    def unpack(cls, data: bytes | memoryview) -> "Links":
+    def unpack(cls, data: bytes | memoryview) -> Self:
         """From exactly 16 bytes."""
         return cls(*HEADER_WORDS.unpack(data))
 
@@ -147,7 +146,7 @@ class Fixed:
         )
 
     @classmethod
-    def unpack(cls, data: bytes | memoryview) -> "Fixed":
+    def unpack(cls, data: bytes | memoryview) -> Self:
         """From exactly 32 bytes."""
         magic, shape, size, check, s0, s1, s2, s3 = FIXED_WORDS.unpack(data)
         return cls(magic, shape, size, check, (s0, s1, s2, s3))
@@ -169,7 +168,7 @@ class Index:
         return bool(self.flags & FLAG_STALE)
 
     @classmethod
-    def unpack(cls, data: bytes | memoryview) -> "Index":
+    def unpack(cls, data: bytes | memoryview) -> Self:
         """From exactly the 320 bytes of a control block."""
         words = CONTROL_WORDS.unpack(data)
         large, flags, nodes, used, low, high = words[8:14]
