@@ -1,0 +1,368 @@
+#define _GNU_SOURCE
+#include "arena.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/* Address space of an arena's first pool, for the program's first thread and for others; each further
+   pool of an arena gets twice as much. With a limit on address space all is small. */
+#define FIRST_RESERVE ((size_t)16 << 30)
+#define OTHER_RESERVE ((size_t)2 << 30)
+#define MOST_RESERVE ((size_t)31 << 30)
+#define SPARE ((size_t)1 << 20) /* behind each pool, so that an overflow across its end does not fault */
+enum { START = 64 << 10, LEAST_STEP = 256 << 10, MOST_STEP = 64 << 20, TRIM_NODE = 1 << 20, TRIM_EVERY = 8 << 20 };
+enum { SEIZE_MS = 15000, FORK_PATIENCE_MS = 200 };
+
+__thread hw_thread hw_me;
+_Atomic uint32_t hw_forking;
+
+static hw_lock list_lock; /* `all`, `spare_arenas`, `count` */
+static _Atomic(hw_arena *) all;
+static hw_arena *spare_arenas;
+static uint32_t count;
+static _Atomic(hw_arena *) by_number[1 << 16];
+
+/* --- owners and visitors ---------------------------------------------------------------------- */
+
+HW_COLD void hw_enter_slowly(hw_arena *arena)
+{
+    uint64_t since = hw_milliseconds();
+    for (;;) {
+        atomic_store_explicit(&arena->busy, 0, memory_order_release);
+        uint32_t one = 1;
+        atomic_compare_exchange_strong(&arena->wanted, &one, 2);
+        if (atomic_load(&arena->wanted) == 2)
+            hw_wait_while(&arena->wanted, 2, 50);
+        atomic_store(&arena->busy, 1);
+        atomic_thread_fence(memory_order_seq_cst);
+        if (atomic_load_explicit(&arena->wanted, memory_order_acquire) == 0)
+            return;
+        /* A thread that forks may wait for a lock of libc that this one holds. The child then finds
+           the arena busy, and leaves it alone. */
+        if (atomic_load(&hw_forking) && hw_milliseconds() - since > FORK_PATIENCE_MS)
+            return;
+    }
+}
+
+bool hw_seize(hw_arena *arena, unsigned limit)
+{
+    uint64_t since = hw_milliseconds(), most = limit ? limit : SEIZE_MS;
+    hw_me.inside++;
+    for (unsigned nap = 0; !hw_lock_try(&arena->visitors); nap += nap < 5) {
+        if (hw_milliseconds() - since > most) {
+            hw_me.inside--;
+            return false;
+        }
+        hw_sleep(nap);
+    }
+    atomic_store(&arena->wanted, 1);
+    hw_heavy_fence();
+    for (unsigned turn = 0; atomic_load_explicit(&arena->busy, memory_order_acquire); turn++) {
+        if (turn < 200) {
+            atomic_signal_fence(memory_order_seq_cst);
+            continue;
+        }
+        if (hw_milliseconds() - since > most) {
+            hw_yield(arena);
+            return false;
+        }
+        hw_sleep(turn < 400 ? 0 : 1);
+    }
+    return true;
+}
+
+void hw_yield(hw_arena *arena)
+{
+    if (atomic_exchange_explicit(&arena->wanted, 0, memory_order_release) == 2)
+        hw_wake(&arena->wanted);
+    hw_lock_give(&arena->visitors);
+    hw_me.inside--;
+}
+
+static hw_arena *make(void)
+{
+    if (count + 1 >= sizeof by_number / sizeof by_number[0])
+        return NULL;
+    hw_arena *arena = hw_map(sizeof *arena);
+    if (!arena)
+        return NULL;
+    arena->first = &arena->place[0];
+    arena->number = ++count;
+    arena->next = atomic_load(&all);
+    atomic_store_explicit(&by_number[arena->number], arena, memory_order_release);
+    atomic_store_explicit(&all, arena, memory_order_release);
+    return arena;
+}
+
+hw_arena *hw_arena_numbered(uint32_t number)
+{
+    return atomic_load_explicit(&by_number[number & 0xFFFF], memory_order_acquire);
+}
+
+/* Threads that ended without our hearing of it leave their arenas behind. */
+static void collect_orphans(void)
+{
+    uint32_t pid = hw_process_id();
+    for (hw_arena *a = hw_arena_first(); a; a = a->next) {
+        uint32_t owner = atomic_load(&a->owner);
+        if (owner && !hw_thread_lives(pid, owner) && !atomic_load(&a->busy)) {
+            atomic_store(&a->owner, 0);
+            a->next_free = spare_arenas;
+            spare_arenas = a;
+        }
+    }
+}
+
+hw_arena *hw_arena_first(void)
+{
+    return atomic_load_explicit(&all, memory_order_acquire);
+}
+
+static pthread_key_t key;
+static bool have_key;
+
+static void thread_ends(void *arena)
+{
+    hw_arena_disown(arena);
+}
+
+HW_COLD hw_arena *hw_arena_own(void)
+{
+    if (hw_me.arena || hw_me.refused)
+        return hw_me.arena;
+    hw_me.refused = true;
+    int before = errno;
+    uint32_t thread = hw_thread_id();
+    hw_lock_take(&list_lock);
+    if (!spare_arenas && count >= 16 && count % 16 == 0)
+        collect_orphans();
+    hw_arena *arena = spare_arenas;
+    if (arena)
+        spare_arenas = arena->next_free;
+    else
+        arena = make();
+    if (arena)
+        atomic_store(&arena->owner, thread);
+    hw_lock_give(&list_lock);
+    if (arena) {
+        hw_lock_take(&arena->visitors); /* a visitor who took it for an orphan leaves first */
+        hw_lock_give(&arena->visitors);
+        arena->sites.stack_high = 0;
+        arena->sites.thread = thread;
+        hw_me.arena = arena;
+        hw_sites_adopt(&arena->sites, thread);
+        if (have_key && thread != hw_process_id())
+            pthread_setspecific(key, arena);
+    }
+    hw_me.refused = false;
+    errno = before;
+    return arena;
+}
+
+void hw_arena_disown(hw_arena *arena)
+{
+    hw_me.arena = NULL;
+    hw_lock_take(&list_lock);
+    atomic_store(&arena->owner, 0);
+    arena->next_free = spare_arenas;
+    spare_arenas = arena;
+    hw_lock_give(&list_lock);
+}
+
+void hw_arenas_init(void)
+{
+    have_key = pthread_key_create(&key, thread_ends) == 0;
+}
+
+/* --- across a fork ---------------------------------------------------------------------------- */
+
+/* A signal handler that interrupted an operation forks: in the child it will go on, too. */
+static bool own_and_inside(const hw_arena *arena)
+{
+    return arena == hw_me.arena && hw_me.inside;
+}
+
+void hw_arenas_before_fork(void)
+{
+    atomic_store(&hw_forking, 1);
+    hw_lock_take(&list_lock);
+    for (hw_arena *a = hw_arena_first(); a; a = a->next)
+        a->seized = !own_and_inside(a) && hw_seize(a, 1000);
+}
+
+void hw_arenas_after_fork(bool child)
+{
+    uint32_t self = hw_thread_id();
+    for (hw_arena *a = hw_arena_first(); a; a = a->next) {
+        bool seized = a->seized;
+        a->seized = false;
+        if (!child) {
+            if (seized)
+                hw_yield(a);
+            continue;
+        }
+        if (!seized && own_and_inside(a)) {
+            atomic_store(&a->owner, self);
+            a->sites.thread = self;
+            continue;
+        }
+        bool torn = !seized || atomic_load(&a->busy);
+        if (seized)
+            hw_me.inside--;
+        atomic_store(&a->wanted, 0);
+        atomic_store(&a->visitors, 0);
+        atomic_store(&a->busy, 0);
+        if (torn) /* its owner was in the middle of something, and does not exist here */
+            for (uint32_t i = 0; i < a->places; i++)
+                a->place[i].lost = true;
+        if (a == hw_me.arena) {
+            atomic_store(&a->owner, self);
+            a->sites.thread = self;
+        } else if (atomic_load(&a->owner)) {
+            atomic_store(&a->owner, 0);
+            a->next_free = spare_arenas;
+            spare_arenas = a;
+        }
+    }
+    atomic_store(&hw_forking, 0);
+    hw_lock_give(&list_lock);
+}
+
+/* --- pools ------------------------------------------------------------------------------------ */
+
+static size_t reservation(const hw_arena *arena, size_t bytes)
+{
+    size_t wish = arena->number == 1 ? FIRST_RESERVE : OTHER_RESERVE;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        wish = limit.rlim_cur / 128 < wish ? hw_round_up(limit.rlim_cur / 128, HW_UNIT) : wish;
+    for (uint32_t i = 0; i < arena->places && wish < MOST_RESERVE / 2 && i < 16; i++)
+        wish *= 2;
+    size_t least = hw_round_up(bytes + START + 2 * SPARE, HW_UNIT);
+    return wish < least ? least : wish > MOST_RESERVE ? MOST_RESERVE : wish;
+}
+
+static bool commit(hw_place *place, size_t bytes)
+{
+    size_t wanted = hw_round_up(bytes, HW_PAGE) + SPARE;
+    if (wanted > place->reserved)
+        return false;
+    if (wanted <= place->committed)
+        return true;
+    size_t ahead = place->committed / 8 < (8 << 20) ? place->committed / 8 : (8 << 20);
+    size_t more = hw_round_up(wanted + ahead, SPARE);
+    if (more > place->reserved)
+        more = place->reserved;
+    if (!hw_commit((char *)place->pool + place->committed, more - place->committed))
+        return false;
+    place->committed = more;
+    return true;
+}
+
+void hw_place_note(hw_place *place)
+{
+    memcpy(place->fixed, place->pool, HW_FIXED);
+    place->bytes = (size_t)place->pool->size << HW_FIXED_GRANULE_LOG2;
+    hw_region_resize(place->region, place->bytes);
+}
+
+hw_place *hw_place_add(hw_arena *arena, size_t bytes)
+{
+    if (arena->places == HW_PLACES || bytes > MOST_RESERVE - 4 * SPARE)
+        return NULL;
+    hw_place *place = &arena->place[arena->places];
+    size_t least = hw_round_up(bytes + START + 2 * SPARE, HW_UNIT), reserve = reservation(arena, bytes);
+    void *start;
+    while (!(start = hw_reserve(reserve + HW_UNIT)) && reserve > least)
+        reserve = reserve / 2 < least ? least : hw_round_up(reserve / 2, HW_UNIT);
+    if (!start)
+        return NULL;
+    uint32_t region = hw_region_claim();
+    *place = (hw_place){.pool = (hw_pool *)hw_round_up((uintptr_t)start, HW_UNIT),
+                        .reserved = reserve,
+                        .mapping = start,
+                        .mapped = reserve + HW_UNIT,
+                        .region = region};
+    size_t first = hw_round_up(bytes + START, HW_PAGE);
+    uint32_t secret[4];
+    hw_random(secret, sizeof secret);
+    if (!region || !commit(place, first) || !hw_map_units(place->pool, first, region) ||
+        !hw_pool_init(place->pool, first, HW_FIXED_GRANULE_LOG2, secret)) {
+        if (region)
+            hw_region_free(region);
+        hw_unmap(start, reserve + HW_UNIT);
+        place->pool = NULL;
+        return NULL;
+    }
+    hw_region_publish(region, place->pool, first, HW_ARENA_POOL, arena->number);
+    hw_place_note(place);
+    arena->places++;
+    return place;
+}
+
+int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault)
+{
+    size_t step = place->bytes / 8;
+    step = step < LEAST_STEP ? LEAST_STEP : step > MOST_STEP ? MOST_STEP : step;
+    *fault = (hw_fault){0};
+    for (;; step = 0) {
+        size_t wanted = hw_round_up(place->bytes + (bytes > step ? bytes : step), HW_PAGE);
+        if (commit(place, wanted) && hw_map_units(place->pool, wanted, place->region)) {
+            int status = hw_pool_extend(place->pool, wanted, fault);
+            if (status == HW_OK)
+                hw_place_note(place);
+            return status;
+        }
+        if (step == 0 || bytes >= step)
+            return HW_NOMEM;
+    }
+}
+
+static size_t discard(const hw_place *place, uint32_t node, uint32_t size)
+{
+    uintptr_t start = hw_round_up((uintptr_t)hw_at(place->pool, node) + HW_MIN_NODE, HW_PAGE);
+    uintptr_t end = (uintptr_t)hw_at(place->pool, node + size) & ~(uintptr_t)(HW_PAGE - 1);
+    if (start >= end)
+        return 0;
+    hw_discard((void *)start, end - start);
+    return end - start;
+}
+
+size_t hw_place_trim(hw_place *place, size_t least)
+{
+    size_t given = 0;
+    for (uint32_t node = hw_next(place->pool, 0); node; node = hw_next(place->pool, node)) {
+        const hw_header *h = hw_own(place->pool, node);
+        if (hw_state_of(h->meta) == HW_FREE && (size_t)h->size << HW_FIXED_GRANULE_LOG2 >= least)
+            given += discard(place, node, h->size);
+    }
+    return given;
+}
+
+void hw_trim_after(hw_arena *arena, hw_place *place, uint32_t node, uint32_t prev_size, size_t released)
+{
+    arena->freed_since_trim += released;
+    if (HW_LIKELY(arena->freed_since_trim < TRIM_EVERY || arena->freed_since_trim < place->bytes / 4))
+        return;
+    const hw_header *h = hw_own(place->pool, node);
+    if (!hw_holds(place->pool, node, h) || hw_state_of(h->meta) != HW_FREE) {
+        node -= prev_size;
+        h = hw_own(place->pool, node);
+        if (!hw_holds(place->pool, node, h) || hw_state_of(h->meta) != HW_FREE)
+            return;
+    }
+    if ((size_t)h->size << HW_FIXED_GRANULE_LOG2 < TRIM_NODE)
+        return;
+    arena->freed_since_trim = 0;
+    discard(place, node, h->size);
+}
+
+uint64_t hw_arena_nodes(const hw_arena *arena)
+{
+    uint64_t nodes = 0;
+    for (uint32_t i = 0; i < arena->places; i++)
+        nodes += arena->place[i].pool->nodes;
+    return nodes;
+}

@@ -1,0 +1,137 @@
+/* An arena: pools and the caches before them, owned by one thread.
+
+   Concurrency, in one place (docs/concurrency.md has the reasons):
+   * Everything in an arena and all headers, backups and links of its pools are read and written only
+     by who *is inside*: the owner between hw_enter and hw_leave, or a visitor between hw_seize and
+     hw_yield. The two exclude each other: the owner stores `busy` and then reads `wanted`; the visitor
+     stores `wanted` and then reads `busy`, with a fence on both sides (cheap on the owner's side).
+   * `pending` of a place is pushed to by any thread by compare-and-exchange, and emptied by who is
+     inside by exchange.
+   * Visitors hold `visitors`; a thread that is inside its own arena never seizes another.
+   Arenas are never unmapped; one without an owner waits on the list of free ones. */
+#ifndef HEAPWITNESS_ARENA_H
+#define HEAPWITNESS_ARENA_H
+
+#include "node.h"
+#include "process.h"
+#include "sites.h"
+
+#define HW_PENDING_PARENT UINT32_C(0xFFFFFFFE)
+enum { HW_PLACES = 64, HW_CLASSES = 64, HW_CLASS_NODES = 32, HW_DELAYED = 8192, HW_FIXED = 32 };
+
+/* One pool with what must be known of it when its own words cannot be believed. */
+typedef struct hw_place {
+    hw_pool *pool;
+    _Atomic size_t bytes; /* the pool's size */
+    size_t committed; /* bytes from the pool's start that can be touched */
+    size_t reserved;  /* bytes of address space */
+    void *mapping;    /* where the reservation starts */
+    size_t mapped;
+    uint32_t region;
+    _Atomic bool lost; /* damaged beyond use: nothing is taken from it, what is released there is kept */
+    unsigned char fixed[HW_FIXED]; /* a second witness of the control block */
+    _Atomic uint32_t pending;      /* nodes released by other threads, by offset */
+    uint32_t block;                /* of a big block's pool: its node */
+} hw_place;
+
+typedef struct hw_class {
+    uint32_t count;
+    uint32_t node[HW_CLASS_NODES];
+} hw_class;
+
+typedef struct hw_arena {
+    /* The hot line. */
+    _Atomic uint32_t busy, wanted;
+    _Atomic uint32_t owner; /* thread id, 0 for none */
+    uint32_t number;
+    uint64_t operations;
+    hw_place *first; /* &place[0] */
+
+    _Atomic uint32_t places;
+    _Atomic bool whole_check; /* asked for while the owner was inside: to do when it leaves */
+    bool seized;      /* by the thread that forks */
+    hw_lock visitors;
+    struct hw_arena *_Atomic next_free, *next;
+    uint64_t nodes_peak, freed_since_trim;
+
+    hw_class classes[HW_CLASSES]; /* cached nodes of places[0], by exact size */
+    hw_place place[HW_PLACES];
+    hw_site_cache sites;
+
+    struct { /* --poison: released nodes that are held back, oldest first */
+        uint32_t node[HW_DELAYED];
+        uint8_t place[HW_DELAYED];
+        uint32_t head, count;
+        size_t bytes;
+    } delayed;
+} hw_arena;
+
+/* The calling thread. `inside` counts how deep it is in its arena: a signal handler sees it set. */
+typedef struct hw_thread {
+    hw_arena *arena;
+    uint32_t inside;
+    bool refused; /* no arena could be had, or the thread is being set up */
+} hw_thread;
+extern __thread hw_thread hw_me;
+
+/* The thread's arena, found for it at its first call. NULL: there is none now; use big blocks. */
+hw_arena *hw_arena_own(void);
+void hw_arena_disown(hw_arena *arena);
+hw_arena *hw_arena_first(void); /* of all; the next by `next` */
+hw_arena *hw_arena_numbered(uint32_t number);
+void hw_arenas_init(void);
+
+void hw_enter_slowly(hw_arena *arena);
+void hw_leave_slowly(hw_arena *arena);
+static inline void hw_enter(hw_arena *arena)
+{
+    hw_me.inside++;
+    atomic_store_explicit(&arena->busy, 1, memory_order_relaxed);
+    hw_light_fence();
+    if (HW_UNLIKELY(atomic_load_explicit(&arena->wanted, memory_order_acquire)))
+        hw_enter_slowly(arena);
+    arena->operations++;
+}
+static inline void hw_leave(hw_arena *arena)
+{
+    atomic_store_explicit(&arena->busy, 0, memory_order_release);
+    hw_me.inside--;
+    if (HW_UNLIKELY(arena->whole_check))
+        hw_leave_slowly(arena);
+}
+/* Have a foreign arena (or one's own, when not inside) to oneself. With a limit in milliseconds (0:
+   none) it may fail. */
+bool hw_seize(hw_arena *arena, unsigned limit);
+void hw_yield(hw_arena *arena);
+
+/* The rest is for who is inside. */
+
+/* Let a place's pool grow so that a free node of `bytes` fits at its end. HW_NOMEM: it is full. */
+int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault);
+/* A new place whose pool has room for `bytes`; NULL without memory. */
+hw_place *hw_place_add(hw_arena *arena, size_t bytes);
+/* Remember the control block and the size as they are now, after a change that was verified. */
+void hw_place_note(hw_place *place);
+/* The arena's place that holds the address; any thread may ask. */
+hw_place *hw_place_of(hw_arena *arena, const void *pointer);
+/* Give the pages of free nodes of at least `least` bytes back; returns how many bytes. */
+size_t hw_place_trim(hw_place *place, size_t least);
+/* After `node` was released: give back what became free around it, now and then. */
+void hw_trim_after(hw_arena *arena, hw_place *place, uint32_t node, uint32_t prev_size, size_t released);
+uint64_t hw_arena_nodes(const hw_arena *arena);
+
+static inline uint32_t hw_offset_of(const hw_place *place, const void *at)
+{
+    return (uint32_t)(((uintptr_t)at - (uintptr_t)place->pool) >> HW_FIXED_GRANULE_LOG2);
+}
+static inline bool hw_place_holds(const hw_place *place, const void *at)
+{
+    return (uintptr_t)at - (uintptr_t)place->pool < place->bytes;
+}
+
+/* Arenas across a fork: quiet before it, and in the child without their owners. */
+extern _Atomic uint32_t hw_forking;
+void hw_arenas_before_fork(void);
+void hw_arenas_after_fork(bool child);
+
+#endif

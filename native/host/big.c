@@ -1,0 +1,196 @@
+#define _GNU_SOURCE
+#include "big.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+enum { SPARE = 1 << 20, FIRST_THRESHOLD = 512 << 10, MOST_THRESHOLD = 32 << 20, ROOM = 4096 };
+
+_Atomic size_t hw_big_threshold = FIRST_THRESHOLD;
+static _Atomic(hw_place *) places;
+static _Atomic uint32_t blocks;
+
+static hw_place *place_of(uint32_t region)
+{
+    return &atomic_load_explicit(&places, memory_order_acquire)[region];
+}
+
+static bool have_places(void)
+{
+    if (atomic_load_explicit(&places, memory_order_acquire))
+        return true;
+    size_t bytes = HW_REGIONS * sizeof(hw_place);
+    hw_place *fresh = hw_map(bytes), *none = NULL;
+    if (fresh && !atomic_compare_exchange_strong(&places, &none, fresh))
+        hw_unmap(fresh, bytes);
+    return fresh != NULL;
+}
+
+/* The spare memory behind the pool is address space only; with little of that it is left out. */
+static size_t spare(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? 0 : SPARE;
+}
+
+static size_t pool_bytes(size_t bytes, size_t align)
+{
+    return hw_round_up(HW_CONTROL + HW_END + HW_OVERHEAD + bytes + (align > 16 ? align + 2 * HW_MIN_NODE : 0) + ROOM / 2,
+                       HW_PAGE);
+}
+
+void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
+{
+    if (bytes > ((size_t)31 << 30) || align > ((size_t)1 << 30) || !have_places())
+        return NULL;
+    size_t pool = pool_bytes(bytes, align), mapped = pool + spare() + HW_UNIT;
+    char *mapping = hw_map(mapped);
+    uint32_t region = mapping ? hw_region_claim() : 0;
+    if (!region) {
+        if (mapping)
+            hw_unmap(mapping, mapped);
+        return NULL;
+    }
+    uint32_t secret[4];
+    hw_random(secret, sizeof secret);
+    hw_place *place = place_of(region);
+    *place = (hw_place){.pool = (hw_pool *)hw_round_up((uintptr_t)mapping, HW_UNIT),
+                        .bytes = pool,
+                        .mapping = mapping,
+                        .mapped = mapped,
+                        .region = region};
+    hw_fault fault;
+    if (hw_pool_init(place->pool, pool, HW_FIXED_GRANULE_LOG2, secret))
+        place->block = hw_allocate(place->pool, bytes, align, origin, site, &fault);
+    if (!place->block || !hw_map_units(place->pool, pool, region)) {
+        hw_map_units(place->pool, pool, 0);
+        hw_unmap(mapping, mapped);
+        hw_region_free(region);
+        return NULL;
+    }
+    hw_region_publish(region, place->pool, pool, HW_BIG_POOL, 0);
+    hw_place_note(place);
+    atomic_fetch_add(&blocks, 1);
+    return hw_payload(place->pool, place->block);
+}
+
+hw_place *hw_big_hold(uint32_t region)
+{
+    hw_region *r = hw_region_at(region);
+    for (unsigned turn = 0;; turn++) {
+        uint32_t kind = HW_BIG_POOL;
+        if (atomic_compare_exchange_strong(&r->kind, &kind, HW_BIG_HELD)) {
+            hw_me.inside++;
+            return place_of(region);
+        }
+        if (kind != HW_BIG_HELD)
+            return NULL;
+        hw_sleep(turn < 50 ? 0 : 1);
+        if (turn > 20000)
+            return NULL;
+    }
+}
+
+void hw_big_let_go(const hw_place *place)
+{
+    atomic_store_explicit(&hw_region_at(place->region)->kind, HW_BIG_POOL, memory_order_release);
+    hw_me.inside--;
+}
+
+void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_context *context,
+                    uint32_t (*site_of)(uint32_t prior, const hw_context *context))
+{
+    hw_inspect(NULL, place, context);
+    if (place->lost) { /* kept as it is, for good */
+        hw_big_let_go(place);
+        return;
+    }
+    hw_header h;
+    if (pointer != (void *)hw_payload(place->pool, place->block) ||
+        !hw_header_at(place->pool, place->block, &h)) {
+        uint32_t node = hw_locate(place->pool, (uintptr_t)pointer - (uintptr_t)place->pool);
+        hw_header at;
+        if (!node || !hw_header_at(place->pool, node, &at) || at.meta >> 8 != HW_SITE_QUARANTINE)
+            hw_tell_wrong_release(context, place, HW_INVALID, node, NULL);
+        hw_big_let_go(place);
+        return;
+    }
+    if (!hw_family_matches(h.meta, family))
+        hw_tell_wrong_release(context, place, HW_MISMATCH, place->block, NULL);
+    size_t size = hw_payload_bytes(place->pool, h.size) - hw_slack_of(h.meta);
+    hw_released gone = {(uint64_t)(uintptr_t)pointer, size, site_of(h.meta >> 8, context), h.meta >> 6 & 3};
+    hw_remember_released(&gone);
+    size_t threshold = atomic_load(&hw_big_threshold);
+    if (size >= threshold && size <= MOST_THRESHOLD)
+        atomic_store(&hw_big_threshold, size + 1);
+    hw_map_units(place->pool, place->bytes, 0);
+    void *mapping = place->mapping;
+    size_t mapped = place->mapped;
+    hw_region_free(place->region);
+    hw_unmap(mapping, mapped);
+    atomic_fetch_sub(&blocks, 1);
+    hw_me.inside--;
+}
+
+/* Move the pool's pages to a longer stretch of address space. Pools hold offsets only. */
+static bool stretch(hw_place *place, size_t pool)
+{
+    size_t mapped = pool + spare() + HW_UNIT;
+    char *mapping = hw_reserve(mapped), *from = (char *)place->pool, *old = place->mapping;
+    if (!mapping)
+        return false;
+    char *to = (char *)hw_round_up((uintptr_t)mapping, HW_UNIT);
+    size_t length = (size_t)(old + place->mapped - from), wanted = (size_t)(mapping + mapped - to);
+    if (!hw_map_units(to, pool, place->region)) {
+        hw_unmap(mapping, mapped);
+        return false;
+    }
+    long moved = hw_call(SYS_mremap, (long)from, (long)length, (long)wanted, MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0);
+    if (moved != (long)to) {
+        hw_map_units(to, pool, 0);
+        hw_unmap(mapping, mapped);
+        return false;
+    }
+    hw_map_units(from, place->bytes, 0);
+    if (from > old)
+        hw_unmap(old, (size_t)(from - old));
+    place->pool = (hw_pool *)(void *)to;
+    place->mapping = mapping;
+    place->mapped = mapped;
+    atomic_store(&hw_region_at(place->region)->base, (uint64_t)(uintptr_t)to);
+    return true;
+}
+
+void *hw_big_resize(hw_place *place, void *pointer, size_t bytes, uint32_t site)
+{
+    hw_fault fault;
+    void *result = NULL;
+    if (pointer == (void *)hw_payload(place->pool, place->block) && bytes <= ((size_t)31 << 30)) {
+        int status = hw_resize(place->pool, place->block, bytes, site, &fault);
+        if (status == HW_NOMEM) {
+            size_t pool = pool_bytes(bytes, 16);
+            if (pool > place->bytes && hw_verify(place->pool, place->block, &fault) == HW_OK &&
+                stretch(place, pool)) {
+                /* The pool is held and was verified just now: only a write at this very moment can
+                   make this fail, and then the block has moved and must still be told where it is. */
+                if (hw_pool_extend(place->pool, pool, &fault) == HW_OK)
+                    hw_place_note(place);
+                status = hw_resize(place->pool, place->block, bytes, site, &fault);
+                if (status != HW_OK)
+                    __builtin_trap();
+            }
+        }
+        if (status == HW_OK) {
+            result = hw_payload(place->pool, place->block);
+            hw_place_trim(place, 1 << 20);
+        }
+    }
+    hw_big_let_go(place);
+    return result;
+}
+
+uint32_t hw_big_count(void)
+{
+    return atomic_load(&blocks);
+}

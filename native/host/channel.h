@@ -1,0 +1,55 @@
+/* Telling what was found: a message to the supervisor over a socket of its own for each event, or a
+   record appended to a file where nobody answers (docs/format.md, "Events" and "Records"). */
+#ifndef HEAPWITNESS_CHANNEL_H
+#define HEAPWITNESS_CHANNEL_H
+
+#include "arena.h"
+
+enum hw_event_type { HW_HELLO = 1, HW_FINDING, HW_EXIT, HW_OUTCOME };
+enum hw_when { HW_AT_MALLOC, HW_AT_FREE, HW_AT_REALLOC, HW_AT_CHECK, HW_AT_EXIT };
+/* The reasons after those of the core (core.h, enum hw_reason). */
+enum { HW_DOUBLE = 6, HW_INVALID, HW_MISMATCH };
+
+typedef struct hw_event {
+    uint32_t magic;
+    uint16_t version, type;
+    uint32_t length, pid, tid, ppid, when, reason;
+    uint64_t process, pool, pool_bytes, pointer;
+    uint32_t node, family;
+    char thread[16];
+    uint32_t windows, frames;
+    uint64_t dropped;
+} hw_event;
+
+typedef struct hw_section {
+    uint32_t kind, zero;
+    uint64_t address, length;
+} hw_section;
+enum hw_section_kind { HW_MEMORY = 1, HW_MAPS, HW_COMMAND, HW_STATS, HW_RELEASED, HW_MENDED };
+
+/* What an operation was about when it met damage. `site` is that of the operation itself. */
+typedef struct hw_context {
+    enum hw_when when;
+    hw_caller caller;
+    const void *pointer;
+    unsigned family;
+} hw_context;
+
+/* A big block that is gone, as a section tells it. */
+typedef struct hw_released {
+    uint64_t address, size, site, origin;
+} hw_released;
+
+/* Tell a finding and wait for the answer: 'g', 'a' or 's'. `pool` may be NULL. */
+char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t bytes, uint32_t region,
+                     const hw_fault *fault, const hw_released *released);
+/* Tell what was put right after the findings that this thread told last. */
+void hw_tell_outcome(const hw_outcome *outcome);
+void hw_tell_hello(void);
+void hw_tell_exit(const uint64_t stats[8]);
+/* A finding that is not told, because there were too many. */
+bool hw_tell_is_too_much(void);
+
+extern _Atomic uint64_t hw_findings, hw_repairs;
+
+#endif

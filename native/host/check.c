@@ -1,0 +1,103 @@
+#define _GNU_SOURCE
+/* Going over every pool of the process, and summing up what is in them. */
+#include "big.h"
+#include "heap.h"
+
+static hw_lock checking;
+
+static uint32_t regions_used(void)
+{
+    return (uint32_t)atomic_load(&hw_this_process.regions_used);
+}
+
+static void check_big(const hw_context *context)
+{
+    for (uint32_t region = 1; region < regions_used(); region++) {
+        if (atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) != HW_BIG_POOL)
+            continue;
+        hw_place *place = hw_big_hold(region);
+        if (!place)
+            continue;
+        hw_inspect(NULL, place, context);
+        hw_big_let_go(place);
+    }
+}
+
+static void check_arena(hw_arena *arena, const hw_context *context)
+{
+    for (uint32_t i = 0; i < arena->places; i++)
+        hw_inspect(arena, &arena->place[i], context);
+}
+
+bool hw_heap_check(enum hw_when when, hw_caller caller)
+{
+    hw_context context = {.when = when, .caller = caller};
+    if (hw_me.inside) {
+        if (hw_me.arena)
+            atomic_store(&hw_me.arena->whole_check, true);
+        return false;
+    }
+    if (!hw_lock_try(&checking))
+        return false;
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
+        if (!hw_seize(arena, when == HW_AT_EXIT ? 500 : 0))
+            continue;
+        check_arena(arena, &context);
+        hw_yield(arena);
+    }
+    check_big(&context);
+    hw_lock_give(&checking);
+    return true;
+}
+
+/* A check that another thread was doing is not going on in the child. */
+void hw_checks_after_fork(void)
+{
+    atomic_store(&checking, 0);
+    for (uint32_t region = 1; region < regions_used(); region++) {
+        uint32_t held = HW_BIG_HELD;
+        atomic_compare_exchange_strong(&hw_region_at(region)->kind, &held, HW_BIG_POOL);
+    }
+}
+
+HW_COLD void hw_leave_slowly(hw_arena *arena)
+{
+    if (hw_me.inside || !atomic_exchange(&arena->whole_check, false))
+        return;
+    hw_heap_check(HW_AT_CHECK, HW_HERE);
+}
+
+size_t hw_heap_trim(void)
+{
+    size_t given = 0;
+    for (hw_arena *arena = hw_arena_first(); arena && !hw_me.inside; arena = arena->next) {
+        if (!hw_seize(arena, 100))
+            continue;
+        for (uint32_t i = 0; i < arena->places; i++)
+            if (!arena->place[i].lost)
+                given += hw_place_trim(&arena->place[i], 2 * HW_PAGE);
+        hw_yield(arena);
+    }
+    return given;
+}
+
+hw_heap_sums hw_heap_sum(void)
+{
+    hw_heap_sums sums = {.big = hw_big_count()};
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
+        uint64_t nodes = hw_arena_nodes(arena);
+        sums.operations += arena->operations;
+        sums.nodes += nodes;
+        sums.nodes_peak += nodes > arena->nodes_peak ? nodes : arena->nodes_peak;
+        for (uint32_t i = 0; i < arena->places; i++)
+            sums.system_bytes += arena->place[i].bytes;
+    }
+    for (uint32_t region = 1; region < regions_used(); region++) {
+        uint32_t kind = atomic_load(&hw_region_at(region)->kind);
+        if (kind == HW_BIG_POOL || kind == HW_BIG_HELD)
+            sums.system_bytes += atomic_load(&hw_region_at(region)->bytes);
+    }
+    sums.nodes += sums.big;
+    sums.nodes_peak += sums.big;
+    return sums;
+}

@@ -1,0 +1,30 @@
+/* What happens when an operation meets damage: look at the whole pool, tell, repair, tell what was
+   repaired. All of it while the caller has the pool to itself. */
+#ifndef HEAPWITNESS_DAMAGE_H
+#define HEAPWITNESS_DAMAGE_H
+
+#include "channel.h"
+
+/* Whether the pool can be used after it. `arena` is the one that the place belongs to, NULL for a big
+   block. */
+bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context);
+/* Check a pool that nothing has complained about; mend it if need be. */
+void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context);
+/* Tell of damage that no walk would find. */
+void hw_tell_fault(const hw_context *context, const hw_place *place, const hw_fault *fault);
+/* Tell of a wrong release. `node` is what the pointer leads to, 0 for nothing. */
+void hw_tell_wrong_release(const hw_context *context, const hw_place *place, unsigned reason, uint32_t node,
+                           const hw_released *released);
+
+/* new and new[] have releases of their own; malloc and the aligned family share free. */
+static inline bool hw_family_matches(uint32_t meta, unsigned family)
+{
+    unsigned origin = meta >> 6 & 3;
+    return (origin == HW_ALIGNED ? (unsigned)HW_MALLOC : origin) == family;
+}
+
+/* Big blocks that were released last, so that a second release is known for one. */
+void hw_remember_released(const hw_released *released);
+bool hw_recall_released(const void *pointer, hw_released *released);
+
+#endif

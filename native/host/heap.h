@@ -1,0 +1,28 @@
+/* The heap as the malloc family sees it. */
+#ifndef HEAPWITNESS_HEAP_H
+#define HEAPWITNESS_HEAP_H
+
+#include "channel.h"
+
+/* NULL without memory; errno is the caller's business. `align` 0 for the usual 16 bytes. */
+void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller);
+/* Whether the memory of a block just allocated is zero already, its first 64 bytes apart. */
+bool hw_heap_is_fresh(const void *pointer);
+void hw_heap_release(void *pointer, unsigned family, hw_caller caller);
+/* NULL without memory, and then the block is as it was; `pointer` is not NULL, `bytes` not 0. */
+void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller);
+/* Bytes that were requested for the block; 0 for none that we know. */
+size_t hw_heap_size(const void *pointer);
+
+/* Every node of every pool. False: it has to wait until the thread leaves its arena. */
+bool hw_heap_check(enum hw_when when, hw_caller caller);
+void hw_checks_after_fork(void);
+size_t hw_heap_trim(void);
+
+typedef struct hw_heap_sums {
+    uint64_t operations, nodes, nodes_peak, big;
+    size_t system_bytes, used_bytes;
+} hw_heap_sums;
+hw_heap_sums hw_heap_sum(void);
+
+#endif

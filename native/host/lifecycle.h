@@ -1,0 +1,10 @@
+/* The end of a process that does not come by way of exit(). */
+#ifndef HEAPWITNESS_LIFECYCLE_H
+#define HEAPWITNESS_LIFECYCLE_H
+
+#include "sites.h"
+
+/* Check everything and tell that the process ends; once for a process, never for a vfork child. */
+void hw_process_ends(hw_caller caller);
+
+#endif

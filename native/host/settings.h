@@ -1,0 +1,26 @@
+/* What the environment asks of the engine. Read once, when the library is initialised; until then
+   the defaults hold. */
+#ifndef HEAPWITNESS_SETTINGS_H
+#define HEAPWITNESS_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum hw_stacks { HW_STACKS_CALLER, HW_STACKS_FAST, HW_STACKS_FULL };
+
+typedef struct hw_settings {
+    enum hw_stacks stacks;
+    bool poison;
+    char on_error;        /* 'g' go on, 'a' abort, 's' stop: when nobody answers */
+    unsigned wait_ms;     /* how long a thread waits for an answer */
+    uint64_t check_every; /* operations of one thread between checks of everything, 0 for never */
+    int check_signal;     /* 0 for none */
+    char socket[108];     /* path, empty for none */
+    char log[1024];       /* path, empty for none */
+} hw_settings;
+
+extern hw_settings hw_set;
+
+void hw_settings_read(void);
+
+#endif

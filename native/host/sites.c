@@ -1,0 +1,259 @@
+#define _GNU_SOURCE
+#include "sites.h"
+
+#include "process.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unwind.h>
+
+enum { AREA = 256 << 20, SLOTS = 1 << 21, PROBES = 128, MAIN_STACK = 8 << 20, WITH_THREADS = 16 << 20 };
+
+typedef struct record {
+    uint32_t hash, prior, thread;
+    uint16_t frames, flags;
+    uint64_t pc[];
+} record;
+
+static _Atomic(_Atomic uint32_t *) table;
+static size_t area_bytes;
+
+extern void *__libc_stack_end __attribute__((weak));
+
+static inline uint64_t mix(uint64_t h, uint64_t value)
+{
+    h = (h ^ value) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 29;
+}
+
+/* --- the frequent way ------------------------------------------------------------------------- */
+
+static inline unsigned follow(hw_site_cache *cache, const hw_caller *caller, uint64_t *pc, unsigned limit)
+{
+    unsigned n = 1;
+    uintptr_t below = (uintptr_t)caller->frame;
+    pc[0] = (uint64_t)(uintptr_t)caller->pc;
+    if (limit == 1 || below < cache->stack_low || below >= cache->stack_high)
+        return 1;
+    uintptr_t at = (uintptr_t)caller->frame[0];
+    while (n < limit && at > below && at < cache->stack_high - 16 && (at & 15) == 0) {
+        pc[n++] = ((uint64_t *)at)[1];
+        below = at;
+        at = ((uintptr_t *)at)[0];
+    }
+    return n;
+}
+
+static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior);
+static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned frames);
+
+static HW_COLD uint32_t learn(hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior, uint64_t key)
+{
+    if (hw_set.stacks == HW_STACKS_FAST)
+        frames = believable(cache, pc, frames);
+    uint32_t site = intern(cache, pc, frames, prior);
+    cache->recent[key % HW_RECENT].key = key;
+    cache->recent[key % HW_RECENT].site = site;
+    return site;
+}
+
+uint32_t hw_site_of(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+{
+    uint64_t pc[HW_FULL_FRAMES];
+    unsigned frames;
+    switch (hw_set.stacks) {
+    case HW_STACKS_FAST: {
+        uintptr_t at = (uintptr_t)caller->pc;
+        unsigned slot = (unsigned)((at ^ at >> 8) % HW_DEPTHS);
+        unsigned limit = cache->depth[slot].pc == at ? cache->depth[slot].frames : HW_FAST_FRAMES;
+        frames = follow(cache, caller, pc, limit);
+        break;
+    }
+    case HW_STACKS_FULL:
+        frames = hw_unwind(pc, HW_FULL_FRAMES, caller);
+        break;
+    default:
+        pc[0] = (uint64_t)(uintptr_t)caller->pc;
+        frames = 1;
+    }
+    uint64_t key = mix(prior + 1, cache->thread);
+    for (unsigned i = 0; i < frames; i++)
+        key = mix(key, pc[i]);
+    if (HW_LIKELY(cache->recent[key % HW_RECENT].key == key))
+        return cache->recent[key % HW_RECENT].site;
+    return learn(cache, pc, frames, prior, key);
+}
+
+/* --- believing frames ------------------------------------------------------------------------- */
+
+/* A return address lies behind a call instruction of a loaded object. */
+static bool returns_to(uint64_t pc)
+{
+#if defined(__x86_64__)
+    unsigned char code[8];
+    if (pc < 8 || hw_peek(code, pc - 7, 7) != 7)
+        return false;
+    if (code[2] == 0xE8)
+        return true;
+    for (int length = 2; length <= 7; length++) /* FF /2: call through a register or memory */
+        if (code[7 - length] == 0xFF && (code[8 - length] >> 3 & 7) == 2)
+            return true;
+    return false;
+#else
+    uint32_t code;
+    return pc >= 4 && hw_peek(&code, pc - 4, 4) == 4;
+#endif
+}
+
+static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned frames)
+{
+    unsigned good = 1;
+    while (good < frames && returns_to(pc[good]))
+        good++;
+    uintptr_t at = (uintptr_t)pc[0];
+    unsigned slot = (unsigned)((at ^ at >> 8) % HW_DEPTHS);
+    if (good < frames) {
+        cache->depth[slot].pc = at;
+        cache->depth[slot].frames = good;
+    }
+    return good;
+}
+
+typedef struct walk {
+    uint64_t *frames;
+    unsigned count, most;
+    uint64_t start;
+    bool started;
+} walk;
+
+static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *argument)
+{
+    walk *w = argument;
+    uint64_t pc = _Unwind_GetIP(context);
+    if (pc == 0)
+        return _URC_END_OF_STACK;
+    w->started |= pc == w->start;
+    if (w->started)
+        w->frames[w->count++] = pc;
+    return w->count < w->most ? _URC_NO_REASON : _URC_END_OF_STACK;
+}
+
+unsigned hw_unwind(uint64_t *frames, unsigned most, const hw_caller *caller)
+{
+    walk w = {.frames = frames, .most = most, .start = (uint64_t)(uintptr_t)caller->pc};
+    _Unwind_Backtrace(step, &w);
+    if (w.count == 0)
+        frames[w.count++] = w.start;
+    return w.count;
+}
+
+void hw_sites_adopt(hw_site_cache *cache, uint32_t thread)
+{
+    cache->stack_low = cache->stack_high = 0;
+    cache->thread = thread;
+    if (thread == hw_process_id()) {
+        /* The kernel keeps far more than this free of other mappings below the first stack. */
+        if (&__libc_stack_end && __libc_stack_end) {
+            cache->stack_high = (uintptr_t)__libc_stack_end;
+            cache->stack_low = cache->stack_high - MAIN_STACK;
+        }
+        return;
+    }
+    pthread_attr_t attributes;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return;
+    void *start;
+    size_t bytes;
+    if (pthread_attr_getstack(&attributes, &start, &bytes) == 0) {
+        cache->stack_low = (uintptr_t)start;
+        cache->stack_high = (uintptr_t)start + bytes;
+    }
+    pthread_attr_destroy(&attributes);
+}
+
+/* --- the shared table ------------------------------------------------------------------------- */
+
+static unsigned char *area(void)
+{
+    return (unsigned char *)(uintptr_t)atomic_load_explicit(&hw_this_process.sites, memory_order_acquire);
+}
+
+static hw_lock making;
+
+static HW_COLD bool have_table(void)
+{
+    hw_lock_take(&making);
+    if (!area()) {
+        struct rlimit limit;
+        size_t bytes = AREA, slots = SLOTS;
+        if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur / 16 < bytes)
+            bytes = hw_round_up(limit.rlim_cur / 64, HW_PAGE);
+        void *records = hw_map(bytes), *words = hw_map(slots * sizeof(uint32_t));
+        if (records && words) {
+            area_bytes = bytes;
+            atomic_store(&hw_this_process.sites_used, 16);
+            atomic_store_explicit(&table, words, memory_order_release);
+            atomic_store_explicit(&hw_this_process.sites, (uint64_t)(uintptr_t)records, memory_order_release);
+        } else {
+            if (records)
+                hw_unmap(records, bytes);
+            if (words)
+                hw_unmap(words, slots * sizeof(uint32_t));
+        }
+    }
+    hw_lock_give(&making);
+    return area() != NULL;
+}
+
+static bool same(const record *r, const record *key, const uint64_t *pc)
+{
+    return r->hash == key->hash && r->prior == key->prior && r->thread == key->thread && r->frames == key->frames &&
+           memcmp(r->pc, pc, key->frames * sizeof *pc) == 0;
+}
+
+static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior)
+{
+    if (!area() && !have_table())
+        return 0;
+    record key = {.prior = prior, .thread = cache->thread, .frames = (uint16_t)frames};
+    if (atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed) > WITH_THREADS)
+        key.thread = 0; /* many short-lived threads must not fill the table */
+    uint64_t h = mix(key.prior, key.thread);
+    for (unsigned i = 0; i < frames; i++)
+        h = mix(h, pc[i]);
+    key.hash = (uint32_t)(h >> 32);
+    _Atomic uint32_t *words = atomic_load_explicit(&table, memory_order_acquire);
+    uint32_t site = 0;
+    for (uint32_t probe = 0; probe < PROBES; probe++) {
+        _Atomic uint32_t *word = &words[(key.hash + probe) % SLOTS];
+        uint32_t found = atomic_load_explicit(word, memory_order_acquire);
+        if (found == 0) {
+            if (site == 0) {
+                size_t bytes = hw_round_up(sizeof(record) + frames * sizeof *pc, 16);
+                uint64_t at = atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed);
+                do {
+                    if (at + bytes > area_bytes || (at + bytes) / 16 >= 0xFFFFFF)
+                        return 0;
+                } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
+                record *r = (record *)(void *)(area() + at);
+                *r = key;
+                memcpy(r->pc, pc, frames * sizeof *pc);
+                site = (uint32_t)(at / 16);
+            }
+            if (atomic_compare_exchange_strong(word, &found, site))
+                return site;
+        }
+        if (same((const record *)(const void *)(area() + (size_t)found * 16), &key, pc))
+            return found;
+    }
+    return site;
+}
+
+uint32_t hw_site_prior(uint32_t site)
+{
+    if (!area() || (uint64_t)site * 16 + sizeof(record) > atomic_load(&hw_this_process.sites_used) || site == 0)
+        return 0;
+    return ((const record *)(const void *)(area() + (size_t)site * 16))->prior;
+}

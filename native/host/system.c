@@ -1,0 +1,154 @@
+#define _GNU_SOURCE
+#include "system.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+bool hw_fences_are_uneven;
+
+long hw_call(long number, long a, long b, long c, long d, long e, long f)
+{
+    int before = errno;
+    long result = syscall(number, a, b, c, d, e, f);
+    if (result == -1)
+        result = -errno;
+    errno = before;
+    return result;
+}
+
+static void *mapped(size_t bytes, int protection)
+{
+    long at = hw_call(SYS_mmap, 0, (long)bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return at < 0 && at > -HW_PAGE ? NULL : (void *)at;
+}
+
+void *hw_map(size_t bytes)
+{
+    return mapped(bytes, PROT_READ | PROT_WRITE);
+}
+
+void *hw_reserve(size_t bytes)
+{
+    return mapped(bytes, PROT_NONE);
+}
+
+bool hw_commit(void *start, size_t bytes)
+{
+    return hw_call(SYS_mprotect, (long)start, (long)bytes, PROT_READ | PROT_WRITE, 0, 0, 0) == 0;
+}
+
+void hw_unmap(void *start, size_t bytes)
+{
+    hw_call(SYS_munmap, (long)start, (long)bytes, 0, 0, 0, 0);
+}
+
+void hw_discard(void *start, size_t bytes)
+{
+    hw_call(SYS_madvise, (long)start, (long)bytes, MADV_DONTNEED, 0, 0, 0);
+}
+
+uint32_t hw_thread_id(void)
+{
+    return (uint32_t)hw_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+uint32_t hw_process_id(void)
+{
+    return (uint32_t)hw_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+uint32_t hw_parent_id(void)
+{
+    return (uint32_t)hw_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+}
+
+void hw_random(void *bytes, size_t length)
+{
+    if (hw_call(SYS_getrandom, (long)bytes, (long)length, 0, 0, 0, 0) == (long)length)
+        return;
+    /* No kernel that we know comes here; a weak key still finds every accident. */
+    unsigned char *out = bytes;
+    uint64_t x = (uint64_t)(uintptr_t)&out ^ hw_milliseconds() << 20;
+    for (size_t i = 0; i < length; i++) {
+        x = x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        out[i] = (unsigned char)(x >> 56);
+    }
+}
+
+uint64_t hw_milliseconds(void)
+{
+    struct timespec now;
+    hw_call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0, 0, 0);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void hw_sleep(unsigned milliseconds)
+{
+    struct timespec span = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L};
+    hw_call(SYS_nanosleep, (long)&span, 0, 0, 0, 0, 0);
+}
+
+bool hw_thread_lives(uint32_t pid, uint32_t tid)
+{
+    return hw_call(SYS_tgkill, (long)pid, (long)tid, 0, 0, 0, 0) != -ESRCH;
+}
+
+size_t hw_peek(void *into, uintptr_t address, size_t length)
+{
+    struct iovec local = {into, length}, remote = {(void *)address, length};
+    long got = hw_call(SYS_process_vm_readv, (long)hw_process_id(), (long)&local, 1, (long)&remote, 1, 0);
+    return got > 0 ? (size_t)got : 0;
+}
+
+void hw_fence_init(void)
+{
+    hw_fences_are_uneven =
+        hw_call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0) == 0;
+}
+
+void hw_heavy_fence(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    if (hw_fences_are_uneven)
+        hw_call(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0);
+}
+
+void hw_wait_while(_Atomic uint32_t *word, uint32_t value, unsigned milliseconds)
+{
+    struct timespec span = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L};
+    hw_call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)value, (long)&span, 0, 0);
+}
+
+void hw_wake(_Atomic uint32_t *word)
+{
+    hw_call(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, 0x7FFFFFFF, 0, 0, 0);
+}
+
+bool hw_lock_try(hw_lock *lock)
+{
+    uint32_t free = 0;
+    return atomic_compare_exchange_strong_explicit(lock, &free, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+void hw_lock_take(hw_lock *lock)
+{
+    for (int spins = 0; spins < 100; spins++)
+        if (hw_lock_try(lock))
+            return;
+    while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
+        hw_wait_while(lock, 2, 1000);
+}
+
+void hw_lock_give(hw_lock *lock)
+{
+    if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
+        hw_wake(lock);
+}

@@ -1,0 +1,65 @@
+/* The few things the engine asks of the kernel, by bare system calls: no cancellation points, nothing
+   that a program may have interposed, nothing that allocates. All leave errno as it was. */
+#ifndef HEAPWITNESS_SYSTEM_H
+#define HEAPWITNESS_SYSTEM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HW_LIKELY(x) __builtin_expect(!!(x), 1)
+#define HW_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define HW_COLD __attribute__((noinline, cold))
+
+enum { HW_PAGE = 4096 };
+
+static inline size_t hw_round_up(size_t bytes, size_t unit)
+{
+    return (bytes + unit - 1) & ~(unit - 1);
+}
+
+long hw_call(long number, long a, long b, long c, long d, long e, long f);
+
+/* Zeroed memory that costs nothing until it is touched; NULL when there is none. */
+void *hw_map(size_t bytes);
+/* Address space without memory; NULL when there is none. */
+void *hw_reserve(size_t bytes);
+bool hw_commit(void *start, size_t bytes);
+void hw_unmap(void *start, size_t bytes);
+/* Give the pages back; they read as zero when touched again. */
+void hw_discard(void *start, size_t bytes);
+
+uint32_t hw_thread_id(void);
+uint32_t hw_process_id(void);
+uint32_t hw_parent_id(void);
+void hw_random(void *bytes, size_t length);
+uint64_t hw_milliseconds(void);
+void hw_sleep(unsigned milliseconds);
+bool hw_thread_lives(uint32_t pid, uint32_t tid);
+/* What can be read of `length` bytes at an address that may be anything; 0 for nothing. */
+size_t hw_peek(void *into, uintptr_t address, size_t length);
+
+/* After it, every thread of the process sees what this one stored before, and the other way round.
+   `hw_light_fence` is its cheap half on the frequent side. */
+extern bool hw_fences_are_uneven;
+void hw_fence_init(void);
+void hw_heavy_fence(void);
+static inline void hw_light_fence(void)
+{
+    if (HW_LIKELY(hw_fences_are_uneven))
+        atomic_signal_fence(memory_order_seq_cst);
+    else
+        atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* A lock of one word: 0 free, 1 held, 2 held and awaited. */
+typedef _Atomic uint32_t hw_lock;
+void hw_lock_take(hw_lock *lock);
+bool hw_lock_try(hw_lock *lock);
+void hw_lock_give(hw_lock *lock);
+/* Wait until the word is no longer `value`, at most so long. */
+void hw_wait_while(_Atomic uint32_t *word, uint32_t value, unsigned milliseconds);
+void hw_wake(_Atomic uint32_t *word);
+
+#endif

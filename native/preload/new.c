@@ -1,0 +1,194 @@
+/* C++'s operator new and delete in all their forms, by their linker names, so that no C++ compiler is
+   needed. What the standard calls replaceable stays so: new[] goes through a program's own new, the sized
+   and aligned deletes through its own plain one. */
+#define _GNU_SOURCE
+#include "heap.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+
+#define NAMED(name) __asm__(name) __attribute__((visibility("default")))
+typedef struct nothrow nothrow; /* std::nothrow_t */
+typedef void (*new_handler)(void);
+
+extern new_handler get_new_handler(void) __asm__("_ZSt15get_new_handlerv") __attribute__((weak));
+extern _Noreturn void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv") __attribute__((weak));
+
+void *new_one(size_t) NAMED("_Znwm");
+void *new_many(size_t) NAMED("_Znam");
+void *new_one_quiet(size_t, const nothrow *) NAMED("_ZnwmRKSt9nothrow_t");
+void *new_many_quiet(size_t, const nothrow *) NAMED("_ZnamRKSt9nothrow_t");
+void *new_one_aligned(size_t, size_t) NAMED("_ZnwmSt11align_val_t");
+void *new_many_aligned(size_t, size_t) NAMED("_ZnamSt11align_val_t");
+void *new_one_aligned_quiet(size_t, size_t, const nothrow *) NAMED("_ZnwmSt11align_val_tRKSt9nothrow_t");
+void *new_many_aligned_quiet(size_t, size_t, const nothrow *) NAMED("_ZnamSt11align_val_tRKSt9nothrow_t");
+void delete_one(void *) NAMED("_ZdlPv");
+void delete_many(void *) NAMED("_ZdaPv");
+void delete_one_sized(void *, size_t) NAMED("_ZdlPvm");
+void delete_many_sized(void *, size_t) NAMED("_ZdaPvm");
+void delete_one_quiet(void *, const nothrow *) NAMED("_ZdlPvRKSt9nothrow_t");
+void delete_many_quiet(void *, const nothrow *) NAMED("_ZdaPvRKSt9nothrow_t");
+void delete_one_aligned(void *, size_t) NAMED("_ZdlPvSt11align_val_t");
+void delete_many_aligned(void *, size_t) NAMED("_ZdaPvSt11align_val_t");
+void delete_one_sized_aligned(void *, size_t, size_t) NAMED("_ZdlPvmSt11align_val_t");
+void delete_many_sized_aligned(void *, size_t, size_t) NAMED("_ZdaPvmSt11align_val_t");
+void delete_one_aligned_quiet(void *, size_t, const nothrow *) NAMED("_ZdlPvSt11align_val_tRKSt9nothrow_t");
+void delete_many_aligned_quiet(void *, size_t, const nothrow *) NAMED("_ZdaPvSt11align_val_tRKSt9nothrow_t");
+
+/* Ours, whatever the program put in its place. */
+extern void *own_new_one(size_t) __attribute__((alias("_Znwm"), visibility("hidden")));
+extern void *own_new_many(size_t) __attribute__((alias("_Znam"), visibility("hidden")));
+extern void *own_new_one_aligned(size_t, size_t) __attribute__((alias("_ZnwmSt11align_val_t"), visibility("hidden")));
+extern void own_delete_one(void *) __attribute__((alias("_ZdlPv"), visibility("hidden")));
+extern void own_delete_many(void *) __attribute__((alias("_ZdaPv"), visibility("hidden")));
+extern void own_delete_one_aligned(void *, size_t) __attribute__((alias("_ZdlPvSt11align_val_t"), visibility("hidden")));
+
+/* A function's address by the dynamic linker's word; the compiler must not take it for known. */
+#define REPLACED(name) (({ \
+        __typeof(&name) seen = &name; \
+        __asm__("" : "+r"(seen)); \
+        seen; \
+    }) != &own_##name)
+
+static HW_COLD void *retry(size_t bytes, size_t align, unsigned origin, hw_caller caller)
+{
+    for (;;) {
+        new_handler handler = get_new_handler ? get_new_handler() : NULL;
+        if (!handler) {
+            if (throw_bad_alloc)
+                throw_bad_alloc();
+            abort();
+        }
+        handler();
+        void *payload = hw_heap_allocate(bytes, align, origin, caller);
+        if (payload)
+            return payload;
+    }
+}
+
+/* A handler may throw, and C cannot catch: the C++ library's own form can, and calls ours inside. */
+static HW_COLD void *retry_quietly(size_t bytes, const nothrow *tag, const char *name)
+{
+    void *(*next)(size_t, const nothrow *);
+    if (!get_new_handler || !get_new_handler())
+        return NULL;
+    *(void **)&next = dlsym(RTLD_NEXT, name);
+    return next ? next(bytes, tag) : NULL;
+}
+
+static inline void *must(size_t bytes, size_t align, unsigned origin, hw_caller caller)
+{
+    void *payload = hw_heap_allocate(bytes, align, origin, caller);
+    return HW_LIKELY(payload) ? payload : retry(bytes, align, origin, caller);
+}
+
+static inline void released(void *pointer, unsigned family, hw_caller caller)
+{
+    if (pointer)
+        hw_heap_release(pointer, family, caller);
+}
+
+void *new_one(size_t bytes)
+{
+    return must(bytes, 0, HW_NEW, HW_HERE);
+}
+
+void *new_many(size_t bytes)
+{
+    if (HW_UNLIKELY(REPLACED(new_one)))
+        return new_one(bytes);
+    return must(bytes, 0, HW_NEW_ARRAY, HW_HERE);
+}
+
+void *new_one_quiet(size_t bytes, const nothrow *tag)
+{
+    if (HW_UNLIKELY(REPLACED(new_one)))
+        return retry_quietly(bytes, tag, "_ZnwmRKSt9nothrow_t");
+    void *payload = hw_heap_allocate(bytes, 0, HW_NEW, HW_HERE);
+    return HW_LIKELY(payload) ? payload : retry_quietly(bytes, tag, "_ZnwmRKSt9nothrow_t");
+}
+
+void *new_many_quiet(size_t bytes, const nothrow *tag)
+{
+    if (HW_UNLIKELY(REPLACED(new_one) || REPLACED(new_many)))
+        return retry_quietly(bytes, tag, "_ZnamRKSt9nothrow_t");
+    void *payload = hw_heap_allocate(bytes, 0, HW_NEW_ARRAY, HW_HERE);
+    return HW_LIKELY(payload) ? payload : retry_quietly(bytes, tag, "_ZnamRKSt9nothrow_t");
+}
+
+void *new_one_aligned(size_t bytes, size_t align)
+{
+    return must(bytes, align, HW_NEW, HW_HERE);
+}
+
+void *new_many_aligned(size_t bytes, size_t align)
+{
+    if (HW_UNLIKELY(REPLACED(new_one_aligned)))
+        return new_one_aligned(bytes, align);
+    return must(bytes, align, HW_NEW_ARRAY, HW_HERE);
+}
+
+void *new_one_aligned_quiet(size_t bytes, size_t align, const nothrow *tag)
+{
+    (void)tag;
+    return hw_heap_allocate(bytes, align, HW_NEW, HW_HERE);
+}
+
+void *new_many_aligned_quiet(size_t bytes, size_t align, const nothrow *tag)
+{
+    (void)tag;
+    return hw_heap_allocate(bytes, align, HW_NEW_ARRAY, HW_HERE);
+}
+
+void delete_one(void *pointer)
+{
+    released(pointer, HW_NEW, HW_HERE);
+}
+
+void delete_many(void *pointer)
+{
+    if (HW_UNLIKELY(REPLACED(delete_one)))
+        delete_one(pointer);
+    else
+        released(pointer, HW_NEW_ARRAY, HW_HERE);
+}
+
+#define DELETES_ONE(...) \
+    { \
+        if (HW_UNLIKELY(REPLACED(delete_one))) \
+            delete_one(pointer); \
+        else \
+            released(pointer, HW_NEW, HW_HERE); \
+        (void)(__VA_ARGS__); \
+    }
+#define DELETES_MANY(...) \
+    { \
+        if (HW_UNLIKELY(REPLACED(delete_many) || REPLACED(delete_one))) \
+            delete_many(pointer); \
+        else \
+            released(pointer, HW_NEW_ARRAY, HW_HERE); \
+        (void)(__VA_ARGS__); \
+    }
+#define DELETES_ALIGNED(family, ...) \
+    { \
+        if (HW_UNLIKELY(REPLACED(delete_one_aligned))) \
+            delete_one_aligned(pointer, align); \
+        else \
+            released(pointer, family, HW_HERE); \
+        (void)(__VA_ARGS__); \
+    }
+
+void delete_one_sized(void *pointer, size_t bytes) DELETES_ONE(bytes)
+void delete_many_sized(void *pointer, size_t bytes) DELETES_MANY(bytes)
+void delete_one_quiet(void *pointer, const nothrow *tag) DELETES_ONE(tag)
+void delete_many_quiet(void *pointer, const nothrow *tag) DELETES_MANY(tag)
+void delete_one_aligned(void *pointer, size_t align)
+{
+    (void)align;
+    released(pointer, HW_NEW, HW_HERE);
+}
+void delete_many_aligned(void *pointer, size_t align) DELETES_ALIGNED(HW_NEW_ARRAY, align)
+void delete_one_sized_aligned(void *pointer, size_t bytes, size_t align) DELETES_ALIGNED(HW_NEW, bytes)
+void delete_many_sized_aligned(void *pointer, size_t bytes, size_t align) DELETES_ALIGNED(HW_NEW_ARRAY, bytes)
+void delete_one_aligned_quiet(void *pointer, size_t align, const nothrow *tag) DELETES_ALIGNED(HW_NEW, tag)
+void delete_many_aligned_quiet(void *pointer, size_t align, const nothrow *tag) DELETES_ALIGNED(HW_NEW_ARRAY, tag)
