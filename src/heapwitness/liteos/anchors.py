@@ -1,0 +1,117 @@
+"""Places in a pool that verify by themselves: where a walk that lost a header can go on.
+
+A place is an anchor when a header there is sound and names a node before it, or when a backup there
+names the very place it lies in. Each place is looked at once, from low to high, and only as far as
+somebody asks.
+"""
+
+import bisect
+from collections.abc import Iterator
+
+from heapwitness.liteos.layout import Header
+from heapwitness.liteos.view import PoolView
+
+_CHUNK = 4096
+
+
+class Anchors:
+    """The anchors of one pool. All places are offsets from the pool's start; `end` is the end node's."""
+
+    def __init__(self, view: PoolView, end: int) -> None:
+        self._view = view
+        self._end = end
+        self._places: list[int] = []
+        self._before: list[int | None] = []
+        self._named: dict[int, int] = {}
+        self._next = view.layout.first_offset
+
+    def following(self, node: int) -> int | None:
+        """The first anchor that names `node` as the node before it; the end node may be it."""
+        while (found := self._named.get(node)) is None and self._next <= self._end:
+            self._look_at_more()
+        return found
+
+    def next(self, node: int) -> tuple[int, int | None]:
+        """The first anchor above `node` that does not name a node below it, and which node it names.
+
+        None when it names none, as for the end node when nothing else is left.
+        """
+        for place, before in self._above(node + 1):
+            if before is None or before >= node:
+                named = self._named.get(node)
+                return (named, node) if named is not None and named <= place else (place, before)
+        return self._end, None
+
+    def _above(self, start: int) -> Iterator[tuple[int, int | None]]:
+        index = bisect.bisect_left(self._places, start)
+        while True:
+            while index < len(self._places):
+                yield self._places[index], self._before[index]
+                index += 1
+            if self._next > self._end:
+                return
+            self._look_at_more()
+
+    def _look_at_more(self) -> None:
+        view, layout = self._view, self._view.layout
+        align, pointer, low = layout.align, layout.pointer, view.address + layout.first_offset
+        data, base = view.data, view.address
+        own_at = layout.header_offset + layout.control.pre_node.offset
+        backup_at = None if layout.backup_offset is None else layout.backup_offset + layout.control.pre_node.offset
+        stop = min(self._next + _CHUNK * align, self._end)
+        for at in range(self._next, stop, align):
+            here = base + at
+            if low <= int.from_bytes(data[at + own_at : at + own_at + pointer], "little") < here:
+                header = view.own(at)
+                if header is not None and self._is_anchor(header, at):
+                    self._add(at, header.pre_node - base)
+                    continue
+            if (
+                backup_at is not None
+                and int.from_bytes(data[at + backup_at : at + backup_at + pointer], "little") == here
+            ):
+                self._look_at_backup(at)
+        self._next = stop
+        if stop == self._end:
+            self._add_end()
+
+    def _is_anchor(self, header: Header, at: int) -> bool:
+        view, layout = self._view, self._view.layout
+        if (header.pre_node - view.address) % layout.align != layout.first_offset % layout.align:
+            return False
+        if not view.sound(header, at, self._end):
+            return False
+        # Without a checksum, what follows has to agree.
+        return layout.control.checksum is not None or self._agrees_after(header, at)
+
+    def _agrees_after(self, header: Header, at: int) -> bool:
+        after = self._view.own(at + header.size)
+        return after is None or after.pre_node == self._view.address + at
+
+    def _look_at_backup(self, at: int) -> None:
+        """A sound backup that names its own place: a node starts here, and where it is used its magic tells the next."""
+        view, layout = self._view, self._view.layout
+        header = view.backup(at)
+        if header is None or not layout.checksum_holds(header):
+            return
+        if not header.used or not layout.has_magic:
+            self._add(at, None)
+            return
+        magic_at = layout.header_offset + layout.control.magic.offset
+        following = (~header.magic - view.address - magic_at) & 0xFFFFFFFF
+        if at + layout.smallest_node <= following <= self._end:
+            self._add(at, None)
+            self._named.setdefault(at, following)
+
+    def _add(self, at: int, before: int | None) -> None:
+        self._places.append(at)
+        self._before.append(before)
+        if before is not None:
+            self._named.setdefault(before, at)
+
+    def _add_end(self) -> None:
+        """The end node is an anchor: its header, if it is good, names the last node."""
+        header = self._view.own(self._end)
+        known = header is not None and self._view.good_end(header, self._end, None)
+        self._add(self._end, header.pre_node - self._view.address if known and header is not None else None)
+        self._next = self._end + 1

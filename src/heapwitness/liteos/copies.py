@@ -1,0 +1,106 @@
+"""One copy of a control header as bytes: which of them the other copy vouches for, and the copy that fields ask for.
+
+Names of fields are the kernel's, as its own messages and debug information have them.
+"""
+
+import struct
+
+from heapwitness.liteos.layout import Field, Header, Layout
+from heapwitness.report.model import HeaderFields
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+def saved_ranges(layout: Layout) -> Ranges:
+    """Offsets and lengths of what a save copies into the backup, neighbours joined.
+
+    Link registers and padding are not copied: in a backup they hold whatever lay there before.
+    """
+    control = layout.control
+    optional = (control.gap_size, control.checksum, control.origin_size)
+    fields = [control.prev, control.next, control.pre_node, control.size_and_flag, *(one for one in optional if one)]
+    joined: list[tuple[int, int]] = []
+    for field in sorted(fields, key=lambda field: field.offset):
+        if joined and sum(joined[-1]) == field.offset:
+            joined[-1] = (joined[-1][0], joined[-1][1] + field.size)
+        else:
+            joined.append((field.offset, field.size))
+    return tuple(joined)
+
+
+def saved_mask(layout: Layout) -> bytes:
+    """One byte for each byte of a control header: 1 where a save copies it."""
+    mask = bytearray(layout.control.size)
+    for offset, length in saved_ranges(layout):
+        mask[offset : offset + length] = b"\1" * length
+    return bytes(mask)
+
+
+def encode(layout: Layout, header: Header, under: bytes) -> bytes:
+    """The bytes of a header's saved fields, laid over `under`, which gives link registers and padding."""
+    control = layout.control
+    out = bytearray(under)
+    fields: list[tuple[Field | None, int]] = [
+        (control.prev, header.prev),
+        (control.next, header.next),
+        (control.pre_node, header.pre_node),
+        (control.gap_size, header.gap_size),
+        (control.checksum, header.checksum),
+        (control.origin_size, header.origin_size),
+        (control.size_and_flag, header.size_and_flag),
+    ]
+    for field, value in fields:
+        if field is not None:
+            out[field.offset : field.offset + field.size] = value.to_bytes(field.size, "little")
+    return bytes(out)
+
+
+def sealed(layout: Layout, header: Header) -> Header:
+    """The header with the checksum that its fields ask for."""
+    if layout.control.checksum is None:
+        return header
+    return Header(
+        header.prev,
+        header.next,
+        header.pre_node,
+        header.gap_size,
+        layout.checksum(header),
+        header.origin_size,
+        header.link_registers,
+        header.size_and_flag,
+        header.magic,
+        header.task,
+        header.module,
+    )
+
+
+def fields_of(layout: Layout, header: Header, valid: bool) -> HeaderFields:
+    """A copy field by field, with the kernel's names in the order of its bytes.
+
+    Magic, task and module lie over the list links, so both readings are given, as debuggers show a
+    union. Link registers are hexadecimal, as they lie in memory. `valid` tells whether the copy can be
+    trusted: its checksum holds and it agrees with the nodes around.
+    """
+    control = layout.control
+    fields: HeaderFields = {
+        "freeNodeInfo.pstPrev": header.prev,
+        "freeNodeInfo.pstNext": header.next,
+    }
+    if layout.has_magic:
+        fields["magic"] = header.magic
+        fields["taskId"] = header.task
+        if control.module is not None:
+            fields["moduleId"] = header.module
+    fields["preNode"] = header.pre_node
+    if control.gap_size is not None:
+        fields["gapSize"] = header.gap_size
+    if control.checksum is not None:
+        fields["checksum"] = header.checksum
+    if control.origin_size is not None:
+        fields["originSize"] = header.origin_size
+    if control.link_registers is not None:
+        code = "<" + ("Q" if layout.pointer == 8 else "I") * len(header.link_registers)
+        fields["linkReg"] = struct.pack(code, *header.link_registers).hex()
+    fields["sizeAndFlag"] = header.size_and_flag
+    fields["valid"] = valid
+    return fields
