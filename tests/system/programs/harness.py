@@ -77,18 +77,33 @@ def line_of(source: str, marker: str) -> int:
     raise AssertionError(f"{source} has no line marked {marker!r}")
 
 
-def heapwitness(*arguments: str | Path, timeout: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
-    """Run the command line tool."""
+def heapwitness(
+    *arguments: str | Path, environment: dict[str, str] | None = None, timeout: float = TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line tool, with additions to the environment."""
     command = [sys.executable, "-m", "heapwitness", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+        env=os.environ | (environment or {}),
+    )
 
 
-def run_command(*command: str | Path, options: tuple[str, ...] = (), timeout: float = TIMEOUT_S) -> Outcome:
+def run_command(
+    *command: str | Path,
+    options: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+    timeout: float = TIMEOUT_S,
+) -> Outcome:
     """Run any program under `heapwitness run` with `options`, and read its report."""
     handle, name = tempfile.mkstemp(suffix=".json", dir=_work)
     os.close(handle)
     report = Path(name)
-    done = heapwitness("run", "--json", report, *options, "--", *command, timeout=timeout)
+    done = heapwitness("run", "--json", report, *options, "--", *command, environment=environment, timeout=timeout)
     assert report.stat().st_size > 0, done.stderr
     facts = {}
     for line in done.stdout.splitlines():
