@@ -5,22 +5,29 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-
 from heapwitness.errors import HeapwitnessError
+from heapwitness.supervise.elf import BadElf, Head, defines, read_head
 
 _SHEBANG_LIMIT = 256
 _INTERPRETERS_LIMIT = 4
+_SANITIZERS = ("asan", "tsan", "msan", "lsan", "hwasan")
+_SANITIZER_LIBRARIES = tuple(form.format(one) for one in _SANITIZERS for form in ("lib{}.so", "libclang_rt.{}"))
+_SANITIZER_NAMES = tuple(f"__{one}_init" for one in _SANITIZERS)
 
 
 @dataclass(frozen=True, slots=True)
-class _Machine:
-    name: str
-    bits: int
-    little: bool
+class Target:
+    """The ELF program that will run: the one that was named, or a script's interpreter.
 
-    def __str__(self) -> str:
-        return f"{self.name.removeprefix('EM_')} ({self.bits} bits)"
+    `file` is None when it may be run but not read.
+    """
+
+    file: str | None
+
+    @property
+    def brings_malloc(self) -> bool:
+        """The program has a malloc of its own, by its symbols: what it allocates is not seen."""
+        return self.file is not None and bool(defines(self.file, ("malloc",)))
 
 
 def find_program(name: str, search: str | None = None) -> str:
@@ -47,16 +54,14 @@ def find_program(name: str, search: str | None = None) -> str:
             return candidate
     if not present:
         where = "" if "/" in name else " in PATH"
-        here = f" Did you mean ./{name}?" if not where else ""
-        if where and os.path.isfile(name):
-            here = f" Did you mean ./{name}?"
-        raise HeapwitnessError(f"{_shown(name)} was not found{where}.{here}")
+        hint = f" Did you mean ./{_shown(name)}?" if where and os.path.isfile(name) else ""
+        raise HeapwitnessError(f"{_shown(name)} was not found{where}.{hint}")
     if os.path.isdir(present[0]):
         raise HeapwitnessError(f"{_shown(present[0])} is a directory, not a program.")
     raise HeapwitnessError(f"{_shown(present[0])} is not executable; chmod +x makes it so.")
 
 
-def check_program(path: str, engine: Path) -> None:
+def check_program(path: str, engine: Path) -> Target:
     """Refuse a program into which the dynamic linker would not load the engine.
 
     Args:
@@ -74,12 +79,11 @@ def check_program(path: str, engine: Path) -> None:
                 start = stream.read(_SHEBANG_LIMIT)
         except PermissionError:
             # A program that may be run but not read can not be looked into from here.
-            return
+            return Target(None)
         except OSError as error:
             raise HeapwitnessError(f"{_shown(path)} could not be read: {error.strerror}.") from error
         if start.startswith(b"\x7fELF"):
-            _check_elf(path, engine)
-            return
+            return _check_elf(path, engine)
         if not start.startswith(b"#!"):
             raise HeapwitnessError(
                 f"{_shown(path)} is neither an ELF program nor a script that begins with #!, "
@@ -133,32 +137,35 @@ def _has_capabilities(path: str) -> bool:
         return False
 
 
-def _check_elf(path: str, engine: Path) -> None:
-    machine, interpreted, program = _read(path)
-    if not program:
+def _check_elf(path: str, engine: Path) -> Target:
+    head, own = _head(path), _head(str(engine))
+    if not head.program:
         raise HeapwitnessError(f"{_shown(path)} is an ELF file but not a program.")
-    own, _, _ = _read(str(engine))
-    if machine != own:
+    if head.machine != own.machine:
         raise HeapwitnessError(
-            f"{_shown(path)} is built for {machine}, this installation's engine for {own}; "
+            f"{_shown(path)} is built for {head.machine}, this installation's engine for {own.machine}; "
             "use a heapwitness that was built for that machine."
         )
-    if not interpreted:
+    if not head.interpreter:
         raise HeapwitnessError(
             f"{_shown(path)} is statically linked, so its malloc cannot be replaced. "
             "Link it dynamically, or link native/core into it."
         )
+    if "ld-musl" in head.interpreter:
+        raise HeapwitnessError(
+            f"{_shown(path)} is linked with musl, and the engine with glibc; build the program for glibc."
+        )
+    if any(library.startswith(_SANITIZER_LIBRARIES) for library in head.needed) or defines(path, _SANITIZER_NAMES):
+        raise HeapwitnessError(
+            f"{_shown(path)} was built with a sanitizer, which brings its own malloc; build it without -fsanitize."
+        )
+    return Target(path)
 
 
-def _read(path: str) -> tuple[_Machine, bool, bool]:
-    """Machine, whether it asks for a dynamic linker, and whether it can be started."""
+def _head(path: str) -> Head:
     try:
-        with open(path, "rb") as stream:
-            elf = ELFFile(stream)
-            machine = _Machine(str(elf["e_machine"]), int(elf.elfclass), bool(elf.little_endian))
-            kinds = {elf.get_segment(number)["p_type"] for number in range(min(elf.num_segments(), 128))}
-            return machine, "PT_INTERP" in kinds, elf["e_type"] in ("ET_EXEC", "ET_DYN")
-    except Exception as error:  # pyelftools raises what its parser happens to raise
+        return read_head(path)
+    except (BadElf, OSError) as error:
         raise HeapwitnessError(f"{_shown(path)} is a damaged ELF file.") from error
 
 

@@ -5,12 +5,11 @@ process that has the file loaded, wherever it was loaded. Nothing is ever downlo
 """
 
 import functools
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heapwitness.symbols.demangle import demangle
-from heapwitness.symbols.elf import ElfFile, ExportedNames
+from heapwitness.symbols.elf import ElfFile, ExportedNames, printable
 
 if TYPE_CHECKING:
     import drgn
@@ -61,11 +60,11 @@ class DebugInfo:
 
     @staticmethod
     def _location(frame: "drgn.StackFrame") -> Location:
-        name = frame.function_name
+        name = printable(frame.function_name) if frame.function_name else None
         if not frame.is_inline:
             try:
                 # The linker's name has the scope and the arguments, the function's own name has not.
-                linker_name = frame.symbol().name
+                linker_name = printable(frame.symbol().name)
                 name = demangle(linker_name) if name is None or linker_name.startswith("_Z") else name
             except LookupError:
                 pass
@@ -73,17 +72,16 @@ class DebugInfo:
             source = frame.source()
         except LookupError:
             return Location(name, None, None, None, frame.is_inline)
-        return Location(
-            name, source.filename or None, source.line or None, source.column or None, frame.is_inline
-        )
+        file = printable(source.filename) if source.filename else None
+        return Location(name, file, source.line or None, source.column or None, frame.is_inline)
 
 
 def _open(elf: ElfFile) -> "drgn.Program | None":
-    os.environ.pop("DEBUGINFOD_URLS", None)
     try:
         import drgn
 
         program = drgn.Program(drgn.host_platform)
+        # Not the finder that asks servers, whatever DEBUGINFOD_URLS says.
         program.set_enabled_debug_info_finders(["standard"])
         module = program.extra_module(elf.path, create=True)
         first, last = elf.segments[0], elf.segments[-1]

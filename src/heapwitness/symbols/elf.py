@@ -64,6 +64,11 @@ def read_elf(path: str) -> ElfFile | None:
     return ElfFile(path, tuple(sorted(segments, key=lambda one: one.address)), build_id)
 
 
+def printable(name: str) -> str:
+    """A file's or symbol's name as text that can be written anywhere, whatever bytes it has."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _build_id(notes: bytes) -> str | None:
     position = 0
     while position + 12 <= len(notes):

@@ -7,7 +7,7 @@ MAPPINGS_LIMIT = 65536
 
 _LINE = re.compile(
     r"(?P<start>[0-9a-f]{1,16})-(?P<end>[0-9a-f]{1,16}) (?P<mode>[-rwxsp]{4}) (?P<offset>[0-9a-f]{1,16}) "
-    r"[0-9a-f]+:[0-9a-f]+ (?P<inode>\d{1,20})(?: +(?P<path>.*))?"
+    r"(?P<major>[0-9a-f]{1,8}):(?P<minor>[0-9a-f]{1,8}) (?P<inode>\d{1,20})(?: +(?P<path>.*))?"
 )
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _DELETED = " (deleted)"
@@ -17,12 +17,13 @@ _DELETED = " (deleted)"
 class Mapping:
     """One mapping of a file: addresses `start` to `end`, file offset in bytes, and what was mapped.
 
-    `deleted`: the file had no name any more when the mapping was listed.
+    `device` is the file's (major, minor). `deleted`: the file had no name any more when the mapping was listed.
     """
 
     start: int
     end: int
     offset: int
+    device: tuple[int, int]
     inode: int
     path: str
     executable: bool
@@ -50,6 +51,7 @@ def parse_maps(text: str) -> tuple[Mapping, ...]:
                 start=start,
                 end=end,
                 offset=int(match["offset"], 16),
+                device=(int(match["major"], 16), int(match["minor"], 16)),
                 inode=int(match["inode"]),
                 path=_unescape(path.removesuffix(_DELETED) if deleted else path),
                 executable="x" in match["mode"],

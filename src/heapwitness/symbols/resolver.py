@@ -13,7 +13,7 @@ import msgspec
 
 from heapwitness.report.model import Block, Finding, Frame, Site
 from heapwitness.symbols.debuginfo import DebugInfo, Location
-from heapwitness.symbols.elf import ElfFile, read_elf
+from heapwitness.symbols.elf import ElfFile, printable, read_elf
 from heapwitness.symbols.maps import Mapping, parse_maps
 
 ENGINE = "libheapwitness_preload.so"
@@ -83,12 +83,18 @@ class Resolver:
         return self._infos[key].locations(address)
 
     def _usable(self, mapping: Mapping) -> bool:
+        """Whether the file of that name is still the one that was mapped."""
         if mapping.deleted or not mapping.path.startswith("/"):
             return False
         try:
-            return self._until is None or os.stat(mapping.path).st_ctime <= self._until
+            status = os.stat(mapping.path)
         except (OSError, ValueError):
             return False
+        # Some file systems show one device to stat and another in the mappings; their inodes say nothing.
+        same_device = mapping.device == (os.major(status.st_dev), os.minor(status.st_dev))
+        if same_device and mapping.inode != status.st_ino:
+            return False
+        return self._until is None or status.st_ctime <= self._until
 
 
 class _Space:
@@ -124,7 +130,7 @@ class _Space:
         shift = self._shift(mapping, elf)
         known = msgspec.structs.replace(
             frame,
-            module=mapping.path,
+            module=printable(mapping.path),
             build_id=elf.build_id if elf else None,
             offset=frame.pc - shift if frame.pc >= shift else None,
         )

@@ -1,0 +1,78 @@
+"""The command `heapwitness`: its subcommands, loaded when they are asked for, and its errors, one sentence each."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from heapwitness.errors import HeapwitnessError
+
+ERROR_EXIT = 2
+INTERRUPTED_EXIT = 130
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("heapwitness.cli.run:command", "Run a program on a heap whose headers have witnesses."),
+    "report": ("heapwitness.cli.report:command", "Show what a program without a supervisor recorded."),
+    "inspect": ("heapwitness.cli.inspect:command", "Find the damage in a heap dump of a LiteOS device."),
+    "restore": ("heapwitness.cli.restore:command", "Repair a heap dump of a LiteOS device."),
+    "simulate": ("heapwitness.cli.simulate:command", "Run a trace of allocations, with faults, on a LiteOS heap."),
+    "menuconfig": ("heapwitness.cli.menuconfig:command", "Edit a LiteOS kernel's .config in menus."),
+    "config": ("heapwitness.cli.config:command", "Read, change and check a LiteOS kernel's .config."),
+}
+"""Subcommands: where each is, and what it is for, so that listing them imports none."""
+
+
+class _Lazy(click.Group):
+    """A group that imports a subcommand's module when it is used."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="heapwitness", message="%(prog)s %(version)s")
+def group() -> None:
+    """Find who overwrote the heap: every block's neighbour is a witness."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, `arguments` or the process's own, and exit; errors are one sentence on stderr."""
+    try:
+        status = group.main(args=arguments, prog_name="heapwitness", standalone_mode=False)
+    except click.ClickException as error:
+        status = _say(_sentence(error))
+    except HeapwitnessError as error:
+        status = _say(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        status = INTERRUPTED_EXIT
+    except BrokenPipeError:
+        # Who read our output has gone; Python must not complain about it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = ERROR_EXIT
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _sentence(error: click.ClickException) -> str:
+    text = error.format_message().strip()
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        text = f"{text.rstrip('.')}; `{error.ctx.command_path} --help` lists what there is"
+    return text if text.endswith(".") else f"{text}."
+
+
+def _say(text: str) -> int:
+    print(f"heapwitness: {' '.join(text.split())}", file=sys.stderr)
+    return ERROR_EXIT

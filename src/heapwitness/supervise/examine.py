@@ -1,0 +1,127 @@
+"""From one event of a waiting thread to findings, with everything read that is gone once the thread goes on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.layout.events import Event, Reason, When
+from heapwitness.report.model import Detected, Finding, Frame, Kind
+from heapwitness.report.model import When as ReportWhen
+from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
+
+if TYPE_CHECKING:
+    from heapwitness.memory import Memory
+
+_MAPS_LIMIT = 8 << 20
+
+_KINDS: dict[Reason, Kind] = {
+    Reason.SLACK: "heap-buffer-overflow",
+    Reason.LINKS: "use-after-free-write",
+    Reason.POISON: "use-after-free-write",
+    Reason.DOUBLE: "double-free",
+    Reason.INVALID: "invalid-free",
+    Reason.MISMATCH: "mismatched-free",
+}
+_WHENS: dict[When, ReportWhen] = {
+    When.MALLOC: "malloc",
+    When.FREE: "free",
+    When.REALLOC: "realloc",
+    When.CHECK: "check",
+    When.EXIT: "exit",
+    When.TRAP: "trap",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """Findings whose frames are bare addresses, and what names them: `maps` and the thread's `python` frames.
+
+    `program` tells apart the programs in which an address means different things.
+    """
+
+    findings: tuple[Finding, ...]
+    maps: str
+    program: str
+    python: tuple[PythonFrame, ...] = ()
+
+
+class Examiner:
+    """Looks into processes; the Python frames' reader is kept between findings."""
+
+    def __init__(self) -> None:
+        self._stacks = PythonStacks()
+
+    def examine(self, event: Event, pid: int) -> Examined | None:
+        """Diagnose a finding's event while its thread waits.
+
+        What cannot be diagnosed is a finding that says what is known, and why no more is.
+
+        Args:
+            event: of type finding.
+            pid: its process as seen from here.
+
+        Returns:
+            None when the process may not be looked into.
+        """
+        from heapwitness.memory import ProcessMemory
+
+        maps = _maps(pid)
+        try:
+            memory = ProcessMemory(pid)
+        except HeapwitnessError:
+            return None
+        with memory:
+            return Examined(diagnosed(event, memory), maps, _program(pid))
+
+    def python(self, event: Event, pid: int, maps: str) -> tuple[PythonFrame, ...]:
+        """The waiting thread's Python frames; () when it runs no Python."""
+        # In another pid namespace the thread's id means nothing here.
+        return self._stacks.frames(pid, event.tid) if event.pid == pid and is_python(maps) else ()
+
+    def close(self) -> None:
+        """Let go of the reader of Python frames."""
+        self._stacks.close()
+
+
+def diagnosed(event: Event, memory: "Memory") -> tuple[Finding, ...]:
+    """The findings of an event, at least one: what cannot be diagnosed says what is known, and why no more is."""
+    from heapwitness.diagnose import diagnose
+
+    try:
+        return diagnose(event, memory) or (undiagnosed(event, "the memory showed nothing wrong when it was read"),)
+    except HeapwitnessError as error:
+        return (undiagnosed(event, str(error)),)
+    except Exception as error:  # a forged heap may surprise the diagnosis; the finding must not be lost
+        return (undiagnosed(event, f"{type(error).__name__}: {error}"),)
+
+
+def undiagnosed(event: Event, why: str) -> Finding:
+    """What an event alone says, as a finding; `why` there is no more of it."""
+    return Finding(
+        kind=_KINDS.get(event.reason, "header-overwrite"),
+        detected=Detected(
+            when=_WHENS[event.when],
+            thread=event.tid,
+            thread_name=event.thread,
+            pid=event.pid,
+            stack=tuple(Frame(pc=pc) for pc in event.frames),
+        ),
+        pointer=event.pointer or None,
+        detail=f"This finding could not be diagnosed: {why.rstrip('.: ')}.",
+    )
+
+
+def _maps(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid:d}/maps", "rb") as stream:
+            return stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
+
+
+def _program(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid:d}/exe").readlink())
+    except OSError:
+        return ""

@@ -1,0 +1,137 @@
+"""The Python lines of a thread that waits, read from outside by pystack in a process of its own.
+
+In a process of its own, because the interpreter that is read may be damaged anywhere: what makes the
+reader loop, crash or eat memory must not touch the supervisor. The program's other threads go on; the
+waiting one does not move, so nothing has to be stopped.
+
+The helper is this module, started with `python -m`: a line "PID TID" in, a line of JSON out.
+"""
+
+import json
+import os
+import re
+import resource
+import selectors
+import subprocess
+import sys
+from dataclasses import dataclass
+
+WAIT = 3.0
+"""Seconds for one stack."""
+
+_FRAMES_LIMIT = 200
+_TEXT_LIMIT = 512
+_REPLY_LIMIT = 1 << 20
+_MEMORY_LIMIT = 2 << 30
+_FAILURES_LIMIT = 3
+_PYTHON = re.compile(r"/(lib)?python[23](\.\d+)*[a-z]*(\.so[.\d]*)?( \(deleted\))?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class PythonFrame:
+    """One Python frame. `entry`: C code called into the interpreter here, so a C frame stands for it."""
+
+    function: str
+    file: str
+    line: int
+    entry: bool
+
+
+def is_python(maps: str) -> bool:
+    """Whether a process has a Python interpreter loaded, by the text of its /proc/PID/maps."""
+    return _PYTHON.search(maps) is not None
+
+
+class PythonStacks:
+    """Asks the helper, which is started when first needed and given up after a few failures."""
+
+    def __init__(self) -> None:
+        self._helper: subprocess.Popen[bytes] | None = None
+        self._failures = 0
+
+    def frames(self, pid: int, tid: int) -> tuple[PythonFrame, ...]:
+        """The thread's Python frames, innermost first; () when they cannot be had within WAIT seconds."""
+        if self._failures >= _FAILURES_LIMIT:
+            return ()
+        try:
+            return self._ask(pid, tid)
+        except (OSError, ValueError, KeyError, TypeError):
+            self._failures += 1
+            self.close()
+            return ()
+
+    def close(self) -> None:
+        """End the helper."""
+        helper, self._helper = self._helper, None
+        if helper is None:
+            return
+        helper.kill()
+        for pipe in (helper.stdin, helper.stdout):
+            if pipe is not None:
+                pipe.close()
+        helper.wait()
+
+    def _ask(self, pid: int, tid: int) -> tuple[PythonFrame, ...]:
+        if self._helper is None:
+            self._helper = subprocess.Popen(
+                # -P: nothing is imported from the directory in which the user happens to be.
+                [sys.executable, "-P", "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+            )
+        assert self._helper.stdin is not None and self._helper.stdout is not None
+        self._helper.stdin.write(b"%d %d\n" % (pid, tid))
+        return _parse(_line(self._helper.stdout.fileno()))
+
+
+def _line(file: int) -> bytes:
+    with selectors.DefaultSelector() as selector:
+        selector.register(file, selectors.EVENT_READ)
+        reply = b""
+        while not reply.endswith(b"\n"):
+            if len(reply) > _REPLY_LIMIT or not selector.select(WAIT):
+                raise ValueError("no reply")
+            part = os.read(file, 1 << 16)
+            if not part:
+                raise ValueError("the helper has ended")
+            reply += part
+        return reply
+
+
+def _parse(reply: bytes) -> tuple[PythonFrame, ...]:
+    return tuple(
+        PythonFrame(str(function)[:_TEXT_LIMIT], str(file)[:_TEXT_LIMIT], int(line), bool(entry))
+        for function, file, line, entry in json.loads(reply)[:_FRAMES_LIMIT]
+    )
+
+
+def _read(pid: int, tid: int) -> list[tuple[str, str, int, bool]]:
+    from pystack.engine import NativeReportingMode, get_process_threads
+
+    threads = get_process_threads(pid, stop_process=False, native_mode=NativeReportingMode.OFF)
+    for thread in threads:
+        if thread.tid == tid:
+            frames = [
+                (one.code.scope, one.code.filename, one.code.location.lineno, one.is_entry) for one in thread.frames
+            ]
+            return frames[::-1][:_FRAMES_LIMIT]
+    return []
+
+
+def _serve() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT, _MEMORY_LIMIT))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for line in sys.stdin.buffer:
+        pid, tid = map(int, line.split())
+        try:
+            reply = _read(pid, tid)
+        except Exception:  # whatever pystack meets in a damaged process: no Python lines is an answer
+            reply = []
+        sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,65 @@
+"""Findings from a file of records, by the same path as those of a process that waits."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from heapwitness.layout.events import BadEvent, Event, Type, read_events
+from heapwitness.supervise.examine import Examined, diagnosed
+from heapwitness.supervise.ledger import Ledger
+
+_HELD_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A finding's event without its memory, and what it means."""
+
+    event: Event
+    examined: Examined
+
+
+def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
+    """The findings of a file of records, each with its outcome where the file has one.
+
+    One finding's memory is held at a time. A last message that was cut short is left out.
+
+    Args:
+        stream: at the start of a message.
+        ledger: takes down what the file says of processes.
+
+    Raises:
+        BadEvent: the file is no record, or damaged; after the findings before that place.
+    """
+    from heapwitness.diagnose import with_outcome
+
+    held: dict[tuple[int, int], list[Recorded]] = {}
+    try:
+        for event in read_events(stream):
+            ledger.note(event, event.pid)
+            thread = (event.pid, event.tid)
+            if event.type is Type.FINDING:
+                held.setdefault(thread, []).append(_recorded(event))
+                if sum(map(len, held.values())) > _HELD_LIMIT:
+                    yield from held.pop(next(iter(held)))
+            elif event.type is Type.OUTCOME and event.outcome is not None:
+                for one in held.pop(thread, ()):
+                    mended = tuple(with_outcome(finding, event.outcome) for finding in one.examined.findings)
+                    yield replace(one, examined=replace(one.examined, findings=mended))
+    except BadEvent:
+        yield from _all(held)
+        raise
+    yield from _all(held)
+
+
+def _all(held: dict[tuple[int, int], list[Recorded]]) -> Iterator[Recorded]:
+    for waiting in held.values():
+        yield from waiting
+
+
+def _recorded(event: Event) -> Recorded:
+    from heapwitness.memory import SegmentsMemory
+
+    findings = diagnosed(event, SegmentsMemory(event.memory))
+    program = " ".join(event.command or ())
+    return Recorded(replace(event, memory=(), maps=None), Examined(findings, event.maps or "", program))

@@ -1,0 +1,156 @@
+"""Findings named, folded and shown as they come, beside the loop that answers.
+
+Reading a file's debugging information may take seconds; it happens in a thread of its own, when the
+program has its answer long since.
+"""
+
+import contextlib
+import queue
+import threading
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from heapwitness.report.model import Finding
+from heapwitness.supervise.examine import Examined
+from heapwitness.supervise.merge import with_python
+
+CASES_LIMIT = 10_000
+"""Different findings that are kept and shown; what is beyond is counted as dropped."""
+
+
+class Shower(Protocol):
+    """Where findings and sentences are shown; called from one thread at a time."""
+
+    def finding(self, finding: Finding) -> None:
+        """Show a finding."""
+        ...
+
+    def sentence(self, text: str) -> None:
+        """Show a sentence."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    key: Hashable
+    examined: Examined
+    finding: Finding
+
+
+@dataclass(slots=True)
+class _Shown:
+    finding: Finding
+    count: int
+    repaired: int
+
+
+class Reporter:
+    """Takes findings from the loop; everything but `close` returns at once.
+
+    Args:
+        shower: shows each different finding once.
+        until: for records, their time in seconds since 1970; see `symbols.Resolver`.
+
+    Attributes:
+        dropped: findings that were too many to keep.
+    """
+
+    def __init__(self, shower: Shower, until: float | None = None) -> None:
+        self.dropped = 0
+        self._shower = shower
+        self._until = until
+        self._queue: queue.SimpleQueue[_Case | str | None] = queue.SimpleQueue()
+        self._counts: Counter[Hashable] = Counter()
+        self._repaired: Counter[Hashable] = Counter()
+        self._thread: threading.Thread | None = None
+        # Written by the thread only, read after its end.
+        self._shown: dict[Hashable, _Shown] = {}
+        self._same: dict[Hashable, Hashable] = {}
+
+    def is_new(self, examined: Examined) -> bool:
+        """Whether one of the findings was not seen before."""
+        return any(_raw_key(examined, one) not in self._counts for one in examined.findings)
+
+    def submit(self, examined: Examined) -> None:
+        """Count findings; those that are new are named and shown."""
+        for finding in examined.findings:
+            key = _raw_key(examined, finding)
+            if key not in self._counts:
+                if len(self._counts) >= CASES_LIMIT:
+                    self.dropped += 1
+                    continue
+                self._put(_Case(key, examined, finding))
+            self._counts[key] += finding.count
+            self._repaired[key] += finding.count * finding.repaired
+
+    def say(self, text: str) -> None:
+        """Show a sentence after the findings that were submitted before it."""
+        self._put(text)
+
+    def close(self) -> tuple[tuple[Finding, ...], int]:
+        """Wait until everything is shown; the different findings with their counts, and how many were repaired."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        for raw, key in self._same.items():
+            self._shown[key].count += self._counts[raw]
+            self._shown[key].repaired += self._repaired[raw]
+        self._same = {}
+        findings = tuple(msgspec.structs.replace(one.finding, count=one.count) for one in self._shown.values())
+        return findings, sum(one.repaired for one in self._shown.values())
+
+    def _put(self, item: _Case | str) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="reporter", daemon=True)
+            self._thread.start()
+        self._queue.put(item)
+
+    def _work(self) -> None:
+        from heapwitness.symbols import Resolver
+
+        resolver = Resolver(self._until)
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return
+            if isinstance(item, str):
+                self._shower.sentence(item)
+                continue
+            finding = item.finding
+            # A broken file's symbols or a broken terminal must not keep the next finding from being shown.
+            with contextlib.suppress(Exception):
+                finding = resolver.finding(finding, item.examined.maps)
+            if item.examined.python:
+                stack = with_python(finding.detected.stack, item.examined.python)
+                finding = msgspec.structs.replace(
+                    finding, detected=msgspec.structs.replace(finding.detected, stack=stack)
+                )
+            key = _key(finding)
+            self._same[item.key] = key
+            if key not in self._shown:
+                self._shown[key] = _Shown(finding, 0, 0)
+                with contextlib.suppress(Exception):
+                    self._shower.finding(finding)
+
+
+def _raw_key(examined: Examined, finding: Finding) -> Hashable:
+    """The same for findings of one program that are surely the same case, by their bare addresses."""
+    site = finding.culprit.allocated if finding.culprit is not None else None
+    stack = finding.detected.stack if site is None or not site.stack else site.stack
+    return (examined.program, finding.kind, site is None, finding.detail == "", tuple(frame.pc for frame in stack))
+
+
+def _key(finding: Finding) -> Hashable:
+    """The same for findings of the same kind with the same culprit site, in whatever process."""
+    site = finding.culprit.allocated if finding.culprit is not None else None
+    stack = finding.detected.stack if site is None or not site.stack else site.stack
+    return (
+        finding.kind,
+        site is None,
+        tuple((one.module, one.pc if one.offset is None else one.offset, one.function, one.line) for one in stack),
+    )

@@ -1,0 +1,83 @@
+"""Where a report's text goes. What cannot be written there is never an accident of the run."""
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+from heapwitness.errors import HeapwitnessError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from heapwitness.report.model import Finding, Report
+
+PREFIX = "heapwitness: "
+
+
+class Screen:
+    """Shows findings as they come, sentences of our own, and the sum at the end; a context manager.
+
+    A stream that can not be written any more is written no more.
+    """
+
+    def __init__(self, stream: TextIO | None, *, owned: bool = False) -> None:
+        self._stream = stream
+        self._owned = owned
+        self._console: Console | None = None
+
+    @classmethod
+    def to(cls, output: Path | None) -> Self:
+        """A screen on a file, or on stderr for None.
+
+        Raises:
+            HeapwitnessError: the file cannot be written.
+        """
+        if output is None:
+            return cls(sys.stderr)
+        try:
+            stream = open(output, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        except OSError as error:
+            raise HeapwitnessError(f"{output} cannot be written: {error.strerror}.") from error
+        return cls(stream, owned=True)
+
+    def finding(self, finding: "Finding") -> None:
+        """Show one finding in full."""
+        self._render(finding)
+
+    def end(self, report: "Report") -> None:
+        """Show what only the end tells: how often each finding was seen, and the sum of all."""
+        self._render(report)
+
+    def sentence(self, text: str) -> None:
+        """Show one line of our own."""
+        try:
+            if self._stream is not None:
+                self._stream.write(f"{PREFIX}{text}\n")
+                self._stream.flush()
+        except (OSError, ValueError):
+            self._stream = None
+
+    def _render(self, what: "Finding | Report") -> None:
+        if self._stream is None:
+            return
+        from rich.console import Console
+
+        from heapwitness.report import terminal
+
+        if self._console is None:
+            self._console = Console(file=self._stream)
+        try:
+            terminal.render(what, self._console)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._stream = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._owned and self._stream is not None:
+            self._stream.close()

@@ -1,0 +1,188 @@
+"""What the events of a run mean: who gets which answer, which findings there are, what is lost and why."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.layout.events import Event, Outcome, Type, parse_event
+from heapwitness.supervise.channel import Peer
+from heapwitness.supervise.examine import Examined, Examiner, undiagnosed
+from heapwitness.supervise.ledger import Ledger
+from heapwitness.supervise.options import OnError
+from heapwitness.supervise.reporter import Reporter
+
+OUTCOME_WAIT = 1.0
+"""Seconds after a finding's answer in which its thread is expected to say what it repaired."""
+
+FREELY, THEN_A_SECOND = 2000, 100
+"""Findings that are looked at: so many at once, and then so many a second."""
+
+_ANSWERS: dict[OnError, bytes] = {"continue": b"g", "abort": b"a", "stop": b"s"}
+_UNANSWERED_LIMIT = 4096
+
+_Thread = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A finding that was answered and whose outcome is not known yet."""
+
+    examined: Examined
+    until: float
+
+
+class Session:
+    """Takes the messages of all processes (a `channel.Handler`).
+
+    Args:
+        on_error: what a thread that found something is told to do.
+        reporter: takes the findings.
+    """
+
+    def __init__(self, on_error: OnError, reporter: Reporter) -> None:
+        self.ledger = Ledger()
+        self.malformed = 0
+        self._on_error: OnError = on_error
+        self._reporter = reporter
+        self._examiner = Examiner()
+        self._budget = _Budget()
+        self._told: OrderedDict[tuple[_Thread, int], _Told] = OrderedDict()
+        self._last: tuple[Event, tuple[_Thread, int]] | None = None
+        self._unanswered: dict[tuple[int, ...], Event] = {}
+        self._number = 0
+
+    def message(self, peer: Peer, message: bytes) -> bytes | None:
+        """See `channel.Handler.message`."""
+        try:
+            event = parse_event(message)
+        except HeapwitnessError:
+            self.malformed += 1
+            return None
+        pid = peer.pid or event.pid
+        if event.pid != pid and not _is_known_inside_as(pid, event.pid):
+            self.malformed += 1
+            return None
+        self.ledger.note(event, pid)
+        if event.type is Type.OUTCOME and event.outcome is not None:
+            self._mended((pid, event.tid), event.outcome)
+        elif event.type is Type.EXIT:
+            self._report(lambda thread, _: thread[0] == pid)
+        elif event.type is Type.FINDING:
+            return self._found(event, pid)
+        return None
+
+    def unheard(self) -> None:
+        """The engine waited no longer and kept a record; what was read since may be repaired already."""
+        if self._last is not None:
+            event, key = self._last
+            self._told.pop(key, None)
+            self._await_record(event)
+
+    def tick(self) -> None:
+        """Report what has waited long enough for its outcome; to be called a few times a second."""
+        now = time.monotonic()
+        self._report(lambda _, told: told.until <= now)
+
+    def finish(self) -> None:
+        """Report everything that is still waited for."""
+        self._report(lambda _, told: True)
+        self._examiner.close()
+
+    def take_records(self, log: Path, start: int) -> None:
+        """Report what engines wrote to their log, from `start` on, when they got no answer.
+
+        A finding that was neither diagnosed while its thread waited nor recorded is reported as it is known.
+        """
+        from heapwitness.supervise.records import read_records
+
+        try:
+            with open(log, "rb") as stream:
+                stream.seek(start)
+                for one in read_records(stream, self.ledger):
+                    self._unanswered.pop(_identity(one.event), None)
+                    self._reporter.submit(one.examined)
+        except FileNotFoundError:
+            pass
+        except (OSError, HeapwitnessError) as error:
+            self._reporter.say(f"the log could not be read to its end: {error}")
+        for event in self._unanswered.values():
+            self._reporter.submit(Examined((undiagnosed(event, "its process could not be read"),), "", ""))
+        self._unanswered.clear()
+
+    def _found(self, event: Event, pid: int) -> bytes | None:
+        self._last = None
+        if not self._budget.take():
+            self.ledger.dropped += 1
+            return _ANSWERS[self._on_error]
+        examined = self._examiner.examine(event, pid)
+        if examined is None:
+            # Without an answer the engine writes a record with all that is needed.
+            self._await_record(event)
+            return None
+        if self._reporter.is_new(examined):
+            examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
+        self._number += 1
+        key = ((pid, event.tid), self._number)
+        self._told[key] = _Told(examined, time.monotonic() + OUTCOME_WAIT)
+        self._last = (event, key)
+        if self._on_error == "stop":
+            self._report(lambda thread, _: thread == key[0])
+            self._reporter.say(
+                f"process {pid} waits for a debugger: gdb -p {pid} looks into it, kill -CONT {pid} lets it go on."
+            )
+        return _ANSWERS[self._on_error]
+
+    def _mended(self, thread: _Thread, outcome: Outcome) -> None:
+        from heapwitness.diagnose import with_outcome
+
+        for key in [key for key in self._told if key[0] == thread]:
+            told = self._told.pop(key)
+            findings = tuple(with_outcome(finding, outcome) for finding in told.examined.findings)
+            self._reporter.submit(replace(told.examined, findings=findings))
+
+    def _report(self, which: Callable[[_Thread, _Told], bool]) -> None:
+        for key in [key for key, told in self._told.items() if which(key[0], told)]:
+            self._reporter.submit(self._told.pop(key).examined)
+
+    def _await_record(self, event: Event) -> None:
+        if len(self._unanswered) < _UNANSWERED_LIMIT:
+            self._unanswered[_identity(event)] = event
+        else:
+            self.ledger.dropped += 1
+
+
+class _Budget:
+    """How many findings may still be looked at now: a flood of them must not make the program wait."""
+
+    def __init__(self) -> None:
+        self._left = float(FREELY)
+        self._since = time.monotonic()
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        self._left = min(float(FREELY), self._left + (now - self._since) * THEN_A_SECOND)
+        self._since = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def _identity(event: Event) -> tuple[int, ...]:
+    """The same for a finding's message and for its record."""
+    return (event.pid, event.tid, event.when, event.reason, event.pool, event.pointer, event.node)
+
+
+def _is_known_inside_as(pid: int, inside: int) -> bool:
+    """Whether a process has the number `inside` in a pid namespace of its own; true when it is gone."""
+    try:
+        status = Path(f"/proc/{pid:d}/status").read_bytes()
+    except OSError:
+        return True
+    for line in status.splitlines():
+        if line.startswith(b"NSpid:"):
+            return line.split()[-1] == b"%d" % inside
+    return False

@@ -1,0 +1,121 @@
+"""One run from start to end: start the program, take what its engines say, sum up."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from heapwitness import native
+from heapwitness.supervise.channel import Channel
+from heapwitness.supervise.environment import environment
+from heapwitness.supervise.options import Options
+from heapwitness.supervise.output import check_writable, write_json
+from heapwitness.supervise.program import Program
+from heapwitness.supervise.remarks import remarks
+from heapwitness.supervise.reporter import Reporter
+from heapwitness.supervise.screen import Screen
+from heapwitness.supervise.session import Session
+from heapwitness.supervise.target import Target, check_program, find_program
+
+_TICK = 0.25
+_DRAIN_LIMIT = 10.0
+"""Seconds in which what was sent before the program's end is taken in, once it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is started: the file, its arguments, what is known of it beforehand, and the log it is given."""
+
+    file: str
+    arguments: tuple[str, ...]
+    target: Target
+    engine: Path
+    log: Path | None
+    logged: int
+
+
+def run(options: Options) -> int:
+    """Run a program with the engine inside and report what is found.
+
+    Returns:
+        the exit status for heapwitness itself: the program's own (128 + signal if one ended it), or
+        `options.error_exitcode` when there was a finding.
+
+    Raises:
+        HeapwitnessError: the program cannot be run under heapwitness, or the JSON report cannot be
+            written; in the latter case everything was shown before.
+    """
+    plan = _plan(options)
+    check_writable(options.json)
+    with Screen.to(options.output) as screen:
+        reporter = Reporter(screen)
+        session = Session(options.on_error, reporter)
+        with Channel(session) as channel:
+            log = plan.log or channel.directory / "log"
+            made = environment(options, plan.engine, channel.path, log, os.environ)
+            extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
+            program = Program(plan.file, plan.arguments, made, extra)
+            _serve(channel, session, program)
+            session.finish()
+            session.take_records(log, plan.logged)
+        program.release_signals()
+        return _conclude(options, plan, program, session, reporter, channel, screen)
+
+
+def _plan(options: Options) -> _Plan:
+    engine = native.library("preload").absolute()
+    name = options.command[0]
+    if name.endswith(".py") and os.path.isfile(name):
+        file, arguments = find_program("python3"), ("python3", *options.command)
+    else:
+        file, arguments = find_program(name), options.command
+    log = options.log.absolute() if options.log is not None else None
+    return _Plan(file, arguments, check_program(file, engine), engine, log, check_writable(log))
+
+
+def _serve(channel: Channel, session: Session, program: Program) -> None:
+    """Answer until the program has ended and nothing that was said before is left unheard."""
+    channel.wake_on(program.finished)
+    ticked = time.monotonic()
+    until: float | None = None
+    while True:
+        busy = channel.serve(_TICK if until is None else 0.0)
+        now = time.monotonic()
+        if now - ticked >= _TICK:
+            session.tick()
+            ticked = now
+        if program.exit_status is None:
+            continue
+        if until is None:
+            channel.sleep_through(program.finished)
+            until = now + _DRAIN_LIMIT
+        elif not busy or now > until:
+            return
+
+
+def _conclude(
+    options: Options,
+    plan: _Plan,
+    program: Program,
+    session: Session,
+    reporter: Reporter,
+    channel: Channel,
+    screen: Screen,
+) -> int:
+    """Wait for the last finding to be shown, sum up, write what is to be written."""
+    from heapwitness.report.model import Program as Ran
+    from heapwitness.report.model import Report
+
+    findings, repaired = reporter.close()
+    ledger = session.ledger
+    summary = ledger.summary(findings, repaired, ledger.dropped + reporter.dropped)
+    status = program.exit_status or 0
+    ran = Ran(argv=options.command, pid=program.pid, exit_status=status)
+    report = Report(program=ran, findings=findings, summary=summary)
+    senseless = session.malformed + channel.refused
+    for text in remarks(ledger, plan.target, options.command[0], senseless, plan.log is not None):
+        screen.sentence(text)
+    if summary.findings or not options.quiet:
+        screen.end(report)
+    write_json(report, options.json)
+    return options.error_exitcode if summary.findings and options.error_exitcode else status
