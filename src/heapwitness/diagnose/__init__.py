@@ -1,1 +1,117 @@
-"""Turns damaged nodes and wrong releases into findings."""
+"""Turns damaged nodes and wrong releases into findings.
+
+All judgement is here, on bytes that were read from outside: the same for a process that waits, a record
+and a core. What is read may be forged; it costs bounded time and memory, and gives findings.
+docs/diagnosis.md says how the kinds are told apart, and what cannot be told.
+"""
+
+import msgspec
+
+from heapwitness.diagnose.blocks import Sites
+from heapwitness.diagnose.damage import damages, with_restored
+from heapwitness.diagnose.freeing import wrong_release
+from heapwitness.heap import BadPool, Fault, Pool, check
+from heapwitness.layout.events import Event, Outcome, Reason, Type, When
+from heapwitness.memory import Memory, Unreadable
+from heapwitness.report import model
+from heapwitness.report.model import Detected, Finding, Frame
+
+__all__ = ["diagnose", "examine", "with_outcome"]
+
+_WHEN: dict[When, model.When] = {
+    When.MALLOC: "malloc",
+    When.FREE: "free",
+    When.REALLOC: "realloc",
+    When.CHECK: "check",
+    When.EXIT: "exit",
+    When.TRAP: "trap",
+}
+_RELEASES = (Reason.DOUBLE, Reason.INVALID, Reason.MISMATCH)
+
+
+def diagnose(event: Event, memory: Memory) -> tuple[Finding, ...]:
+    """The findings of one event, at least one for every finding's event that tells of damage.
+
+    Args:
+        event: as it came from the engine; other events than findings give ().
+        memory: of the process that sent it, at that moment.
+
+    Returns:
+        findings whose frames have a pc and nothing else. () for a control block that is as it should be.
+    """
+    if event.type is not Type.FINDING:
+        return ()
+    detected = Detected(
+        when=_WHEN[event.when],
+        thread=event.tid,
+        thread_name=event.thread,
+        pid=event.pid,
+        stack=tuple(Frame(pc=pc) for pc in event.frames),
+    )
+    if event.reason in _RELEASES:
+        return (wrong_release(event, memory, detected),)
+    try:
+        pool = Pool.open(memory, event.pool, event.pool_bytes or None)
+    except (BadPool, Unreadable) as error:
+        return (Finding(kind="header-overwrite", detected=detected, detail=_sentence(error)),)
+    sites = Sites(memory, event.process)
+    if event.reason is Reason.DAMAGE:
+        faults = [Fault(Reason.DAMAGE, event.node, window.low, window.high) for window in event.windows]
+    else:
+        faults = []
+    faults = faults or [Fault(event.reason, event.node, event.node, event.node)]
+    return _all(pool, sites, faults, detected)
+
+
+def examine(
+    memory: Memory, base: int, size: int | None = None, *, process: int = 0, detected: Detected | None = None
+) -> tuple[Finding, ...]:
+    """All damage in one pool, found by walking it: for cores, images and pools of the core library.
+
+    Args:
+        base: the pool's address.
+        size: in bytes, where it is known from elsewhere.
+        process: address of the engine's process block, which leads to the call sites; 0 for none.
+        detected: what the findings say of their detection.
+
+    Raises:
+        BadPool: there is no pool, or its control block and the copy of it are both lost.
+        Unreadable: the memory ends before the pool does.
+    """
+    pool = Pool.open(memory, base, size)
+    sites = Sites(memory, process)
+    return _all(pool, sites, check(pool), detected or Detected(when="check", thread=0))
+
+
+def with_outcome(finding: Finding, outcome: Outcome) -> Finding:
+    """The finding as it stands after the engine's repair.
+
+    Wrong releases have nothing to repair: the engine did not do them. What was quarantined is not
+    repaired: the program goes on without it.
+    """
+    if finding.damage is None and finding.header is None:
+        return finding
+    mended = (
+        *(outcome.headers, outcome.backups, outcome.slacks),
+        *(outcome.links, outcome.poisons, outcome.controls),
+    )
+    if not any(mended):
+        return finding
+    return msgspec.structs.replace(finding, repaired=True, header=with_restored(finding.header))
+
+
+def _all(
+    pool: Pool, sites: Sites, faults: "tuple[Fault, ...] | list[Fault]", detected: Detected
+) -> tuple[Finding, ...]:
+    """The findings of several faults; damage that two of them meet in is told once."""
+    found: dict[object, Finding] = {}
+    for fault in faults:
+        for finding in damages(pool, sites, fault, detected):
+            place = finding.damage.address if finding.damage else (fault, finding.kind)
+            found.setdefault(place, finding)
+    return tuple(found.values())
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:]

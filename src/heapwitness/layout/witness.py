@@ -59,9 +59,6 @@ class Origin(IntEnum):
     ALIGNED = 3
 
 
-ORIGIN_NAMES = {Origin.MALLOC: "malloc", Origin.NEW: "new", Origin.NEW_ARRAY: "new[]", Origin.ALIGNED: "aligned"}
-
-
 class Header(NamedTuple):
     """One copy of a node's header as it is stored; nothing is verified."""
 
@@ -144,6 +141,9 @@ class Fixed:
             and self.size << self.log2 >= CONTROL + MIN_NODE + END
             and self.check == keyed(self.secret, self.magic, self.shape, self.size, 0)
         )
+
+    def pack(self) -> bytes:
+        return FIXED_WORDS.pack(self.magic, self.shape, self.size, self.check, *self.secret)
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:

@@ -68,6 +68,21 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     task: str | None = None
 
 
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """Neighbouring bytes of one kind near the damage, `expected` and `actual` as in Damage.
+
+    `block` is the address of the block that they speak of: a backup lies in one node and speaks of the
+    next. `missing` bytes between this stretch and the one after it are left out.
+    """
+
+    copy: Copy
+    address: int
+    expected: str
+    actual: str
+    block: int | None = None
+    missing: int = 0
+
+
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
     """The damaged extent.
 
@@ -75,7 +90,8 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     negative and counts from the culprit's start; for a write into a freed block it counts from that
     block's start. It is null where no culprit is known. `expected` and `actual` are hexadecimal, at
     most `shown` bytes from `address`; ".." stands for a byte that no copy vouches for. `copies`
-    names what was hit, in order of address.
+    names what was hit, in order of address. `exact` is false where the damage may have gone on over
+    bytes that nothing vouches for. `picture` shows the bytes around, for renderers.
     """
 
     address: int
@@ -85,6 +101,8 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     actual: str
     shown: int
     copies: tuple[Copy, ...]
+    exact: bool = True
+    picture: tuple[Stretch, ...] = ()
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +139,9 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One finding. `culprit` overran or was misused, `victim` was hit, `previous` holds the victim's backup.
 
+    `suspect` is the block that ends closest before damage which does not touch it: it may have been
+    overrun by a write that left bytes out.
+
     `pointer` is what a wrong release passed; `detail` says in a sentence what the kind alone does not
     (which block a pointer lies in and how far, by which family it was released). `count` is how often
     the same kind with the same culprit site was seen.
@@ -131,6 +152,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     culprit: Block | None = None
     victim: Block | None = None
     previous: Block | None = None
+    suspect: Block | None = None
     damage: Damage | None = None
     header: Header | None = None
     repaired: bool = False

@@ -1,0 +1,172 @@
+"""Blocks as their program knows them, from nodes: requested size, origin, who allocated and freed them.
+
+A free node may be several released blocks merged into one. Each of them that was not the first left a
+tombstone, its old header with a check that can never hold; from these the blocks are told again.
+"""
+
+from typing import NamedTuple
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.heap import Pool
+from heapwitness.heap.verify import pending_links, slack_pattern
+from heapwitness.layout import witness
+from heapwitness.layout.process import Process, SiteRecord, read_process, read_site
+from heapwitness.layout.witness import HEADER_WORDS, Header, Origin, State
+from heapwitness.memory import Memory, Unreadable
+from heapwitness.report import model
+from heapwitness.report.model import Block, Frame, Site
+
+_SEARCH = 64 << 10
+_STATES: dict[State, model.State] = {
+    State.FREE: "free",
+    State.USED: "used",
+    State.CACHED: "cached",
+    State.END: "end",
+}
+ORIGINS: dict[Origin, model.Origin] = {
+    Origin.MALLOC: "malloc",
+    Origin.NEW: "new",
+    Origin.NEW_ARRAY: "new[]",
+    Origin.ALIGNED: "aligned",
+}
+
+
+class Sites:
+    """The call sites of a process, read when asked for; without a process block there are none."""
+
+    def __init__(self, memory: Memory, address: int) -> None:
+        self._memory = memory
+        self._known: dict[int, SiteRecord | None] = {}
+        self._process: Process | None = None
+        try:
+            self._process = read_process(memory, address)
+        except HeapwitnessError:
+            # A pool of the core alone has no such block, and a destroyed one must not hide the finding.
+            self._process = None
+
+    def site(self, number: int) -> Site | None:
+        """A site by its number; None when nothing is known of it."""
+        record = self._record(number)
+        if record is None:
+            return None
+        return Site(thread=record.thread, stack=tuple(Frame(pc=pc) for pc in record.pcs))
+
+    def prior(self, number: int) -> Site | None:
+        """Where the block was allocated that was released at this site."""
+        record = self._record(number)
+        return self.site(record.prior) if record and record.prior != number else None
+
+    def _record(self, number: int) -> SiteRecord | None:
+        if self._process is None or number == witness.SITE_QUARANTINE:
+            return None
+        if number not in self._known:
+            self._known[number] = read_site(self._memory, self._process, number)
+        return self._known[number]
+
+
+class Tenant(NamedTuple):
+    """A block: the node it has or had (offset in granules), with the header of that time."""
+
+    offset: int
+    header: Header
+
+    def end(self, pool: Pool) -> int:
+        """The end of what was requested, in bytes from the pool's start."""
+        return ((self.offset + self.header.size) << pool.log2) - self.header.slack
+
+
+def block_of(pool: Pool, sites: Sites, tenant: Tenant) -> Block:
+    """The block of a node whose header can be believed, or that was believed once."""
+    node, header = tenant
+    allocated = freed = None
+    if header.state is State.USED and not header.quarantined:
+        allocated = sites.site(header.site)
+        try:
+            pending = pending_links(pool, node, header)
+        except Unreadable:
+            pending = None
+        freed = sites.site(pending.right) if pending else None
+    elif header.state in (State.FREE, State.CACHED):
+        allocated, freed = sites.prior(header.site), sites.site(header.site)
+    return Block(
+        address=pool.payload(node),
+        size=max(0, pool.requested(header)),
+        state="quarantined" if header.quarantined else _STATES[header.state],
+        origin=ORIGINS[header.origin],
+        allocated=allocated,
+        freed=freed,
+    )
+
+
+def tombstone(pool: Pool, node: int) -> Header | None:
+    """The header of a block that was released at `node` and merged into the node before, or None."""
+    if not pool.first < node < pool.end:
+        return None
+    try:
+        buried = pool.own(node)
+    except Unreadable:
+        return None
+    return _dug_up(pool, node, buried)
+
+
+def _dug_up(pool: Pool, node: int, buried: Header) -> Header | None:
+    header = buried._replace(check=buried.check ^ 0xFFFFFFFF)
+    return header if pool.stands(node, header) else None
+
+
+def first_tenant(pool: Pool, node: int, header: Header) -> Tenant:
+    """The block that a free node's address belonged to last: what follows may have been merged with it."""
+    merged = Tenant(node, header)
+    if header.state is not State.FREE:
+        return merged
+    for place, stored in _headers(pool, node + pool.min_node, node + header.size):
+        # Only what was merged to this very node leads back to its start.
+        if stored.prev_size != place - node or _dug_up(pool, place, stored) is None:
+            continue
+        tenant = Tenant(node, header._replace(size=place - node))
+        if _slack_remains(pool, tenant):
+            return tenant
+    return merged
+
+
+def last_tenant(pool: Pool, node: int, header: Header) -> Tenant:
+    """The block that ended where a free node ends."""
+    if header.state is not State.FREE:
+        return Tenant(node, header)
+    end = node + header.size
+    first = first_tenant(pool, node, header)
+    start = max(node + pool.min_node, end - (_SEARCH >> pool.log2))
+    found = [first] if first.header.slack and first.offset + first.header.size == end else []
+    for place, stored in _headers(pool, start, end):
+        if place + stored.size == end and (buried := _dug_up(pool, place, stored)) is not None:
+            found.append(Tenant(place, buried))
+    # Tombstones of older blocks may lie inside of the last one; its slack tells which that is.
+    by_slack = [one for one in found if one.header.slack and _slack_remains(pool, one)]
+    if by_slack or found:
+        return (by_slack or found)[-1]
+    return Tenant(node, header._replace(meta=header.meta & ~15))
+
+
+def _slack_remains(pool: Pool, tenant: Tenant) -> bool:
+    if not tenant.header.slack:
+        return True
+    start, expected = slack_pattern(pool, *tenant)
+    try:
+        return pool.peek(start, len(expected)) == expected
+    except Unreadable:
+        return False
+
+
+def _headers(pool: Pool, start: int, stop: int) -> list[tuple[int, Header]]:
+    """What stands where headers could be, from node `start` to before `stop`, at most _SEARCH bytes of it."""
+    stop = min(stop, start + (_SEARCH >> pool.log2))
+    at = (start << pool.log2) + witness.HEADER
+    try:
+        data = pool.peek(at, max(0, (stop - start) << pool.log2))
+    except Unreadable:
+        return []
+    return [
+        (start + (place >> pool.log2), Header._make(HEADER_WORDS.unpack_from(data, place)))
+        for place in range(0, len(data) - witness.HEADER + 1, 1 << pool.log2)
+        if data[place : place + 4] != b"\0\0\0\0"
+    ]

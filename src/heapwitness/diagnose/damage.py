@@ -1,0 +1,194 @@
+"""Findings from the damage at one place of a pool."""
+
+import msgspec
+
+from heapwitness.diagnose.blocks import Sites, Tenant, block_of
+from heapwitness.diagnose.evidence import Evidence, gather
+from heapwitness.diagnose.extent import Extent, extents
+from heapwitness.diagnose.kinds import Verdict, judge
+from heapwitness.diagnose.picture import damage_of
+from heapwitness.heap import Fault, Node, Pool, standing, walk
+from heapwitness.heap.index import shape
+from heapwitness.layout import witness
+from heapwitness.layout.events import Reason
+from heapwitness.layout.witness import State
+from heapwitness.memory import Unreadable
+from heapwitness.report.model import Block, Detected, Finding, Header, HeaderFields, Kind
+
+NODES_LIMIT = 4096
+"""So many nodes of one place are looked at."""
+
+PASSED_LIMIT = 200_000
+"""So many nodes are passed on the way to a place that cannot be begun at."""
+
+FINDINGS_LIMIT = 64
+
+_STATE_NAMES = {State.FREE: "free", State.USED: "used", State.CACHED: "cached", State.END: "end"}
+_ORIGIN_NAMES = ("malloc", "new", "new[]", "aligned")
+_KINDS: dict[Reason, Kind] = {
+    Reason.SLACK: "heap-buffer-overflow",
+    Reason.LINKS: "use-after-free-write",
+    Reason.POISON: "use-after-free-write",
+}
+
+
+def damages(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
+    """What a fault comes to: mostly one finding, more where several writes met in one place.
+
+    A fault whose damage is gone when it is looked at is a finding without an extent; an index that the
+    engine only calls stale is none.
+    """
+    try:
+        found = (
+            _control(pool, sites, detected) if fault.reason is Reason.CONTROL else _around(pool, sites, fault, detected)
+        )
+    except Unreadable as error:
+        return (_unseen(pool, sites, fault, detected, f"The damaged place could not be read: {error}"),)
+    if found or fault.reason is Reason.CONTROL:
+        return found
+    return (_unseen(pool, sites, fault, detected, "The damaged bytes were as they should be when they were read."),)
+
+
+def _around(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
+    low, high = (fault.low, fault.high) if fault.reason is Reason.DAMAGE else (fault.node, fault.node)
+    nodes = _nodes(pool, low, high)
+    if not nodes:
+        return ()
+    evidence = gather(pool, nodes)
+    first, last = _bounds(pool, fault, nodes)
+    return tuple(
+        _finding(pool, sites, nodes, evidence, extent, detected)
+        for extent in extents(evidence)[:FINDINGS_LIMIT]
+        if extent.start < last and extent.stop > first
+    )
+
+
+def _bounds(pool: Pool, fault: Fault, nodes: list[Node]) -> tuple[int, int]:
+    """The bytes of the pool in which a fault's damage must lie in part."""
+    start = nodes[0].offset << pool.log2
+    if fault.reason is Reason.DAMAGE:
+        behind = (max(fault.high, nodes[0].offset) << pool.log2) + witness.OVERHEAD
+        # The damage lies behind the payload of a window's first node, or at the first node of all.
+        return (start if fault.low == pool.end else start + witness.OVERHEAD), behind
+    return start + witness.OVERHEAD, nodes[0].next << pool.log2
+
+
+def _nodes(pool: Pool, low: int, high: int) -> list[Node]:
+    """The nodes from `low` to behind `high`; the last of them vouches for the one before."""
+    start = low if low != pool.end and standing(pool, low) else None
+    found: list[Node] = []
+    for passed, node in enumerate(walk(pool, start, high)):
+        if start is None and low != pool.end and node.next <= low:
+            if passed > PASSED_LIMIT:
+                break
+            continue
+        found.append(node)
+        if len(found) > NODES_LIMIT or (node.offset > high and node.intact):
+            break
+    return found
+
+
+def _control(pool: Pool, sites: Sites, detected: Detected) -> tuple[Finding, ...]:
+    """The damage in the control block and its copy."""
+    found: list[Finding] = []
+    head = _nodes(pool, pool.end, pool.first)
+    whole = shape(pool)
+    evidence = gather(pool, head, whole) if head and whole else Evidence(pool)
+    if not head or whole is None:
+        evidence.add(0, pool.trusted.pack(), "control", 0)
+        evidence.finish()
+    for extent in extents(evidence)[:FINDINGS_LIMIT]:
+        if extent.start < witness.CONTROL:
+            found.append(_finding(pool, sites, head, evidence, extent, detected))
+    end = pool.own(pool.end)
+    last = pool.end - end.prev_size if pool.stands(pool.end, end) else pool.end
+    tail = _nodes(pool, last, pool.end) if standing(pool, last) else []
+    evidence = gather(pool, tail)
+    copy = pool.length - witness.WITNESSED
+    for extent in extents(evidence)[:FINDINGS_LIMIT]:
+        if extent.stop > copy:
+            found.append(_finding(pool, sites, tail, evidence, extent, detected))
+    return tuple(found)
+
+
+def _finding(
+    pool: Pool, sites: Sites, nodes: list[Node], evidence: Evidence, extent: Extent, detected: Detected
+) -> Finding:
+    verdict = judge(pool, nodes, evidence, extent)
+    details = list(verdict.details)
+    if not extent.exact:
+        details.append("The damage may go on behind the bytes that something vouches for.")
+    victim = verdict.victim
+    return Finding(
+        kind=verdict.kind,
+        detected=detected,
+        culprit=_block(pool, sites, verdict.culprit),
+        victim=_block(pool, sites, _tenant(evidence, victim)),
+        previous=_previous(pool, sites, nodes, victim),
+        suspect=_block(pool, sites, verdict.suspect),
+        damage=damage_of(evidence, extent, verdict.origin, verdict.culprit),
+        header=header_of(pool, victim) if victim is not None else None,
+        detail=" ".join(details),
+    )
+
+
+def _block(pool: Pool, sites: Sites, tenant: Tenant | None) -> Block | None:
+    return None if tenant is None else block_of(pool, sites, tenant)
+
+
+def _tenant(evidence: Evidence, node: Node | None) -> Tenant | None:
+    if node is None:
+        return None
+    return Tenant(node.offset, evidence.recovered.get(node.offset, node.header))
+
+
+def _previous(pool: Pool, sites: Sites, nodes: list[Node], victim: Node | None) -> Block | None:
+    if victim is None:
+        return None
+    keeper = next((node for node in nodes if node.offset == victim.keeper), None)
+    if keeper is not None:
+        return block_of(pool, sites, Tenant(keeper.offset, keeper.header))
+    if not standing(pool, victim.keeper):
+        return None
+    return block_of(pool, sites, Tenant(victim.keeper, pool.own(victim.keeper)))
+
+
+def header_of(pool: Pool, node: Node) -> Header:
+    """Both copies of a node's header, field by field."""
+    return Header(stored=_fields(pool, node.offset, node.own), backup=_fields(pool, node.offset, node.kept))
+
+
+def _fields(pool: Pool, node: int, header: witness.Header) -> HeaderFields:
+    return {
+        "size": header.size,
+        "prev_size": header.prev_size,
+        "slack": header.slack,
+        "state": _STATE_NAMES[header.state],
+        "origin": _ORIGIN_NAMES[header.origin],
+        "site": header.site,
+        "check": header.check,
+        "valid": pool.stands(node, header),
+    }
+
+
+def _unseen(pool: Pool, sites: Sites, fault: Fault, detected: Detected, detail: str) -> Finding:
+    """A finding of which only the engine's word is left."""
+    kind = _KINDS.get(fault.reason, "header-overwrite")
+    culprit: Block | None = None
+    if kind != "header-overwrite" and standing(pool, fault.node) and fault.node != pool.end:
+        culprit = block_of(pool, sites, Tenant(fault.node, pool.own(fault.node)))
+    return Finding(kind=kind, detected=detected, culprit=culprit, detail=detail)
+
+
+def with_restored(header: Header | None) -> Header | None:
+    """A header whose damaged copy was restored from the other, where one of them was valid."""
+    if header is None:
+        return None
+    stored = header.stored is not None and header.stored.get("valid") is True
+    backup = header.backup is not None and header.backup.get("valid") is True
+    if not stored and not backup:
+        return header
+    return msgspec.structs.replace(header, restored_from="header" if stored else "backup")
+
+
+__all__ = ["Verdict", "damages", "header_of", "with_restored"]

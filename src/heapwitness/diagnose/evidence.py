@@ -1,0 +1,265 @@
+"""Which bytes around some nodes something vouches for, what they should be, and what they are.
+
+Vouched for are: both copies of a header where one of them holds, slack, poison, links, and the control
+block by its copy. Of a header whose two copies are lost, the words that the neighbours still know are
+vouched for; its other bytes are damaged as a whole, though not each of them need be.
+"""
+
+import bisect
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from heapwitness.heap import Node, Pool
+from heapwitness.heap.index import Shape, links_before
+from heapwitness.heap.verify import pending_links, poison_range, slack_pattern
+from heapwitness.layout import witness
+from heapwitness.layout.witness import Header, State
+from heapwitness.memory import Unreadable
+from heapwitness.report.model import Copy
+
+_POISON_CHUNK = 4096
+_POISON_LIMIT = 64 << 20
+_RECOVERIES = 4
+"""So many lost headers are pieced together; the search for one takes up to 0.1 s."""
+
+
+class Span(NamedTuple):
+    """Neighbouring bytes of one kind; `at` in bytes from the pool's start.
+
+    `expected` has the length of `actual`; where `known` is 0 its bytes mean nothing. `of` is the node
+    (offset in granules) whose header, links, slack or poison it is; a backup is of the node it backs up.
+    """
+
+    at: int
+    actual: bytes
+    expected: bytes
+    known: bytes
+    copy: Copy
+    of: int
+
+    @property
+    def end(self) -> int:
+        return self.at + len(self.actual)
+
+
+class Run(NamedTuple):
+    """Bytes from `start` to before `stop`: as they should be, wrong, or part of something that is lost."""
+
+    start: int
+    stop: int
+    state: Literal["good", "bad", "lost"]
+
+
+class Evidence:
+    """Spans and runs in order of address, and the headers that were recovered from two damaged copies."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.spans: list[Span] = []
+        self.runs: list[Run] = []
+        self.recovered: dict[int, Header] = {}
+        self.recoveries = 0
+        self._starts: list[int] = []
+
+    def add(self, at: int, expected: bytes, copy: Copy, of: int, known: bytes | None = None) -> None:
+        """Compare bytes of the pool with what they should be; nothing is added where they cannot be read."""
+        try:
+            actual = self.pool.peek(at, len(expected))
+        except Unreadable:
+            return
+        span = Span(at, actual, expected, known or b"\1" * len(expected), copy, of)
+        self.spans.append(span)
+        start = at
+        state: Literal["good", "bad", "lost"] | None = None
+        for number, (have, want, vouched) in enumerate(zip(actual, expected, span.known, strict=True), at):
+            now: Literal["good", "bad", "lost"] = "lost" if not vouched else "good" if have == want else "bad"
+            if now != state:
+                if state is not None:
+                    self.runs.append(Run(start, number, state))
+                start, state = number, now
+        if state is not None:
+            self.runs.append(Run(start, span.end, state))
+
+    def add_good(self, start: int, stop: int) -> None:
+        """Bytes that were compared already."""
+        self.runs.append(Run(start, stop, "good"))
+
+    def finish(self) -> None:
+        """Put the runs in order; called once, when all is added."""
+        self.runs.sort()
+        self._starts = [run.start for run in self.runs]
+
+    def run_at(self, at: int) -> Run | None:
+        """The run that holds a byte; None where nothing vouches for it."""
+        position = bisect.bisect_right(self._starts, at) - 1
+        return self.runs[position] if position >= 0 and at < self.runs[position].stop else None
+
+    def span_at(self, at: int) -> Span | None:
+        """The span that holds a byte."""
+        return next((span for span in self.spans if span.at <= at < span.end), None)
+
+
+def gather(pool: Pool, nodes: Sequence[Node], shape: Shape | None = None) -> Evidence:
+    """The evidence on nodes that follow each other; the last of them only vouches for those before.
+
+    Args:
+        shape: given when the control block is in question; then it is compared with it.
+    """
+    evidence = Evidence(pool)
+    if nodes and nodes[0].offset == pool.first and shape is not None:
+        _control(evidence, shape)
+    for number, node in enumerate(nodes):
+        following = nodes[number + 1] if number + 1 < len(nodes) else None
+        after = nodes[number + 2] if number + 2 < len(nodes) else None
+        if following is None and node.offset != pool.end:
+            break
+        _kept(evidence, node, following, after)
+        _own(evidence, node, following)
+        if node.lost:
+            if following is not None and not following.lost and following.keeper != node.offset:
+                _last_lost(evidence, following)
+        else:
+            _payload(evidence, node)
+    evidence.finish()
+    return evidence
+
+
+def _control(evidence: Evidence, shape: Shape) -> None:
+    pool = evidence.pool
+    evidence.add(0, pool.trusted.pack(), "control", 0)
+    try:
+        stored = witness.CONTROL_WORDS.unpack(pool.peek(0, witness.CONTROL))
+    except Unreadable:
+        return
+    flags = stored[9] & witness.FLAG_STALE
+    # Counters may be a step behind while an operation is under way.
+    nodes = stored[10] if abs(stored[10] - shape.nodes) <= 2 else shape.nodes
+    used = stored[11] if abs(stored[11] - shape.used) <= 2 else shape.used
+    words = (shape.large, flags, nodes, used, shape.bitmap & 0xFFFFFFFF, shape.bitmap >> 32, *shape.bins, 0, 0)
+    evidence.add(witness.WITNESSED, witness.CONTROL_WORDS.pack(*stored[:8], *words)[32:], "control", 0)
+
+
+def _kept(evidence: Evidence, node: Node, following: Node | None, after: Node | None) -> None:
+    """The backup that a node keeps: of the node behind it, in the end node of the first."""
+    pool = evidence.pool
+    at = node.offset << pool.log2
+    if node.offset == pool.end:
+        first = _first_header(pool)
+        if first is not None:
+            evidence.add(at, first.pack(), "backup", pool.first)
+    elif following is None:
+        return
+    elif following.lost:
+        header, known = _recover(evidence, following, node.header.size, after)
+        evidence.add(at, header.pack(), "backup", following.offset, known)
+    elif following.keeper == node.offset:
+        evidence.add(at, following.header.pack(), "backup", following.offset)
+    else:
+        evidence.add(at, bytes(16), "backup", 0, bytes(16))
+
+
+def _first_header(pool: Pool) -> Header | None:
+    """The first node's header, from its place alone: its backup is what is in question."""
+    try:
+        own = pool.own(pool.first)
+    except Unreadable:
+        return None
+    return own if pool.stands(pool.first, own) else None
+
+
+def _own(evidence: Evidence, node: Node, following: Node | None) -> None:
+    at = (node.offset << evidence.pool.log2) + witness.HEADER
+    if not node.lost:
+        evidence.add(at, node.header.pack(), "header", node.offset)
+        return
+    header, known = _recover(evidence, node, node.header.prev_size, following)
+    evidence.add(at, header.pack(), "header", node.offset, known)
+
+
+def _last_lost(evidence: Evidence, following: Node) -> None:
+    """Of several lost nodes in a row the last is known by the node that follows."""
+    pool = evidence.pool
+    at = following.keeper << pool.log2
+    evidence.add(at, following.header.pack(), "backup", following.offset)
+    size = following.header.prev_size
+    known = b"\1" * 4 + bytes(12)
+    evidence.add(at + witness.HEADER, Header(size, 0, 0, 0).pack(), "header", following.keeper, known)
+
+
+def _recover(evidence: Evidence, node: Node, prev_size: int, following: Node | None) -> tuple[Header, bytes | None]:
+    """A header whose two copies are both damaged: whole from what is left of them, or the words that
+    the neighbours know."""
+    pool = evidence.pool
+    if node.offset in evidence.recovered:
+        return evidence.recovered[node.offset], None
+    sizes = {node.own.size, node.kept.size}
+    known = bytes(4) + b"\1" * 4 + bytes(8)
+    size = 0
+    if following is not None and not following.lost and following.keeper == node.offset:
+        size = following.header.prev_size
+        sizes = {size}
+        known = b"\1" * 8 + bytes(8)
+    if evidence.recoveries < _RECOVERIES:
+        evidence.recoveries += 1
+        for size_ in sizes:
+            found = _meta(pool, node, size_, prev_size)
+            if found is not None:
+                evidence.recovered[node.offset] = found
+                return found, None
+    return Header(size, prev_size, 0, 0), known
+
+
+def _meta(pool: Pool, node: Node, size: int, prev_size: int) -> Header | None:
+    """The header with these sizes whose `meta` and `check` are what is left of the two copies.
+
+    An overflow destroys a header from its first byte on: when it ended inside of `meta`, the low bytes
+    of that are tried until the check agrees.
+    """
+    metas = [(node.own.meta, node.own.check)]
+    metas += [(node.kept.meta, node.own.check), (node.own.meta, node.kept.check), (node.kept.meta, node.kept.check)]
+    metas += [(node.own.meta >> 8 << 8 | low, node.own.check) for low in range(1 << 8)]
+    metas += [(node.own.meta >> 16 << 16 | low, node.own.check) for low in range(1 << 16)]
+    for meta, check in metas:
+        if check == witness.keyed(pool.secret, size, prev_size, meta, node.offset):
+            header = Header(size, prev_size, meta, check)
+            if pool.stands(node.offset, header):
+                return header
+    return None
+
+
+def _payload(evidence: Evidence, node: Node) -> None:
+    pool, header = evidence.pool, node.header
+    start = (node.offset << pool.log2) + witness.OVERHEAD
+    try:
+        match header.state:
+            case State.USED if not header.quarantined:
+                if pending_links(pool, node.offset, header) is not None:
+                    evidence.add_good(start, start + witness.HEADER)
+                if header.slack:
+                    evidence.add(*slack_pattern(pool, node.offset, header), "slack", node.offset)
+            case State.FREE | State.CACHED:
+                _released(evidence, node, start)
+            case State.END:
+                evidence.add(start, pool.trusted.pack(), "control", node.offset)
+    except Unreadable:
+        # A record may hold only part of a payload.
+        return
+
+
+def _released(evidence: Evidence, node: Node, start: int) -> None:
+    pool = evidence.pool
+    links = links_before(pool, node.offset, node.header)
+    if links is None:
+        evidence.add(start, bytes(16), "links", node.offset, bytes(16))
+        return
+    evidence.add(start, links.pack(), "links", node.offset)
+    if node.header.state is not State.CACHED or not links.left:
+        return
+    first, end = poison_range(pool, node.offset, node.header)
+    expected = witness.pattern(pool.secret, node.offset) * (_POISON_CHUNK // 8)
+    for at in range(first, min(end, first + _POISON_LIMIT), _POISON_CHUNK):
+        length = min(_POISON_CHUNK, end - at)
+        if pool.read(at, length) == expected[:length]:
+            evidence.add_good(at, at + length)
+        else:
+            evidence.add(at, expected[:length], "payload", node.offset)

@@ -1,0 +1,104 @@
+"""From runs of wrong bytes to extents: which of them one write made, and how far it went."""
+
+from typing import NamedTuple
+
+from heapwitness.diagnose.evidence import Evidence, Run
+from heapwitness.diagnose.pattern import LIMIT, follow, nonzero_end
+from heapwitness.memory import Unreadable
+
+JOIN = 15
+"""So many bytes in a row may be right within one damage: written with the value that they had, or skipped."""
+
+_HEAVY = 8
+_TAIL = 64
+
+
+class Extent(NamedTuple):
+    """Damaged bytes from `start` to before `stop`, from the pool's start.
+
+    `certain` is the end of what is vouched for; from there to `stop` the bytes continue what was
+    written. `exact` is False when the damage may have gone on unseen.
+    """
+
+    start: int
+    certain: int
+    stop: int
+    exact: bool
+
+
+def extents(evidence: Evidence) -> list[Extent]:
+    """The separate damages in the evidence, in order of address."""
+    found: list[Extent] = []
+    group: list[Run] = []
+    right = 0
+    last_stop = 0
+    for run in evidence.runs:
+        if group and run.start > last_stop and not _goes_on(evidence, group, last_stop, run, right):
+            found.append(_close(evidence, group))
+            group = []
+        last_stop = max(last_stop, run.stop)
+        if run.state == "good":
+            right += run.stop - run.start
+            continue
+        if group and right > JOIN:
+            found.append(_close(evidence, group))
+            group = []
+        group.append(run)
+        right = 0
+    if group:
+        found.append(_close(evidence, group))
+    return found
+
+
+def _goes_on(evidence: Evidence, group: list[Run], gap: int, following: Run, right: int) -> bool:
+    """Whether one damage covers the bytes from `gap` to `following` that nothing vouches for."""
+    if right:
+        return False
+    if gap - group[0].start >= _HEAVY and following.state != "good":
+        return True
+    certain = _certain(group)
+    reach = _reach(evidence, certain, group[0].start, following.start - certain)
+    return reach is not None and reach >= following.start
+
+
+def _reach(evidence: Evidence, end: int, begin: int, limit: int = LIMIT) -> int | None:
+    """How far the bytes from `end` on continue those before it, of which `begin` was the first to be
+    written; None when what was written has no pattern."""
+    pool = evidence.pool
+    start = end
+    while start > max(begin, end - _TAIL):
+        run = evidence.run_at(start - 1)
+        if run is None:
+            break
+        start = run.start
+    start = max(start, begin, end - _TAIL)
+    try:
+        found = follow(pool.memory, pool.base + end, pool.peek(start, end - start), limit)
+    except Unreadable:
+        return None
+    return None if found is None else found - pool.base
+
+
+def _certain(group: list[Run]) -> int:
+    """The end of the last byte that is surely wrong; of a damage without any such byte, its end."""
+    return next((run.stop for run in reversed(group) if run.state == "bad"), group[-1].stop)
+
+
+def _close(evidence: Evidence, group: list[Run]) -> Extent:
+    pool = evidence.pool
+    start, certain, end = group[0].start, _certain(group), group[-1].stop
+    reach = _reach(evidence, certain, start)
+    if reach is None and certain >= pool.length:
+        # The engine keeps memory behind every pool that nothing but an overflow writes to.
+        reach = nonzero_end(pool.memory, pool.base + certain) - pool.base
+    if reach is not None:
+        return Extent(start, certain, max(certain, _without_right_bytes(evidence, reach)), True)
+    # Without a pattern, the rest of a lost header counts; and what lies behind may be damaged unseen.
+    return Extent(start, certain, max(certain, end), certain == end and evidence.run_at(end) is not None)
+
+
+def _without_right_bytes(evidence: Evidence, stop: int) -> int:
+    """Bytes at the end that something vouches for and that are right are no damage."""
+    while (run := evidence.run_at(stop - 1)) is not None and run.state == "good":
+        stop = run.start
+    return stop

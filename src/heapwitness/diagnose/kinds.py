@@ -1,0 +1,173 @@
+"""What kind of bug made a damage, and which blocks are concerned: by where it begins and ends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from heapwitness.diagnose.blocks import Tenant, first_tenant, last_tenant
+from heapwitness.diagnose.evidence import Evidence
+from heapwitness.diagnose.extent import Extent
+from heapwitness.heap import Node, Pool
+from heapwitness.layout import witness
+from heapwitness.layout.witness import State
+from heapwitness.report.model import Kind
+
+_NEAR = 16
+"""A block that ends at most this many bytes before damage is worth a mention."""
+
+Part = Literal["control", "backup", "header", "links", "payload", "slack", "copy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A damage's kind. `origin` is the byte of the pool that its offset counts from, None for none.
+
+    `victim` is the node whose header was hit in one of its two copies.
+    """
+
+    kind: Kind
+    culprit: Tenant | None = None
+    origin: int | None = None
+    victim: Node | None = None
+    suspect: Tenant | None = None
+    details: tuple[str, ...] = ()
+
+
+def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent) -> Verdict:
+    """The kind of one damage.
+
+    Args:
+        nodes: those that the evidence was gathered from.
+    """
+    node, part = locate(pool, nodes, extent.start)
+    victim = _victim(pool, nodes, extent)
+    if node is not None and part in ("links", "payload"):
+        tenant = first_tenant(pool, node.offset, node.header)
+        return Verdict(
+            kind="use-after-free-write",
+            culprit=tenant,
+            origin=(node.offset << pool.log2) + witness.OVERHEAD,
+            victim=victim,
+            details=_use_after_free(node),
+        )
+    before, touches = _before(pool, nodes, node, part, extent)
+    under = _ending_at(pool, nodes, extent)
+    if before is not None and touches and (under is None or extent.start == before.end(pool)):
+        return Verdict(
+            kind="heap-buffer-overflow",
+            culprit=before,
+            origin=before.end(pool),
+            victim=victim,
+            details=_overflow(before, under, pool, extent),
+        )
+    if under is not None:
+        tenant = first_tenant(pool, under.offset, under.header)
+        return Verdict(
+            kind="heap-buffer-underflow",
+            culprit=tenant,
+            origin=(under.offset << pool.log2) + witness.OVERHEAD,
+            victim=under,
+        )
+    suspect = before if before is not None and extent.start - before.end(pool) < _NEAR else None
+    return Verdict(kind="header-overwrite", victim=victim, suspect=suspect, details=_wild(pool, part, suspect, extent))
+
+
+def locate(pool: Pool, nodes: Sequence[Node], at: int) -> tuple[Node | None, Part]:
+    """The node that byte `at` of the pool lies in, and which part of it."""
+    if at < witness.CONTROL:
+        return None, "control"
+    node = next((one for one in nodes if one.offset << pool.log2 <= at < one.next << pool.log2), None)
+    if node is None:
+        return None, "copy" if at >= pool.length - witness.WITNESSED else "payload"
+    within = at - (node.offset << pool.log2)
+    if within < witness.OVERHEAD:
+        return node, "backup" if within < witness.HEADER else "header"
+    if node.offset == pool.end:
+        return None, "copy"
+    if node.lost or node.header.state is State.USED:
+        slack = not node.lost and at >= (node.next << pool.log2) - node.header.slack
+        pending = not slack and not node.lost and within < witness.OVERHEAD + witness.HEADER
+        return (node, "slack") if slack else (node, "links" if pending else "payload")
+    return node, "links" if within < witness.OVERHEAD + witness.HEADER else "payload"
+
+
+def _before(
+    pool: Pool, nodes: Sequence[Node], node: Node | None, part: Part, extent: Extent
+) -> tuple[Tenant | None, bool]:
+    """The block that ends right before the damage, and whether the damage begins at its end."""
+    if node is None:
+        return None, False
+    if part == "slack":
+        return Tenant(node.offset, node.header), True
+    position = nodes.index(node)
+    if part != "backup" or position == 0:
+        return None, False
+    previous = nodes[position - 1]
+    if previous.lost or previous.header.quarantined:
+        return None, False
+    # Bytes before the backup that are as they were written are no reason to look elsewhere: the first
+    # of them may have been skipped, or hit with the value that they had.
+    return last_tenant(pool, previous.offset, previous.header), extent.start == node.offset << pool.log2
+
+
+def _ending_at(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+    """The node whose payload begins where the damage ends."""
+    for node in nodes:
+        if (node.offset << pool.log2) + witness.OVERHEAD == extent.stop and node.offset != pool.end:
+            return None if node.lost else node
+    return None
+
+
+def _victim(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+    """The first node whose own header was hit; else the first whose backup was."""
+    backup: Node | None = None
+    for position, node in enumerate(nodes):
+        own = (node.offset << pool.log2) + witness.HEADER
+        if own < extent.stop and own + witness.HEADER > extent.start and not node.own_holds:
+            return node
+        kept = node.offset << pool.log2
+        if backup is None and kept < extent.stop and kept + witness.HEADER > extent.start:
+            following = nodes[position + 1 : position + 2]
+            if node.offset == pool.end:
+                following = [one for one in nodes if one.offset == pool.first]
+            backup = next(iter(following), None)
+    return backup
+
+
+def _use_after_free(node: Node) -> tuple[str, ...]:
+    if node.header.state is State.USED:
+        return ("The block had been released by another thread than the one that owns it.",)
+    return ()
+
+
+def _overflow(before: Tenant, under: Node | None, pool: Pool, extent: Extent) -> tuple[str, ...]:
+    details: list[str] = []
+    if before.header.state is not State.USED:
+        details.append("The block was released after it had been overrun, or was overrun after its release.")
+    if under is not None:
+        details.append(
+            f"The damage also ends where the block at {pool.payload(under.offset):#x} begins: "
+            "a write before the start of that block would look the same."
+        )
+    skipped = extent.start - before.end(pool)
+    if skipped:
+        details.append(f"{_count(skipped, 'byte')} right behind the block {'is' if skipped == 1 else 'are'} as before.")
+    return tuple(details)
+
+
+def _wild(pool: Pool, part: Part, suspect: Tenant | None, extent: Extent) -> tuple[str, ...]:
+    if part == "control":
+        return ("A write hit the pool's control block, which lies before its first block.",)
+    if part == "copy":
+        return ("A write hit the copy of the pool's control block, which lies behind its last block.",)
+    if suspect is None:
+        return ("It touches no block's edge: a wild write.",)
+    distance = extent.start - suspect.end(pool)
+    return (
+        f"It begins {_count(distance, 'byte')} past the end of the block at {pool.payload(suspect.offset):#x} "
+        "without touching it: a wild write, or an overflow of that block that left bytes out.",
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

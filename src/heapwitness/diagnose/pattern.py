@@ -1,0 +1,157 @@
+"""How far damage goes on where nothing vouches for the bytes: as far as they continue what was written.
+
+A fill, a repeated word of up to eight bytes, counting words, and text are followed. Bytes that are all
+zero are not: untouched memory looks the same.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from heapwitness.memory import Memory, read_up_to
+
+LEAST = 16
+"""Bytes of a pattern that must be seen before it is followed."""
+
+LIMIT = 16 << 20
+"""No extent is followed further than this many bytes."""
+
+_CHUNK = 64 << 10
+_PRINTABLE = frozenset((*range(0x20, 0x7F), 0x09, 0x0A, 0x0D))
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Words of `width` bytes at multiples of it: the word at address a is base + step * (a - origin) / width."""
+
+    width: int
+    origin: int
+    base: int
+    step: int
+
+    def predict(self, address: int, length: int) -> bytes:
+        """The bytes that the pattern would put at an address."""
+        first = (address - self.origin) // self.width
+        last = (address + length - 1 - self.origin) // self.width
+        modulus = 1 << 8 * self.width
+        words = (
+            ((self.base + self.step * number) % modulus).to_bytes(self.width, "little")
+            for number in range(first, last + 1)
+        )
+        if self.step == 0:
+            data = (self.base % modulus).to_bytes(self.width, "little") * (last + 1 - first)
+        else:
+            data = b"".join(words)
+        skip = (address - self.origin) % self.width
+        return data[skip : skip + length]
+
+
+def find_pattern(address: int, data: bytes) -> Pattern | None:
+    """The pattern of bytes that end before unknown ones, None for none.
+
+    Args:
+        address: of the first byte of `data`.
+        data: at least LEAST bytes, else there is none.
+    """
+    if len(data) < LEAST or not any(data):
+        return None
+    for width in (1, 2, 4, 8):
+        found = _words(address, data, width)
+        if found is not None:
+            return found
+    return None
+
+
+def _words(address: int, data: bytes, width: int) -> Pattern | None:
+    tail = data[-LEAST:]
+    end = address + len(data)
+    if tail[width:] == tail[:-width]:
+        origin = end - width
+        return Pattern(width, origin, int.from_bytes(data[-width:], "little"), 0)
+    # Counting words lie at their natural alignment. Four of them are needed to tell a row from chance.
+    stop = end // width * width
+    start = max(-(-address // width) * width, stop - 8 * width)
+    words = [int.from_bytes(data[at - address : at - address + width], "little") for at in range(start, stop, width)]
+    if len(words) < 4 or (stop - start) < LEAST:
+        return None
+    modulus = 1 << 8 * width
+    step = (words[1] - words[0]) % modulus
+    if any((after - before) % modulus != step for before, after in pairwise(words)):
+        return None
+    found = Pattern(width, start, words[0], step)
+    # What is left of a word that is cut in two must agree as well.
+    return found if found.predict(stop, end - stop) == data[stop - address :] else None
+
+
+def follow(memory: Memory, start: int, data: bytes, limit: int = LIMIT) -> int | None:
+    """The address behind the last byte that continues what was written; None when it has no pattern.
+
+    Args:
+        start: address of the first byte that nothing vouches for.
+        data: the damaged bytes right before it.
+    """
+    pattern = find_pattern(start - len(data), data)
+    if pattern is not None:
+        end = _matching(memory, start, pattern, limit)
+        return _with_terminator(memory, end) if data[-1] in _PRINTABLE and pattern.step == 0 else end
+    if len(data) >= LEAST and all(byte in _PRINTABLE for byte in data[-LEAST:]):
+        return _with_terminator(memory, _text(memory, start, limit))
+    return None
+
+
+def _matching(memory: Memory, start: int, pattern: Pattern, limit: int) -> int:
+    at = start
+    while at < start + limit:
+        have = read_up_to(memory, at, min(_CHUNK, start + limit - at))
+        want = pattern.predict(at, len(have))
+        if have != want:
+            return at + _first_difference(have, want)
+        at += len(have)
+        if len(have) < _CHUNK:
+            break
+    return at
+
+
+def _first_difference(one: bytes, other: bytes) -> int:
+    low, high = 0, len(one)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _text(memory: Memory, start: int, limit: int) -> int:
+    at = start
+    while at < start + limit:
+        have = read_up_to(memory, at, min(_CHUNK, start + limit - at))
+        for number, byte in enumerate(have):
+            if byte not in _PRINTABLE:
+                return at + number
+        at += len(have)
+        if len(have) < _CHUNK:
+            break
+    return at
+
+
+def _with_terminator(memory: Memory, end: int) -> int:
+    """Text ends with a NUL of its own, unless what follows is zero anyhow."""
+    behind = read_up_to(memory, end, 2)
+    return end + 1 if len(behind) == 2 and behind[0] == 0 and behind[1] != 0 else end
+
+
+def nonzero_end(memory: Memory, start: int, limit: int = LIMIT) -> int:
+    """The end of what was written to memory that was all zero: behind the last byte before 16 zero ones."""
+    at = end = start
+    while at < start + limit:
+        have = read_up_to(memory, at, _CHUNK)
+        if not have:
+            break
+        for number, byte in enumerate(have):
+            if byte:
+                end = at + number + 1
+            elif at + number >= end + LEAST:
+                return end
+        at += len(have)
+    return end
