@@ -13,7 +13,7 @@
 #define MOST_RESERVE ((size_t)31 << 30)
 #define SPARE ((size_t)1 << 20) /* behind each pool, so that an overflow across its end does not fault */
 enum { START = 64 << 10, LEAST_STEP = 256 << 10, MOST_STEP = 64 << 20, TRIM_NODE = 1 << 20, TRIM_EVERY = 8 << 20 };
-enum { SEIZE_MS = 15000, FORK_PATIENCE_MS = 200 };
+enum { SEIZE_MS = 15000, FORK_PATIENCE_MS = 500 };
 
 __thread hw_thread hw_me;
 _Atomic uint32_t hw_forking;
@@ -23,6 +23,8 @@ static _Atomic(hw_arena *) all;
 static hw_arena *spare_arenas;
 static uint32_t count;
 static _Atomic(hw_arena *) by_number[1 << 16];
+/* In shared memory: an owner went on in its arena while a fork was under way. */
+static _Atomic uint32_t *impatient;
 
 /* --- owners and visitors ---------------------------------------------------------------------- */
 
@@ -39,10 +41,13 @@ HW_COLD void hw_enter_slowly(hw_arena *arena)
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&arena->wanted, memory_order_acquire) == 0)
             return;
-        /* A thread that forks may wait for a lock of libc that this one holds. The child then finds
-           the arena busy, and leaves it alone. */
-        if (atomic_load(&hw_forking) && hw_milliseconds() - since > FORK_PATIENCE_MS)
+        /* A thread that forks may wait for a lock of libc that this one holds, so it cannot wait for
+           ever. The child, whose memory may be copied at this moment, is told by a page that both see. */
+        if (atomic_load(&hw_forking) && hw_milliseconds() - since > FORK_PATIENCE_MS) {
+            if (impatient)
+                atomic_store(impatient, 1);
             return;
+        }
     }
 }
 
@@ -57,6 +62,9 @@ bool hw_seize(hw_arena *arena, unsigned limit)
         }
         hw_sleep(nap);
     }
+    /* An arena without an owner cannot get one while its visitors' lock is held. */
+    if (atomic_load(&arena->owner) == 0)
+        return true;
     atomic_store(&arena->wanted, 1);
     hw_heavy_fence();
     for (unsigned turn = 0; atomic_load_explicit(&arena->busy, memory_order_acquire); turn++) {
@@ -174,6 +182,7 @@ void hw_arena_disown(hw_arena *arena)
 void hw_arenas_init(void)
 {
     have_key = pthread_key_create(&key, thread_ends) == 0;
+    impatient = hw_map_shared(HW_PAGE);
 }
 
 /* --- across a fork ---------------------------------------------------------------------------- */
@@ -186,8 +195,10 @@ static bool own_and_inside(const hw_arena *arena)
 
 void hw_arenas_before_fork(void)
 {
-    atomic_store(&hw_forking, 1);
     hw_lock_take(&list_lock);
+    if (impatient)
+        atomic_store(impatient, 0);
+    atomic_store(&hw_forking, 1);
     for (hw_arena *a = hw_arena_first(); a; a = a->next)
         a->seized = !own_and_inside(a) && hw_seize(a, 1000);
 }
@@ -195,6 +206,11 @@ void hw_arenas_before_fork(void)
 void hw_arenas_after_fork(bool child)
 {
     uint32_t self = hw_thread_id();
+    bool copied_in_motion = child && (!impatient || atomic_load(impatient));
+    if (child && impatient) {
+        hw_unmap((void *)impatient, HW_PAGE);
+        impatient = hw_map_shared(HW_PAGE);
+    }
     for (hw_arena *a = hw_arena_first(); a; a = a->next) {
         bool seized = a->seized;
         a->seized = false;
@@ -208,13 +224,14 @@ void hw_arenas_after_fork(bool child)
             a->sites.thread = self;
             continue;
         }
-        bool torn = !seized || atomic_load(&a->busy);
+        bool torn = !seized || atomic_load(&a->busy) ||
+                    (copied_in_motion && a != hw_me.arena && atomic_load(&a->owner));
         if (seized)
             hw_me.inside--;
         atomic_store(&a->wanted, 0);
         atomic_store(&a->visitors, 0);
         atomic_store(&a->busy, 0);
-        if (torn) /* its owner was in the middle of something, and does not exist here */
+        if (torn) /* its owner may have been in the middle of something, and does not exist here */
             for (uint32_t i = 0; i < a->places; i++)
                 a->place[i].lost = true;
         if (a == hw_me.arena) {

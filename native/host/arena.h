@@ -16,7 +16,6 @@
 #include "process.h"
 #include "sites.h"
 
-#define HW_PENDING_PARENT UINT32_C(0xFFFFFFFE)
 enum { HW_PLACES = 64, HW_CLASSES = 64, HW_CLASS_NODES = 32, HW_DELAYED = 8192, HW_FIXED = 32 };
 
 /* One pool with what must be known of it when its own words cannot be believed. */

@@ -84,8 +84,11 @@ static bool mend(hw_arena *arena, hw_place *place, const hw_context *context, hw
         memcpy(place->pool, place->fixed, HW_FIXED);
     }
     unsigned count = find(place, faults);
+    bool to_the_end = control;
     for (unsigned i = 0; i < count; i++)
-        if (!control || faults[i].reason != HW_CONTROL_BLOCK)
+        to_the_end |= faults[i].reason == HW_HEADERS && faults[i].high == hw_end(place->pool);
+    for (unsigned i = 0; i < count; i++) /* the control block's copy lies in the end node's payload */
+        if (!to_the_end || faults[i].reason != HW_CONTROL_BLOCK)
             tell(context, place, &faults[i], NULL);
     if (count == FAULTS)
         atomic_fetch_add(&hw_findings, 1);

@@ -82,11 +82,6 @@ static inline uint32_t site_by_context(uint32_t prior, const hw_context *context
     return mine && hw_me.inside < 2 ? hw_site_of(&mine->sites, &context->caller, prior) : 0;
 }
 
-static bool is_quarantined(uint32_t meta)
-{
-    return hw_state_of(meta) == HW_USED && meta >> 8 == HW_SITE_QUARANTINE;
-}
-
 /* The node whose payload starts at the pointer, 0 when it cannot be one. */
 static inline uint32_t node_at(const hw_place *place, const void *pointer)
 {
@@ -99,7 +94,7 @@ static inline uint32_t node_at(const hw_place *place, const void *pointer)
 static inline bool waits_for_its_owner(const hw_pool *pool, uint32_t node)
 {
     const hw_links *l = hw_links_at(pool, node);
-    return HW_UNLIKELY(l->parent == HW_PENDING_PARENT) && l->check == hw_link_check(pool, node, l);
+    return HW_UNLIKELY(l->parent == HW_PENDING_PARENT) && hw_links_hold(pool, node);
 }
 
 static void drain(hw_arena *arena, hw_place *place, const hw_context *context);
@@ -127,7 +122,7 @@ static inline void give_back(hw_arena *arena, hw_place *place, uint32_t node, ui
         }
         hw_header now;
         if (!hw_mend(arena, place, context) || !hw_header_at(place->pool, node, &now) ||
-            hw_state_of(now.meta) != HW_USED || is_quarantined(now.meta))
+            hw_state_of(now.meta) != HW_USED || hw_quarantined(now.meta))
             return;
     }
 }
@@ -150,7 +145,7 @@ static HW_COLD void release_oddly(hw_arena *arena, hw_place *place, void *pointe
         hw_tell_wrong_release(context, place, HW_INVALID, 0, NULL);
         return;
     }
-    if (is_quarantined(h.meta))
+    if (hw_quarantined(h.meta))
         return;
     hw_header dead;
     bool freed = hw_state_of(h.meta) != HW_USED;
@@ -170,17 +165,12 @@ static void release_inside(hw_arena *arena, hw_place *place, void *pointer, cons
             release_oddly(arena, place, pointer, context, attempt == 0);
             return;
         }
-        if (waits_for_its_owner(pool, node)) {
-            drain(arena, place, context);
-            if (hw_state_of(h->meta) != HW_USED)
-                continue;
-        }
-        if (HW_LIKELY(hw_slack_holds(pool, node, h)) || attempt == ATTEMPTS)
+        if (HW_LIKELY(!waits_for_its_owner(pool, node)) || attempt == ATTEMPTS)
             break;
-        hw_mend(arena, place, context);
+        drain(arena, place, context);
     }
     uint32_t meta = hw_own(pool, node)->meta;
-    if (is_quarantined(meta))
+    if (hw_quarantined(meta))
         return;
     if (HW_UNLIKELY(!hw_family_matches(meta, context->family)))
         hw_tell_wrong_release(context, place, HW_MISMATCH, node, NULL);
@@ -226,7 +216,7 @@ static void drain(hw_arena *arena, hw_place *place, const hw_context *context)
         hw_header h;
         if (node < hw_first(place->pool) || node >= hw_end(place->pool))
             return;
-        if (l->parent != HW_PENDING_PARENT || l->check != hw_link_check(place->pool, node, l)) {
+        if (l->parent != HW_PENDING_PARENT || !hw_links_hold(place->pool, node)) {
             hw_fault fault = {.reason = HW_LINKS, .node = node};
             hw_tell_fault(context, place, &fault);
             return;
@@ -239,7 +229,9 @@ static void drain(hw_arena *arena, hw_place *place, const hw_context *context)
             }
         }
         l->parent = 0; /* no longer waiting, even where the node is merged away */
-        if (hw_state_of(h.meta) == HW_USED && !is_quarantined(h.meta))
+        if (h.size == hw_min_node(place->pool))
+            hw_slack_write(place->pool, node, &h); /* the links lay over it */
+        if (hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta))
             give_back(arena, place, node, site, context);
         node = after;
     }
@@ -284,8 +276,8 @@ static void release_abroad(hw_arena *arena, hw_place *place, void *pointer, cons
     hw_header h;
     if (place->lost)
         return;
-    if (node && peek(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !is_quarantined(h.meta) &&
-        hw_family_matches(h.meta, context->family) && hw_slack_holds(place->pool, node, &h) &&
+    if (node && peek(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta) &&
+        hw_family_matches(h.meta, context->family) && hw_payload_fault(place->pool, node, &h) == HW_NONE &&
         !waits_for_its_owner(place->pool, node)) {
         push_pending(place, node, site_by_context(h.meta >> 8, context));
         if (atomic_load_explicit(&arena->owner, memory_order_relaxed) != 0)
@@ -416,7 +408,7 @@ static size_t extent(const hw_place *place, const void *pointer)
 {
     hw_header h;
     uint32_t node = node_at(place, pointer);
-    if (node && !place->lost && peek(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !is_quarantined(h.meta))
+    if (node && !place->lost && peek(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta))
         return hw_payload_bytes(place->pool, h.size) - hw_slack_of(h.meta);
     return 0;
 }
@@ -429,7 +421,7 @@ static size_t extent_of_lost(const hw_place *place, const void *pointer)
         return place->bytes - offset;
     uint32_t holder = hw_locate(place->pool, offset);
     hw_header h;
-    if (!holder || !hw_header_at(place->pool, holder, &h) || !is_quarantined(h.meta))
+    if (!holder || !hw_header_at(place->pool, holder, &h) || !hw_quarantined(h.meta))
         return 0;
     return ((size_t)(holder + h.size) << HW_FIXED_GRANULE_LOG2) - offset;
 }
@@ -456,8 +448,6 @@ static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size
                 release_oddly(arena, place, pointer, context, false);
             return NULL;
         }
-        if (!hw_slack_holds(place->pool, node, hw_own(place->pool, node)))
-            hw_mend(arena, place, context);
         if (attempt == 0 && !hw_family_matches(hw_own(place->pool, node)->meta, HW_MALLOC))
             hw_tell_wrong_release(context, place, HW_MISMATCH, node, NULL);
         hw_fault fault;

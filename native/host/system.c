@@ -24,20 +24,25 @@ long hw_call(long number, long a, long b, long c, long d, long e, long f)
     return result;
 }
 
-static void *mapped(size_t bytes, int protection)
+static void *mapped(size_t bytes, int protection, int sharing)
 {
-    long at = hw_call(SYS_mmap, 0, (long)bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long at = hw_call(SYS_mmap, 0, (long)bytes, protection, sharing | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return at < 0 && at > -HW_PAGE ? NULL : (void *)at;
 }
 
 void *hw_map(size_t bytes)
 {
-    return mapped(bytes, PROT_READ | PROT_WRITE);
+    return mapped(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+}
+
+void *hw_map_shared(size_t bytes)
+{
+    return mapped(bytes, PROT_READ | PROT_WRITE, MAP_SHARED);
 }
 
 void *hw_reserve(size_t bytes)
 {
-    return mapped(bytes, PROT_NONE);
+    return mapped(bytes, PROT_NONE, MAP_PRIVATE);
 }
 
 bool hw_commit(void *start, size_t bytes)

@@ -23,6 +23,8 @@ long hw_call(long number, long a, long b, long c, long d, long e, long f);
 
 /* Zeroed memory that costs nothing until it is touched; NULL when there is none. */
 void *hw_map(size_t bytes);
+/* The same, shared with the children of forks. */
+void *hw_map_shared(size_t bytes);
 /* Address space without memory; NULL when there is none. */
 void *hw_reserve(size_t bytes);
 bool hw_commit(void *start, size_t bytes);
