@@ -336,7 +336,7 @@ class Kernel(Mechanism):
         self.console.text("check finish\n")
 
     def integrity_check(self) -> bool:
-        """The kernel's own integrity check: magic of used nodes, range of free nodes' links; True without the option."""
+        """The kernel's own integrity check: magic of used nodes, links of free ones; True without the option."""
         if not self.config.integrity_check:
             return True
         nodes = self.nodes

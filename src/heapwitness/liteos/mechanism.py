@@ -278,10 +278,10 @@ class Mechanism:
         end = self.end
         nodes.set_size_and_flag(self.first, free_size)
         nodes.set_pre_node(self.first, end)
-        index = self.list_index(free_size)
-        if index is None:
+        own_list = self.list_index(free_size)
+        if own_list is None:
             return False
-        head = self.list_head(index)
+        head = self.list_head(own_list)
         for address in (nodes.links(self.first), head):
             other = head if address != head else nodes.links(self.first)
             self.ram.set_word(address, other)
