@@ -1,0 +1,182 @@
+"""The real programs: each prepares its input once, into a directory that is removed afterwards."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from kernels import compile_source
+from measure import Row
+
+HERE = Path(__file__).parent
+# Each measured program makes its own arena; a fixed seed gives the same input each time.
+SEED = 20240229
+
+
+class Missing(Exception):
+    """A program is not installed here."""
+
+
+def sqlite(work: Path, scale: int) -> Row:
+    """Builds a table with two indexes in memory, and queries it."""
+    script = work / "sqlite.sql"
+    rows = 60_000 * scale
+    script.write_text(
+        "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT, kind INTEGER, price REAL);\n"
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{rows})\n"
+        "INSERT INTO item SELECT i, 'item ' || (i * 7919 % 100003), i % 97, i * 0.37 FROM n;\n"
+        "CREATE INDEX by_name ON item(name); CREATE INDEX by_kind ON item(kind, price);\n"
+        "SELECT kind, count(*), sum(price), max(name) FROM item GROUP BY kind ORDER BY 3 DESC LIMIT 5;\n"
+        "SELECT count(*) FROM item a JOIN item b ON a.name = b.name WHERE a.kind < b.kind;\n"
+        "SELECT substr(group_concat(name), 1, 40) FROM item WHERE name LIKE '%99%';\n"
+    )
+    return Row("sqlite3", (_tool("sqlite3"), ":memory:", f".read {script}"))
+
+
+def gcc(work: Path, scale: int) -> Row:
+    """Compiles a C file of many functions, with optimisation."""
+    source = work / "large.c"
+    functions = "\n".join(
+        f"int f{i}(int *a, int n) {{ int s = {i}; for (int k = 0; k < n; k++) {{"
+        f" if (a[k] % {i % 7 + 2}) s += a[k] * {i % 13 + 1}; else s ^= g(a[k] + {i}, s); }} return s; }}"
+        for i in range(220 * scale)
+    )
+    source.write_text(f"static int g(int x, int y) {{ return x * 31 + y; }}\n{functions}\n")
+    return Row("gcc -O2", (_tool("gcc"), "-O2", "-c", "-o", os.devnull, str(source)))
+
+
+def gxx(work: Path, scale: int) -> Row:
+    """Compiles a C++ file that makes heavy use of templates."""
+    source = work / "large.cpp"
+    kinds = "".join(
+        f"struct T{i} {{ int v; bool operator<(T{i} o) const {{ return v < o.v; }} }};\n"
+        f'int use{i}() {{ std::map<T{i}, std::vector<std::string>> m; m[T{i}{{1}}].push_back("x");'
+        f" return static_cast<int>(m.size()); }}\n"
+        for i in range(12 * scale)
+    )
+    source.write_text(f"#include <map>\n#include <string>\n#include <vector>\n{kinds}")
+    return Row("g++ -O1", (_tool("g++"), "-O1", "-c", "-o", os.devnull, str(source)))
+
+
+def git(work: Path, scale: int) -> Row:
+    """Repacks a repository of generated history, from scratch."""
+    tool = _tool("git")
+    repository = work / "repository"
+    repository.mkdir()
+    stream = work / "history"
+    generator = random.Random(SEED)
+    lines = [f"line {i} {generator.random()}" for i in range(400)]
+    with stream.open("w") as out:
+        for commit in range(150 * scale):
+            lines[generator.randrange(len(lines))] = f"changed in {commit} {generator.random()}"
+            text = "\n".join(lines)
+            out.write(
+                f"commit refs/heads/main\ncommitter A <a@example.org> {1700000000 + commit} +0000\n"
+                f"data 1\nc\nM 100644 inline file{commit % 7}.txt\ndata {len(text)}\n{text}\n"
+            )
+    quiet = {"cwd": repository, "check": True, "timeout": 120, "capture_output": True}
+    subprocess.run([tool, "init", "-q"], **quiet)  # type: ignore[call-overload]
+    subprocess.run([tool, "fast-import", "--quiet"], stdin=stream.open(), **quiet)  # type: ignore[call-overload]
+    command = (tool, "-c", "pack.threads=1", "repack", "-adfq", "--depth=50", "--window=20")
+    return Row("git repack", command, directory=repository)
+
+
+def perl(work: Path, scale: int) -> Row:
+    """Counts words in hashes of arrays, sorts and joins them."""
+    script = work / "words.pl"
+    script.write_text(
+        "my (%h, $x); $x = 7;\n"
+        f"for my $i (1 .. {120_000 * scale}) {{ $x = ($x * 1103515245 + 12345) % 2147483648;"
+        ' my $w = "w" . ($x % 20011); push @{$h{$w}}, "$i:$w"; }\n'
+        "my @s = sort { @{$h{$b}} <=> @{$h{$a}} || $a cmp $b } keys %h;\n"
+        "my $t = join ',', map { my $k = $_; map { s/(\\d+)/<$1>/gr } @{$h{$k}} } @s;\n"
+        "my @p = split /,/, $t; print scalar(@p), ' ', length($t), \"\\n\";\n"
+    )
+    return Row("perl", (_tool("perl"), str(script)))
+
+
+def python(work: Path, scale: int) -> Row:
+    """Parses and writes JSON, builds dictionaries, matches patterns; every object from malloc."""
+    script = work / "objects.py"
+    script.write_text(
+        "import json, re, collections\n"
+        f"n = {9_000 * scale}\n"
+        "rows = [{'id': i, 'name': f'user {i*7919%10007}', 'tags': [str(i % k) for k in range(1, 12)]}"
+        " for i in range(n)]\n"
+        "text = json.dumps(rows)\n"
+        "again = json.loads(text)\n"
+        "by = collections.defaultdict(list)\n"
+        "for row in again:\n"
+        "    for tag in row['tags']:\n"
+        "        by[tag].append((row['name'], row['id']))\n"
+        "words = collections.Counter(re.findall(r'[a-z]+ \\d+', text))\n"
+        "print(len(by), len(words), sum(len(sorted(each)) for each in by.values()))\n"
+    )
+    return Row("python", (sys.executable, str(script)), environment={"PYTHONMALLOC": "malloc"})
+
+
+def jq(work: Path, scale: int) -> Row:
+    """Groups and reshapes a JSON document."""
+    document = work / "document.json"
+    generator = random.Random(SEED)
+    rows = [
+        {"user": f"u{generator.randrange(500)}", "n": i, "tags": [f"t{generator.randrange(40)}" for _ in range(5)]}
+        for i in range(9_000 * scale)
+    ]
+    document.write_text(json.dumps(rows))
+    program = "group_by(.user) | map({user: .[0].user, n: (map(.n) | add), tags: (map(.tags[]) | unique)})"
+    return Row("jq", (_tool("jq"), program, str(document)))
+
+
+def redis(work: Path, scale: int) -> Row:
+    """A server with a client on the loopback; both under the allocator, the server saves at its end."""
+    script = work / "redis.sh"
+    server, client, cli = _tool("redis-server"), _tool("redis-benchmark"), _tool("redis-cli")
+    script.write_text(
+        "set -e\n"
+        f"cd {work}\nrm -f dump.rdb redis.sock\n"
+        f"{server} --port 0 --unixsocket {work}/redis.sock --save 3600 1 --daemonize no >/dev/null & server=$!\n"
+        f"until {cli} -s {work}/redis.sock ping >/dev/null 2>&1; do sleep 0.02; done\n"
+        f"{client} -s {work}/redis.sock -q -n {15_000 * scale} -r 100000 -d 100 -P 16"
+        " -t set,get,lpush,lrange_100,hset,zadd,mset\n"
+        f"{cli} -s {work}/redis.sock shutdown save || true\n"
+        "wait $server\n"
+    )
+    return Row("redis", ("/bin/sh", str(script)))
+
+
+def containers(work: Path, scale: int) -> Row:
+    """A C++ program that uses the standard library's containers, in one thread."""
+    _tool("g++")
+    return Row("C++ containers", (str(compile_source("containers", work)), "1", str(18 * scale)))
+
+
+def containers_threads(work: Path, scale: int) -> Row:
+    """The same in eight threads."""
+    _tool("g++")
+    return Row("C++ containers, 8 threads", (str(compile_source("containers", work)), "8", str(3 * scale)))
+
+
+PROGRAMS: dict[str, Callable[[Path, int], Row]] = {
+    "sqlite3": sqlite,
+    "gcc": gcc,
+    "g++": gxx,
+    "git": git,
+    "perl": perl,
+    "python": python,
+    "jq": jq,
+    "redis": redis,
+    "c++": containers,
+    "c++8": containers_threads,
+}
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise Missing(f"{name} is not installed")
+    return path

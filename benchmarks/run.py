@@ -1,0 +1,123 @@
+"""Measures heapwitness against glibc's malloc, and others, on real programs and on kernels of allocation.
+
+python benchmarks/run.py                       programs: glibc, the engine alone, all of `heapwitness run`
+python benchmarks/run.py --kernels             kernels of allocation as well
+python benchmarks/run.py --against mimalloc,scudo,malloc_check --markdown FILE --svg FILE
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import columns as ways
+import kernels
+import programs
+import tables
+from measure import Cell, Column, Launcher, Row, interleave
+
+
+def main() -> int:
+    options = _options()
+    columns = _columns(options)
+    work = Path(tempfile.mkdtemp(prefix="heapwitness-bench-"))
+    try:
+        launcher = Launcher(kernels.compile_source("launch", work), timeout=options.timeout)
+        results = [_measure("Programs", "s", _programs(options, work), columns, launcher, options.rounds)]
+        if options.kernels:
+            # The supervisor's start does not count in a kernel's own figure.
+            apart = [column for column in columns if column.name != ways.RUN]
+            rows = kernels.rows(work, options.quick)
+            results.append(_measure("Kernels", "ns/op", rows, apart, launcher, options.rounds))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    _write(options, results)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, help="rounds that count (5; quick: 3)")
+    parser.add_argument("--quick", action="store_true", help="small inputs")
+    parser.add_argument("--kernels", action="store_true", help="measure the kernels of allocation, too")
+    parser.add_argument("--only", default="", help=f"programs, of {','.join(programs.PROGRAMS)}")
+    parser.add_argument("--against", default="", help=f"more columns, of {','.join(ways.AGAINST)}")
+    parser.add_argument("--timeout", type=float, default=600, help="seconds for one run")
+    parser.add_argument("--markdown", type=Path, help="write the tables to this file")
+    parser.add_argument("--svg", type=Path, help="write the picture to this file")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (3 if options.quick else 5)
+    for name in filter(None, options.against.split(",")):
+        if name not in ways.AGAINST:
+            parser.error(f"--against {name}: must be of {', '.join(ways.AGAINST)}")
+    for name in filter(None, options.only.split(",")):
+        if name not in programs.PROGRAMS:
+            parser.error(f"--only {name}: must be of {', '.join(programs.PROGRAMS)}")
+    return options
+
+
+def _columns(options: argparse.Namespace) -> list[Column]:
+    columns = [ways.glibc(), ways.engine(), ways.run()]
+    for name in filter(None, options.against.split(",")):
+        try:
+            columns.append(ways.against(name))
+        except ways.NotInstalled as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+    return columns
+
+
+def _programs(options: argparse.Namespace, work: Path) -> list[Row]:
+    rows = []
+    for name in filter(None, options.only.split(",")) if options.only else programs.PROGRAMS:
+        directory = work / name
+        directory.mkdir()
+        try:
+            rows.append(programs.PROGRAMS[name](directory, 1 if options.quick else 4))
+        except programs.Missing as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+    return rows
+
+
+def _measure(
+    title: str, unit: str, rows: list[Row], columns: list[Column], launcher: Launcher, rounds: int
+) -> tables.Table:
+    def failed(column: Column, message: str) -> None:
+        print(message, file=sys.stderr)
+
+    results: dict[str, dict[str, Cell]] = {}
+    for row in rows:
+        cells = interleave(launcher, row, columns, rounds, failed)
+        if cells:
+            results[row.name] = cells
+            ratios = "  ".join(f"{name} {cell.time_ratio:.2f}" for name, cell in cells.items())
+            print(f"{row.name}: {ratios}", file=sys.stderr, flush=True)
+    return tables.Table(title, unit, tuple(column.name for column in columns), results)
+
+
+def _write(options: argparse.Namespace, results: list[tables.Table]) -> None:
+    for table in results:
+        print("\n" + tables.text(table))
+        print(tables.text(table, peak=True))
+    if options.markdown:
+        parts = [_machine(), *(tables.markdown(table, peak) for table in results for peak in (False, True))]
+        options.markdown.write_text("\n".join(parts))
+    if options.svg:
+        options.svg.write_text(tables.svg(results))
+
+
+def _machine() -> str:
+    processor = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in processor if line.startswith("model name")), "unknown")
+    libc = " ".join(platform.libc_ver())
+    return (
+        f"{datetime.date.today():%Y-%m-%d}, {os.cpu_count()} cores of {model}, Linux {platform.release()}, {libc}, "
+        f"Python {platform.python_version()}. `{' '.join(['python', *sys.argv])}`\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
