@@ -45,7 +45,7 @@ build: $(VENV)/.build-tools ## compile only: both libraries into src/heapwitness
 	$(CMAKE) -S . -B build/dev -DCMAKE_BUILD_TYPE=Release -DHEAPWITNESS_STRICT=ON >build/dev.log || { cat build/dev.log; exit 1; }
 	$(CMAKE) --build build/dev -j2 --target heapwitness_core_shared heapwitness_preload
 	mkdir -p src/heapwitness/_lib
-	cp build/dev/native/libheapwitness_*.so src/heapwitness/_lib/
+	cp --remove-destination build/dev/native/libheapwitness_*.so src/heapwitness/_lib/
 
 clean: ## remove what was built; .venv stays
 	rm -rf build dist src/heapwitness/_lib examples/build

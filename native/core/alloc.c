@@ -4,23 +4,24 @@
 
 uint32_t hw_granules(unsigned log2, size_t bytes)
 {
-    size_t granule = (size_t)1 << log2;
-    if (bytes > ((size_t)1 << (30 + log2)))
+    if (bytes >> log2 >= HW_MOST / 2)
         return 0;
-    size_t need = (bytes + HW_OVERHEAD + granule - 1) & ~(granule - 1);
-    return (uint32_t)((need < HW_MIN_NODE ? HW_MIN_NODE : need) >> log2);
+    uint32_t part = (bytes & (((size_t)1 << log2) - 1)) != 0;
+    uint32_t need = (uint32_t)(bytes >> log2) + part + ((uint32_t)HW_OVERHEAD >> log2);
+    uint32_t least = (uint32_t)HW_MIN_NODE >> log2;
+    return need < least ? least : need;
 }
 
-static unsigned slack_for(const hw_pool *pool, uint32_t size, size_t bytes)
+/* Payload bytes of a node of `size` behind a request of `bytes`; more than 15 when that is no fit. */
+static size_t slack_for(const hw_pool *pool, uint32_t size, size_t bytes)
 {
-    return (unsigned)(hw_payload_bytes(pool, size) - (bytes ? bytes : 1));
+    return hw_payload_bytes(pool, size) - (bytes ? bytes : 1);
 }
 
 /* Make `node` (verified, on no list) a used one. */
-static void become_used(hw_pool *pool, uint32_t node, hw_header h, size_t bytes, unsigned origin,
-                        uint32_t site)
+static void become_used(hw_pool *pool, uint32_t node, hw_header h, size_t bytes, unsigned origin, uint32_t site)
 {
-    h.meta = hw_meta(slack_for(pool, h.size, bytes), HW_USED, origin, site);
+    h.meta = hw_meta((unsigned)slack_for(pool, h.size, bytes), HW_USED, origin, site);
     hw_save(pool, node, h);
     hw_slack_write(pool, node, &h);
 }
@@ -32,7 +33,7 @@ static void become_free(hw_pool *pool, uint32_t node, hw_header h)
     hw_index_insert(pool, node, &later);
 }
 
-/* `node` has a new size: tell the one behind it, which was verified. */
+/* The node behind `node`, verified before, learns the size of the one before it. */
 static void follow(hw_pool *pool, uint32_t node, uint32_t size)
 {
     hw_header h = *hw_own(pool, node + size);
@@ -40,18 +41,35 @@ static void follow(hw_pool *pool, uint32_t node, uint32_t size)
     hw_save(pool, node + size, h);
 }
 
-static bool stale(hw_pool *pool, hw_fault *fault)
+static bool stale(const hw_pool *pool, hw_fault *fault)
 {
-    if (!(pool->flags & HW_FLAG_STALE))
-        return false;
-    hw_fail(fault, HW_LINKS, 0);
-    return true;
+    return pool->flags & HW_FLAG_STALE && !hw_fail(fault, HW_LINKS, 0);
+}
+
+/* The node that a request would get without its alignment, if it happens to be aligned, else one with
+   room wherever it lies: `lead` granules before the block are none or a node, those behind as well. */
+static uint32_t find_aligned(hw_pool *pool, uint32_t need, size_t align, uint32_t *lead, hw_fault *fault)
+{
+    unsigned log2 = HW_LOG2(pool);
+    uint32_t min = hw_min_node(pool);
+    if (align >> log2 > HW_MOST / 4)
+        return 0;
+    uint32_t node = hw_index_find(pool, need, fault);
+    if (node == 0 || ((uintptr_t)hw_payload(pool, node) & (align - 1)) == 0)
+        return node;
+    node = hw_index_at_least(pool, need + (uint32_t)(align >> log2) + 2 * min - 1, fault);
+    if (node == 0)
+        return 0;
+    size_t gap = -(uintptr_t)hw_payload(pool, node) & (align - 1);
+    while (gap && gap < HW_MIN_NODE)
+        gap += align;
+    *lead = (uint32_t)(gap >> log2);
+    return node;
 }
 
 uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin, uint32_t site, hw_fault *fault)
 {
-    unsigned log2 = HW_LOG2(pool);
-    uint32_t need = hw_granules(log2, bytes), min = hw_min_node(pool), search = need, lead = 0;
+    uint32_t need = hw_granules(HW_LOG2(pool), bytes), lead = 0, node;
     *fault = (hw_fault){0};
     if (!hw_control_holds(pool)) {
         hw_fail(fault, HW_CONTROL_BLOCK, 0);
@@ -59,31 +77,14 @@ uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin,
     }
     if (stale(pool, fault) || need == 0)
         return 0;
-    if (align >> log2 > 1) {
-        if (align >> log2 > UINT32_C(0x20000000))
-            return 0;
-        search = need + (uint32_t)(align >> log2) + min;
-    }
-    uint32_t node = hw_index_find(pool, search, fault);
-    if (node == 0 || hw_around(pool, node, fault) != HW_OK)
+    if (align >> HW_LOG2(pool) <= 1)
+        node = hw_index_find(pool, need, fault);
+    else
+        node = find_aligned(pool, need, align, &lead, fault);
+    if (node == 0 || hw_around(pool, node, fault) != HW_OK || !hw_index_remove(pool, node, fault))
         return 0;
-    if (search != need) {
-        uintptr_t payload = (uintptr_t)hw_payload(pool, node);
-        uintptr_t aligned = (payload + align - 1) & ~(uintptr_t)(align - 1);
-        while (aligned != payload && aligned - payload < HW_MIN_NODE)
-            aligned += align;
-        lead = (uint32_t)((aligned - payload) >> log2);
-    }
     hw_header h = *hw_own(pool, node);
-    uint32_t rest = h.size - lead - need;
-    if (rest && rest < min) {
-        if (search == need)
-            return 0;
-        rest = 0; /* cannot happen for an aligned request: see below */
-    }
-    if (!hw_index_remove(pool, node, fault))
-        return 0;
-    uint32_t taken = node + lead, behind = node + h.size;
+    uint32_t taken = node + lead, behind = node + h.size, rest = h.size - lead - need;
     hw_header mine = {.size = need, .prev_size = lead ? lead : h.prev_size};
     if (lead) {
         h.size = lead;
@@ -96,7 +97,8 @@ uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin,
         become_free(pool, taken + need, tail);
         pool->nodes++;
     }
-    follow(pool, behind - (rest ? rest : need), rest ? rest : need);
+    if (lead || rest)
+        follow(pool, behind - (rest ? rest : need), rest ? rest : need);
     pool->used++;
     return taken;
 }
@@ -104,9 +106,16 @@ uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin,
 int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault)
 {
     *fault = (hw_fault){0};
-    if (hw_around(pool, node, fault) != HW_OK || stale(pool, fault))
-        return HW_DAMAGED;
+    int status = hw_verify(pool, node, fault);
+    if (status != HW_OK)
+        return status;
     hw_header h = *hw_own(pool, node);
+    if (hw_state_of(h.meta) != HW_USED && hw_state_of(h.meta) != HW_CACHED)
+        return HW_REFUSED;
+    if (hw_quarantined(h.meta))
+        return HW_OK;
+    if (stale(pool, fault))
+        return HW_DAMAGED;
     h.meta = hw_meta(hw_slack_of(h.meta), HW_FREE, h.meta >> 6 & 3, site);
     uint32_t start = node, next = node + h.size, prev = node - h.prev_size;
     bool with_prev = h.prev_size && hw_state_of(hw_own(pool, prev)->meta) == HW_FREE;
@@ -114,8 +123,7 @@ int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault)
     uint32_t next_size = hw_own(pool, next)->size;
     if (with_next && !hw_pair_holds(pool, next + next_size, fault))
         return HW_DAMAGED;
-    if ((with_prev && !hw_index_remove(pool, prev, fault)) ||
-        (with_next && !hw_index_remove(pool, next, fault)))
+    if ((with_prev && !hw_index_remove(pool, prev, fault)) || (with_next && !hw_index_remove(pool, next, fault)))
         return HW_DAMAGED;
     if (with_next) {
         h.size += next_size;
@@ -123,10 +131,11 @@ int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault)
         pool->nodes--;
     }
     if (with_prev) {
-        hw_header p = *hw_own(pool, prev);
-        *hw_own(pool, node) = h; /* the tombstone keeps who released it */
-        hw_own(pool, node)->size = next - node;
-        hw_own(pool, node)->check = ~hw_keyed(pool->secret, next - node, h.prev_size, h.meta, node);
+        hw_header p = *hw_own(pool, prev), tomb = h; /* it keeps who released it */
+        tomb.size = next - node;
+        tomb.check = hw_keyed(pool->secret, tomb.size, tomb.prev_size, tomb.meta, node);
+        *hw_own(pool, node) = tomb;
+        hw_bury(pool, node);
         p.size += h.size;
         h = p;
         start = prev;
@@ -142,11 +151,16 @@ int hw_resize(hw_pool *pool, uint32_t node, size_t bytes, uint32_t site, hw_faul
 {
     uint32_t need = hw_granules(HW_LOG2(pool), bytes), min = hw_min_node(pool);
     *fault = (hw_fault){0};
-    if (hw_around(pool, node, fault) != HW_OK || stale(pool, fault))
-        return HW_DAMAGED;
-    if (need == 0)
-        return HW_NOMEM;
+    int status = hw_verify(pool, node, fault);
+    if (status != HW_OK)
+        return status;
     hw_header h = *hw_own(pool, node);
+    if (hw_state_of(h.meta) != HW_USED)
+        return HW_REFUSED;
+    if (stale(pool, fault))
+        return HW_DAMAGED;
+    if (need == 0 || hw_quarantined(h.meta))
+        return HW_NOMEM;
     uint32_t next = node + h.size, room = h.size;
     bool absorb = need != h.size && hw_state_of(hw_own(pool, next)->meta) == HW_FREE;
     if (absorb)
@@ -174,21 +188,34 @@ int hw_resize(hw_pool *pool, uint32_t node, size_t bytes, uint32_t site, hw_faul
 
 int hw_cache(hw_pool *pool, uint32_t node, uint32_t site, bool poison, hw_fault *fault)
 {
-    if (hw_around(pool, node, fault) != HW_OK)
-        return HW_DAMAGED;
+    *fault = (hw_fault){0};
+    int status = hw_verify(pool, node, fault);
+    if (status != HW_OK)
+        return status;
     hw_header h = *hw_own(pool, node);
+    if (hw_state_of(h.meta) != HW_USED)
+        return HW_REFUSED;
+    if (hw_quarantined(h.meta))
+        return HW_OK;
     h.meta = hw_meta(hw_slack_of(h.meta), HW_CACHED, h.meta >> 6 & 3, site);
     hw_save(pool, node, h);
     if (poison)
         hw_poison_write(pool, node, &h);
-    hw_cached_links_write(pool, node, poison);
+    hw_cached_links_write(pool, node, poison && h.size > hw_min_node(pool));
     return HW_OK;
 }
 
 int hw_uncache(hw_pool *pool, uint32_t node, size_t bytes, unsigned origin, uint32_t site, hw_fault *fault)
 {
-    if (hw_verify(pool, node, fault) != HW_OK)
-        return HW_DAMAGED;
-    become_used(pool, node, *hw_own(pool, node), bytes, origin, site);
+    *fault = (hw_fault){0};
+    int status = hw_verify(pool, node, fault);
+    if (status != HW_OK)
+        return status;
+    hw_header h = *hw_own(pool, node);
+    if (hw_state_of(h.meta) != HW_CACHED)
+        return HW_REFUSED;
+    if (slack_for(pool, h.size, bytes) > 15)
+        return HW_NOMEM;
+    become_used(pool, node, h, bytes, origin, site);
     return HW_OK;
 }

@@ -1,4 +1,4 @@
-/* Verifying: both copies of a header, a node with its neighbours, slack, cached links and poison. */
+/* Verifying: both copies of a header, a node with its neighbours, slack, links and poison. */
 #include "node.h"
 
 /* Invariant of the fast path: equal copies whose check holds. Everything else is a fault. */
@@ -10,6 +10,7 @@ bool hw_pair_holds(const hw_pool *pool, uint32_t node, hw_fault *fault)
     return true;
 }
 
+/* Rule 2. The control block comes first: everything else is found through it. */
 int hw_around(const hw_pool *pool, uint32_t node, hw_fault *fault)
 {
     if (!hw_control_holds(pool)) {
@@ -20,14 +21,20 @@ int hw_around(const hw_pool *pool, uint32_t node, hw_fault *fault)
         return HW_DAMAGED;
     const hw_header *h = hw_own(pool, node);
     uint32_t next = node + h->size;
-    if (next > hw_end(pool)) {
-        hw_fail(fault, HW_HEADERS, node);
-        return HW_DAMAGED;
-    }
-    if (!hw_pair_holds(pool, next, fault) ||
-        (h->prev_size && !hw_pair_holds(pool, node - h->prev_size, fault)))
+    if (next > hw_end(pool))
+        return HW_REFUSED;
+    if (!hw_pair_holds(pool, next, fault) || (h->prev_size && !hw_pair_holds(pool, node - h->prev_size, fault)))
         return HW_DAMAGED;
     return HW_OK;
+}
+
+int hw_verify(const hw_pool *pool, uint32_t node, hw_fault *fault)
+{
+    int status = hw_around(pool, node, fault);
+    if (status != HW_OK)
+        return status;
+    uint32_t wrong = hw_payload_fault(pool, node, hw_own(pool, node));
+    return wrong == HW_NONE ? HW_OK : (hw_fail(fault, wrong, node), HW_DAMAGED);
 }
 
 static inline uint64_t load64(const unsigned char *p)
@@ -42,16 +49,18 @@ static inline uint64_t top_bytes(unsigned n)
 }
 
 /* Payloads are whole multiples of 8 bytes and at least 16, so two words hold all slack. */
-bool hw_slack_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
+static bool slack_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
     unsigned slack = hw_slack_of(h->meta);
-    if (slack == 0)
-        return true;
     const unsigned char *end = hw_at(pool, node + h->size);
     uint64_t pattern = hw_pattern(pool->secret, node);
     uint64_t last = (load64(end - 8) ^ pattern) & top_bytes(slack);
     uint64_t first = slack > 8 ? (load64(end - 16) ^ pattern) & top_bytes(slack - 8) : 0;
-    return (last | first) == 0;
+    if ((last | first) == 0)
+        return true;
+    /* In the smallest node the links of one that waits for its owner lie where its slack was. */
+    return h->size == hw_min_node(pool) && hw_links_at(pool, node)->parent == HW_PENDING_PARENT &&
+           hw_links_hold(pool, node);
 }
 
 void hw_slack_write(hw_pool *pool, uint32_t node, const hw_header *h)
@@ -71,12 +80,6 @@ void hw_slack_write(hw_pool *pool, uint32_t node, const hw_header *h)
     }
 }
 
-bool hw_cached_links_hold(const hw_pool *pool, uint32_t node)
-{
-    const hw_links *l = hw_links_at(pool, node);
-    return l->check == hw_link_check(pool, node, l) && l->parent == HW_CACHED_PARENT;
-}
-
 void hw_cached_links_write(hw_pool *pool, uint32_t node, bool poison)
 {
     hw_links l = {.left = poison, .right = 0, .parent = HW_CACHED_PARENT, .check = 0};
@@ -86,7 +89,7 @@ void hw_cached_links_write(hw_pool *pool, uint32_t node, bool poison)
 
 bool hw_poison_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
-    const unsigned char *p = hw_payload(pool, node) + HW_HEADER;
+    const unsigned char *p = hw_payload(pool, node) + sizeof(hw_links);
     const unsigned char *end = hw_at(pool, node + h->size);
     uint64_t pattern = hw_pattern(pool->secret, node), wrong = 0;
     for (; p < end; p += 8)
@@ -96,37 +99,26 @@ bool hw_poison_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
 
 void hw_poison_write(hw_pool *pool, uint32_t node, const hw_header *h)
 {
-    unsigned char *p = hw_payload(pool, node) + HW_HEADER;
+    unsigned char *p = hw_payload(pool, node) + sizeof(hw_links);
     unsigned char *end = hw_at(pool, node + h->size);
     uint64_t pattern = hw_pattern(pool->secret, node);
     for (; p < end; p += 8)
         __builtin_memcpy(p, &pattern, 8);
 }
 
-int hw_verify(const hw_pool *pool, uint32_t node, hw_fault *fault)
+/* What is wrong in the payload of a node whose header `h` can be believed. */
+uint32_t hw_payload_fault(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
-    int status = hw_around(pool, node, fault);
-    if (status != HW_OK)
-        return status;
-    const hw_header *h = hw_own(pool, node);
     switch (hw_state_of(h->meta)) {
     case HW_USED:
-        if (!hw_slack_holds(pool, node, h))
-            break;
-        return HW_OK;
+        return hw_slack_of(h->meta) == 0 || slack_holds(pool, node, h) ? HW_NONE : HW_SLACK;
     case HW_CACHED:
-        if (!hw_cached_links_hold(pool, node)) {
-            hw_fail(fault, HW_LINKS, node);
-            return HW_DAMAGED;
-        }
-        if (hw_links_at(pool, node)->left && !hw_poison_holds(pool, node, h)) {
-            hw_fail(fault, HW_POISON, node);
-            return HW_DAMAGED;
-        }
-        return HW_OK;
+        if (!hw_links_hold(pool, node) || hw_links_at(pool, node)->parent != HW_CACHED_PARENT)
+            return HW_LINKS;
+        return hw_links_at(pool, node)->left && !hw_poison_holds(pool, node, h) ? HW_POISON : HW_NONE;
+    case HW_FREE:
+        return hw_links_hold(pool, node) ? HW_NONE : HW_LINKS;
     default:
-        return HW_OK;
+        return HW_NONE;
     }
-    hw_fail(fault, HW_SLACK, node);
-    return HW_DAMAGED;
 }

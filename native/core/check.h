@@ -14,8 +14,7 @@ static inline uint32_t hw_keyed(const uint32_t s[4], uint32_t a, uint32_t b, uin
 
 static inline uint64_t hw_pattern(const uint32_t s[4], uint32_t offset)
 {
-    uint64_t x =
-        (uint64_t)(uint32_t)(offset + s[1]) * (s[2] | 1) + ((uint64_t)s[3] << 32 | s[0]);
+    uint64_t x = (uint64_t)(uint32_t)(offset + s[1]) * (s[2] | 1) + ((uint64_t)s[3] << 32 | s[0]);
     x = (x ^ (x >> 29)) * UINT64_C(0xBF58476D1CE4E5B9);
     x ^= x >> 32;
     return (x & UINT64_C(0x1E1E1E1E1E1E1E1E)) | UINT64_C(0x8181818181818181);

@@ -6,8 +6,13 @@
 #include "check.h"
 #include "heapwitness/core.h"
 
-enum { HW_MAGIC = 0x31505748, HW_LINK_KEY = 0x6B6E694C, HW_FLAG_STALE = 1 };
+enum { HW_MAGIC = 0x31505748, HW_LINK_KEY = 0x6B6E694C, HW_FLAG_STALE = 1, HW_WITNESSED = 32 };
+enum { HW_LEAST = HW_CONTROL + HW_MIN_NODE + HW_END };
 #define HW_CACHED_PARENT UINT32_C(0xFFFFFFFF)
+/* Links of a used node that another thread than its owner released; the engine writes them. */
+#define HW_PENDING_PARENT UINT32_C(0xFFFFFFFE)
+/* No pool and no request has this many granules. */
+#define HW_MOST UINT32_C(0x80000000)
 
 /* The engine fixes the granule at compile time; the portable library reads it from the pool. */
 #ifdef HW_FIXED_GRANULE_LOG2
@@ -69,18 +74,18 @@ static inline uint32_t hw_meta(unsigned slack, unsigned state, unsigned origin, 
 
 static inline bool hw_same(const hw_header *a, const hw_header *b)
 {
-    return ((a->size ^ b->size) | (a->prev_size ^ b->prev_size) | (a->meta ^ b->meta) |
-            (a->check ^ b->check)) == 0;
+    return ((a->size ^ b->size) | (a->prev_size ^ b->prev_size) | (a->meta ^ b->meta) | (a->check ^ b->check)) == 0;
 }
 /* The check holds, and the sizes stay inside of the pool: so neighbours found by it are in bounds. */
 static inline bool hw_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
-    return h->check == hw_keyed(pool->secret, h->size, h->prev_size, h->meta, node) &&
-           h->size <= pool->size - node && h->prev_size <= node;
+    return h->check == hw_keyed(pool->secret, h->size, h->prev_size, h->meta, node) && h->size <= pool->size - node &&
+           h->prev_size <= node;
 }
+/* The magic keeps zeros from passing: they are a valid check of zeros. */
 static inline bool hw_control_holds(const hw_pool *pool)
 {
-    return pool->check == hw_keyed(pool->secret, pool->magic, pool->shape, pool->size, 0);
+    return pool->magic == HW_MAGIC && pool->check == hw_keyed(pool->secret, pool->magic, pool->shape, pool->size, 0);
 }
 /* The node that keeps this node's backup. */
 static inline uint32_t hw_keeper(const hw_pool *pool, uint32_t node, const hw_header *h)
@@ -94,32 +99,51 @@ static inline void hw_save(hw_pool *pool, uint32_t node, hw_header h)
     *hw_own(pool, node) = h;
     *hw_kept(pool, hw_keeper(pool, node, &h)) = h;
 }
+/* A node that becomes part of the one before leaves a tombstone. Its backup of the next header must not
+   verify either: a walk that looks for nodes would believe it. */
 static inline void hw_bury(hw_pool *pool, uint32_t node)
 {
-    hw_header *h = hw_own(pool, node);
-    h->check = ~h->check;
+    hw_own(pool, node)->check = ~hw_own(pool, node)->check;
+    hw_kept(pool, node)->check = ~hw_kept(pool, node)->check;
+}
+static inline bool hw_quarantined(uint32_t meta)
+{
+    return meta >> 8 == HW_SITE_QUARANTINE && hw_state_of(meta) == HW_USED;
 }
 static inline uint32_t hw_link_check(const hw_pool *pool, uint32_t node, const hw_links *l)
 {
     return hw_keyed(pool->secret, l->left, l->right, l->parent, node ^ (uint32_t)HW_LINK_KEY);
 }
 
+static inline bool hw_links_hold(const hw_pool *pool, uint32_t node)
+{
+    const hw_links *l = hw_links_at(pool, node);
+    return l->check == hw_link_check(pool, node, l);
+}
+
 /* backup.c */
 bool hw_pair_holds(const hw_pool *pool, uint32_t node, hw_fault *fault);
 int hw_around(const hw_pool *pool, uint32_t node, hw_fault *fault);
-bool hw_slack_holds(const hw_pool *pool, uint32_t node, const hw_header *h);
+uint32_t hw_payload_fault(const hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_slack_write(hw_pool *pool, uint32_t node, const hw_header *h);
-bool hw_cached_links_hold(const hw_pool *pool, uint32_t node);
 bool hw_poison_holds(const hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_poison_write(hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_cached_links_write(hw_pool *pool, uint32_t node, bool poison);
 
-/* bestfit.c: the index of free nodes. All but hw_index_clear report damage and mark it stale. */
+/* bestfit.c: the index of free nodes. Where one is given a fault, damage is put there and the index
+   marked stale. */
 bool hw_index_insert(hw_pool *pool, uint32_t node, hw_fault *fault);
 bool hw_index_remove(hw_pool *pool, uint32_t node, hw_fault *fault);
 uint32_t hw_index_find(hw_pool *pool, uint32_t need, hw_fault *fault);
-bool hw_index_knows(const hw_pool *pool, uint32_t node, uint32_t size);
+uint32_t hw_index_at_least(hw_pool *pool, uint32_t size, hw_fault *fault);
+bool hw_index_wrong(hw_pool *pool, hw_fault *fault, uint32_t reason, uint32_t node);
+bool hw_index_leads_to(const hw_pool *pool, uint32_t node);
+uint32_t hw_index_bin(const hw_pool *pool, uint32_t size);
+uint32_t hw_index_root(const hw_pool *pool, uint32_t bin);
 void hw_index_clear(hw_pool *pool);
+
+/* pool.c */
+void hw_control_copy(hw_pool *pool);
 
 static inline bool hw_fail(hw_fault *fault, uint32_t reason, uint32_t node)
 {

@@ -3,7 +3,10 @@
 
    A pool is not thread safe: its caller holds one lock for every call on it. No call goes on over
    damage: it returns HW_DAMAGED with a fault, having changed no header; the caller may then look at
-   the whole pool (hw_check), mend it (hw_repair) and call again. */
+   the whole pool (hw_check), mend it (hw_repair) and call again.
+
+   A node is named by its offset in granules. One that a caller passes lies in the pool; whether it is
+   a node, and in a state for the call, is found out: HW_REFUSED, with nothing changed, when it is not. */
 #ifndef HEAPWITNESS_CORE_H
 #define HEAPWITNESS_CORE_H
 
@@ -14,7 +17,7 @@
 enum { HW_BINS = 64, HW_HEADER = 16, HW_OVERHEAD = 32, HW_MIN_NODE = 48, HW_CONTROL = 320, HW_END = 64 };
 enum hw_state { HW_FREE, HW_USED, HW_CACHED, HW_ENDNODE };
 enum hw_origin { HW_MALLOC, HW_NEW, HW_NEW_ARRAY, HW_ALIGNED };
-enum hw_status { HW_OK, HW_NOMEM, HW_DAMAGED };
+enum hw_status { HW_OK, HW_NOMEM, HW_DAMAGED, HW_REFUSED };
 enum hw_reason { HW_NONE, HW_HEADERS, HW_SLACK, HW_LINKS, HW_POISON, HW_CONTROL_BLOCK };
 enum { HW_SITE_QUARANTINE = 0xFFFFFF };
 
@@ -50,14 +53,19 @@ typedef struct hw_outcome {
    NULL when that is too small or too large. */
 hw_pool *hw_pool_init(void *memory, size_t bytes, unsigned log2, const uint32_t secret[4]);
 
-/* Let the pool grow to `bytes` in all; the memory behind it must be there. */
+/* Let the pool grow to `bytes` in all; the memory behind it must be there. HW_NOMEM when that is not
+   room for one more node, or too large. */
 int hw_pool_extend(hw_pool *pool, size_t bytes, hw_fault *fault);
 
-/* Take a block of `bytes` whose payload address is a multiple of `align` (a power of two).
-   Returns the node's offset; 0 with fault->reason HW_NONE when nothing fits, else on damage. */
+/* Take a block of `bytes` whose payload address is a multiple of `align` (a power of two): from the
+   smallest free node that fits, the one at the lowest address among equals. For an alignment above
+   the granule that node is taken if it happens to be aligned, else the smallest that has room for
+   the block wherever it lies. Returns the node; 0 with fault->reason HW_NONE when nothing fits, else
+   on damage. */
 uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin, uint32_t site, hw_fault *fault);
 
-/* Give a used or cached node back and merge it with its free neighbours. */
+/* Give a used or cached node back and merge it with its free neighbours. Its slack, or its links and
+   poison, are verified first. What is quarantined stays as it is. */
 int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault);
 
 /* Change a used node's requested size in place: HW_NOMEM when it cannot be done there. */
@@ -66,14 +74,23 @@ int hw_resize(hw_pool *pool, uint32_t node, size_t bytes, uint32_t site, hw_faul
 /* A used node becomes a cached one; with `poison` its payload is filled with the pattern. */
 int hw_cache(hw_pool *pool, uint32_t node, uint32_t site, bool poison, hw_fault *fault);
 
-/* A cached node becomes a used one of `bytes`, which must need exactly its size. */
+/* A cached node becomes a used one of `bytes`: HW_NOMEM when these do not need exactly its size. */
 int hw_uncache(hw_pool *pool, uint32_t node, size_t bytes, unsigned origin, uint32_t site, hw_fault *fault);
 
-/* Compare the headers of a node and its two neighbours with their backups, and the node's own
+/* Compare the headers of a node and its two neighbours with their backups, and verify the node's own
    slack, links or poison. */
 int hw_verify(const hw_pool *pool, uint32_t node, hw_fault *fault);
 
-/* Walk all of the pool; `bytes` is its true size. Writes at most `most` faults, returns how many. */
+/* Walk all of the pool; `bytes` is its true size. Writes at most `most` faults, returns how many.
+   - HW_HEADERS, one for each stretch of nodes whose start (backup and header) is damaged: `node` the
+     first of them, `low` the node before it (the end node for none), `high` the node behind the last
+     (the end node when that is damaged itself). Slack of `low`, and the payloads of the nodes between,
+     are part of it.
+   - HW_SLACK, HW_LINKS, HW_POISON: of `node`. Links are wrong when their check fails, or when what
+     they name as parent does not lead to them.
+   - HW_CONTROL_BLOCK: the fixed part or its copy (first of all; the rest is then looked at through the
+     copy that holds), or else what is derived from the nodes and no other fault accounts for (last).
+   Nothing is changed for good: a fixed part that is lost is exchanged while the call lasts. */
 unsigned hw_check(const hw_pool *pool, size_t bytes, unsigned log2, hw_fault *faults, unsigned most);
 
 /* Restore every damaged copy from its witness, quarantine what lost both, rebuild the index.
