@@ -7,11 +7,12 @@ vouched for; its other bytes are damaged as a whole, though not each of them nee
 
 import bisect
 from collections.abc import Sequence
+from itertools import product
 from typing import Literal, NamedTuple
 
 from heapwitness.heap import Node, Pool
 from heapwitness.heap.index import Shape, links_before
-from heapwitness.heap.verify import pending_links, poison_range, slack_pattern
+from heapwitness.heap.verify import links_over_slack, pending_links, poison_range, slack_pattern
 from heapwitness.layout import witness
 from heapwitness.layout.witness import Header, State
 from heapwitness.memory import Unreadable
@@ -108,18 +109,20 @@ def gather(pool: Pool, nodes: Sequence[Node], shape: Shape | None = None) -> Evi
     evidence = Evidence(pool)
     if nodes and nodes[0].offset == pool.first and shape is not None:
         _control(evidence, shape)
+    previous: Node | None = None
     for number, node in enumerate(nodes):
         following = nodes[number + 1] if number + 1 < len(nodes) else None
         after = nodes[number + 2] if number + 2 < len(nodes) else None
         if following is None and node.offset != pool.end:
             break
         _kept(evidence, node, following, after)
-        _own(evidence, node, following)
+        _own(evidence, node, previous, following)
         if node.lost:
             if following is not None and not following.lost and following.keeper != node.offset:
                 _last_lost(evidence, following)
         else:
             _payload(evidence, node)
+        previous = node
     evidence.finish()
     return evidence
 
@@ -150,7 +153,7 @@ def _kept(evidence: Evidence, node: Node, following: Node | None, after: Node | 
     elif following is None:
         return
     elif following.lost:
-        header, known = _recover(evidence, following, node.header.size, after)
+        header, known = _recover(evidence, following, node, after)
         evidence.add(at, header.pack(), "backup", following.offset, known)
     elif following.keeper == node.offset:
         evidence.add(at, following.header.pack(), "backup", following.offset)
@@ -167,12 +170,12 @@ def _first_header(pool: Pool) -> Header | None:
     return own if pool.stands(pool.first, own) else None
 
 
-def _own(evidence: Evidence, node: Node, following: Node | None) -> None:
+def _own(evidence: Evidence, node: Node, previous: Node | None, following: Node | None) -> None:
     at = (node.offset << evidence.pool.log2) + witness.HEADER
     if not node.lost:
         evidence.add(at, node.header.pack(), "header", node.offset)
         return
-    header, known = _recover(evidence, node, node.header.prev_size, following)
+    header, known = _recover(evidence, node, previous, following)
     evidence.add(at, header.pack(), "header", node.offset, known)
 
 
@@ -186,27 +189,32 @@ def _last_lost(evidence: Evidence, following: Node) -> None:
     evidence.add(at + witness.HEADER, Header(size, 0, 0, 0).pack(), "header", following.keeper, known)
 
 
-def _recover(evidence: Evidence, node: Node, prev_size: int, following: Node | None) -> tuple[Header, bytes | None]:
+def _recover(
+    evidence: Evidence, node: Node, previous: Node | None, following: Node | None
+) -> tuple[Header, bytes | None]:
     """A header whose two copies are both damaged: whole from what is left of them, or the words that
     the neighbours know."""
     pool = evidence.pool
     if node.offset in evidence.recovered:
         return evidence.recovered[node.offset], None
-    sizes = {node.own.size, node.kept.size}
-    known = bytes(4) + b"\1" * 4 + bytes(8)
-    size = 0
+    size = prev_size = 0
+    known = bytearray(16)
     if following is not None and not following.lost and following.keeper == node.offset:
         size = following.header.prev_size
-        sizes = {size}
-        known = b"\1" * 8 + bytes(8)
+        known[:4] = b"\1\1\1\1"
+    if previous is not None and not previous.lost:
+        prev_size = node.offset - previous.offset
+        known[4:8] = b"\1\1\1\1"
+    sizes = {size} if size else {node.own.size, node.kept.size}
+    backs = {prev_size} if prev_size else {node.own.prev_size, node.kept.prev_size}
     if evidence.recoveries < _RECOVERIES:
         evidence.recoveries += 1
-        for size_ in sizes:
-            found = _meta(pool, node, size_, prev_size)
+        for one_size, one_back in product(sizes, backs):
+            found = _meta(pool, node, one_size, one_back)
             if found is not None:
                 evidence.recovered[node.offset] = found
                 return found, None
-    return Header(size, prev_size, 0, 0), known
+    return Header(size, prev_size, 0, 0), bytes(known)
 
 
 def _meta(pool: Pool, node: Node, size: int, prev_size: int) -> Header | None:
@@ -233,9 +241,10 @@ def _payload(evidence: Evidence, node: Node) -> None:
     try:
         match header.state:
             case State.USED if not header.quarantined:
-                if pending_links(pool, node.offset, header) is not None:
+                pending = pending_links(pool, node.offset, header) is not None
+                if pending:
                     evidence.add_good(start, start + witness.HEADER)
-                if header.slack:
+                if header.slack and not (pending and links_over_slack(pool, header)):
                     evidence.add(*slack_pattern(pool, node.offset, header), "slack", node.offset)
             case State.FREE | State.CACHED:
                 _released(evidence, node, start)

@@ -1,13 +1,13 @@
-"""All damage in a pool, found in one walk: what `hw_check` in `native/core/walk.c` finds, from outside."""
+"""All damage in a pool, found in one walk: what `hw_check` in `native/core/check.c` finds, from outside."""
 
 from dataclasses import dataclass, field
 
 from heapwitness.heap.pool import Pool
 from heapwitness.heap.verify import payload_fault
-from heapwitness.heap.walk import walk
+from heapwitness.heap.walk import Node, walk
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
-from heapwitness.layout.witness import Index
+from heapwitness.layout.witness import Index, State
 
 MOST = 4096
 
@@ -26,61 +26,97 @@ class Fault:
     high: int = 0
 
 
-@dataclass(slots=True)
-class _Faults:
-    found: list[Fault] = field(default_factory=list)
-    open: bool = False
-    """The last of them is a window that may still grow."""
-
-    def add(self, fault: Fault) -> None:
-        self.found.append(fault)
-        self.open = False
-
-    def widen(self, at: int, before: int, high: int) -> None:
-        """Damage at the start of node `at` (its kept copy or its header); `before` it a node to trust."""
-        last = self.found[-1] if self.found else None
-        if self.open and last and at <= last.high:
-            self.found[-1] = Fault(Reason.DAMAGE, last.node, last.low, max(last.high, high))
-            return
-        if last and last.reason is Reason.SLACK and last.node == before:
-            # Slack of the node before belongs to the same overflow.
-            self.found.pop()
-        self.found.append(Fault(Reason.DAMAGE, at, before, high))
-        self.open = True
-
-    def covers(self, node: int) -> bool:
-        return self.open and self.found[-1].low < node < self.found[-1].high
-
-
 def check(pool: Pool, most: int = MOST) -> tuple[Fault, ...]:
-    """What is damaged in a pool, at most `most` places of it.
+    """What is damaged in a pool, in order of address, at most `most` places of it.
+
+    The control block's fixed part comes first; what is derived from the nodes comes last, and only
+    where no other fault accounts for it.
 
     Raises:
         Unreadable: the memory ends before the pool does.
     """
-    faults = _Faults()
-    index = Index.unpack(pool.peek(0, witness.CONTROL))
-    if pool.control != pool.copy or index.stale:
-        faults.add(Fault(Reason.CONTROL))
-    before = prev = end = pool.end
-    first_kept_bad = False
-    for node in walk(pool):
-        next_ = end if node.offset == end else node.next
-        if not node.kept_holds:
-            if prev == end:
-                first_kept_bad = True
-            else:
-                faults.widen(prev, before, node.offset)
-        if not node.own_holds:
-            faults.widen(node.offset, prev, next_)
-        if not node.lost and not faults.covers(node.offset):
-            wrong = payload_fault(pool, node.offset, node.header, index)
+    fixed_is_right = pool.control == pool.copy
+    found = [] if fixed_is_right else [Fault(Reason.CONTROL)]
+    tally = _Tally(pool, Index.unpack(pool.peek(0, witness.CONTROL)))
+    stretch_start, low = 0, pool.end
+    first_kept = True
+    steps = walk(pool)
+    following: Node | None = next(steps)
+    while following is not None:
+        node, following = following, next(steps, None)
+        if node.offset == pool.first:
+            first_kept = node.kept_holds
+        behind = following.offset if following is not None else pool.end
+        sound = node.own_holds and (following.kept_holds if following is not None else first_kept)
+        if not sound and not stretch_start:
+            stretch_start = node.offset
+        if not sound:
+            high = behind
+        if stretch_start and (sound or following is None):
+            if found and found[-1].reason is Reason.SLACK and found[-1].node == low:
+                # Slack of the node before a stretch belongs to the same overflow.
+                found.pop()
+            found.append(Fault(Reason.DAMAGE, stretch_start, low, high))
+            stretch_start = 0
+        wrong = Reason.NONE
+        if sound:
+            wrong = payload_fault(pool, node.offset, node.header, stale=tally.index.stale)
             if wrong is not Reason.NONE:
-                faults.add(Fault(wrong, node.offset, node.offset, next_))
-        if len(faults.found) > most:
+                found.append(Fault(wrong, node.offset, node.offset, behind))
+            low = node.offset
+        tally.add(node, not sound or wrong is not Reason.NONE)
+        if len(found) > most:
             break
-        before, prev = prev, node.offset
-    if first_kept_bad:
-        # It lies in the end node, behind the last node.
-        faults.widen(end, before, end)
-    return tuple(faults.found[:most])
+    else:
+        if fixed_is_right and not tally.agrees():
+            found.append(Fault(Reason.CONTROL))
+    return tuple(found[:most])
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a walk has seen, to hold against the derived part of the control block."""
+
+    pool: Pool
+    index: Index
+    nodes: int = 0
+    used: int = 0
+    damaged: bool = False
+    lost: bool = False
+    rootless: bool = False
+    met: set[int] = field(default_factory=set)
+
+    def add(self, node: Node, damaged: bool) -> None:
+        self.damaged |= damaged
+        if node.offset == self.pool.end:
+            return
+        self.nodes += 1
+        self.used += node.header.state is not State.FREE
+        if node.lost:
+            self.lost = True
+            self.met.update(number for number, root in enumerate(self.index.roots) if node.offset <= root < node.next)
+        elif node.header.state is State.FREE:
+            number = min(node.header.size - self.pool.min_node, witness.BINS)
+            is_root = self.index.roots[number] == node.offset
+            links = self.pool.links(node.offset)
+            if is_root and (links.parent == 0 or not self.pool.links_hold(node.offset, links)):
+                self.met.add(number)
+            elif not is_root and links.parent == 0 and self.pool.links_hold(node.offset, links):
+                self.rootless = True
+
+    def agrees(self) -> bool:
+        """Whether the derived part fits the nodes. While the index is stale, which the damage that
+        stopped an operation accounts for, its roots say nothing."""
+        index = self.index
+        if index.flags & ~witness.FLAG_STALE or any(index.reserved):
+            return False
+        if not self.lost and (index.nodes, index.used) != (self.nodes, self.used):
+            return False
+        if index.stale:
+            return self.damaged
+        for number, root in enumerate(index.roots):
+            if root and number not in self.met:
+                return False
+            if number < witness.BINS and bool(root) != bool(index.bitmap >> number & 1):
+                return False
+        return not self.rootless

@@ -156,14 +156,15 @@ class Pool:
     def stands(self, node: int, header: Header) -> bool:
         """The header holds and is one that a node at this place can have, whatever is around it."""
         size, prev_size, meta, _ = header
-        if not self.holds(node, header):
-            return False
         if node == self.end:
-            return meta >> 4 & 3 == witness.State.END
+            return prev_size >= self.min_node and meta >> 4 & 3 == witness.State.END and self.holds(node, header)
+        behind = self.end - node - size
         return (
             self.first <= node < self.end
-            and meta >> 4 & 3 != witness.State.END
             and size >= self.min_node
-            and node + size <= self.end
+            # What is left behind it is nothing, or room for a node.
+            and (behind == 0 or behind >= self.min_node)
+            and meta >> 4 & 3 != witness.State.END
             and (prev_size == 0) == (node == self.first)
+            and self.holds(node, header)
         )

@@ -3,13 +3,20 @@
 from heapwitness.heap.pool import Pool
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
-from heapwitness.layout.witness import Header, Index, Links, State
+from heapwitness.layout.witness import Header, Links, State
 
 _CHUNK = 64 << 10
 
 
-def payload_fault(pool: Pool, node: int, header: Header, index: Index) -> Reason:
-    """NONE, SLACK, LINKS or POISON. Raises Unreadable."""
+def payload_fault(pool: Pool, node: int, header: Header, *, stale: bool = False) -> Reason:
+    """NONE, SLACK, LINKS or POISON.
+
+    Args:
+        stale: the index is being rebuilt, so that links need not lead anywhere.
+
+    Raises:
+        Unreadable: the payload's start or end is not there.
+    """
     match header.state:
         case State.USED:
             return Reason.NONE if slack_holds(pool, node, header) else Reason.SLACK
@@ -19,7 +26,9 @@ def payload_fault(pool: Pool, node: int, header: Header, index: Index) -> Reason
                 return Reason.LINKS
             return Reason.NONE if not links.left or poison_holds(pool, node, header) else Reason.POISON
         case State.FREE:
-            return Reason.NONE if index_knows(pool, node, header, index) else Reason.LINKS
+            links = pool.links(node)
+            sound = pool.links_hold(node, links) and (stale or _leads_to(pool, node, links))
+            return Reason.NONE if sound else Reason.LINKS
         case State.END:
             return Reason.NONE
 
@@ -37,7 +46,14 @@ def slack_holds(pool: Pool, node: int, header: Header) -> bool:
     if not header.slack:
         return True
     start, expected = slack_pattern(pool, node, header)
-    return pool.read(start, len(expected)) == expected
+    if pool.read(start, len(expected)) == expected:
+        return True
+    return links_over_slack(pool, header) and pending_links(pool, node, header) is not None
+
+
+def links_over_slack(pool: Pool, header: Header) -> bool:
+    """Whether the links of a node of this size lie where its slack is: only in the smallest."""
+    return header.size == pool.min_node
 
 
 def poison_range(pool: Pool, node: int, header: Header) -> tuple[int, int]:
@@ -66,18 +82,17 @@ def pending_links(pool: Pool, node: int, header: Header) -> Links | None:
     return links
 
 
-def index_knows(pool: Pool, node: int, header: Header, index: Index) -> bool:
-    """Whether a free node's links hold, and something of the index leads to it."""
-    links = pool.links(node)
-    if not pool.links_hold(node, links):
+def _leads_to(pool: Pool, node: int, links: Links) -> bool:
+    """Whether the parent that a free node names knows it; one that is damaged is a fault of its own."""
+    parent = links.parent
+    if parent == 0:
+        return True
+    if not pool.first <= parent < pool.end:
         return False
-    if links.parent == 0:
-        number = header.size - pool.min_node
-        if number < witness.BINS:
-            return index.bins[number] == node and bool(index.bitmap >> number & 1)
-        return index.large == node
-    if not pool.first <= links.parent < pool.end:
-        return False
-    parent = pool.links(links.parent)
-    # A parent whose links are damaged is a fault of its own.
-    return node in (parent.left, parent.right) or not pool.links_hold(links.parent, parent)
+    header, theirs = pool.own(parent), pool.links(parent)
+    return (
+        not pool.holds(parent, header)
+        or header.state is not State.FREE
+        or not pool.links_hold(parent, theirs)
+        or node in (theirs.left, theirs.right)
+    )

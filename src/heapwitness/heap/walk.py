@@ -1,8 +1,8 @@
 """Going through a pool's nodes, as `native/core/walk.c` does, on bytes that are not trusted.
 
 A node is believed by its own header when that holds and leads back to the node before, else by the
-backup in the node before, else not at all: then the walk goes on at the next header that holds. Every
-step goes forward, so a walk ends whatever the bytes are.
+backup in the node before, else not at all: then the walk goes on at the next place where a node
+verifies. Every step goes forward, so a walk ends whatever the bytes are.
 """
 
 import struct
@@ -60,17 +60,18 @@ def walk(pool: Pool, start: int | None = None, known: int = -1) -> Iterator[Node
     keeper = node - prev_size if prev_size else end
     kept_raw = pool.read(keeper << log2, 16)
     read, keyed, unpack = pool.read, witness.keyed, HEADER_WORDS.unpack
-    lost_from = -1
+    after_lost = False
     while True:
         raw = read(node << log2, 32)
         own_raw = raw[16:]
         # The fast path: two equal copies that hold. What it takes, `_look` would take.
-        if own_raw == kept_raw and node != end and lost_from < 0:
+        if own_raw == kept_raw and node != end and not after_lost:
             size, back, meta, check = unpack(own_raw)
             if (
                 back == prev_size
                 and check == keyed(secret, size, back, meta, node)
                 and min_node <= size <= end - node
+                and not 0 < end - node - size < min_node
                 and meta & 48 != 48
             ):
                 header = Header(size, back, meta, check)
@@ -78,11 +79,11 @@ def walk(pool: Pool, start: int | None = None, known: int = -1) -> Iterator[Node
                 keeper, prev_size, kept_raw = node, size, raw[:16]
                 node += size
                 continue
-        step = _look(pool, node, keeper, prev_size, Header.unpack(own_raw), Header.unpack(kept_raw), lost_from, known)
+        step = _look(pool, node, keeper, prev_size, Header.unpack(own_raw), Header.unpack(kept_raw), after_lost, known)
         yield step
         if node == end:
             return
-        lost_from = node if step.lost else -1
+        after_lost = step.lost
         keeper, prev_size, kept_raw = node, step.header.size, raw[:16]
         node += step.header.size
 
@@ -95,73 +96,90 @@ def standing(pool: Pool, node: int) -> bool:
         return False
 
 
-def resync(pool: Pool, start: int, origin: int, known: int = -1) -> int:
-    """The first node from `start` on that stands by its own header and leads back to `origin` or later.
+def resync(pool: Pool, lost: int, known: int = -1) -> int:
+    """The next place behind a lost node where a node verifies, by its own header or by the backup that
+    it keeps; the end node if there is none.
 
-    The end node if there is none, or none before the pool's budget for searching is used up; then
-    `known` is taken if it is such a node.
+    When the pool's budget for searching is used up, `known` is taken if a node stands there.
     """
+    if (backed := _kept_successor(pool, lost)) is not None:
+        return backed
     log2 = pool.log2
     fallback = stop = pool.end
-    if start <= known < pool.end and _leads_back(pool, known, origin):
+    if lost + pool.min_node <= known < pool.end and standing(pool, known):
         fallback = stop = known
-    at = start
+    at = lost + pool.min_node
     while at < stop and pool.search_budget > 0:
         granules = min(stop - at, _SCAN_CHUNK >> log2)
-        # Headers overlap where the granule is smaller than a header.
-        length = (granules << log2) + witness.HEADER - (1 << log2)
+        # From the first of these nodes' backups to the last one's header.
+        length = min((granules << log2) + witness.OVERHEAD, pool.length - (at << log2))
         try:
-            data = pool.memory.read(pool.base + (at << log2) + witness.HEADER, length)
+            data = pool.memory.read(pool.base + (at << log2), length)
         except Unreadable:
             break
         if data.count(0) != len(data):
             pool.search_budget -= length
-            found = _first_standing(pool, data, at, origin)
+            found = _first_verified(pool, data, at, min(stop, at + granules), lost)
             if found is not None:
                 return found
         at += granules
     return fallback
 
 
-def _leads_back(pool: Pool, node: int, origin: int) -> bool:
-    return standing(pool, node) and 0 < pool.own(node).prev_size <= node - origin
-
-
-def _first_standing(pool: Pool, data: bytes, at: int, origin: int) -> int | None:
-    """The first node that stands among those whose headers `data` holds; the first of them is `at`'s."""
-    log2, end, min_node = pool.log2, pool.end, pool.min_node
-    sizes = _SIZES[log2]
+def _first_verified(pool: Pool, data: bytes, start: int, stop: int, lost: int) -> int | None:
+    """The first node from `start` to before `stop` that verifies; `data` begins with the backup that it keeps."""
+    log2, min_node, largest = pool.log2, pool.min_node, pool.size - start
+    header_at = witness.HEADER >> log2
     whole = len(data) >> log2 << log2
-    # Nearly all candidates fall by their first word.
-    for node, (size,) in enumerate(sizes.iter_unpack(data[:whole]), at):
-        if min_node <= size <= end - node:
-            place = (node - at) << log2
-            if place + witness.HEADER > len(data):
-                return None
-            header = Header.unpack(data[place : place + witness.HEADER])
-            if 0 < header.prev_size <= node - origin and pool.stands(node, header):
-                return node
-    return None
+    best: int | None = None
+    # Every header-sized place is the backup of one node or the own header of another. Nearly all of them
+    # fall by their first word.
+    for place, (size,) in enumerate(_SIZES[log2].iter_unpack(data[:whole]), start):
+        if best is not None and place - header_at > best:
+            break
+        if not min_node <= size <= largest:
+            continue
+        raw = data[(place - start) << log2 :][: witness.HEADER]
+        if len(raw) < witness.HEADER:
+            break
+        header = Header.unpack(raw)
+        node = place - header_at
+        if start <= node < stop and min_node <= header.prev_size <= node - lost and pool.stands(node, header):
+            return node if best is None else min(node, best)
+        if best is None and start <= place < stop and _backs(pool, place, header):
+            best = place
+    return best
+
+
+def _backs(pool: Pool, keeper: int, header: Header) -> bool:
+    """Whether this is a backup that `keeper` keeps, of the node that it says follows."""
+    back = header.prev_size
+    return pool.min_node <= back <= pool.end - keeper and pool.stands(keeper + back, header)
+
+
+def _kept_successor(pool: Pool, keeper: int) -> int | None:
+    try:
+        kept = pool.kept(keeper)
+    except Unreadable:
+        return None
+    return keeper + kept.prev_size if _backs(pool, keeper, kept) else None
 
 
 def _look(
-    pool: Pool, node: int, keeper: int, prev_size: int, own: Header, kept: Header, lost_from: int, known: int
+    pool: Pool, node: int, keeper: int, prev_size: int, own: Header, kept: Header, after_lost: bool, known: int
 ) -> Node:
-    """What to believe of the node at `node`; `lost_from` is where a lost stretch before it began, or -1."""
-    if lost_from >= 0 and pool.stands(node, own) and 0 < own.prev_size <= node - lost_from:
-        # Its backup lies in the last of the nodes that were lost.
-        keeper = node - own.prev_size
-        kept = pool.kept(keeper)
+    """What to believe of a node; `after_lost`: `prev_size` is only a bound, the node before was lost."""
+    if pool.stands(node, own) and (own.prev_size == prev_size or (after_lost and own.prev_size <= prev_size)):
+        if own.prev_size != prev_size:
+            # Its backup lies in the last of several nodes that were lost.
+            keeper = node - own.prev_size
+            kept = pool.kept(keeper)
         return Node(node, keeper, own, own, kept, True, kept == own, False)
-    own_holds = pool.stands(node, own) and own.prev_size == prev_size
-    kept_holds = pool.stands(node, kept) and kept.prev_size == prev_size
-    if own_holds:
-        return Node(node, keeper, own, own, kept, True, kept == own, False)
-    if kept_holds:
+    if kept.prev_size == prev_size and pool.stands(node, kept):
         return Node(node, keeper, kept, own, kept, False, True, False)
     if node == pool.end:
         meta, size = witness.meta(0, State.END, Origin.MALLOC, 0), pool.size - node
     else:
         meta = witness.meta(0, State.USED, Origin.MALLOC, witness.SITE_QUARANTINE)
-        size = resync(pool, node + pool.min_node, node, known) - node
+        size = resync(pool, node, known) - node
     return Node(node, keeper, Header(size, prev_size, meta, 0), own, kept, False, False, True)

@@ -162,6 +162,12 @@ class Index:
     used: int
     bitmap: int
     bins: tuple[int, ...]
+    reserved: tuple[int, ...]
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """Of every tree: those of the bins, then the one of larger nodes."""
+        return (*self.bins, self.large)
 
     @property
     def stale(self) -> bool:
@@ -172,7 +178,7 @@ class Index:
         """From exactly the 320 bytes of a control block."""
         words = CONTROL_WORDS.unpack(data)
         large, flags, nodes, used, low, high = words[8:14]
-        return cls(large, flags, nodes, used, low | high << 32, words[14 : 14 + BINS])
+        return cls(large, flags, nodes, used, low | high << 32, words[14 : 14 + BINS], words[14 + BINS :])
 
 
 def meta(slack: int, state: State, origin: Origin, site: int) -> int:
