@@ -89,7 +89,7 @@ class Anchors:
         return after is None or after.pre_node == self._view.address + at
 
     def _look_at_backup(self, at: int) -> None:
-        """A sound backup that names its own place: a node starts here, and where it is used its magic tells the next."""
+        """A sound backup that names its own place: a node starts here, and a used one's magic tells the next."""
         view, layout = self._view, self._view.layout
         header = view.backup(at)
         if header is None or not layout.checksum_holds(header):

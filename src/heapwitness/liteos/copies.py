@@ -3,7 +3,7 @@
 Names of fields are the kernel's, as its own messages and debug information have them.
 """
 
-import struct
+import msgspec
 
 from heapwitness.liteos.layout import Field, Header, Layout
 from heapwitness.report.model import HeaderFields
@@ -55,23 +55,27 @@ def encode(layout: Layout, header: Header, under: bytes) -> bytes:
     return bytes(out)
 
 
+def with_fields(layout: Layout, header: Header, **values: int) -> Header:
+    """The header with some fields replaced; what lies over the list links (magic, task, module) follows them."""
+    changed = msgspec.structs.replace(header, **values)
+    return layout.decode_control(encode(layout, changed, link_register_bytes(layout, header)), 0)
+
+
 def sealed(layout: Layout, header: Header) -> Header:
     """The header with the checksum that its fields ask for."""
     if layout.control.checksum is None:
         return header
-    return Header(
-        header.prev,
-        header.next,
-        header.pre_node,
-        header.gap_size,
-        layout.checksum(header),
-        header.origin_size,
-        header.link_registers,
-        header.size_and_flag,
-        header.magic,
-        header.task,
-        header.module,
-    )
+    return msgspec.structs.replace(header, checksum=layout.checksum(header))
+
+
+def link_register_bytes(layout: Layout, header: Header) -> bytes:
+    """A control header's size of bytes, 0 but for the header's link registers."""
+    out = bytearray(layout.control.size)
+    if layout.control.link_registers is not None:
+        field = layout.control.link_registers
+        registers = (value.to_bytes(layout.pointer, "little") for value in header.link_registers)
+        out[field.offset : field.offset + field.size] = b"".join(registers)
+    return bytes(out)
 
 
 def fields_of(layout: Layout, header: Header, valid: bool) -> HeaderFields:
@@ -99,8 +103,7 @@ def fields_of(layout: Layout, header: Header, valid: bool) -> HeaderFields:
     if control.origin_size is not None:
         fields["originSize"] = header.origin_size
     if control.link_registers is not None:
-        code = "<" + ("Q" if layout.pointer == 8 else "I") * len(header.link_registers)
-        fields["linkReg"] = struct.pack(code, *header.link_registers).hex()
+        fields["linkReg"] = b"".join(one.to_bytes(layout.pointer, "little") for one in header.link_registers).hex()
     fields["sizeAndFlag"] = header.size_and_flag
     fields["valid"] = valid
     return fields

@@ -22,11 +22,11 @@ class PoolView:
 
     def has_own(self, at: int) -> bool:
         """Whether the own header of the node at an offset is in the bytes."""
-        return 0 <= at and at + self._header_at <= self._last_control
+        return at >= 0 and at + self._header_at <= self._last_control
 
     def has_backup(self, at: int) -> bool:
         """Whether the backup in the node at an offset is in the bytes."""
-        return self._backup_at is not None and 0 <= at and at + self._backup_at <= self._last_control
+        return self._backup_at is not None and at >= 0 and at + self._backup_at <= self._last_control
 
     def own(self, at: int) -> Header | None:
         """The own header of the node at an offset."""
@@ -42,6 +42,10 @@ class PoolView:
         """The pointer-sized word at an offset."""
         size = self.layout.pointer
         return int.from_bytes(self.data[at : at + size], "little") if 0 <= at <= len(self.data) - size else None
+
+    def u32(self, at: int) -> int:
+        """The 32-bit word at an offset, which must lie in the bytes."""
+        return int.from_bytes(self.data[at : at + 4], "little")
 
     def magic(self, at: int) -> int:
         """The magic that a used node at an offset carries: the complement of its own address."""
@@ -93,9 +97,7 @@ class PoolView:
         if following == end:
             return True
         header = self.own(following)
-        if header is not None and self.good(header, following, at, end):
-            return True
-        return False
+        return header is not None and self.good(header, following, at, end)
 
     def better(self, own: Header, backup: Header, at: int, end: int) -> tuple[bool, bool]:
         """Of two good copies that differ, which one holds: (own, backup).

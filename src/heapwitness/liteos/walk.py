@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heapwitness.liteos.anchors import Anchors
-from heapwitness.liteos.copies import saved_ranges
+from heapwitness.liteos.copies import saved_ranges, sealed
 from heapwitness.liteos.ends import PoolInfo, find_end
 from heapwitness.liteos.layout import SIZE_MASK, USED_FLAG, Header, Layout
 from heapwitness.liteos.view import PoolView
@@ -191,10 +191,9 @@ class _Walker:
         size = following - start
         header = node.header
         assert header is not None
-        right = msgspec.structs.replace(header, size_and_flag=header.size_and_flag & ~SIZE_MASK | size)
-        self.nodes.append(
-            msgspec.structs.replace(node, size=size, header=right, own_good=False, backup_good=False)
-        )
+        resized = msgspec.structs.replace(header, size_and_flag=header.size_and_flag & ~SIZE_MASK | size)
+        right = sealed(self.layout, resized)
+        self.nodes.append(msgspec.structs.replace(node, size=size, header=right, own_good=False, backup_good=False))
         return following, start
 
     def _lost(self, at: int, previous: int | None, own: Header | None, backup: Header | None) -> tuple[int, int | None]:
@@ -222,9 +221,7 @@ class _Walker:
         backup_good = backup is not None and view.good_end(backup, self.end, previous)
         header = own if own_good else backup if backup_good else None
         named = self._named(previous)
-        return WalkedNode(
-            self.base + self.end, layout.node_size, named, header, own, backup, own_good, backup_good
-        )
+        return WalkedNode(self.base + self.end, layout.node_size, named, header, own, backup, own_good, backup_good)
 
     def _named(self, at: int | None) -> int | None:
         return None if at is None else self.base + at

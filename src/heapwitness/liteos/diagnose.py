@@ -1,0 +1,134 @@
+"""Findings of a pool: each damage with its kind, the blocks concerned, the bytes, and both copies field by field.
+
+Besides headers and backups it checks what has no backup but follows from the nodes: the pool's info,
+the free lists, the statistics, and the word in front of an aligned payload.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from heapwitness.liteos.blocks import TaskNames, block_of
+from heapwitness.liteos.copies import fields_of
+from heapwitness.liteos.damage import damage_of_run, damage_of_runs
+from heapwitness.liteos.derived import derived_findings
+from heapwitness.liteos.evidence import Evidence, Run
+from heapwitness.liteos.judge import Verdict, judge
+from heapwitness.liteos.layout import Layout
+from heapwitness.liteos.rebuild import rebuild
+from heapwitness.liteos.records import CopyPair, LiteosFinding
+from heapwitness.liteos.view import PoolView
+from heapwitness.liteos.walk import Walk, WalkedNode, walk
+from heapwitness.report.model import Detected, Header, When
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+FINDINGS_LIMIT = 1000
+"""So many findings of one pool are told in full; hostile bytes can hold one for every few bytes."""
+
+
+def diagnose(
+    data: "ReadableBuffer",
+    address: int,
+    layout: Layout,
+    *,
+    tasks: TaskNames | None = None,
+    when: When = "check",
+) -> tuple[LiteosFinding, ...]:
+    """Walk the pool at the start of `data` and tell everything that is wrong in it, in order of address.
+
+    Args:
+        data: the pool's bytes, which are not changed; longer or (cut off) shorter than the pool.
+        address: the pool's address on the target.
+        layout: what the bytes mean.
+        tasks: names of tasks by their number.
+        when: the operation at which this is looked at.
+
+    Raises:
+        NoPool: the bytes hold no pool of this layout.
+    """
+    view = PoolView(bytes(data), address, layout)
+    return findings_of(view, walk(data, address, layout), tasks or {}, when)
+
+
+def findings_of(view: PoolView, walked: Walk, tasks: TaskNames, when: When = "check") -> tuple[LiteosFinding, ...]:
+    """As `diagnose`, of a pool that was walked already; at most FINDINGS_LIMIT of them."""
+    evidence = Evidence(view, walked, rebuild(view, walked))
+    found = [*_header_findings(evidence, tasks, when), *derived_findings(evidence, tasks, when)]
+    found.sort(key=lambda finding: 0 if finding.damage is None else finding.damage.address)
+    return tuple(found[:FINDINGS_LIMIT])
+
+
+def _header_findings(evidence: Evidence, tasks: TaskNames, when: When) -> Iterator[LiteosFinding]:
+    wild: dict[int, list[tuple[Run, Verdict]]] = {}
+    for run in evidence.runs()[:FINDINGS_LIMIT]:
+        verdict = judge(evidence, run)
+        if verdict.kind == "header-overwrite":
+            # Two wild writes that hit both copies of one header are told together.
+            wild.setdefault(verdict.victim.address, []).append((run, verdict))
+        else:
+            yield _finding(evidence, [run], verdict, tasks, when)
+    for pairs in wild.values():
+        details = tuple(dict.fromkeys(detail for _, verdict in pairs for detail in verdict.details))
+        verdict = msgspec.structs.replace(pairs[0][1], details=details)
+        yield _finding(evidence, [run for run, _ in pairs], verdict, tasks, when)
+
+
+def _finding(evidence: Evidence, runs: list[Run], verdict: Verdict, tasks: TaskNames, when: When) -> LiteosFinding:
+    victim = verdict.victim
+    previous = None if victim.previous is None else evidence.nodes[evidence.index[victim.previous]]
+    owners = dict.fromkeys(spot.owner for run in runs for spot in run.spots)
+    pairs = tuple(copy_pair(evidence, evidence.nodes[evidence.index[owner]]) for owner in owners)
+    culprit = None if verdict.culprit is None else block_of(evidence, verdict.culprit, tasks)
+    start = None
+    if culprit is not None:
+        start = culprit.address + (culprit.size if verdict.kind == "heap-buffer-overflow" else 0)
+    one = len(runs) == 1
+    return LiteosFinding(
+        kind=verdict.kind,
+        detected=Detected(when=when, thread=0),
+        culprit=culprit,
+        victim=block_of(evidence, victim, tasks),
+        previous=None if previous is None else block_of(evidence, previous, tasks),
+        suspect=None if verdict.suspect is None else block_of(evidence, verdict.suspect, tasks),
+        damage=damage_of_run(evidence, runs[0], start) if one else damage_of_runs(evidence, runs),
+        header=_header(evidence, victim),
+        detail=" ".join((*verdict.details, *_lost_details(evidence, owners))),
+        node=victim.address,
+        extents=tuple(damage_of_run(evidence, run, start) for run in runs),
+        pairs=pairs,
+    )
+
+
+def copy_pair(evidence: Evidence, node: WalkedNode) -> CopyPair:
+    """Both copies of a node's header, field by field."""
+    header = evidence.header(node)
+    rebuilt = evidence.rebuilt.get(node.address)
+    trusted = None if header is None or not node.exact else fields_of(evidence.view.layout, header, rebuilt is None)
+    return CopyPair(node=node.address, held_by=node.previous, header=_header(evidence, node), trusted=trusted)
+
+
+def _header(evidence: Evidence, node: WalkedNode) -> Header:
+    layout = evidence.view.layout
+    good = node.own_good, node.backup_good
+    return Header(
+        stored=None if node.own is None else fields_of(layout, node.own, node.own_good),
+        backup=None if node.backup is None else fields_of(layout, node.backup, node.backup_good),
+        restored_from="backup" if good == (False, True) else "header" if good == (True, False) else None,
+    )
+
+
+def _lost_details(evidence: Evidence, owners: Mapping[int, None]) -> Iterator[str]:
+    for owner in owners:
+        node = evidence.nodes[evidence.index[owner]]
+        if node.header is not None and node.intact is False and not node.own_good and not node.backup_good:
+            yield f"Both copies of the header at {owner:#x} agree, but no node begins where its size leads to."
+        rebuilt = evidence.rebuilt.get(owner)
+        if rebuilt is None:
+            continue
+        text = f"Both copies of the header at {owner:#x} are lost: {rebuilt.how}"
+        if rebuilt.unknown:
+            text += f"; unknown: {', '.join(rebuilt.unknown)}"
+        yield text + "."

@@ -1,0 +1,74 @@
+"""Link registers (LOSCFG_MEM_LEAKCHECK) have no backup; whether they were overwritten shows only by their values.
+
+Code lies together: a value that is far from every return address that intact nodes recorded is none.
+This is asked only about registers right beside bytes that are known to be damaged.
+"""
+
+import bisect
+
+from heapwitness.liteos.layout import Field, Layout
+from heapwitness.liteos.spot import Spot
+from heapwitness.liteos.walk import Walk
+
+_FAR = 16 << 20
+_SEEN_LIMIT = 4096
+
+
+class Registers:
+    """The return addresses that a pool's intact nodes recorded."""
+
+    def __init__(self, layout: Layout, walk: Walk) -> None:
+        self._pointer = layout.pointer
+        self._field = layout.control.link_registers
+        seen: set[int] = set()
+        if self._field is not None:
+            for node in walk.nodes:
+                if node.own is not None and node.intact:
+                    seen.update(node.own.link_registers)
+                if len(seen) > _SEEN_LIMIT:
+                    break
+        self._seen = sorted(seen - {0})
+
+    def first_wrong(self, spot: Spot, address: int) -> int:
+        """Where damage that begins at an address of a header begins if its link registers before it are wrong too."""
+        field = self._field
+        if field is None or not self._seen:
+            return address
+        start = spot.address + field.offset
+        if address != _behind(field, spot):
+            return address
+        at = address
+        while at - self._pointer >= start and (wrong := self._wrong_from(spot, at - self._pointer)) is not None:
+            at, address = at - self._pointer, wrong
+        return address
+
+    def last_wrong(self, spot: Spot, address: int) -> int:
+        """Where damage that ends at an address of a header ends if its link registers behind it are wrong too."""
+        field = self._field
+        if field is None or not self._seen or address != spot.address + field.offset:
+            return address
+        while address < _behind(field, spot) and self._wrong_from(spot, address) is not None:
+            address += self._pointer
+        return address
+
+    def _wrong_from(self, spot: Spot, address: int) -> int | None:
+        """The first byte of a register that no return address near by explains; None when the register can be one."""
+        at = address - spot.address
+        data = spot.actual[at : at + self._pointer]
+        value = int.from_bytes(data, "little")
+        place = bisect.bisect_left(self._seen, value)
+        nearest = min(self._seen[max(place - 1, 0) : place + 1], key=lambda one: abs(one - value))
+        if value == 0 or abs(nearest - value) <= _FAR:
+            return None
+        # Its low bytes may be left of the register that was there.
+        known = {one.to_bytes(self._pointer, "little") for one in self._seen}
+        kept = max((_common(data, one) for one in known), default=0)
+        return address + kept
+
+
+def _behind(field: Field, spot: Spot) -> int:
+    return spot.address + field.offset + field.size
+
+
+def _common(one: bytes, other: bytes) -> int:
+    return next((at for at, (left, right) in enumerate(zip(one, other, strict=True)) if left != right), len(one))
