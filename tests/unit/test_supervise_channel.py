@@ -34,11 +34,11 @@ def served() -> Iterator[tuple[Channel, Echo]]:
     """A channel that is served by a thread."""
     echo = Echo()
     stop = threading.Event()
-    with Channel(echo) as channel:
+    with Channel() as channel:
 
         def serve() -> None:
             while not stop.is_set():
-                channel.serve(0.02)
+                channel.serve(echo, 0.02)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -48,7 +48,7 @@ def served() -> Iterator[tuple[Channel, Echo]]:
 
 
 def test_only_this_user_can_enter_the_directory_and_it_is_removed() -> None:
-    with Channel(Echo()) as channel:
+    with Channel() as channel:
         assert stat.S_IMODE(channel.directory.stat().st_mode) == 0o700
         assert channel.path.is_socket()
 
@@ -130,11 +130,11 @@ def test_many_askers_at_once_are_all_answered(served: tuple[Channel, Echo]) -> N
 
 def test_answer_that_nobody_waits_for_is_noticed() -> None:
     echo = Echo()
-    with Channel(echo) as channel:
+    with Channel() as channel:
         with connect(channel.path) as connection:
             connection.send(b"question")
         while not echo.heard:
-            channel.serve(0.1)
+            channel.serve(echo, 0.1)
 
     assert echo.not_heard == 1
 
@@ -146,6 +146,6 @@ def test_long_directory_for_temporary_files_is_avoided(
     deep.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(deep))
 
-    with Channel(Echo()) as channel:
+    with Channel() as channel:
         assert channel.path.is_socket()
     assert list(deep.iterdir()) == []

@@ -10,7 +10,6 @@ import pytest
 from heapwitness.errors import HeapwitnessError
 from heapwitness.supervise.program import Program
 
-
 WAIT = "select.select([program.finished], [], [], 20)\nprint('status', program.exit_status)"
 
 

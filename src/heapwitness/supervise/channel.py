@@ -52,9 +52,6 @@ class Handler(Protocol):
 class Channel:
     """A listening socket in a directory of its own that only this user can enter; a context manager.
 
-    Args:
-        handler: is given every message of a peer that may speak.
-
     Attributes:
         directory: removed with everything in it at the end.
         path: of the socket.
@@ -64,8 +61,7 @@ class Channel:
         HeapwitnessError: no socket can be made.
     """
 
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
+    def __init__(self) -> None:
         self.refused = 0
         self._buffer = bytearray(MESSAGE_LIMIT)
         self._open: dict[socket.socket, tuple[float, Peer]] = {}
@@ -90,16 +86,21 @@ class Channel:
         """Take back `wake_on`."""
         self._selector.unregister(file)
 
-    def serve(self, wait: float) -> bool:
-        """Take what has come, waiting at most `wait` seconds for the first of it; whether there was anything."""
+    def serve(self, handler: Handler, wait: float) -> bool:
+        """Take what has come, waiting at most `wait` seconds for the first of it; whether there was anything.
+
+        Args:
+            handler: is given every message of a peer that may speak.
+            wait: in seconds.
+        """
         ready = self._selector.select(wait)
         busy = False
         for key, _ in ready:
             if key.fileobj is self._listener:
-                busy |= self._accept()
+                busy |= self._accept(handler)
             elif isinstance(key.fileobj, socket.socket):
                 busy = True
-                self._receive(key.fileobj)
+                self._receive(handler, key.fileobj)
         if self._open:
             self._close_silent()
         return busy
@@ -119,7 +120,7 @@ class Channel:
     ) -> None:
         self.close()
 
-    def _accept(self) -> bool:
+    def _accept(self, handler: Handler) -> bool:
         for number in range(_ACCEPTED_AT_ONCE):
             if len(self._open) >= CONNECTIONS_LIMIT:
                 self._drop(next(iter(self._open)))
@@ -141,10 +142,10 @@ class Channel:
             self._open[connection] = (time.monotonic() + SILENCE, peer)
             # Most have sent their message already; the others are told by the selector.
             self._selector.register(connection, selectors.EVENT_READ)
-            self._receive(connection)
+            self._receive(handler, connection)
         return True
 
-    def _receive(self, connection: socket.socket) -> None:
+    def _receive(self, handler: Handler, connection: socket.socket) -> None:
         if connection not in self._open:
             return
         try:
@@ -158,16 +159,16 @@ class Channel:
             self.refused += 1
         elif length:
             _, peer = self._open[connection]
-            answer = self._handler.message(peer, bytes(memoryview(self._buffer)[:length]))
+            answer = handler.message(peer, bytes(memoryview(self._buffer)[:length]))
             if answer is not None:
-                self._answer(connection, answer)
+                self._answer(handler, connection, answer)
         self._drop(connection)
 
-    def _answer(self, connection: socket.socket, answer: bytes) -> None:
+    def _answer(self, handler: Handler, connection: socket.socket, answer: bytes) -> None:
         try:
             connection.send(answer, socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
         except OSError:
-            self._handler.unheard()
+            handler.unheard()
 
     def _close_silent(self) -> None:
         now = time.monotonic()

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.events import Event, Reason, When
+from heapwitness.layout.events import Event, Reason
 from heapwitness.report.model import Detected, Finding, Frame, Kind
 from heapwitness.report.model import When as ReportWhen
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
 
 if TYPE_CHECKING:
-    from heapwitness.memory import Memory
+    from heapwitness.memory import Memory, ProcessMemory
 
 _MAPS_LIMIT = 8 << 20
 
@@ -22,14 +22,6 @@ _KINDS: dict[Reason, Kind] = {
     Reason.DOUBLE: "double-free",
     Reason.INVALID: "invalid-free",
     Reason.MISMATCH: "mismatched-free",
-}
-_WHENS: dict[When, ReportWhen] = {
-    When.MALLOC: "malloc",
-    When.FREE: "free",
-    When.REALLOC: "realloc",
-    When.CHECK: "check",
-    When.EXIT: "exit",
-    When.TRAP: "trap",
 }
 
 
@@ -64,12 +56,9 @@ class Examiner:
         Returns:
             None when the process may not be looked into.
         """
-        from heapwitness.memory import ProcessMemory
-
         maps = _maps(pid)
-        try:
-            memory = ProcessMemory(pid)
-        except HeapwitnessError:
+        memory = _open(pid)
+        if memory is None:
             return None
         with memory:
             return Examined(diagnosed(event, memory), maps, _program(pid))
@@ -101,7 +90,7 @@ def undiagnosed(event: Event, why: str) -> Finding:
     return Finding(
         kind=_KINDS.get(event.reason, "header-overwrite"),
         detected=Detected(
-            when=_WHENS[event.when],
+            when=cast(ReportWhen, event.when.name.lower()),
             thread=event.tid,
             thread_name=event.thread,
             pid=event.pid,
@@ -110,6 +99,15 @@ def undiagnosed(event: Event, why: str) -> Finding:
         pointer=event.pointer or None,
         detail=f"This finding could not be diagnosed: {why.rstrip('.: ')}.",
     )
+
+
+def _open(pid: int) -> "ProcessMemory | None":
+    from heapwitness.memory import ProcessMemory
+
+    try:
+        return ProcessMemory(pid)
+    except HeapwitnessError:
+        return None
 
 
 def _maps(pid: int) -> str:

@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from heapwitness.supervise.ledger import Ledger
-from heapwitness.supervise.target import Target
+if TYPE_CHECKING:
+    from heapwitness.supervise.ledger import Ledger
+    from heapwitness.supervise.target import Target
 
 _PIDS_SHOWN = 5
 
 
-def remarks(ledger: Ledger, target: Target, name: str, senseless: int, logged: bool) -> Iterator[str]:
+def remarks(ledger: "Ledger", target: "Target", name: str, senseless: int, logged: bool) -> Iterator[str]:
     """Sentences, each on a line, most runs have none.
 
     Args:

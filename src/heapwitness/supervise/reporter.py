@@ -64,6 +64,7 @@ class Reporter:
         self._shower = shower
         self._until = until
         self._queue: queue.SimpleQueue[_Case | str | None] = queue.SimpleQueue()
+        self._asked: set[Hashable] = set()
         self._counts: Counter[Hashable] = Counter()
         self._repaired: Counter[Hashable] = Counter()
         self._thread: threading.Thread | None = None
@@ -72,8 +73,12 @@ class Reporter:
         self._same: dict[Hashable, Hashable] = {}
 
     def is_new(self, examined: Examined) -> bool:
-        """Whether one of the findings was not seen before."""
-        return any(_raw_key(examined, one) not in self._counts for one in examined.findings)
+        """Whether one of the findings was neither submitted nor asked for before."""
+        keys = {_raw_key(examined, one) for one in examined.findings}
+        new = not keys <= self._asked
+        if len(self._asked) < CASES_LIMIT:
+            self._asked |= keys
+        return new
 
     def submit(self, examined: Examined) -> None:
         """Count findings; those that are new are named and shown."""

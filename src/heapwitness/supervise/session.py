@@ -8,11 +8,12 @@ from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.events import Event, Outcome, Type, parse_event
+from heapwitness.report.model import Program, Report
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.examine import Examined, Examiner, undiagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.options import OnError
-from heapwitness.supervise.reporter import Reporter
+from heapwitness.supervise.reporter import Reporter, Shower
 
 OUTCOME_WAIT = 1.0
 """Seconds after a finding's answer in which its thread is expected to say what it repaired."""
@@ -39,14 +40,18 @@ class Session:
 
     Args:
         on_error: what a thread that found something is told to do.
-        reporter: takes the findings.
+        shower: shows the findings as they come.
+
+    Attributes:
+        ledger: what the engines say of their processes.
+        malformed: messages that were no events, or not the sender's own.
     """
 
-    def __init__(self, on_error: OnError, reporter: Reporter) -> None:
+    def __init__(self, on_error: OnError, shower: Shower) -> None:
         self.ledger = Ledger()
         self.malformed = 0
         self._on_error: OnError = on_error
-        self._reporter = reporter
+        self._reporter = Reporter(shower)
         self._examiner = Examiner()
         self._budget = _Budget()
         self._told: OrderedDict[tuple[_Thread, int], _Told] = OrderedDict()
@@ -86,18 +91,15 @@ class Session:
         now = time.monotonic()
         self._report(lambda _, told: told.until <= now)
 
-    def finish(self) -> None:
-        """Report everything that is still waited for."""
-        self._report(lambda _, told: True)
-        self._examiner.close()
-
     def take_records(self, log: Path, start: int) -> None:
-        """Report what engines wrote to their log, from `start` on, when they got no answer.
+        """Report what engines wrote to their log, from `start` on, when they got no answer; nothing comes after.
 
         A finding that was neither diagnosed while its thread waited nor recorded is reported as it is known.
         """
         from heapwitness.supervise.records import read_records
 
+        self._report(lambda _, told: True)
+        self._examiner.close()
         try:
             with open(log, "rb") as stream:
                 stream.seek(start)
@@ -111,6 +113,15 @@ class Session:
         for event in self._unanswered.values():
             self._reporter.submit(Examined((undiagnosed(event, "its process could not be read"),), "", ""))
         self._unanswered.clear()
+
+    def report(self, command: tuple[str, ...], pid: int, status: int | None) -> Report:
+        """Wait until everything is shown, and put it together."""
+        findings, repaired = self._reporter.close()
+        return Report(
+            program=Program(argv=command, pid=pid, exit_status=status),
+            findings=findings,
+            summary=self.ledger.summary(findings, repaired, self.ledger.dropped + self._reporter.dropped),
+        )
 
     def _found(self, event: Event, pid: int) -> bytes | None:
         self._last = None

@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heapwitness import native
 from heapwitness.supervise.channel import Channel
@@ -12,10 +13,11 @@ from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import check_writable, write_json
 from heapwitness.supervise.program import Program
 from heapwitness.supervise.remarks import remarks
-from heapwitness.supervise.reporter import Reporter
 from heapwitness.supervise.screen import Screen
-from heapwitness.supervise.session import Session
 from heapwitness.supervise.target import Target, check_program, find_program
+
+if TYPE_CHECKING:
+    from heapwitness.supervise.session import Session
 
 _TICK = 0.25
 _DRAIN_LIMIT = 10.0
@@ -48,18 +50,28 @@ def run(options: Options) -> int:
     plan = _plan(options)
     check_writable(options.json)
     with Screen.to(options.output) as screen:
-        reporter = Reporter(screen)
-        session = Session(options.on_error, reporter)
-        with Channel(session) as channel:
+        with Channel() as channel:
             log = plan.log or channel.directory / "log"
             made = environment(options, plan.engine, channel.path, log, os.environ)
             extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
             program = Program(plan.file, plan.arguments, made, extra)
+            # What is needed when there is something to hear is loaded while the program starts.
+            from heapwitness.supervise.session import Session
+
+            session = Session(options.on_error, screen)
             _serve(channel, session, program)
-            session.finish()
             session.take_records(log, plan.logged)
         program.release_signals()
-        return _conclude(options, plan, program, session, reporter, channel, screen)
+        report = session.report(options.command, program.pid, program.exit_status)
+        senseless = session.malformed + channel.refused
+        for text in remarks(session.ledger, plan.target, options.command[0], senseless, plan.log is not None):
+            screen.sentence(text)
+        if report.summary.findings or not options.quiet:
+            screen.end(report)
+    write_json(report, options.json)
+    if report.summary.findings and options.error_exitcode:
+        return options.error_exitcode
+    return program.exit_status or 0
 
 
 def _plan(options: Options) -> _Plan:
@@ -73,13 +85,13 @@ def _plan(options: Options) -> _Plan:
     return _Plan(file, arguments, check_program(file, engine), engine, log, check_writable(log))
 
 
-def _serve(channel: Channel, session: Session, program: Program) -> None:
+def _serve(channel: Channel, session: "Session", program: Program) -> None:
     """Answer until the program has ended and nothing that was said before is left unheard."""
     channel.wake_on(program.finished)
     ticked = time.monotonic()
     until: float | None = None
     while True:
-        busy = channel.serve(_TICK if until is None else 0.0)
+        busy = channel.serve(session, _TICK if until is None else 0.0)
         now = time.monotonic()
         if now - ticked >= _TICK:
             session.tick()
@@ -91,31 +103,3 @@ def _serve(channel: Channel, session: Session, program: Program) -> None:
             until = now + _DRAIN_LIMIT
         elif not busy or now > until:
             return
-
-
-def _conclude(
-    options: Options,
-    plan: _Plan,
-    program: Program,
-    session: Session,
-    reporter: Reporter,
-    channel: Channel,
-    screen: Screen,
-) -> int:
-    """Wait for the last finding to be shown, sum up, write what is to be written."""
-    from heapwitness.report.model import Program as Ran
-    from heapwitness.report.model import Report
-
-    findings, repaired = reporter.close()
-    ledger = session.ledger
-    summary = ledger.summary(findings, repaired, ledger.dropped + reporter.dropped)
-    status = program.exit_status or 0
-    ran = Ran(argv=options.command, pid=program.pid, exit_status=status)
-    report = Report(program=ran, findings=findings, summary=summary)
-    senseless = session.malformed + channel.refused
-    for text in remarks(ledger, plan.target, options.command[0], senseless, plan.log is not None):
-        screen.sentence(text)
-    if summary.findings or not options.quiet:
-        screen.end(report)
-    write_json(report, options.json)
-    return options.error_exitcode if summary.findings and options.error_exitcode else status

@@ -1,0 +1,252 @@
+"""What the events of a run mean, with messages of this very process in place of an engine's."""
+
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engine_messages import COMMAND, DOUBLE, EXIT, FINDING, HELLO, OUTCOME, SLACK, message, outcome, section, stats
+
+from heapwitness.layout.events import Event
+from heapwitness.memory import Memory
+from heapwitness.report.model import Block, Damage, Detected, Finding, Frame, Report, Site
+from heapwitness.supervise import examine as examine_module
+from heapwitness.supervise import session as session_module
+from heapwitness.supervise.channel import Peer
+from heapwitness.supervise.options import OnError
+from heapwitness.supervise.session import Session
+
+ME = Peer(os.getpid(), os.getuid())
+
+
+class Shown:
+    """Keeps what would be on the screen."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.sentences: list[str] = []
+
+    def finding(self, finding: Finding) -> None:
+        self.findings.append(finding)
+
+    def sentence(self, text: str) -> None:
+        self.sentences.append(text)
+
+
+class Run:
+    """A session with its screen; `end` gives the report."""
+
+    def __init__(self, on_error: OnError = "continue") -> None:
+        self.shown = Shown()
+        self.session = Session(on_error, self.shown)
+
+    def say(self, data: bytes, peer: Peer = ME) -> bytes | None:
+        return self.session.message(peer, data)
+
+    def end(self, log: Path | None = None) -> Report:
+        self.session.take_records(log or Path("/nonexistent"), 0)
+        return self.session.report(("program",), 1, 0)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """A session whose diagnosis says the culprit's site by the event's pointer."""
+    monkeypatch.setattr("heapwitness.diagnose.diagnose", diagnosis)
+    yield Run()
+
+
+def diagnosis(event: Event, memory: Memory) -> tuple[Finding, ...]:
+    """An overflow of the block that was allocated at the event's pointer."""
+    site = Site(thread=1, stack=(Frame(pc=event.pointer),))
+    return (
+        Finding(
+            kind="heap-buffer-overflow",
+            detected=Detected(when="free", thread=event.tid, stack=tuple(Frame(pc=pc) for pc in event.frames)),
+            culprit=Block(address=1, size=2, state="used", origin="malloc", allocated=site),
+            damage=Damage(address=1, length=1, offset=0, expected="00", actual="01", shown=1, copies=("slack",)),
+        ),
+    )
+
+
+def found(site: int = 0x10, **fields: int) -> bytes:
+    return message(FINDING, reason=SLACK, pool=0x2000, node=9, pointer=site, **fields)
+
+
+@pytest.mark.parametrize(("on_error", "answer"), [("continue", b"g"), ("abort", b"a"), ("stop", b"s")])
+def test_waiting_thread_is_told_what_the_user_asked_for(
+    on_error: OnError, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heapwitness.diagnose.diagnose", diagnosis)
+    run = Run(on_error)
+
+    assert run.say(found()) == answer
+    assert run.end().summary.findings == 1
+
+
+def test_stopped_process_is_named_with_the_debugger_s_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heapwitness.diagnose.diagnose", diagnosis)
+    run = Run("stop")
+    run.say(found())
+
+    run.end()
+
+    assert [f"gdb -p {os.getpid()}" in text for text in run.shown.sentences] == [True]
+
+
+def test_finding_is_shown_with_its_outcome(run: Run) -> None:
+    run.say(found(tid=77))
+    assert run.say(message(OUTCOME, outcome(), tid=77)) is None
+
+    report = run.end()
+
+    assert [one.repaired for one in run.shown.findings] == [True]
+    assert (report.summary.findings, report.summary.repaired) == (1, 1)
+
+
+def test_outcome_of_another_thread_is_not_taken_for_it(run: Run) -> None:
+    run.say(found(tid=77))
+    run.say(message(OUTCOME, outcome(), tid=78))
+
+    assert run.end().summary.repaired == 0
+
+
+def test_finding_whose_outcome_does_not_come_is_shown_soon(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "OUTCOME_WAIT", 0.0)
+    run.say(found())
+    run.session.tick()
+
+    until = time.monotonic() + 5
+    while not run.shown.findings and time.monotonic() < until:
+        time.sleep(0.01)
+
+    assert len(run.shown.findings) == 1
+
+
+def test_repeated_findings_are_shown_once_and_counted(run: Run) -> None:
+    for _ in range(5):
+        run.say(found(0x10))
+        run.say(message(OUTCOME, outcome()))
+    run.say(found(0x20))
+
+    report = run.end()
+
+    assert [one.count for one in report.findings] == [5, 1]
+    assert len(run.shown.findings) == 2
+    assert (report.summary.findings, report.summary.repaired) == (6, 5)
+
+
+def test_flood_of_findings_is_answered_at_once_and_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "FREELY", 50)
+
+    run = Run()
+    answers = {run.say(found(0x10)) for _ in range(500)}
+    report = run.end()
+
+    assert answers == {b"g"}
+    assert report.summary.findings == 500
+    assert 400 <= report.summary.dropped <= 450
+
+
+def test_findings_that_the_engine_dropped_are_counted(run: Run) -> None:
+    run.say(found(dropped=7))
+
+    assert run.end().summary.dropped == 7
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no idea"), RecursionError(), MemoryError()])
+def test_finding_that_cannot_be_diagnosed_is_shown_as_it_is_known(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(event: Event, memory: Memory) -> tuple[Finding, ...]:
+        raise error
+
+    monkeypatch.setattr("heapwitness.diagnose.diagnose", fail)
+
+    assert run.say(message(FINDING, reason=DOUBLE, pointer=0x40, frames=(1, 2))) == b"g"
+
+    (finding,) = run.end().findings
+    assert finding.kind == "double-free" and finding.pointer == 0x40
+    assert [one.pc for one in finding.detected.stack[:2]] == [1, 2]
+    assert finding.detail.startswith(f"This finding could not be diagnosed: {type(error).__name__}")
+
+
+def test_process_that_may_not_be_read_gets_no_answer_and_is_reported_from_its_record(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(examine_module, "_open", lambda pid: None)
+    log = tmp_path / "log"
+
+    assert run.say(found(0x30)) is None
+    log.write_bytes(found(0x30) + message(OUTCOME, outcome()))
+    report = run.end(log)
+
+    assert [(one.count, one.repaired) for one in report.findings] == [(1, True)]
+    assert report.summary.findings == 1
+
+
+def test_process_that_may_not_be_read_and_leaves_no_record_is_reported_as_it_is_known(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examine_module, "_open", lambda pid: None)
+    run.say(found(0x30))
+
+    (finding,) = run.end().findings
+
+    assert "could not be diagnosed" in finding.detail
+
+
+def test_answer_that_came_too_late_leaves_the_finding_to_the_record(run: Run, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    run.say(found(0x30))
+    run.session.unheard()
+    log.write_bytes(found(0x30))
+
+    assert run.end(log).summary.findings == 1
+
+
+def test_processes_and_what_they_counted_are_summed_up(run: Run) -> None:
+    run.say(message(HELLO, section(COMMAND, b"a\0b\0")))
+    run.say(message(EXIT, stats(operations=10, nodes=3)))
+    run.say(message(HELLO, pid=1), Peer(1, 0))
+    run.say(message(EXIT, stats(operations=20, nodes=4), pid=1), Peer(1, 0))
+
+    summary = run.end().summary
+
+    assert (summary.processes, summary.operations, summary.nodes, summary.backup_bytes) == (2, 30, 7, 7 * 16)
+
+
+def test_program_that_executes_another_is_one_process(run: Run) -> None:
+    run.say(message(HELLO))
+    run.say(message(HELLO))
+    run.say(message(EXIT, stats()))
+    assert run.session.ledger.unended == ()
+
+    assert run.end().summary.processes == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", os.urandom(200), message(FINDING, reason=SLACK)[:-1], struct.pack("<I", 0x56455748) * 30],
+    ids=["empty", "short", "random", "cut", "forged"],
+)
+def test_message_that_makes_no_sense_is_counted_and_not_answered(run: Run, data: bytes) -> None:
+    assert run.say(data) is None
+    assert run.session.malformed == 1
+    assert run.end().findings == ()
+
+
+def test_message_in_the_name_of_another_process_is_not_taken(run: Run) -> None:
+    assert run.say(found(pid=os.getppid())) is None
+    assert run.session.malformed == 1
+
+
+def test_log_that_is_damaged_is_said_and_nothing_before_the_damage_is_lost(run: Run, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(found(0x30) + b"garbage that is no message")
+
+    report = run.end(log)
+
+    assert report.summary.findings == 1
+    assert any("the log could not be read to its end" in text for text in run.shown.sentences)
