@@ -54,10 +54,10 @@ HW_COLD void hw_enter_slowly(hw_arena *arena)
 bool hw_seize(hw_arena *arena, unsigned limit)
 {
     uint64_t since = hw_milliseconds(), most = limit ? limit : SEIZE_MS;
-    hw_me.inside++;
+    hw_me.visits++;
     for (unsigned nap = 0; !hw_lock_try(&arena->visitors); nap += nap < 5) {
         if (hw_milliseconds() - since > most) {
-            hw_me.inside--;
+            hw_me.visits--;
             return false;
         }
         hw_sleep(nap);
@@ -86,7 +86,7 @@ void hw_yield(hw_arena *arena)
     if (atomic_exchange_explicit(&arena->wanted, 0, memory_order_release) == 2)
         hw_wake(&arena->wanted);
     hw_lock_give(&arena->visitors);
-    hw_me.inside--;
+    hw_me.visits--;
 }
 
 static hw_arena *make(void)
@@ -97,6 +97,10 @@ static hw_arena *make(void)
     if (!arena)
         return NULL;
     arena->first = &arena->place[0];
+    for (unsigned i = 0; i < HW_CLASSES; i++) {
+        arena->classes[i].node = arena->classes[i].few;
+        arena->classes[i].room = HW_CLASS_FEW;
+    }
     arena->number = ++count;
     arena->next = atomic_load(&all);
     atomic_store_explicit(&by_number[arena->number], arena, memory_order_release);
@@ -190,7 +194,7 @@ void hw_arenas_init(void)
 /* A signal handler that interrupted an operation forks: in the child it will go on, too. */
 static bool own_and_inside(const hw_arena *arena)
 {
-    return arena == hw_me.arena && hw_me.inside;
+    return arena == hw_me.arena && hw_is_engaged();
 }
 
 void hw_arenas_before_fork(void)
@@ -227,7 +231,7 @@ void hw_arenas_after_fork(bool child)
         bool torn = !seized || atomic_load(&a->busy) ||
                     (copied_in_motion && a != hw_me.arena && atomic_load(&a->owner));
         if (seized)
-            hw_me.inside--;
+            hw_me.visits--;
         atomic_store(&a->wanted, 0);
         atomic_store(&a->visitors, 0);
         atomic_store(&a->busy, 0);
@@ -282,6 +286,10 @@ void hw_place_note(hw_place *place)
 {
     memcpy(place->fixed, place->pool, HW_FIXED);
     place->bytes = (size_t)place->pool->size << HW_FIXED_GRANULE_LOG2;
+    if (place->trusted) {
+        *place->trusted = (hw_trusted){.base = (char *)place->pool, .end = hw_end(place->pool), .first = hw_first(place->pool)};
+        memcpy(&place->trusted->secret, place->pool->secret, sizeof place->trusted->secret);
+    }
     hw_region_resize(place->region, place->bytes);
 }
 
@@ -301,7 +309,8 @@ hw_place *hw_place_add(hw_arena *arena, size_t bytes)
                         .reserved = reserve,
                         .mapping = start,
                         .mapped = reserve + HW_UNIT,
-                        .region = region};
+                        .region = region,
+                        .trusted = arena->places == 0 ? &arena->pool : NULL};
     size_t first = hw_round_up(bytes + START, HW_PAGE);
     uint32_t secret[4];
     hw_random(secret, sizeof secret);
@@ -374,6 +383,20 @@ void hw_trim_after(hw_arena *arena, hw_place *place, uint32_t node, uint32_t pre
         return;
     arena->freed_since_trim = 0;
     discard(place, node, h->size);
+}
+
+HW_COLD bool hw_class_grow(hw_class *class)
+{
+    uint32_t room = class->room < HW_PAGE / sizeof(uint32_t) ? HW_PAGE / sizeof(uint32_t) : class->room * 2;
+    uint32_t *node = hw_map(room * sizeof *node);
+    if (!node)
+        return false;
+    memcpy(node, class->node, class->count * sizeof *node);
+    if (class->node != class->few)
+        hw_unmap(class->node, class->room * sizeof *node);
+    class->node = node;
+    class->room = room;
+    return true;
 }
 
 uint64_t hw_arena_nodes(const hw_arena *arena)

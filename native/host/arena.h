@@ -16,8 +16,9 @@
 #include "process.h"
 #include "sites.h"
 
-enum { HW_PLACES = 64, HW_CLASSES = 64, HW_CLASS_NODES = 32, HW_DELAYED = 8192, HW_FIXED = 32 };
+enum { HW_PLACES = 64, HW_CLASSES = 64, HW_CLASS_FEW = 28, HW_DELAYED = 8192, HW_FIXED = 32 };
 
+typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
 typedef struct hw_place {
     hw_pool *pool;
@@ -31,12 +32,26 @@ typedef struct hw_place {
     unsigned char fixed[HW_FIXED]; /* a second witness of the control block */
     _Atomic uint32_t pending;      /* nodes released by other threads, by offset */
     uint32_t block;                /* of a big block's pool: its node */
+    hw_trusted *trusted;           /* of an arena's first pool */
 } hw_place;
 
+/* Cached nodes of one exact size, last released last. Behind the first few, in memory of its own. */
 typedef struct hw_class {
-    uint32_t count;
-    uint32_t node[HW_CLASS_NODES];
+    uint32_t count, room;
+    uint32_t *node;
+    uint32_t few[HW_CLASS_FEW];
 } hw_class;
+
+typedef struct hw_secret {
+    uint32_t word[4];
+} hw_secret;
+
+/* What the fast path must know of a pool, kept where no overflow reaches. */
+struct hw_trusted {
+    char *base;
+    uint32_t end, first; /* offsets of the end node and the first node */
+    hw_secret secret;
+};
 
 typedef struct hw_arena {
     /* The hot line. */
@@ -44,6 +59,7 @@ typedef struct hw_arena {
     _Atomic uint32_t owner; /* thread id, 0 for none */
     uint32_t number;
     uint64_t operations;
+    hw_trusted pool; /* of place[0] */
     hw_place *first; /* &place[0] */
 
     _Atomic uint32_t places;
@@ -65,10 +81,11 @@ typedef struct hw_arena {
     } delayed;
 } hw_arena;
 
-/* The calling thread. `inside` counts how deep it is in its arena: a signal handler sees it set. */
+/* The calling thread. `visits` counts what it has seized or holds. A signal handler that finds its
+   thread inside of its arena, or on a visit, uses neither: it takes big blocks and hands frees over. */
 typedef struct hw_thread {
     hw_arena *arena;
-    uint32_t inside;
+    uint32_t visits;
     bool refused; /* no arena could be had, or the thread is being set up */
 } hw_thread;
 extern __thread hw_thread hw_me;
@@ -80,11 +97,15 @@ hw_arena *hw_arena_first(void); /* of all; the next by `next` */
 hw_arena *hw_arena_numbered(uint32_t number);
 void hw_arenas_init(void);
 
+static inline bool hw_is_engaged(void)
+{
+    return hw_me.visits || (hw_me.arena && atomic_load_explicit(&hw_me.arena->busy, memory_order_relaxed));
+}
+
 void hw_enter_slowly(hw_arena *arena);
 void hw_leave_slowly(hw_arena *arena);
 static inline void hw_enter(hw_arena *arena)
 {
-    hw_me.inside++;
     atomic_store_explicit(&arena->busy, 1, memory_order_relaxed);
     hw_light_fence();
     if (HW_UNLIKELY(atomic_load_explicit(&arena->wanted, memory_order_acquire)))
@@ -94,7 +115,6 @@ static inline void hw_enter(hw_arena *arena)
 static inline void hw_leave(hw_arena *arena)
 {
     atomic_store_explicit(&arena->busy, 0, memory_order_release);
-    hw_me.inside--;
     if (HW_UNLIKELY(arena->whole_check))
         hw_leave_slowly(arena);
 }
@@ -117,6 +137,8 @@ hw_place *hw_place_of(hw_arena *arena, const void *pointer);
 size_t hw_place_trim(hw_place *place, size_t least);
 /* After `node` was released: give back what became free around it, now and then. */
 void hw_trim_after(hw_arena *arena, hw_place *place, uint32_t node, uint32_t prev_size, size_t released);
+/* Room for one more; false without memory. */
+bool hw_class_grow(hw_class *class);
 uint64_t hw_arena_nodes(const hw_arena *arena);
 
 static inline uint32_t hw_offset_of(const hw_place *place, const void *at)

@@ -81,7 +81,7 @@ hw_place *hw_big_hold(uint32_t region)
     for (unsigned turn = 0;; turn++) {
         uint32_t kind = HW_BIG_POOL;
         if (atomic_compare_exchange_strong(&r->kind, &kind, HW_BIG_HELD)) {
-            hw_me.inside++;
+            hw_me.visits++;
             return place_of(region);
         }
         if (kind != HW_BIG_HELD)
@@ -95,7 +95,7 @@ hw_place *hw_big_hold(uint32_t region)
 void hw_big_let_go(const hw_place *place)
 {
     atomic_store_explicit(&hw_region_at(place->region)->kind, HW_BIG_POOL, memory_order_release);
-    hw_me.inside--;
+    hw_me.visits--;
 }
 
 void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_context *context,
@@ -130,7 +130,7 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
     hw_region_free(place->region);
     hw_unmap(mapping, mapped);
     atomic_fetch_sub(&blocks, 1);
-    hw_me.inside--;
+    hw_me.visits--;
 }
 
 /* Move the pool's pages to a longer stretch of address space. Pools hold offsets only. */

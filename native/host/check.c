@@ -32,7 +32,7 @@ static void check_arena(hw_arena *arena, const hw_context *context)
 bool hw_heap_check(enum hw_when when, hw_caller caller)
 {
     hw_context context = {.when = when, .caller = caller};
-    if (hw_me.inside) {
+    if (hw_is_engaged()) {
         if (hw_me.arena)
             atomic_store(&hw_me.arena->whole_check, true);
         return false;
@@ -62,7 +62,7 @@ void hw_checks_after_fork(void)
 
 HW_COLD void hw_leave_slowly(hw_arena *arena)
 {
-    if (hw_me.inside || !atomic_exchange(&arena->whole_check, false))
+    if (hw_is_engaged() || !atomic_exchange(&arena->whole_check, false))
         return;
     hw_heap_check(HW_AT_CHECK, HW_HERE);
 }
@@ -70,7 +70,7 @@ HW_COLD void hw_leave_slowly(hw_arena *arena)
 size_t hw_heap_trim(void)
 {
     size_t given = 0;
-    for (hw_arena *arena = hw_arena_first(); arena && !hw_me.inside; arena = arena->next) {
+    for (hw_arena *arena = hw_arena_first(); arena && !hw_is_engaged(); arena = arena->next) {
         if (!hw_seize(arena, 100))
             continue;
         for (uint32_t i = 0; i < arena->places; i++)

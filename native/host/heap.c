@@ -3,6 +3,7 @@
 
 #include "big.h"
 #include "damage.h"
+#include "fast.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,35 +16,66 @@ enum { ATTEMPTS = 4 };
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context);
 static void *allocate_elsewhere(size_t bytes, size_t align, unsigned origin, const hw_caller *caller);
-static void release_inside(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context);
-static void release_elsewhere(void *pointer, const hw_context *context);
+static void release_slowly(hw_arena *arena, void *pointer, unsigned family, const hw_caller *caller);
 static inline void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
 {
     if (arena->operations % hw_set.check_every == 0)
         hw_heap_check(HW_AT_CHECK, *caller);
 }
 
+static inline bool waits_for_its_owner(const hw_pool *pool, uint32_t node)
+{
+    const hw_links *l = hw_links_at(pool, node);
+    return HW_UNLIKELY(l->parent == HW_PENDING_PARENT) && hw_links_hold(pool, node);
+}
+
 /* Invariant: a cached node is on exactly one list of its own arena; it is verified, with both
-   neighbours, before its state changes, and both copies are written before it is handed out.
-   Owner thread only, between hw_enter and hw_leave. */
+   neighbours, before its state changes, and both copies are written before it is handed out. */
 static inline void *take_cached(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
 {
-    uint32_t class = hw_granules(HW_FIXED_GRANULE_LOG2, bytes) - (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
-    if (class >= HW_CLASSES || arena->classes[class].count == 0)
+    uint32_t slot = hw_granules(HW_FIXED_GRANULE_LOG2, bytes) - (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
+    if (HW_UNLIKELY(slot >= HW_CLASSES || arena->classes[slot].count == 0))
         return NULL;
-    hw_class *c = &arena->classes[class];
-    uint32_t node = c->node[c->count - 1];
-    hw_fault fault;
-    if (HW_UNLIKELY(hw_uncache(arena->first->pool, node, bytes, origin, site, &fault) != HW_OK))
+    hw_class *c = &arena->classes[slot];
+    uint32_t left = c->count - 1;
+    void *payload = hw_fast_take(&arena->pool, c->node[left], bytes, origin, site);
+    if (HW_UNLIKELY(!payload))
         return NULL;
-    c->count--;
-    return hw_payload(arena->first->pool, node);
+    c->count = left;
+    if (left) { /* the next one to be taken */
+        const char *at = arena->pool.base + ((size_t)c->node[left - 1] << HW_FIXED_GRANULE_LOG2);
+        __builtin_prefetch(at + HW_HEADER, 1);
+        __builtin_prefetch(at + ((size_t)(slot + (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2)) << HW_FIXED_GRANULE_LOG2) + HW_HEADER);
+    }
+    return payload;
+}
+
+/* The other way round; false when it is for release_inside to do, or to judge. */
+static inline bool cache_released(hw_arena *arena, void *pointer, unsigned family, const hw_caller *caller)
+{
+    uintptr_t offset = (uintptr_t)pointer - (uintptr_t)arena->pool.base - HW_OVERHEAD;
+    uint32_t node = (uint32_t)(offset >> HW_FIXED_GRANULE_LOG2);
+    hw_looked n;
+    if (HW_UNLIKELY((offset & 15) || node < arena->pool.first || node >= arena->pool.end || hw_set.poison ||
+                    !hw_look(&arena->pool, node, &n)))
+        return false;
+    uint32_t slot = n.size - (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
+    if (slot >= HW_CLASSES)
+        return false;
+    hw_class *c = &arena->classes[slot];
+    if (HW_UNLIKELY(hw_state_of(n.meta) != HW_USED || !hw_family_matches(n.meta, family) || hw_quarantined(n.meta) ||
+                    waits_for_its_owner(arena->first->pool, node) || !hw_slack_is_right(&arena->pool, &n, node) ||
+                    (c->count == c->room && !hw_class_grow(c))))
+        return false;
+    hw_fast_cache(&arena->pool, node, &n, hw_site_of(&arena->sites, caller, n.meta >> 8));
+    c->node[c->count++] = node;
+    return true;
 }
 
 void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
-    if (HW_UNLIKELY(!arena || hw_me.inside || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed)))
+    if (HW_UNLIKELY(!arena || hw_is_engaged() || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed)))
         return allocate_elsewhere(bytes, align, origin, &caller);
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
     hw_enter(arena);
@@ -61,12 +93,12 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
 void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
-    hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
-    if (HW_UNLIKELY(!arena || hw_me.inside || !hw_place_holds(arena->first, pointer))) {
-        release_elsewhere(pointer, &context);
+    if (HW_UNLIKELY(!arena || hw_is_engaged() || !hw_place_holds(arena->first, pointer))) {
+        release_slowly(NULL, pointer, family, &caller);
     } else {
         hw_enter(arena);
-        release_inside(arena, arena->first, pointer, &context);
+        if (HW_UNLIKELY(!cache_released(arena, pointer, family, &caller)))
+            release_slowly(arena, pointer, family, &caller);
         hw_leave(arena);
     }
     if (HW_UNLIKELY(hw_set.check_every) && arena)
@@ -79,7 +111,7 @@ void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 static inline uint32_t site_by_context(uint32_t prior, const hw_context *context)
 {
     hw_arena *mine = hw_me.arena;
-    return mine && hw_me.inside < 2 ? hw_site_of(&mine->sites, &context->caller, prior) : 0;
+    return mine ? hw_site_of(&mine->sites, &context->caller, prior) : 0;
 }
 
 /* The node whose payload starts at the pointer, 0 when it cannot be one. */
@@ -91,14 +123,8 @@ static inline uint32_t node_at(const hw_place *place, const void *pointer)
     return (uint32_t)((offset - HW_OVERHEAD) >> HW_FIXED_GRANULE_LOG2);
 }
 
-static inline bool waits_for_its_owner(const hw_pool *pool, uint32_t node)
-{
-    const hw_links *l = hw_links_at(pool, node);
-    return HW_UNLIKELY(l->parent == HW_PENDING_PARENT) && hw_links_hold(pool, node);
-}
-
+static void release_inside(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context);
 static void drain(hw_arena *arena, hw_place *place, const hw_context *context);
-
 static bool hold_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context);
 
 /* Give back a node that is verified to be a used one: to the cache, or to the index. */
@@ -110,9 +136,9 @@ static inline void give_back(hw_arena *arena, hw_place *place, uint32_t node, ui
         hw_fault fault;
         if (HW_UNLIKELY(hw_set.poison) && hold_back(arena, place, node, site, context))
             return;
-        if (class < HW_CLASSES && place == arena->first && arena->classes[class].count < HW_CLASS_NODES) {
+        hw_class *c = &arena->classes[class < HW_CLASSES ? class : 0];
+        if (class < HW_CLASSES && place == arena->first && (c->count < c->room || hw_class_grow(c))) {
             if (HW_LIKELY(hw_cache(place->pool, node, site, false, &fault) == HW_OK)) {
-                hw_class *c = &arena->classes[class];
                 c->node[c->count++] = node;
                 return;
             }
@@ -282,14 +308,14 @@ static void release_abroad(hw_arena *arena, hw_place *place, void *pointer, cons
         push_pending(place, node, site_by_context(h.meta >> 8, context));
         if (atomic_load_explicit(&arena->owner, memory_order_relaxed) != 0)
             return;
-        if (!hw_me.inside && hw_seize(arena, 1)) { /* nobody else would */
+        if (!hw_is_engaged() && hw_seize(arena, 1)) { /* nobody else would */
             drain(arena, place, context);
             hw_yield(arena);
         }
         return;
     }
     /* Anything odd is judged by who has the arena alone. */
-    if (hw_me.inside || !hw_seize(arena, 0))
+    if (hw_is_engaged() || !hw_seize(arena, 0))
         return;
     release_inside(arena, place, pointer, context);
     hw_yield(arena);
@@ -306,7 +332,7 @@ static HW_COLD void release_nowhere(void *pointer, const hw_context *context)
 
 static void release_elsewhere(void *pointer, const hw_context *context)
 {
-    hw_arena *mine = hw_me.inside ? hw_me.arena : hw_arena_own();
+    hw_arena *mine = hw_is_engaged() ? hw_me.arena : hw_arena_own();
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
     if (kind == HW_ARENA_POOL) {
@@ -314,7 +340,7 @@ static void release_elsewhere(void *pointer, const hw_context *context)
         hw_place *place = hw_place_of(arena, pointer);
         if (!place) {
             release_nowhere(pointer, context);
-        } else if (arena == mine && !hw_me.inside) {
+        } else if (arena == mine && !hw_is_engaged()) {
             hw_enter(arena);
             release_inside(arena, place, pointer, context);
             hw_leave(arena);
@@ -330,7 +356,42 @@ static void release_elsewhere(void *pointer, const hw_context *context)
         release_nowhere(pointer, context);
 }
 
+static HW_COLD void release_slowly(hw_arena *arena, void *pointer, unsigned family, const hw_caller *caller)
+{
+    hw_context context = {.when = HW_AT_FREE, .caller = *caller, .pointer = pointer, .family = family};
+    if (arena)
+        release_inside(arena, arena->first, pointer, &context);
+    else
+        release_elsewhere(pointer, &context);
+}
+
 /* --- allocating, the other ways ----------------------------------------------------------------- */
+
+/* Cached nodes do not merge. Before the pool grows they do, if there is much in them. */
+static bool uncache_before_growing(hw_arena *arena, const hw_context *context)
+{
+    size_t cached = 0;
+    for (uint32_t i = 0; i < HW_CLASSES; i++)
+        cached += (size_t)arena->classes[i].count * (HW_MIN_NODE + ((size_t)i << HW_FIXED_GRANULE_LOG2));
+    if (cached < 64 << 10 || cached < arena->first->bytes / 8)
+        return false;
+    for (uint32_t i = 0; i < HW_CLASSES; i++) {
+        hw_class *c = &arena->classes[i];
+        while (c->count && !arena->first->lost) {
+            hw_fault fault;
+            hw_pool *pool = arena->first->pool;
+            uint32_t node = c->node[c->count - 1];
+            if (hw_release(pool, node, hw_own(pool, node)->meta >> 8, &fault) == HW_DAMAGED) {
+                hw_mend(arena, arena->first, context);
+                if (c->count && c->node[c->count - 1] == node)
+                    hw_release(pool, node, hw_own(pool, node)->meta >> 8, &fault);
+            }
+            if (c->count && c->node[c->count - 1] == node)
+                c->count--;
+        }
+    }
+    return true;
+}
 
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context)
@@ -353,6 +414,8 @@ static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsign
             last = place;
         }
         size_t room = bytes + align + HW_OVERHEAD + 4 * HW_MIN_NODE;
+        if (!damaged && last && uncache_before_growing(arena, context))
+            continue;
         if (!damaged && last) {
             switch (hw_place_extend(last, room, &fault)) {
             case HW_OK:
@@ -377,7 +440,7 @@ static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned ori
 {
     if (bytes > LARGEST)
         return NULL;
-    hw_arena *arena = hw_me.inside ? NULL : hw_arena_own();
+    hw_arena *arena = hw_is_engaged() ? NULL : hw_arena_own();
     size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
     if (arena && bytes < threshold)
         return hw_heap_allocate(bytes, align, origin, *caller);
@@ -494,7 +557,7 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
     hw_context context = {.when = HW_AT_REALLOC, .caller = caller, .pointer = pointer, .family = HW_MALLOC};
     if (bytes > LARGEST)
         return NULL;
-    hw_arena *mine = hw_me.inside ? NULL : hw_arena_own();
+    hw_arena *mine = hw_is_engaged() ? NULL : hw_arena_own();
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
     if (kind == HW_BIG_POOL || kind == HW_BIG_HELD) {

@@ -43,7 +43,7 @@ static void crash(int number, siginfo_t *information, void *context)
     struct sigaction fatal = {.sa_handler = SIG_DFL};
     (void)context;
     sigaction(number, &fatal, NULL);
-    if (process == hw_process_id() && !hw_me.inside) {
+    if (process == hw_process_id() && !hw_is_engaged()) {
         hw_heap_check(HW_AT_CHECK, HW_HERE);
         tell_exit();
     }

@@ -78,9 +78,11 @@ uint32_t hw_site_of(hw_site_cache *cache, const hw_caller *caller, uint32_t prio
         pc[0] = (uint64_t)(uintptr_t)caller->pc;
         frames = 1;
     }
-    uint64_t key = mix(prior + 1, cache->thread);
+    /* One chain of additions and one multiplication: this is paid by every operation. */
+    uint64_t key = prior ^ (uint64_t)cache->thread << 32;
     for (unsigned i = 0; i < frames; i++)
-        key = mix(key, pc[i]);
+        key = (key << 9 | key >> 55) + pc[i];
+    key = mix(key, frames);
     if (HW_LIKELY(cache->recent[key % HW_RECENT].key == key))
         return cache->recent[key % HW_RECENT].site;
     return learn(cache, pc, frames, prior, key);
