@@ -29,3 +29,19 @@ class LiteosFinding(Finding, frozen=True, kw_only=True):
     node: int | None = None
     extents: tuple[Damage, ...] = ()
     pairs: tuple[CopyPair, ...] = ()
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that a repair changes at an address, before and after, and why."""
+
+    address: int
+    old: bytes
+    new: bytes
+    why: str
+
+
+class Restoration(msgspec.Struct, frozen=True, kw_only=True):
+    """A repair of a pool: the changes in order of address, and in sentences what could not be restored."""
+
+    changes: tuple[Change, ...]
+    unrestored: tuple[str, ...]
