@@ -4,7 +4,7 @@
 
 #include "case.h"
 
-static unsigned char *row[64];
+static unsigned char *row[64 + 256];
 
 static WITNESS void scribble(volatile unsigned char *block, size_t at, size_t length)
 {
@@ -36,10 +36,13 @@ int main(int argc, char **argv)
     if (!clean)
         scribble(culprit, at, length);
 
-    row[40] = is("found", "malloc") ? malloc(size) : NULL;
+    row[40] = NULL;
+    if (is("found", "malloc"))
+        for (size_t i = 0; i < 256; i++) /* one of them gets the block again */
+            row[64 + i] = malloc(size);
     if (is("found", "exit"))
         return case_done();
-    for (size_t i = 0; i < 64; i++)
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
         free(row[i]);
     return case_done();
 }

@@ -69,20 +69,24 @@ static WITNESS void stretch_remember(const volatile unsigned char *from, size_t 
 /* Byte `at` of a stretch lies in the payload of one of the program's own blocks, which have no witness. */
 typedef bool stretch_skip(size_t at);
 
-/* Prints the first and last byte that changed in the stretch since it was remembered. */
+/* Prints the first and last byte that changed in the stretch since it was remembered, and the last that did so outside
+   of payloads. */
 static WITNESS void stretch_tell(const volatile unsigned char *from, size_t length, stretch_skip *skip)
 {
-    size_t first = length, last = 0;
+    size_t first = length, last = 0, last_witnessed = 0;
     for (size_t i = 0; i < length; i++)
-        if (from[i] != stretch_before[i] && (skip == NULL || !skip(i))) {
+        if (from[i] != stretch_before[i]) {
             if (first == length)
                 first = i;
             last = i;
+            if (skip == NULL || !skip(i))
+                last_witnessed = i;
         }
     if (first == length)
         return;
     fact("first", first);
     fact("last", last);
+    fact("last_witnessed", last_witnessed);
 }
 
 /* A letter that is at neither end of the stretch already, so that all of the damage shows. */

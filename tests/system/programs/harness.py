@@ -63,8 +63,20 @@ def build(source: str, optimise: str = "-O2") -> Path:
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed")
     program = _work / f"{Path(source).stem}{optimise}"
-    # The bugs are meant: no warnings, and no builtins by which the compiler would see and remove them.
-    command = [compiler, "-g", optimise, "-w", "-fno-builtin", "-pthread", "-o", str(program), str(SOURCES / source)]
+    # The bugs are meant: no warnings, and no builtins by which the compiler would see and remove them; no calls made
+    # into jumps, which leave no frame.
+    command = [
+        compiler,
+        "-g",
+        optimise,
+        "-w",
+        "-fno-builtin",
+        "-fno-optimize-sibling-calls",
+        "-pthread",
+        "-o",
+        str(program),
+        str(SOURCES / source),
+    ]
     subprocess.run(command, check=True, timeout=TIMEOUT_S)
     return program
 
@@ -78,7 +90,10 @@ def line_of(source: str, marker: str) -> int:
 
 
 def heapwitness(
-    *arguments: str | Path, environment: dict[str, str] | None = None, timeout: float = TIMEOUT_S
+    *arguments: str | Path,
+    environment: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = TIMEOUT_S,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line tool, with additions to the environment."""
     command = [sys.executable, "-m", "heapwitness", *map(str, arguments)]
@@ -87,6 +102,7 @@ def heapwitness(
         capture_output=True,
         text=True,
         errors="replace",
+        cwd=cwd,
         timeout=timeout,
         check=False,
         env=os.environ | (environment or {}),
@@ -97,13 +113,16 @@ def run_command(
     *command: str | Path,
     options: tuple[str, ...] = (),
     environment: dict[str, str] | None = None,
+    cwd: Path | None = None,
     timeout: float = TIMEOUT_S,
 ) -> Outcome:
     """Run any program under `heapwitness run` with `options`, and read its report."""
     handle, name = tempfile.mkstemp(suffix=".json", dir=_work)
     os.close(handle)
     report = Path(name)
-    done = heapwitness("run", "--json", report, *options, "--", *command, environment=environment, timeout=timeout)
+    done = heapwitness(
+        "run", "--json", report, *options, "--", *command, environment=environment, cwd=cwd, timeout=timeout
+    )
     assert report.stat().st_size > 0, done.stderr
     facts = {}
     for line in done.stdout.splitlines():

@@ -67,7 +67,7 @@ static void release_twice(void)
         for (size_t i = MIDDLE - 2; i <= MIDDLE + 2; i++)
             if (i != MIDDLE) {
                 release(row[i]);
-                row[i] = allocate(number("size", 24) / 2);
+                row[i] = allocate(number("size", 24));
             }
     if (!is("clean", "1"))
         release_wrongly(culprit);

@@ -1,0 +1,205 @@
+"""A supervisor that is killed, slow, or never there costs the program nothing, and its record is read later."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from run_support import (
+    ERROR,
+    FOUND,
+    HEAPWITNESS,
+    OVERFLOW,
+    compiled,
+    engine,
+    environment,
+    heapwitness_command,
+    needs_engine,
+)
+
+pytestmark = needs_engine
+
+
+def preloaded(program: Path, log: Path | None, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a program with the engine and without a supervisor."""
+    extra = {"HEAPWITNESS_LOG": str(log)} if log is not None else {}
+    return subprocess.run(
+        [program, *words],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "LD_PRELOAD": str(engine()), **extra, **more},
+    )
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """The record of a program that was run without a supervisor."""
+    log = tmp_path / "log"
+    done = preloaded(compiled(OVERFLOW), log)
+    assert (done.returncode, done.stdout) == (5, "done\n")
+    return log
+
+
+def test_program_without_a_supervisor_is_repaired_and_goes_on() -> None:
+    done = preloaded(compiled(OVERFLOW), None)
+
+    assert (done.returncode, done.stdout) == (5, "done\n")
+
+
+def test_record_gives_the_full_report_later(record: Path, tmp_path: Path) -> None:
+    done = heapwitness_command("report", record, "--json", tmp_path / "r.json")
+
+    assert done.returncode == FOUND
+    assert "heap-buffer-overflow" in done.stdout
+    (finding,) = json.loads((tmp_path / "r.json").read_text())["findings"]
+    assert (finding["culprit"]["size"], finding["damage"]["length"], finding["repaired"]) == (24, 3, True)
+    assert finding["culprit"]["allocated"]["stack"][0]["function"] == "make"
+
+
+def test_record_of_several_runs_gives_their_findings_folded(record: Path, tmp_path: Path) -> None:
+    preloaded(compiled(OVERFLOW), record)
+
+    heapwitness_command("report", record, "--json", tmp_path / "r.json")
+
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert [one["count"] for one in report["findings"]] == [2]
+    assert report["summary"]["processes"] == 2
+
+
+def test_record_without_findings_gives_a_clean_report(tmp_path: Path) -> None:
+    preloaded(Path("/bin/ls"), tmp_path / "log")
+
+    assert heapwitness_command("report", tmp_path / "log").returncode == 0
+
+
+def test_record_that_is_cut_short_gives_what_is_there(record: Path, tmp_path: Path) -> None:
+    whole = record.read_bytes()
+    record.write_bytes(whole + whole[: len(whole) // 2])
+
+    done = heapwitness_command("report", record)
+
+    assert done.returncode == FOUND
+    assert "heap-buffer-overflow" in done.stdout
+    assert "ends in the middle of a message" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [(b"\x00" * 500, "no record of heapwitness"), (b"short", "middle of a message"), (os.urandom(4096), "no record")],
+)
+def test_file_that_is_no_record_is_refused(tmp_path: Path, content: bytes, part: str) -> None:
+    (tmp_path / "log").write_bytes(content)
+
+    done = heapwitness_command("report", tmp_path / "log")
+
+    assert done.returncode == ERROR
+    assert part in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_message_that_claims_gigabytes_is_refused(record: Path) -> None:
+    data = bytearray(record.read_bytes())
+    data[8:12] = b"\xff\xff\xff\xff"
+    record.write_bytes(data)
+
+    done = heapwitness_command("report", record)
+
+    assert (done.returncode, done.stderr.count("\n")) == (ERROR, 1)
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "/dev/zero"])
+def test_file_that_cannot_be_read_is_said(tmp_path: Path, name: str) -> None:
+    done = heapwitness_command("report", tmp_path / name)
+
+    assert (done.returncode, done.stderr.count("\n")) == (ERROR, 1)
+
+
+def start(*options: str) -> "subprocess.Popen[str]":
+    """Heapwitness with the program that waits for a line before it does harm."""
+    process = subprocess.Popen(
+        [*HEAPWITNESS, "run", *options, "--", str(compiled(OVERFLOW)), "wait"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+def go_on(process: "subprocess.Popen[str]") -> str:
+    """Let the program do its harm; what it prints then."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return process.stdout.readline()
+
+
+def test_killed_supervisor_costs_the_program_nothing_and_the_log_has_the_finding(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with start("--log", str(log)) as process:
+        process.kill()
+        process.wait()
+
+        started = time.monotonic()
+        assert go_on(process) == "done\n"
+
+        assert time.monotonic() - started < 2
+    assert heapwitness_command("report", log).returncode == FOUND
+
+
+def test_killed_supervisor_without_a_log_costs_the_program_nothing() -> None:
+    with start() as process:
+        process.kill()
+        process.wait()
+
+        assert go_on(process) == "done\n"
+
+
+def test_supervisor_that_is_killed_while_a_thread_waits_costs_the_program_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with start("--log", str(log)) as process:
+        process.send_signal(signal.SIGSTOP)
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        time.sleep(0.3)
+
+        process.kill()
+
+        assert process.stdout.readline() == "done\n"
+    assert heapwitness_command("report", log).returncode == FOUND
+
+
+def test_supervisor_that_hangs_is_not_waited_for_longer_than_asked(tmp_path: Path) -> None:
+    with start("--wait", "0.3") as process:
+        process.send_signal(signal.SIGSTOP)
+
+        started = time.monotonic()
+        assert go_on(process) == "done\n"
+        waited = time.monotonic() - started
+        process.send_signal(signal.SIGCONT)
+        _, stderr = process.communicate(timeout=20)
+
+    assert 0.2 < waited < 3
+    assert process.returncode == FOUND
+    assert stderr.count("heap-buffer-overflow") == 1
+
+
+def test_socket_that_does_not_exist_costs_nothing(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = preloaded(compiled(OVERFLOW), tmp_path / "log", HEAPWITNESS_SOCKET=f"{tmp_path}/nobody")
+
+    assert (done.returncode, done.stdout) == (5, "done\n")
+    assert time.monotonic() - started < 2
+    assert (tmp_path / "log").stat().st_size > 0
+
+
+def test_nothing_is_left_behind_in_the_temporary_directory(tmp_path: Path) -> None:
+    heapwitness_command("run", "--", "ls", TMPDIR=str(tmp_path))
+
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,150 @@
+"""All the processes that a program makes."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from run_support import FOUND, OVERFLOW, compiled, heapwitness_run, needs_engine
+
+pytestmark = needs_engine
+
+FORKING = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+__attribute__((noinline)) char *make(void) { return malloc(24); }
+__attribute__((noinline)) char *make_other(void) { return malloc(24); }
+int main(int count, char **words) {
+    int children = atoi(words[1]);
+    for (int i = 0; i < children; i++)
+        if (fork() == 0) {
+            char *block = i % 2 ? make() : make_other();
+            memset(block, 'x', 27);
+            free(block);
+            exit(0);
+        }
+    while (wait(NULL) > 0) ;
+    puts("done");
+}
+"""
+
+THREADS = """
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+static void *work(void *unused) {
+    for (int i = 0; i < 50; i++) {
+        char *block = malloc(24);
+        memset(block, 'x', 27);
+        free(block);
+    }
+    return NULL;
+}
+int main(void) {
+    pthread_t threads[8];
+    for (int i = 0; i < 8; i++) pthread_create(&threads[i], NULL, work, NULL);
+    for (int i = 0; i < 8; i++) pthread_join(threads[i], NULL);
+    puts("done");
+}
+"""
+
+
+def test_every_process_of_a_pipeline_is_watched() -> None:
+    result = heapwitness_run("sh", "-c", "ls / | sort | wc -l; true")
+
+    assert result.status == 0
+    assert int(result.stdout) > 3
+    assert result.report["summary"]["processes"] == 4
+
+
+def test_findings_of_many_children_at_once_are_told_by_their_sites() -> None:
+    result = heapwitness_run(compiled(FORKING), "40")
+
+    assert (result.status, result.stdout) == (FOUND, "done\n")
+    assert sorted(one["count"] for one in result.findings) == [20, 20]
+    assert result.report["summary"]["findings"] == result.report["summary"]["repaired"] == 40
+    assert result.report["summary"]["processes"] == 41
+
+
+def test_findings_of_many_threads_at_once_are_folded() -> None:
+    result = heapwitness_run(compiled(THREADS, "-pthread"))
+
+    assert (result.status, result.stdout) == (FOUND, "done\n")
+    assert sum(one["count"] for one in result.findings) == 400
+    assert result.report["summary"]["repaired"] == 400
+
+
+def test_program_that_is_executed_by_another_is_watched() -> None:
+    result = heapwitness_run("sh", "-c", f"exec {compiled(OVERFLOW)}")
+
+    assert (result.status, len(result.findings)) == (FOUND, 1)
+
+
+def test_program_that_is_left_running_is_named() -> None:
+    result = heapwitness_run("sh", "-c", "sleep 30 >/dev/null 2>&1 & echo $!")
+
+    pid = int(result.stdout)
+    os.kill(pid, signal.SIGKILL)
+    assert result.status == 0
+    assert f"process {pid} still runs" in result.stderr
+
+
+def test_program_with_a_malloc_of_its_own_runs_and_is_told() -> None:
+    text = """
+    #include <stddef.h>
+    #include <stdio.h>
+    static char room[1 << 20]; static size_t used;
+    void *malloc(size_t n) { void *p = room + used; used += (n + 15) & ~15ul; return p; }
+    void free(void *p) { }
+    int main(void) { printf("%d\\n", malloc(5) != NULL); }
+    """
+    result = heapwitness_run(compiled(text))
+
+    assert (result.status, result.stdout) == (0, "1\n")
+    assert "brings its own malloc" in result.stderr
+
+
+def test_program_that_allocates_nothing_is_told() -> None:
+    text = "int main(void) { return 4; }"
+
+    result = heapwitness_run(compiled(text))
+
+    assert result.status == 4
+    assert "no allocation was seen" in result.stderr
+
+
+def test_program_that_drops_its_environment_is_watched_until_then() -> None:
+    result = heapwitness_run("env", "-i", str(compiled(OVERFLOW)))
+
+    assert (result.status, result.findings) == (5, [])
+    assert result.report["summary"]["processes"] == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_finding_of_a_program_that_gave_up_root_is_not_lost() -> None:
+    text = OVERFLOW.replace("spoil(block);", "if (setgid(65534) || setuid(65534)) return 1; spoil(block);")
+
+    result = heapwitness_run(compiled(text))
+
+    assert result.stdout == "done\n"
+    assert (result.status, len(result.findings)) in ((FOUND, 1), (5, 0))
+
+
+def test_what_was_preloaded_before_is_still_there() -> None:
+    library = compiled("int answer(void) { return 42; }", "-shared", "-fPIC")
+    text = '#include <dlfcn.h>\nint main(void) { int (*f)(void) = dlsym(RTLD_DEFAULT, "answer"); return f ? f() : 0; }'
+
+    assert heapwitness_run(compiled(text), LD_PRELOAD=str(library)).status == 42
+
+
+def test_end_is_not_waited_for_when_a_child_keeps_the_output_open() -> None:
+    started = time.monotonic()
+    result = heapwitness_run("sh", "-c", "sleep 30 >/dev/null 2>&1 & echo $!")
+    subprocess.run(["kill", result.stdout.strip()], check=True)
+
+    assert time.monotonic() - started < 10

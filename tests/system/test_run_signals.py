@@ -1,0 +1,168 @@
+"""Signals and the terminal: the program is where it would be without us, and we outlive it to report."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from run_support import FOUND, HEAPWITNESS, OVERFLOW, compiled, environment, needs_engine
+
+pytestmark = needs_engine
+
+LIMIT = 20.0
+WAITS = ("sh", "-c", "trap 'echo caught; exit 3' {0}; echo ready; while :; do sleep 0.05; done")
+
+
+class Terminal:
+    """A terminal in whose foreground heapwitness runs."""
+
+    def __init__(self, *words: str) -> None:
+        self.text = ""
+        self.pid, self._file = pty.fork()
+        if self.pid == 0:
+            os.execvpe(HEAPWITNESS[0], [*HEAPWITNESS, "run", *words], environment(TERM="dumb"))
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._file, keys.encode())
+
+    def read_until(self, text: str) -> str:
+        """Read until the text was shown; all that was shown so far."""
+        until = time.monotonic() + LIMIT
+        while text not in self.text:
+            assert time.monotonic() < until, self.text
+            if select.select([self._file], [], [], 0.2)[0]:
+                self._read()
+        return self.text
+
+    def finish(self) -> int:
+        """Read to the end; the exit status."""
+        until = time.monotonic() + LIMIT
+        while time.monotonic() < until:
+            if select.select([self._file], [], [], 0.2)[0] and not self._read():
+                break
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self._file)
+        return os.waitstatus_to_exitcode(status)
+
+    def _read(self) -> bool:
+        try:
+            part = os.read(self._file, 1 << 16)
+        except OSError:
+            return False
+        self.text += part.decode()
+        return bool(part)
+
+
+@contextmanager
+def running(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """Heapwitness with a program that has printed its first line."""
+    command = [*HEAPWITNESS, "run", *words]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def test_interrupt_key_ends_the_program_and_the_report_still_comes() -> None:
+    terminal = Terminal("--", "sh", "-c", "echo ready; exec sleep 60")
+    terminal.read_until("ready")
+
+    terminal.type("\x03")
+
+    assert terminal.finish() == 130
+    assert "checked" in terminal.text
+
+
+def test_interrupt_key_is_the_program_s_to_handle() -> None:
+    terminal = Terminal("--", *(word.format("INT") for word in WAITS))
+    terminal.read_until("ready")
+
+    terminal.type("\x03")
+
+    assert terminal.finish() == 3
+    assert terminal.text.count("caught") == 1
+
+
+def test_program_reads_the_terminal() -> None:
+    terminal = Terminal("--", "sh", "-c", "stty -echo; echo ready; read line; echo got $line")
+    terminal.read_until("ready")
+
+    terminal.type("hello\n")
+
+    assert terminal.finish() == 0
+    assert "got hello" in terminal.text
+
+
+def test_suspend_key_stops_both_and_both_go_on() -> None:
+    terminal = Terminal("--", "sh", "-c", "echo ready; sleep 0.5; echo went on")
+    terminal.read_until("ready")
+
+    terminal.type("\x1a")
+    _, status = os.waitpid(terminal.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    os.killpg(terminal.pid, signal.SIGCONT)
+
+    assert terminal.finish() == 0
+    assert "went on" in terminal.text
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP", "INT", "USR1"])
+def test_signal_that_is_sent_to_heapwitness_reaches_the_program(name: str) -> None:
+    with running("--", *(word.format(name) for word in WAITS)) as process:
+        process.send_signal(signal.Signals[f"SIG{name}"])
+        stdout, stderr = process.communicate(timeout=LIMIT)
+
+    assert (process.returncode, stdout) == (3, "caught\n")
+    assert "checked" in stderr
+
+
+def test_finding_is_reported_while_the_program_runs_on() -> None:
+    text = OVERFLOW.replace('puts("done");', 'puts("done"); getchar();')
+    with running("--", str(compiled(text)), "wait") as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert "heap-buffer-overflow" in process.stderr.readline()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        process.communicate(timeout=LIMIT)
+
+    assert process.returncode == FOUND
+
+
+def test_check_signal_checks_the_whole_heap() -> None:
+    text = """
+    #include <signal.h>
+    #include <stdio.h>
+    #include <stdlib.h>
+    #include <string.h>
+    int main(void) {
+        char *block = malloc(24);
+        memset(block, 'x', 27);
+        setvbuf(stdout, NULL, _IONBF, 0);
+        puts("ready");
+        getchar();
+        for (int i = 0; i < 100; i++) free(malloc(1000));
+        getchar();
+        _exit(0);
+    }
+    """
+    with running("--check-signal", "USR2", "--", str(compiled(text))) as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.send_signal(signal.SIGUSR2)
+        time.sleep(0.3)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert "heap-buffer-overflow" in process.stderr.readline()
+        process.communicate("\n", timeout=LIMIT)
+
+    assert process.returncode == FOUND
