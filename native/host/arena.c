@@ -161,8 +161,8 @@ HW_COLD hw_arena *hw_arena_own(void)
     if (arena) {
         hw_lock_take(&arena->visitors); /* a visitor who took it for an orphan leaves first */
         hw_lock_give(&arena->visitors);
-        arena->sites.stack_high = 0;
-        arena->sites.thread = thread;
+        arena->sites.stack_high = 0; /* hw_sites_adopt may allocate */
+        hw_sites_renew(&arena->sites, thread);
         hw_me.arena = arena;
         hw_sites_adopt(&arena->sites, thread);
         if (have_key && thread != hw_process_id())
@@ -225,7 +225,7 @@ void hw_arenas_after_fork(bool child)
         }
         if (!seized && own_and_inside(a)) {
             atomic_store(&a->owner, self);
-            a->sites.thread = self;
+            hw_sites_renew(&a->sites, self);
             continue;
         }
         bool torn = !seized || atomic_load(&a->busy) ||
@@ -240,7 +240,7 @@ void hw_arenas_after_fork(bool child)
                 a->place[i].lost = true;
         if (a == hw_me.arena) {
             atomic_store(&a->owner, self);
-            a->sites.thread = self;
+            hw_sites_renew(&a->sites, self);
         } else if (atomic_load(&a->owner)) {
             atomic_store(&a->owner, 0);
             a->next_free = spare_arenas;
@@ -282,14 +282,24 @@ static bool commit(hw_place *place, size_t bytes)
     return true;
 }
 
+static void trust(hw_trusted *trusted, hw_pool *pool)
+{
+    const uint32_t *s = pool->secret;
+    *trusted = (hw_trusted){.base = (char *)pool,
+                            .end = hw_end(pool),
+                            .first = hw_first(pool),
+                            .secret = {s[0], s[1], s[2], s[3]},
+                            .links_product = (uint64_t)s[0] * s[1],
+                            .pattern_factor = s[2] | 1,
+                            .pattern_term = (uint64_t)s[3] << 32 | s[0]};
+}
+
 void hw_place_note(hw_place *place)
 {
     memcpy(place->fixed, place->pool, HW_FIXED);
     place->bytes = (size_t)place->pool->size << HW_FIXED_GRANULE_LOG2;
-    if (place->trusted) {
-        *place->trusted = (hw_trusted){.base = (char *)place->pool, .end = hw_end(place->pool), .first = hw_first(place->pool)};
-        memcpy(&place->trusted->secret, place->pool->secret, sizeof place->trusted->secret);
-    }
+    if (place->trusted)
+        trust(place->trusted, place->pool);
     hw_region_resize(place->region, place->bytes);
 }
 

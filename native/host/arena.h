@@ -42,15 +42,12 @@ typedef struct hw_class {
     uint32_t few[HW_CLASS_FEW];
 } hw_class;
 
-typedef struct hw_secret {
-    uint32_t word[4];
-} hw_secret;
-
 /* What the fast path must know of a pool, kept where no overflow reaches. */
 struct hw_trusted {
     char *base;
     uint32_t end, first; /* offsets of the end node and the first node */
-    hw_secret secret;
+    uint32_t secret[4];
+    uint64_t links_product, pattern_factor, pattern_term; /* of the check and the pattern: what never changes */
 };
 
 typedef struct hw_arena {

@@ -3,7 +3,7 @@
 
 #include "big.h"
 #include "damage.h"
-#include "fast.h"
+#include "heap_fast.h"
 
 #include <errno.h>
 #include <string.h>
@@ -11,98 +11,44 @@
 enum { ATTEMPTS = 4 };
 #define LARGEST ((size_t)1 << 46)
 
-/* --- the usual case: the thread's own arena, a cached node of exactly this size ----------------- */
-
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context);
 static void *allocate_elsewhere(size_t bytes, size_t align, unsigned origin, const hw_caller *caller);
-static void release_slowly(hw_arena *arena, void *pointer, unsigned family, const hw_caller *caller);
-static inline void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
+static void release_inside(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context);
+static void release_elsewhere(void *pointer, const hw_context *context);
+
+static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
 {
-    if (arena->operations % hw_set.check_every == 0)
+    if (arena && hw_set.check_every && arena->operations % hw_set.check_every == 0)
         hw_heap_check(HW_AT_CHECK, *caller);
-}
-
-static inline bool waits_for_its_owner(const hw_pool *pool, uint32_t node)
-{
-    const hw_links *l = hw_links_at(pool, node);
-    return HW_UNLIKELY(l->parent == HW_PENDING_PARENT) && hw_links_hold(pool, node);
-}
-
-/* Invariant: a cached node is on exactly one list of its own arena; it is verified, with both
-   neighbours, before its state changes, and both copies are written before it is handed out. */
-static inline void *take_cached(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
-{
-    uint32_t slot = hw_granules(HW_FIXED_GRANULE_LOG2, bytes) - (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
-    if (HW_UNLIKELY(slot >= HW_CLASSES || arena->classes[slot].count == 0))
-        return NULL;
-    hw_class *c = &arena->classes[slot];
-    uint32_t left = c->count - 1;
-    void *payload = hw_fast_take(&arena->pool, c->node[left], bytes, origin, site);
-    if (HW_UNLIKELY(!payload))
-        return NULL;
-    c->count = left;
-    if (left) { /* the next one to be taken */
-        const char *at = arena->pool.base + ((size_t)c->node[left - 1] << HW_FIXED_GRANULE_LOG2);
-        __builtin_prefetch(at + HW_HEADER, 1);
-        __builtin_prefetch(at + ((size_t)(slot + (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2)) << HW_FIXED_GRANULE_LOG2) + HW_HEADER);
-    }
-    return payload;
-}
-
-/* The other way round; false when it is for release_inside to do, or to judge. */
-static inline bool cache_released(hw_arena *arena, void *pointer, unsigned family, const hw_caller *caller)
-{
-    uintptr_t offset = (uintptr_t)pointer - (uintptr_t)arena->pool.base - HW_OVERHEAD;
-    uint32_t node = (uint32_t)(offset >> HW_FIXED_GRANULE_LOG2);
-    hw_looked n;
-    if (HW_UNLIKELY((offset & 15) || node < arena->pool.first || node >= arena->pool.end || hw_set.poison ||
-                    !hw_look(&arena->pool, node, &n)))
-        return false;
-    uint32_t slot = n.size - (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
-    if (slot >= HW_CLASSES)
-        return false;
-    hw_class *c = &arena->classes[slot];
-    if (HW_UNLIKELY(hw_state_of(n.meta) != HW_USED || !hw_family_matches(n.meta, family) || hw_quarantined(n.meta) ||
-                    waits_for_its_owner(arena->first->pool, node) || !hw_slack_is_right(&arena->pool, &n, node) ||
-                    (c->count == c->room && !hw_class_grow(c))))
-        return false;
-    hw_fast_cache(&arena->pool, node, &n, hw_site_of(&arena->sites, caller, n.meta >> 8));
-    c->node[c->count++] = node;
-    return true;
 }
 
 void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
-    if (HW_UNLIKELY(!arena || hw_is_engaged() || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed)))
+    if (!arena || hw_is_engaged() || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed))
         return allocate_elsewhere(bytes, align, origin, &caller);
+    hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
     hw_enter(arena);
-    void *payload = align <= 16 ? take_cached(arena, bytes, origin, site) : NULL;
-    if (HW_UNLIKELY(!payload)) {
-        hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
-        payload = allocate_slowly(arena, bytes, align, origin, site, &context);
-    }
+    void *payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);
-    if (HW_UNLIKELY(hw_set.check_every))
-        check_now_and_then(arena, &caller);
+    check_now_and_then(arena, &caller);
     return payload;
 }
 
 void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
-    if (HW_UNLIKELY(!arena || hw_is_engaged() || !hw_place_holds(arena->first, pointer))) {
-        release_slowly(NULL, pointer, family, &caller);
+    hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
+    if (!arena || hw_is_engaged() || !hw_place_holds(arena->first, pointer)) {
+        release_elsewhere(pointer, &context);
     } else {
         hw_enter(arena);
-        if (HW_UNLIKELY(!cache_released(arena, pointer, family, &caller)))
-            release_slowly(arena, pointer, family, &caller);
+        release_inside(arena, arena->first, pointer, &context);
         hw_leave(arena);
     }
-    if (HW_UNLIKELY(hw_set.check_every) && arena)
-        check_now_and_then(arena, &caller);
+    check_now_and_then(arena, &caller);
 }
 
 /* --- releasing, by who is inside ---------------------------------------------------------------- */
@@ -123,7 +69,12 @@ static inline uint32_t node_at(const hw_place *place, const void *pointer)
     return (uint32_t)((offset - HW_OVERHEAD) >> HW_FIXED_GRANULE_LOG2);
 }
 
-static void release_inside(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context);
+/* Whether another thread released the node, and it is on its place's pending list. */
+static bool waits(const hw_pool *pool, uint32_t node)
+{
+    return hw_links_at(pool, node)->parent == HW_PENDING_PARENT && hw_links_hold(pool, node);
+}
+
 static void drain(hw_arena *arena, hw_place *place, const hw_context *context);
 static bool hold_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context);
 
@@ -191,7 +142,7 @@ static void release_inside(hw_arena *arena, hw_place *place, void *pointer, cons
             release_oddly(arena, place, pointer, context, attempt == 0);
             return;
         }
-        if (HW_LIKELY(!waits_for_its_owner(pool, node)) || attempt == ATTEMPTS)
+        if (HW_LIKELY(!waits(pool, node)) || attempt == ATTEMPTS)
             break;
         drain(arena, place, context);
     }
@@ -304,7 +255,7 @@ static void release_abroad(hw_arena *arena, hw_place *place, void *pointer, cons
         return;
     if (node && peek(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta) &&
         hw_family_matches(h.meta, context->family) && hw_payload_fault(place->pool, node, &h) == HW_NONE &&
-        !waits_for_its_owner(place->pool, node)) {
+        !waits(place->pool, node)) {
         push_pending(place, node, site_by_context(h.meta >> 8, context));
         if (atomic_load_explicit(&arena->owner, memory_order_relaxed) != 0)
             return;
@@ -356,15 +307,6 @@ static void release_elsewhere(void *pointer, const hw_context *context)
         release_nowhere(pointer, context);
 }
 
-static HW_COLD void release_slowly(hw_arena *arena, void *pointer, unsigned family, const hw_caller *caller)
-{
-    hw_context context = {.when = HW_AT_FREE, .caller = *caller, .pointer = pointer, .family = family};
-    if (arena)
-        release_inside(arena, arena->first, pointer, &context);
-    else
-        release_elsewhere(pointer, &context);
-}
-
 /* --- allocating, the other ways ----------------------------------------------------------------- */
 
 /* Cached nodes do not merge. Before the pool grows they do, if there is much in them. */
@@ -399,7 +341,7 @@ static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsign
     hw_fault fault;
     drain_all(arena, context);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-        void *cached = align <= 16 ? take_cached(arena, bytes, origin, site) : NULL;
+        void *cached = align <= 16 ? hw_take_cached(arena, bytes, origin, site) : NULL;
         if (cached)
             return cached;
         hw_place *damaged = NULL, *last = NULL;
@@ -497,7 +439,7 @@ static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size
     uint32_t node = node_at(place, pointer);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         *size = extent(place, pointer);
-        if (*size && waits_for_its_owner(place->pool, node)) {
+        if (*size && waits(place->pool, node)) {
             drain(arena, place, context);
             *size = extent(place, pointer);
         }

@@ -87,6 +87,8 @@ __attribute__((constructor(101))) static void start(void)
     hw_fence_init();
     hw_arenas_init();
     process = hw_process_id();
+    if (hw_me.arena) /* the program allocated before this */
+        hw_sites_renew(&hw_me.arena->sites, process);
     pthread_atfork(hw_arenas_before_fork, in_parent, in_child);
     if (hw_set.check_signal) {
         struct sigaction ask = {.sa_handler = check_is_asked_for, .sa_flags = SA_RESTART};

@@ -9,6 +9,7 @@
 enum hw_stacks { HW_STACKS_CALLER, HW_STACKS_FAST, HW_STACKS_FULL };
 
 typedef struct hw_settings {
+    bool unusual; /* one of poison, check_every: operations take the long way */
     enum hw_stacks stacks;
     bool poison;
     char on_error;        /* 'g' go on, 'a' abort, 's' stop: when nobody answers */

@@ -28,64 +28,22 @@ static inline uint64_t mix(uint64_t h, uint64_t value)
     return h ^ h >> 29;
 }
 
-/* --- the frequent way ------------------------------------------------------------------------- */
-
-static inline unsigned follow(hw_site_cache *cache, const hw_caller *caller, uint64_t *pc, unsigned limit)
-{
-    unsigned n = 1;
-    uintptr_t below = (uintptr_t)caller->frame;
-    pc[0] = (uint64_t)(uintptr_t)caller->pc;
-    if (limit == 1 || below < cache->stack_low || below >= cache->stack_high)
-        return 1;
-    uintptr_t at = (uintptr_t)caller->frame[0];
-    while (n < limit && at > below && at < cache->stack_high - 16 && (at & 15) == 0) {
-        pc[n++] = ((uint64_t *)at)[1];
-        below = at;
-        at = ((uintptr_t *)at)[0];
-    }
-    return n;
-}
-
 static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior);
 static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned frames);
 
-static HW_COLD uint32_t learn(hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior, uint64_t key)
+HW_COLD uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
-    if (hw_set.stacks == HW_STACKS_FAST)
-        frames = believable(cache, pc, frames);
+    uint64_t pc[HW_FULL_FRAMES] = {(uint64_t)(uintptr_t)caller->pc};
+    unsigned frames = 1;
+    if (cache->most == 0)
+        return intern(cache, pc, hw_unwind(pc, HW_FULL_FRAMES, caller), prior);
+    if (cache->most > 1)
+        frames = believable(cache, pc, hw_follow(cache, caller, pc, HW_FAST_FRAMES));
+    uint64_t key = hw_site_key(pc, frames, prior);
     uint32_t site = intern(cache, pc, frames, prior);
     cache->recent[key % HW_RECENT].key = key;
     cache->recent[key % HW_RECENT].site = site;
     return site;
-}
-
-uint32_t hw_site_of(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
-{
-    uint64_t pc[HW_FULL_FRAMES];
-    unsigned frames;
-    switch (hw_set.stacks) {
-    case HW_STACKS_FAST: {
-        uintptr_t at = (uintptr_t)caller->pc;
-        unsigned slot = (unsigned)((at ^ at >> 8) % HW_DEPTHS);
-        unsigned limit = cache->depth[slot].pc == at ? cache->depth[slot].frames : HW_FAST_FRAMES;
-        frames = follow(cache, caller, pc, limit);
-        break;
-    }
-    case HW_STACKS_FULL:
-        frames = hw_unwind(pc, HW_FULL_FRAMES, caller);
-        break;
-    default:
-        pc[0] = (uint64_t)(uintptr_t)caller->pc;
-        frames = 1;
-    }
-    /* One chain of additions and one multiplication: this is paid by every operation. */
-    uint64_t key = prior ^ (uint64_t)cache->thread << 32;
-    for (unsigned i = 0; i < frames; i++)
-        key = (key << 9 | key >> 55) + pc[i];
-    key = mix(key, frames);
-    if (HW_LIKELY(cache->recent[key % HW_RECENT].key == key))
-        return cache->recent[key % HW_RECENT].site;
-    return learn(cache, pc, frames, prior, key);
 }
 
 /* --- believing frames ------------------------------------------------------------------------- */
@@ -114,10 +72,9 @@ static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned fr
     unsigned good = 1;
     while (good < frames && returns_to(pc[good]))
         good++;
-    uintptr_t at = (uintptr_t)pc[0];
-    unsigned slot = (unsigned)((at ^ at >> 8) % HW_DEPTHS);
-    if (good < frames) {
-        cache->depth[slot].pc = at;
+    unsigned slot = hw_depth_slot(pc[0]);
+    if (good < frames || frames == 1) { /* do not try again what leads nowhere */
+        cache->depth[slot].pc = pc[0];
         cache->depth[slot].frames = good;
     }
     return good;
@@ -151,10 +108,17 @@ unsigned hw_unwind(uint64_t *frames, unsigned most, const hw_caller *caller)
     return w.count;
 }
 
+void hw_sites_renew(hw_site_cache *cache, uint32_t thread)
+{
+    cache->thread = thread;
+    cache->most = hw_set.stacks == HW_STACKS_FAST ? HW_FAST_FRAMES : hw_set.stacks == HW_STACKS_CALLER ? 1 : 0;
+    memset(cache->recent, 0, sizeof cache->recent);
+}
+
 void hw_sites_adopt(hw_site_cache *cache, uint32_t thread)
 {
     cache->stack_low = cache->stack_high = 0;
-    cache->thread = thread;
+    hw_sites_renew(cache, thread);
     if (thread == hw_process_id()) {
         /* The kernel keeps far more than this free of other mappings below the first stack. */
         if (&__libc_stack_end && __libc_stack_end) {

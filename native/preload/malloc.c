@@ -1,6 +1,6 @@
 /* The malloc family of C, as the standards and glibc's manual describe it, over the checked heap. */
 #define _GNU_SOURCE
-#include "heap.h"
+#include "heap_fast.h"
 #include "lifecycle.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define ALIAS(of) __attribute__((visibility("default"), alias(of)))
 
-enum { CLEARED_FIRST = 64 };
+enum { CLEARED_FIRST = 64, CLEARED_WHOLE = 256 << 10 };
 
 static inline void *failing(void *payload)
 {
@@ -25,13 +25,13 @@ static inline void *failing(void *payload)
 
 EXPORT void *malloc(size_t bytes)
 {
-    return failing(hw_heap_allocate(bytes, 0, HW_MALLOC, HW_HERE));
+    return failing(hw_allocate_fast(bytes, HW_MALLOC, HW_HERE));
 }
 
 EXPORT void free(void *pointer)
 {
     if (pointer)
-        hw_heap_release(pointer, HW_MALLOC, HW_HERE);
+        hw_release_fast(pointer, HW_MALLOC, HW_HERE);
 }
 
 EXPORT void *calloc(size_t count, size_t each)
@@ -39,9 +39,9 @@ EXPORT void *calloc(size_t count, size_t each)
     size_t bytes;
     if (__builtin_mul_overflow(count, each, &bytes))
         return failing(NULL);
-    void *payload = hw_heap_allocate(bytes, 0, HW_MALLOC, HW_HERE);
+    void *payload = hw_allocate_fast(bytes, HW_MALLOC, HW_HERE);
     if (payload)
-        memset(payload, 0, bytes > CLEARED_FIRST && hw_heap_is_fresh(payload) ? CLEARED_FIRST : bytes);
+        memset(payload, 0, bytes >= CLEARED_WHOLE && hw_heap_is_fresh(payload) ? CLEARED_FIRST : bytes);
     return failing(payload);
 }
 

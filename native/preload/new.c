@@ -2,7 +2,7 @@
    needed. What the standard calls replaceable stays so: new[] goes through a program's own new, the sized
    and aligned deletes through its own plain one. */
 #define _GNU_SOURCE
-#include "heap.h"
+#include "heap_fast.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -78,14 +78,14 @@ static HW_COLD void *retry_quietly(size_t bytes, const nothrow *tag, const char 
 
 static inline void *must(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
-    void *payload = hw_heap_allocate(bytes, align, origin, caller);
+    void *payload = align ? hw_heap_allocate(bytes, align, origin, caller) : hw_allocate_fast(bytes, origin, caller);
     return HW_LIKELY(payload) ? payload : retry(bytes, align, origin, caller);
 }
 
 static inline void released(void *pointer, unsigned family, hw_caller caller)
 {
     if (pointer)
-        hw_heap_release(pointer, family, caller);
+        hw_release_fast(pointer, family, caller);
 }
 
 void *new_one(size_t bytes)
