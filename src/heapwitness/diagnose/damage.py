@@ -115,6 +115,7 @@ def _finding(
     pool: Pool, sites: Sites, nodes: list[Node], evidence: Evidence, extent: Extent, detected: Detected
 ) -> Finding:
     verdict = judge(pool, nodes, evidence, extent)
+    extent = verdict.extent
     details = list(verdict.details)
     if not extent.exact:
         details.append("The damage may go on behind the bytes that something vouches for.")

@@ -10,6 +10,9 @@ JOIN = 15
 """So many bytes in a row may be right within one damage: written with the value that they had, or skipped."""
 
 _HEAVY = 8
+_CHANCE = 3
+"""So many bytes next to a gap may have been written with the value that they had."""
+
 _TAIL = 64
 
 
@@ -30,10 +33,9 @@ def extents(evidence: Evidence) -> list[Extent]:
     """The separate damages in the evidence, in order of address."""
     found: list[Extent] = []
     group: list[Run] = []
-    right = 0
-    last_stop = 0
-    for run in evidence.runs:
-        if group and run.start > last_stop and not _goes_on(evidence, group, last_stop, run, right):
+    right = last_stop = 0
+    for number, run in enumerate(evidence.runs):
+        if group and run.start > last_stop and not _goes_on(evidence, group, last_stop, number, right):
             found.append(_close(evidence, group))
             group = []
         last_stop = max(last_stop, run.stop)
@@ -50,12 +52,17 @@ def extents(evidence: Evidence) -> list[Extent]:
     return found
 
 
-def _goes_on(evidence: Evidence, group: list[Run], gap: int, following: Run, right: int) -> bool:
-    """Whether one damage covers the bytes from `gap` to `following` that nothing vouches for."""
-    if right:
-        return False
-    if gap - group[0].start >= _HEAVY and following.state != "good":
-        return True
+def _goes_on(evidence: Evidence, group: list[Run], gap: int, number: int, right: int) -> bool:
+    """Whether one damage covers the bytes from `gap` to run `number` that nothing vouches for.
+
+    It does when damage of some length leads up to them and there is more right behind them, or when
+    they continue what was written.
+    """
+    following = evidence.runs[number]
+    if right <= _CHANCE and gap - group[0].start >= _HEAVY:
+        ahead = evidence.runs[number : number + 2]
+        if any(run.state != "good" and run.start - following.start <= _CHANCE for run in ahead):
+            return True
     certain = _certain(group)
     reach = _reach(evidence, certain, group[0].start, following.start - certain)
     return reach is not None and reach >= following.start

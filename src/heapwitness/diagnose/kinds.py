@@ -6,12 +6,15 @@ from typing import Literal
 
 from heapwitness.diagnose.blocks import Tenant, first_tenant, last_tenant
 from heapwitness.diagnose.evidence import Evidence
-from heapwitness.diagnose.extent import Extent
+from heapwitness.diagnose.extent import JOIN, Extent
+from heapwitness.diagnose.pattern import is_continued
 from heapwitness.heap import Node, Pool
 from heapwitness.layout import witness
 from heapwitness.layout.witness import State
+from heapwitness.memory import Unreadable
 from heapwitness.report.model import Kind
 
+_SAMPLE = 64
 _NEAR = 16
 """A block that ends at most this many bytes before damage is worth a mention."""
 
@@ -22,10 +25,12 @@ Part = Literal["control", "backup", "header", "links", "payload", "slack", "copy
 class Verdict:
     """A damage's kind. `origin` is the byte of the pool that its offset counts from, None for none.
 
-    `victim` is the node whose header was hit in one of its two copies.
+    `extent` is the damage without what turned out to be a block's own bytes. `victim` is the node whose
+    header was hit in one of its two copies.
     """
 
     kind: Kind
+    extent: Extent
     culprit: Tenant | None = None
     origin: int | None = None
     victim: Node | None = None
@@ -41,35 +46,47 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
     """
     node, part = locate(pool, nodes, extent.start)
     victim = _victim(pool, nodes, extent)
-    if node is not None and part in ("links", "payload"):
-        tenant = first_tenant(pool, node.offset, node.header)
+    if node is not None and part in ("links", "payload") and not node.lost:
         return Verdict(
             kind="use-after-free-write",
-            culprit=tenant,
+            culprit=first_tenant(pool, node.offset, node.header),
             origin=(node.offset << pool.log2) + witness.OVERHEAD,
+            extent=extent,
             victim=victim,
             details=_use_after_free(node),
         )
-    before, touches = _before(pool, nodes, node, part, extent)
-    under = _ending_at(pool, nodes, extent)
-    if before is not None and touches and (under is None or extent.start == before.end(pool)):
+    before, skipped = _before(pool, nodes, node, part, extent)
+    over = before is not None and skipped is not None
+    under, exactly = _reached(pool, nodes, extent)
+    if before is not None and skipped is not None and not (exactly and skipped):
         return Verdict(
             kind="heap-buffer-overflow",
             culprit=before,
             origin=before.end(pool),
+            extent=extent,
             victim=victim,
-            details=_overflow(before, under, pool, extent),
+            details=_overflow(pool, before, under if exactly else None, skipped),
         )
     if under is not None:
-        tenant = first_tenant(pool, under.offset, under.header)
+        start = (under.offset << pool.log2) + witness.OVERHEAD
+        if extent.certain <= start:
+            # What a block's own payload holds is no damage, whoever wrote it.
+            extent = extent._replace(stop=start, exact=True)
         return Verdict(
             kind="heap-buffer-underflow",
-            culprit=tenant,
-            origin=(under.offset << pool.log2) + witness.OVERHEAD,
-            victim=under,
+            culprit=first_tenant(pool, under.offset, under.header),
+            origin=start,
+            extent=extent,
+            victim=victim,
         )
-    suspect = before if before is not None and extent.start - before.end(pool) < _NEAR else None
-    return Verdict(kind="header-overwrite", victim=victim, suspect=suspect, details=_wild(pool, part, suspect, extent))
+    suspect = before if before is not None and not over and extent.start - before.end(pool) < _NEAR else None
+    return Verdict(
+        kind="header-overwrite",
+        extent=extent,
+        victim=victim,
+        suspect=suspect,
+        details=_wild(pool, part, suspect, extent),
+    )
 
 
 def locate(pool: Pool, nodes: Sequence[Node], at: int) -> tuple[Node | None, Part]:
@@ -93,29 +110,64 @@ def locate(pool: Pool, nodes: Sequence[Node], at: int) -> tuple[Node | None, Par
 
 def _before(
     pool: Pool, nodes: Sequence[Node], node: Node | None, part: Part, extent: Extent
-) -> tuple[Tenant | None, bool]:
-    """The block that ends right before the damage, and whether the damage begins at its end."""
+) -> tuple[Tenant | None, int | None]:
+    """The block that ends before the damage, and how many bytes behind its end were left as they were;
+    None when the damage does not touch it."""
     if node is None:
-        return None, False
+        return None, None
     if part == "slack":
-        return Tenant(node.offset, node.header), True
+        tenant = Tenant(node.offset, node.header)
+        skipped = extent.start - tenant.end(pool)
+        return tenant, 0 if _continued_down(pool, extent, skipped) else skipped
     position = nodes.index(node)
     if part != "backup" or position == 0:
-        return None, False
+        return None, None
     previous = nodes[position - 1]
     if previous.lost or previous.header.quarantined:
-        return None, False
-    # Bytes before the backup that are as they were written are no reason to look elsewhere: the first
-    # of them may have been skipped, or hit with the value that they had.
-    return last_tenant(pool, previous.offset, previous.header), extent.start == node.offset << pool.log2
+        return None, None
+    tenant = last_tenant(pool, previous.offset, previous.header)
+    distance = extent.start - (node.offset << pool.log2)
+    if distance and not _continued_down(pool, extent, distance):
+        return tenant, None
+    # A freed block's slack is not watched any more.
+    return tenant, tenant.header.slack if tenant.header.state is State.USED else 0
 
 
-def _ending_at(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
-    """The node whose payload begins where the damage ends."""
+def _continued_down(pool: Pool, extent: Extent, distance: int) -> bool:
+    """Whether the `distance` bytes before the damage are what its pattern would have put there: then
+    they were written with the value that they had."""
+    if not 0 < distance <= JOIN:
+        return distance == 0
+    try:
+        data = pool.peek(extent.start, min(extent.stop - extent.start, _SAMPLE))
+        return is_continued(pool.peek(extent.start - distance, distance)[::-1], data[::-1])
+    except Unreadable:
+        return False
+
+
+def _continued_up(pool: Pool, extent: Extent, distance: int) -> bool:
+    """The same for the bytes behind the damage."""
+    if not 0 < distance <= JOIN:
+        return distance == 0
+    try:
+        start = max(extent.start, extent.certain - _SAMPLE)
+        return is_continued(pool.peek(extent.certain, distance), pool.peek(start, extent.certain - start))
+    except Unreadable:
+        return False
+
+
+def _reached(pool: Pool, nodes: Sequence[Node], extent: Extent) -> tuple[Node | None, bool]:
+    """The first node into whose payload the damage leads without a gap, and whether it ends right there."""
     for node in nodes:
-        if (node.offset << pool.log2) + witness.OVERHEAD == extent.stop and node.offset != pool.end:
-            return None if node.lost else node
-    return None
+        start = (node.offset << pool.log2) + witness.OVERHEAD
+        if start <= extent.start:
+            continue
+        if node.lost or node.offset == pool.end or start > extent.stop + JOIN:
+            break
+        if extent.certain >= start or _continued_up(pool, extent, start - extent.certain):
+            return node, extent.stop <= start
+        break
+    return None, False
 
 
 def _victim(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
@@ -140,7 +192,7 @@ def _use_after_free(node: Node) -> tuple[str, ...]:
     return ()
 
 
-def _overflow(before: Tenant, under: Node | None, pool: Pool, extent: Extent) -> tuple[str, ...]:
+def _overflow(pool: Pool, before: Tenant, under: Node | None, skipped: int) -> tuple[str, ...]:
     details: list[str] = []
     if before.header.state is not State.USED:
         details.append("The block was released after it had been overrun, or was overrun after its release.")
@@ -149,7 +201,6 @@ def _overflow(before: Tenant, under: Node | None, pool: Pool, extent: Extent) ->
             f"The damage also ends where the block at {pool.payload(under.offset):#x} begins: "
             "a write before the start of that block would look the same."
         )
-    skipped = extent.start - before.end(pool)
     if skipped:
         details.append(f"{_count(skipped, 'byte')} right behind the block {'is' if skipped == 1 else 'are'} as before.")
     return tuple(details)

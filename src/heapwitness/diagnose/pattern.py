@@ -82,6 +82,15 @@ def _words(address: int, data: bytes, width: int) -> Pattern | None:
     return found if found.predict(stop, end - stop) == data[stop - address :] else None
 
 
+def is_continued(more: bytes, data: bytes) -> bool:
+    """Whether `more`, right behind `data`, goes on with the word of 1, 2, 4 or 8 bytes that `data` repeats."""
+    for width in (1, 2, 4, 8):
+        if len(data) >= 2 * width + (width == 1) and data[width:] == data[:-width]:
+            word = data[-width:]
+            return (word * (len(more) // width + 1))[: len(more)] == more
+    return False
+
+
 def follow(memory: Memory, start: int, data: bytes, limit: int = LIMIT) -> int | None:
     """The address behind the last byte that continues what was written; None when it has no pattern.
 

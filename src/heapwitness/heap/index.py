@@ -8,6 +8,7 @@ root a value that can be told from the rest of the pool.
 from dataclasses import dataclass
 
 from heapwitness.heap.pool import Pool
+from heapwitness.heap.verify import poison_range
 from heapwitness.heap.walk import walk
 from heapwitness.layout import witness
 from heapwitness.layout.witness import Header, Links, State
@@ -119,8 +120,19 @@ def links_before(pool: Pool, node: int, header: Header) -> Links | None:
     if confirmed:
         return min(confirmed, key=lambda one: _distance(one, stored))
     if header.state is State.CACHED:
-        return min(candidates, key=lambda one: _distance(one, stored))
+        poisoned = _poisoned(pool, node, header)
+        return min(candidates, key=lambda one: (poisoned is not None and one.left != poisoned, _distance(one, stored)))
     return witness.sealed_links(pool.secret, *known, node) if known else None
+
+
+def _poisoned(pool: Pool, node: int, header: Header) -> bool | None:
+    """Whether the payload of a cached node holds poison; None where there is no room for it but slack."""
+    start, end = poison_range(pool, node, header)
+    have = pool.peek(start, max(0, min(64, end - header.slack - start)))
+    if not have:
+        return None
+    want = witness.pattern(pool.secret, node) * 8
+    return 2 * sum(a == b for a, b in zip(have, want, strict=False)) >= len(have)
 
 
 def _distance(one: Links, other: Links) -> int:

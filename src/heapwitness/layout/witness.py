@@ -59,6 +59,10 @@ class Origin(IntEnum):
     ALIGNED = 3
 
 
+_STATES = tuple(State)
+_ORIGINS = tuple(Origin)
+
+
 class Header(NamedTuple):
     """One copy of a node's header as it is stored; nothing is verified."""
 
@@ -74,11 +78,11 @@ class Header(NamedTuple):
 
     @property
     def state(self) -> State:
-        return State(self.meta >> 4 & 3)
+        return _STATES[self.meta >> 4 & 3]
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.meta >> 6 & 3)
+        return _ORIGINS[self.meta >> 6 & 3]
 
     @property
     def site(self) -> int:
