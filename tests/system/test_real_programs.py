@@ -154,7 +154,7 @@ def test_git_clones_checks_and_repacks_a_repository(same: Same) -> None:
         f"M 100644 inline file{i % 9}.txt\ndata <<END\n{'line ' * (i % 40)}{i}\n{i * i}\nEND\n\n"
         for i in range(300)
     )
-    subprocess.run([git, "init", "-q", str(origin)], check=True, timeout=60)
+    subprocess.run([git, "init", "-q", "-b", "main", str(origin)], check=True, timeout=60)
     subprocess.run([git, "fast-import", "--quiet"], input=stream, text=True, check=True, cwd=origin, timeout=60)
     options = ("--output", str(same.directory / "report.txt"))
 
@@ -174,7 +174,7 @@ def test_git_clones_checks_and_repacks_a_repository(same: Same) -> None:
         ("sort", "--parallel=2", "-k2", "lines.txt"),
         ("sed", "-E", "s/([0-9])([a-z]?)/<\\2\\1>/g", "lines.txt"),
         ("tar", "-czf", os.devnull, "lines.txt"),
-        ("xz", "-T2", "-c", "lines.txt"),
+        ("xz", "-T2", "-k", "-v", "lines.txt"),
         ("jq", "-n", '[range(20000) | {a: ., b: "v\\(.)"}] | group_by(.a % 97) | map(length)'),
         ("tclsh", "work.tcl"),
         ("make", "-s", "-f", "work.mk"),
