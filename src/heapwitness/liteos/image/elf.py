@@ -1,0 +1,86 @@
+"""ELF: the loadable segments of a core file or of a linked firmware, at their virtual addresses.
+
+Only the headers that this needs are read here, by hand: bytes come from outside, and nothing that
+they claim may cost more than the file's own size.
+"""
+
+import struct
+from collections.abc import Iterator
+from itertools import pairwise
+
+from heapwitness.liteos.image.model import BadImage, Image, Patches, Segment
+
+_LOAD = 1
+# By class, 32 and 64 bit. Of the file's header: place, entry size and number of the program headers.
+_HEADER = {1: struct.Struct("<28xI10xHH"), 2: struct.Struct("<32xQ14xHH")}
+# Of a program header: type, place in the file, virtual address, length in the file.
+_PROGRAM = {1: struct.Struct("<III4xI"), 2: struct.Struct("<I4xQQ8xQ")}
+
+
+def is_elf(data: bytes) -> bool:
+    """Whether bytes begin as an ELF file does."""
+    return data.startswith(b"\x7fELF")
+
+
+def parse(data: bytes) -> Image:
+    """Read a file's loadable segments, as far as their bytes are in the file.
+
+    Raises:
+        BadImage: the file is no little-endian ELF file, has no loadable bytes, or its segments overlap.
+    """
+    if len(data) < 64 or data[4] not in _HEADER:
+        raise BadImage("it begins as an ELF file but is none: the dump is cut short. Copy it again.")
+    if data[5] != 1:
+        raise BadImage("it is a big-endian ELF file, and the kernel's heap is little endian: give another dump.")
+    places = sorted(_loadable(data))
+    if not places:
+        raise BadImage("it has no loadable segment with bytes in the file: give a core file or a linked image.")
+    for (address, _, length), (following, *_) in pairwise(places):
+        if address + length > following:
+            raise BadImage(f"it has bytes for {following:#x} twice, so it cannot be told which ones were there.")
+    if sum(length for _, _, length in places) > len(data):
+        raise BadImage("its segments share bytes of the file: give a dump of which every byte has one address.")
+    view = memoryview(data)
+    segments = tuple(_joined(view, places))
+
+    def rewrite(patches: Patches) -> bytes:
+        out = bytearray(data)
+        for address, new in patches:
+            for start, offset, length in places:
+                low, high = max(start, address), min(start + length, address + len(new))
+                if low < high:
+                    out[offset + low - start : offset + high - start] = new[low - address : high - address]
+        return bytes(out)
+
+    return Image("elf", segments, rewrite, width=32 * data[4])
+
+
+def _loadable(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Address, place in the file and length of each loadable segment, cut to what is in the file."""
+    table, entry_size, count = _HEADER[data[4]].unpack_from(data)
+    program = _PROGRAM[data[4]]
+    for at in range(table, table + count * entry_size, max(entry_size, 1)):
+        if entry_size < program.size or at + program.size > len(data):
+            return
+        kind, offset, address, length = program.unpack_from(data, at)
+        length = min(length, max(len(data) - offset, 0))
+        if kind == _LOAD and length:
+            yield address, offset, length
+
+
+def _joined(view: memoryview, places: list[tuple[int, int, int]]) -> Iterator[Segment]:
+    """Segments, joined where they touch: a pool may lie across two."""
+    group: list[tuple[int, int, int]] = []
+    for place in places:
+        if group and group[-1][0] + group[-1][2] != place[0]:
+            yield _segment(view, group)
+            group = []
+        group.append(place)
+    yield _segment(view, group)
+
+
+def _segment(view: memoryview, group: list[tuple[int, int, int]]) -> Segment:
+    address, offset, length = group[0]
+    if len(group) == 1:
+        return Segment(address, view[offset : offset + length])
+    return Segment(address, memoryview(b"".join(view[at : at + size] for _, at, size in group)))

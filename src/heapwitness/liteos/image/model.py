@@ -1,0 +1,102 @@
+"""What every format is read into."""
+
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from heapwitness.errors import HeapwitnessError
+
+SIZE_LIMIT: Final = 512 << 20
+"""No image larger than this is read, nor what a compressed one holds."""
+
+Format = Literal["raw", "intel-hex", "s-record", "elf"]
+
+
+class BadImage(HeapwitnessError):
+    """A file that cannot be read as an image."""
+
+
+class Patch(Protocol):
+    """Bytes to be changed at an address."""
+
+    @property
+    def address(self) -> int:
+        """Of the first byte."""
+
+    @property
+    def new(self) -> bytes:
+        """The bytes as they shall be."""
+
+
+Patches = Iterable[tuple[int, bytes]]
+Rewrite = Callable[[Patches], bytes]
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """Bytes at an address of the target."""
+
+    address: int
+    data: memoryview
+
+    @property
+    def stop(self) -> int:
+        """The address behind the last byte."""
+        return self.address + len(self.data)
+
+
+class Image:
+    """A dump's bytes by address.
+
+    Attributes:
+        format: what the file is; `compressed` tells whether gzip is around it.
+        segments: in order of address, none touching or overlapping another.
+        width: pointer width in bits where the file says it (ELF), else None.
+        placed: False for a raw file whose address nobody gave: its one segment then starts at 0.
+    """
+
+    def __init__(
+        self,
+        format: Format,
+        segments: tuple[Segment, ...],
+        rewrite: Rewrite,
+        *,
+        compressed: bool = False,
+        width: int | None = None,
+        placed: bool = True,
+    ) -> None:
+        self.format = format
+        self.compressed = compressed
+        self.segments = segments
+        self.width = width
+        self.placed = placed
+        self._rewrite = rewrite
+
+    def segment_at(self, address: int) -> Segment | None:
+        """The segment that holds the byte at an address."""
+        return next((one for one in self.segments if one.address <= address < one.stop), None)
+
+    def patched(self, patches: Iterable[Patch]) -> bytes:
+        """The file's bytes (not compressed) with some of the target's bytes changed."""
+        return self._rewrite([(patch.address, patch.new) for patch in patches])
+
+
+def joined(chunks: Iterable[tuple[int, bytes]]) -> tuple[Segment, ...]:
+    """Segments of chunks of bytes, neighbours joined.
+
+    Raises:
+        BadImage: two chunks overlap.
+    """
+    groups: list[tuple[int, list[bytes]]] = []
+    end = -1
+    for address, data in sorted(chunks, key=lambda chunk: chunk[0]):
+        if not data:
+            continue
+        if groups and address < end:
+            raise BadImage(f"The image has bytes for {address:#x} twice, so it cannot be told which ones were there.")
+        if groups and address == end:
+            groups[-1][1].append(data)
+        else:
+            groups.append((address, [data]))
+        end = address + len(data)
+    return tuple(Segment(address, memoryview(b"".join(parts))) for address, parts in groups)
