@@ -1,0 +1,219 @@
+"""Finds pools in a dump by what no other memory looks like.
+
+A pool's info begins with its own address, and the heads of empty free lists point to themselves. In a
+raw dump of which nobody knows the address, the difference between such a word and its place tells it.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from heapwitness.liteos.image import Segment
+from heapwitness.liteos.layout import Layout
+from heapwitness.liteos.view import PoolView
+
+_ENOUGH = 5
+_RUN = 4
+_CANDIDATES = 4096
+# So many list heads of a pool may be damaged.
+_HEADS_LOST = 6
+
+
+class FoundPool(msgspec.Struct, frozen=True):
+    """A pool: its address on the target, the target's address of the segment that holds it, and how sure that is.
+
+    `signs` names in words what was recognised; `score` counts them, empty list heads up to four.
+    """
+
+    address: int
+    segment_address: int
+    score: int
+    signs: tuple[str, ...]
+
+
+def find_pools(segment: Segment, layout: Layout, *, placed: bool) -> tuple[FoundPool, ...]:
+    """The pools of a layout in a segment, in order of address, none inside of another.
+
+    Args:
+        segment: bytes at an address.
+        layout: what the pools look like.
+        placed: False when nobody knows where the segment lies: then its address is told by the pools,
+            and only those are returned that agree with the surest one.
+    """
+    finder = _Finder(segment, layout, placed=placed)
+    found = sorted(finder.pools(), key=lambda pool: (-pool.score, pool.address))
+    if not placed and found:
+        found = [pool for pool in found if pool.segment_address == found[0].segment_address]
+    chosen: list[FoundPool] = []
+    taken: list[tuple[int, int]] = []
+    for pool in found:
+        start, stop = pool.address, pool.address + max(finder.size_at(pool), layout.min_pool_size)
+        if all(stop <= low or start >= high for low, high in taken):
+            chosen.append(pool)
+            taken.append((start, stop))
+    return tuple(sorted(chosen, key=lambda pool: pool.address))
+
+
+class _Finder:
+    def __init__(self, segment: Segment, layout: Layout, *, placed: bool) -> None:
+        self.data = segment.data
+        self.base = segment.address
+        self.layout = layout
+        self.placed = placed
+        self.pointer = layout.pointer
+        self.step = layout.list_head_size
+
+    def size_at(self, pool: FoundPool) -> int:
+        """The size that a pool's info says."""
+        at = pool.address - pool.segment_address + self.layout.pool.pool_size.offset
+        return int.from_bytes(self.data[at : at + 4], "little")
+
+    def pools(self) -> Iterator[FoundPool]:
+        seen: set[tuple[int, int]] = set()
+        for at, base in self._candidates():
+            if (at, base) in seen or at < 0 or base < 0:
+                continue
+            seen.add((at, base))
+            if len(seen) > _CANDIDATES:
+                return
+            found = self._judge(at, base)
+            if found is not None:
+                yield found
+
+    def _candidates(self) -> Iterator[tuple[int, int]]:
+        """Places of pools and the segment's address that each asks for."""
+        heads = self.layout.lists_offset
+        for at, word in self._self_named():
+            yield at, word - at
+        for at, word in self._empty_runs():
+            # Which list the first empty head is of is not known.
+            for index in range(self.layout.list_count):
+                yield at - heads - index * self.step, word - at
+
+    def _words(self) -> Iterator[tuple[int]]:
+        code = struct.Struct("<I" if self.pointer == 4 else "<Q")
+        whole = len(self.data) // self.pointer * self.pointer
+        return code.iter_unpack(self.data[:whole])
+
+    def _self_named(self) -> Iterator[tuple[int, int]]:
+        """Words that can be a pool's own address: a size that can be lies beside, an empty list's head behind.
+
+        Memory is full of words that hold their own address (every empty list of the kernel), so this must be cheap.
+        """
+        size_at, heads = self.layout.pool.pool_size.offset, self.layout.lists_offset
+        last = len(self.data) - self.layout.first_offset
+        smallest, mask, align = self.layout.min_pool_size, self.layout.pointer_mask, self.layout.align
+        data, base = self.data, self.base if self.placed else None
+        # Lists of the largest sizes are empty in nearly every pool; of the three one may be damaged.
+        sampled = (self.layout.list_count - 1, self.layout.list_count - 3, self.layout.list_count - 6)
+        for number, (word,) in enumerate(self._words()):
+            at = number * self.pointer
+            if (word != base + at) if base is not None else (word < at or word % align or not word):
+                continue
+            size = int.from_bytes(data[at + size_at : at + size_at + 4], "little")
+            if at > last or not smallest <= size <= mask - word:
+                continue
+            if any(self._is_empty(at + heads + index * self.step, word - at) for index in sampled):
+                yield at, word
+
+    def _empty_runs(self) -> Iterator[tuple[int, int]]:
+        """The first of several heads in a row that point to themselves."""
+        previous = -1
+        run_start = run_base = run = 0
+        for number, (word,) in enumerate(self._words()):
+            at = number * self.pointer
+            twice, previous = word == previous, word
+            # Heads are pairs: their second word equals the first, which is the pair's own address.
+            if not twice or not word:
+                continue
+            head, base = at - self.pointer, word - at + self.pointer
+            if base < 0 or (self.placed and base != self.base):
+                continue
+            if run and base == run_base and head == run_start + run * self.step:
+                run += 1
+                if run == _RUN:
+                    yield run_start, run_start + run_base
+            else:
+                run_start, run_base, run = head, base, 1
+
+    def _is_empty(self, at: int, base: int) -> bool:
+        links = self._links(at)
+        return links is not None and links == (base + at, base + at)
+
+    def _links(self, at: int) -> tuple[int, int] | None:
+        if not 0 <= at <= len(self.data) - self.step:
+            return None
+        middle = at + self.pointer
+        prev, following = self.data[at:middle], self.data[middle : middle + self.pointer]
+        return int.from_bytes(prev, "little"), int.from_bytes(following, "little")
+
+    def _judge(self, at: int, base: int) -> FoundPool | None:
+        layout, address = self.layout, base + at
+        if at + layout.first_offset + layout.node_size > len(self.data) or address > layout.pointer_mask:
+            return None
+        signs: list[str] = []
+        own = int.from_bytes(self.data[at : at + self.pointer], "little")
+        if own == address:
+            signs.append("its info has its own address")
+        size_at = at + layout.pool.pool_size.offset
+        size = int.from_bytes(self.data[size_at : size_at + 4], "little")
+        end = layout.end_offset(size)
+        plausible = layout.min_pool_size <= size <= layout.pointer_mask - address
+        empty, inside = self._heads(at, base, size if plausible else len(self.data) - at)
+        if empty:
+            signs.append(f"{empty} empty free lists point to themselves")
+        first = self._first(at, base, end if plausible else None)
+        if first:
+            signs.append("its first node is sound")
+        if plausible and self._ends(at, base, end):
+            signs.append("its end node is where its size says")
+        score = len(signs) + min(empty, 4)
+        if score < _ENOUGH or inside + _HEADS_LOST < layout.list_count:
+            return None
+        return FoundPool(address, base, score, tuple(signs))
+
+    def _heads(self, at: int, base: int, size: int) -> tuple[int, int]:
+        """How many list heads are empty, and how many hold links that can be."""
+        empty = inside = 0
+        low = base + at + self.layout.lists_offset
+        high = base + at + size
+        for index in range(self.layout.list_count):
+            head = at + self.layout.lists_offset + index * self.step
+            links = self._links(head)
+            if links is None:
+                break
+            empty += links == (base + head, base + head)
+            inside += low <= links[0] < high and low <= links[1] < high
+            if inside + _HEADS_LOST < index:
+                break
+        return empty, inside
+
+    def _view(self, at: int, base: int, start: int) -> PoolView:
+        """A view in which the node at offset `start` of the pool lies at its offset; other bytes are not there."""
+        size = self.layout.node_size
+        data = bytes(start) + bytes(self.data[at + start : at + start + size])
+        return PoolView(data, base + at, self.layout)
+
+    def _first(self, at: int, base: int, end: int | None) -> bool:
+        start = self.layout.first_offset
+        view = self._view(at, base, start)
+        header = view.own(start)
+        if header is None:
+            return False
+        reach = header.pre_node - view.address
+        return (end is None or reach == end) and reach > start and view.sound(header, start, reach)
+
+    def _ends(self, at: int, base: int, end: int) -> bool:
+        start = at + end + self.layout.header_offset
+        data = self.data[start : start + self.layout.control.size]
+        if start < 0 or len(data) < self.layout.control.size:
+            return False
+        header = self.layout.decode_control(data, 0)
+        before = header.pre_node - base - at
+        return self.layout.checksum_holds(header) and self.layout.first_offset <= before < end
+
+
+def find_in(segments: Iterable[Segment], layout: Layout, *, placed: bool) -> tuple[FoundPool, ...]:
+    """The pools in all segments of an image."""
+    return tuple(pool for segment in segments for pool in find_pools(segment, layout, placed=placed))
