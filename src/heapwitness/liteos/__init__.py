@@ -1,6 +1,12 @@
-"""LiteOS's bestfit heap with node head backup, byte for byte: configuration, layout, pool."""
+"""LiteOS's heap, byte for byte: configuration, layout, the pool itself, and what is damaged in it.
 
-from heapwitness.liteos.config import Config
+Start with `Config.load` and `Pool.init` or `Pool.attach`.
+"""
+
+from heapwitness.liteos.config import BadConfig, Config
+from heapwitness.liteos.errors import BadPool, KernelDied
 from heapwitness.liteos.layout import Layout
+from heapwitness.liteos.pool import Pool
+from heapwitness.liteos.sizecheck import CheckLevel
 
-__all__ = ["Config", "Layout"]
+__all__ = ["BadConfig", "BadPool", "CheckLevel", "Config", "KernelDied", "Layout", "Pool"]

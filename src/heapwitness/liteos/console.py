@@ -50,6 +50,11 @@ class Console:
         """What is printed where the kernel stops the system."""
         self.out.append(f"[PANIC] {text}\n@PANIC\n")
 
+    def unaligned(self, address: int, size: int) -> None:
+        """Warn about a pool that will be made smaller."""
+        span = f"[{pointer(address)}, {pointer(address + size)})"
+        self.text(f"[WARN] pool {span} size {size:#x} should be aligned with OS_MEM_ALIGN_SIZE\n")
+
     def control(self, nodes: Nodes, node: int, *, backup: bool = False) -> None:
         """Print a control header: the node's own, or the backup that lies in it."""
         layout = nodes.layout

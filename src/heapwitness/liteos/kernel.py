@@ -25,6 +25,7 @@ from heapwitness.liteos.layout import ALIGNED_FLAG, USED_FLAG, Layout
 from heapwitness.liteos.mechanism import Mechanism, aligned
 from heapwitness.liteos.ram import Ram
 from heapwitness.liteos.statistics import Status
+from heapwitness.report.model import When
 
 _FLAGS = USED_FLAG | ALIGNED_FLAG
 _U32_MAX = 0xFFFFFFFF
@@ -226,6 +227,30 @@ class Kernel(Mechanism):
             return None
         return payload - gap
 
+    # --- modules -----------------------------------------------------------------------------------------------
+
+    def node_of(self, payload: int, when: When) -> int | None:
+        """The node that a module's pointer names by the word before it; None where that cannot be."""
+        layout = self.layout
+        if payload % layout.align:
+            self.console.error(f"[OsMemPtrToNode]ptr:{pointer(payload)} not align by 4byte\n")
+            return None
+        gap = self.ram.u32(payload - 4)
+        size = gap & ~ALIGNED_FLAG if gap & ALIGNED_FLAG else 0
+        if gap & _FLAGS == _FLAGS or size % layout.align or size > payload - layout.node_size:
+            self.console.error(f"[OsMemPtrToNode]gapSize:{gap:#x} error\n")
+            return None
+        return payload - size - layout.node_size
+
+    def tell_foreign(self, when: When, payload: int, node: int, owner: int, module: int) -> None:
+        """Say that a module gives back what another one owns."""
+        what = "node" if when == "free" else "a node"
+        task = self.nodes.task(node)
+        self.console.error(
+            f"{what}[{pointer(payload)}] alloced in module {owner}, but {when} in module {module}\n"
+            f" node's taskId: {f'{task:#x}' if when == 'free' else task}\n"
+        )
+
     # --- restoring ---------------------------------------------------------------------------------------------
 
     def _restore(self, before: int, node: int) -> bool:
@@ -397,10 +422,14 @@ class Kernel(Mechanism):
 
     def status(self) -> Status | None:
         """Totals over all nodes, the end node included; None where the kernel refuses, as it does in 64-bit."""
-        nodes = self.nodes
-        if not nodes.kernel_magic_holds(aligned(self.end, self.layout.align)):
+        if not self.nodes.kernel_magic_holds(aligned(self.end, self.layout.align)):
             self.console.error(f"wrong mem pool addr: {pointer(self.address)}\n, line:{LINE_INFO}")
             return None
+        return self.totals()
+
+    def totals(self) -> Status:
+        """Totals over all nodes, the end node included."""
+        nodes = self.nodes
         used: list[int] = []
         free: list[int] = []
         node = self.first
@@ -409,6 +438,12 @@ class Kernel(Mechanism):
             node = self._advance(node, nodes.following(node))
         peak = self.ram.u32(self.total_counters()[1]) if self.config.task_stat else None
         return Status(sum(used), sum(free), max(free, default=0), len(used), len(free), peak)
+
+    def last_used(self) -> int:
+        """Where the last used node ends: the payload of a free node after it would start there."""
+        nodes = self.nodes
+        last = nodes.pre_node(self.end)
+        return last + (nodes.size(last) if nodes.used(last) else 0) + self.layout.node_size & nodes.mask
 
     # --- words -------------------------------------------------------------------------------------------------
 

@@ -4,14 +4,18 @@ These are the kernel's own steps in the kernel's own order, because the bytes de
 verify nothing; who calls them decides what was verified before (`kernel`: little, `careful`: all).
 """
 
+from collections.abc import Callable
+
 from heapwitness.liteos.config import Config
-from heapwitness.liteos.layout import ALIGNED_FLAG, SIZE_MASK, USED_FLAG, Layout
+from heapwitness.liteos.layout import ALIGNED_FLAG, LINK_REGISTERS, USED_FLAG, Layout
 from heapwitness.liteos.nodes import Nodes
 from heapwitness.liteos.ram import Ram
 
+LinkRegisters = Callable[[], tuple[int, ...]]
+
 
 class Mechanism:
-    """One pool's nodes and lists. `task` is the task that runs, `link_registers` those that LEAKCHECK records."""
+    """One pool's nodes and lists. `task` is the task that runs; `link_registers` gives those that LEAKCHECK records."""
 
     def __init__(self, ram: Ram, config: Config, layout: Layout) -> None:
         self.ram = ram
@@ -22,7 +26,7 @@ class Mechanism:
         self.first = ram.address + layout.first_offset
         self.lists = ram.address + layout.lists_offset
         self.task = 0
-        self.link_registers: tuple[int, ...] = ()
+        self.link_registers: LinkRegisters = tuple
 
     @property
     def pool_size(self) -> int:
@@ -218,7 +222,8 @@ class Mechanism:
     def record_links(self, node: int) -> None:
         """Record the return addresses of the running operation, with LEAKCHECK."""
         if self.config.leakcheck:
-            self.nodes.set_link_registers(node, self.link_registers)
+            registers = (*self.link_registers(), *(0,) * LINK_REGISTERS)[:LINK_REGISTERS]
+            self.nodes.set_link_registers(node, registers)
 
     def _join_following(self, node: int) -> None:
         following = self.nodes.following(node)
@@ -304,8 +309,3 @@ class Mechanism:
 def aligned(value: int, boundary: int) -> int:
     """The next multiple of a power of two."""
     return value + boundary - 1 & -boundary
-
-
-def payload_size(size_and_flag: int, node_size: int) -> int:
-    """Bytes of payload in a node."""
-    return (size_and_flag & SIZE_MASK) - node_size

@@ -1,6 +1,12 @@
 """Totals, per-task use and the histogram of a pool, as typed records; all sizes in bytes."""
 
+from typing import TYPE_CHECKING
+
 import msgspec
+
+if TYPE_CHECKING:
+    from heapwitness.liteos.mechanism import Mechanism
+    from heapwitness.liteos.walk import Walk
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -46,3 +52,40 @@ class HistogramBin(msgspec.Struct, frozen=True):
     size_to: int
     nodes: int
     total: int
+
+
+def totals(walked: "Walk", peak: int | None) -> Status:
+    """Totals of a walked pool, its end node included."""
+    used = [node.size for node in walked.nodes if node.used] + [walked.end.size]
+    free = [node.size for node in walked.nodes if not node.used]
+    return Status(sum(used), sum(free), max(free, default=0), len(used), len(free), peak)
+
+
+def histogram(walked: "Walk") -> list[HistogramBin]:
+    """Free nodes of a walked pool by the list that they belong on, empty lists included."""
+    layout = walked.layout
+    sizes: list[list[int]] = [[] for _ in range(layout.list_count)]
+    for node in walked.nodes:
+        index = max(node.size.bit_length() - 1 - layout.list_min_log2, 0)
+        if not node.used and index < layout.list_count:
+            sizes[index].append(node.size)
+    starts = [1 << layout.list_min_log2 + index for index in range(layout.list_count)]
+    return [HistogramBin(start, 2 * start, len(held), sum(held)) for start, held in zip(starts, sizes, strict=True)]
+
+
+def counted_usage(heap: "Mechanism") -> list[TaskUsage]:
+    """Use and peak by task as the pool counts them; tasks that never used anything are left out."""
+    fields = heap.layout.pool.stat_fields
+    read = heap.ram.u32
+    counters = [heap.task_counters(task) for task in range(0 if fields is None else fields.task_count)]
+    usage = (TaskUsage(task, read(used), read(peak)) for task, (used, peak) in enumerate(counters))
+    return [one for one in usage if one.peak or one.used]
+
+
+def walked_usage(walked: "Walk") -> list[TaskUsage]:
+    """Use by task as the nodes say, where the pool does not count it; without peaks."""
+    used: dict[int, int] = {}
+    for node in walked.nodes:
+        if node.header is not None and node.header.used:
+            used[node.header.task] = used.get(node.header.task, 0) + node.size
+    return [TaskUsage(task, used[task], None) for task in sorted(used)]
