@@ -74,16 +74,18 @@ def _bounds(pool: Pool, fault: Fault, nodes: list[Node]) -> tuple[int, int]:
 
 
 def _nodes(pool: Pool, low: int, high: int) -> list[Node]:
-    """The nodes from `low` to behind `high`; the last of them vouches for the one before."""
+    """The nodes from `low` to two good ones behind `high`: one that may be shown, and one that vouches for it."""
     start = low if low != pool.end and standing(pool, low) else None
     found: list[Node] = []
+    intact = 0
     for passed, node in enumerate(walk(pool, start, high)):
         if start is None and low != pool.end and node.next <= low:
             if passed > PASSED_LIMIT:
                 break
             continue
         found.append(node)
-        if len(found) > NODES_LIMIT or (node.offset > high and node.intact):
+        intact = intact + 1 if node.offset > high and node.intact else 0
+        if len(found) > NODES_LIMIT or intact == 2:
             break
     return found
 

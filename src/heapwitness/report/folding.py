@@ -1,0 +1,40 @@
+"""The same bug found many times is one finding with a count."""
+
+from collections.abc import Hashable, Iterable
+
+import msgspec
+
+from heapwitness.report.model import Finding, Frame
+
+
+def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings of the same kind with the same allocation site of the culprit as one, in order of the first.
+
+    Where no such site is known, those with the same stack of detection. A folded finding is repaired
+    when each of them was.
+    """
+    folded: dict[Hashable, Finding] = {}
+    for finding in findings:
+        key = same(finding)
+        first = folded.get(key)
+        folded[key] = (
+            finding
+            if first is None
+            else msgspec.structs.replace(
+                first, count=first.count + finding.count, repaired=first.repaired and finding.repaired
+            )
+        )
+    return tuple(folded.values())
+
+
+def same(finding: Finding) -> Hashable:
+    """Equal for findings that are told as one, in whatever process and at whatever address they were."""
+    site = finding.culprit.allocated if finding.culprit is not None else None
+    known = site is not None and bool(site.stack)
+    stack = site.stack if site is not None and known else finding.detected.stack
+    return (finding.kind, known, tuple(map(_place, stack)))
+
+
+def _place(frame: Frame) -> Hashable:
+    at = frame.pc if frame.offset is None else frame.offset
+    return (frame.module, at, frame.function, frame.line)

@@ -1,0 +1,120 @@
+"""The report as JSON, and the schema of it.
+
+`python -m heapwitness.report.json FILE` writes the schema that is published in the package.
+"""
+
+import contextlib
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.report.model import SCHEMA, Report
+
+SCHEMA_FILE = Path(__file__).parent / "schema" / "heapwitness-report-1.json"
+
+
+class BadReport(HeapwitnessError):
+    """A file that should hold a report does not."""
+
+
+def encode(report: Report) -> bytes:
+    """The document, indented, in UTF-8, with a newline at its end.
+
+    What is no text (a file name of the target's may be any bytes) is written as \\udcXX escapes.
+    """
+    try:
+        compact = msgspec.json.encode(report)
+    except UnicodeEncodeError:
+        compact = msgspec.json.encode(_as_text(msgspec.to_builtins(report)))
+    return msgspec.json.format(compact, indent=2) + b"\n"
+
+
+def decode(data: bytes) -> Report:
+    """The report in a document.
+
+    Raises:
+        BadReport: it is none, or one of another version.
+    """
+    try:
+        return msgspec.json.decode(data, type=Report)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadReport(f"this is no {SCHEMA} document: {error}.") from error
+
+
+def write(report: Report, path: Path) -> None:
+    """Write the document to a file, which has either all of it or what it had before.
+
+    Raises:
+        HeapwitnessError: it could not be written; says why.
+    """
+    data = encode(report)
+    target = Path(os.path.realpath(path))
+    try:
+        if _is_special(target):
+            # A device or a pipe cannot be replaced.
+            with open(target, "wb") as stream:
+                stream.write(data)
+            return
+        _replace(target, data)
+    except OSError as error:
+        raise HeapwitnessError(
+            f"the report could not be written to {path}: {error.strerror or error}. Nothing was left there; "
+            "choose another place with --json."
+        ) from error
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a report."""
+    found = msgspec.json.schema(Report)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"https://heapwitness.invalid/{SCHEMA}.json",
+        "title": SCHEMA,
+        **found,
+    }
+
+
+def _is_special(target: Path) -> bool:
+    try:
+        return not stat.S_ISREG(os.stat(target).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _replace(target: Path, data: bytes) -> None:
+    beside = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
+    try:
+        with open(beside, "xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_text(one) for one in value]
+    return value
+
+
+def _write_schema(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(schema(), indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    _write_schema(Path(sys.argv[1]) if len(sys.argv) > 1 else SCHEMA_FILE)

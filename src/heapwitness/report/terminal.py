@@ -1,0 +1,305 @@
+"""A report on a terminal, for someone in a hurry: the sentence first, then the store or the closest thing
+to it, the blocks, the bytes, the stacks.
+
+Colour marks only damage, and only on a terminal (rich sees to NO_COLOR); everything reads the same
+without it. Nothing is wrapped but sentences, so that lines can be searched for when the output is a file.
+"""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from heapwitness.report import source, text
+from heapwitness.report.model import Block, Finding, Frame, Header, Report, Summary
+from heapwitness.report.picture import Row, rows
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_DAMAGE = "bold red"
+_HEAD = "bold"
+_LABEL = 12
+_FRAMES = 16
+_WIDEST = 100
+
+
+def render(what: Report | Finding, console: "Console", *, findings: bool = False) -> None:
+    """Show a finding, or what there is to say at the end of a report.
+
+    Args:
+        what: a finding is shown in full. Of a report, how often each finding was seen, its warnings, and
+            the sum of all, in the last line.
+        findings: of a report, show each finding in full first.
+    """
+    if isinstance(what, Finding):
+        _finding(what, console)
+        return
+    if findings:
+        for finding in what.findings:
+            _finding(finding, console)
+    _end(what, console)
+
+
+def _finding(finding: Finding, console: "Console") -> None:
+    out = _Lines(console)
+    out.head(finding.kind, text.headline(finding))
+    out.blank()
+    if finding.store is not None:
+        out.entry(
+            "stored",
+            f"{finding.store.address:#x}  {text.count(finding.store.size, 'byte')}{text.by(finding.store.stack)}",
+        )
+    out.entry("noticed", _noticed(finding))
+    if thread := _thread(finding):
+        out.entry("thread", thread)
+    if finding.pointer is not None:
+        out.entry("pointer", f"{finding.pointer:#x}")
+    _blocks(out, finding)
+    if finding.damage is not None:
+        out.entry("damaged", _damaged(finding), wrap=True)
+    out.entry("repaired", _repaired(finding), wrap=True)
+    if finding.count > 1:
+        out.entry("seen", f"{finding.count:,} times")
+    if finding.detail:
+        out.entry("note", text.clean(finding.detail), wrap=True)
+    if finding.damage is not None:
+        _picture(out, list(rows(finding.damage)), _origin(finding))
+    if finding.header is not None:
+        _header(out, finding.header, finding)
+    _stacks(out, finding)
+    out.blank()
+
+
+def _noticed(finding: Finding) -> str:
+    detected = finding.detected
+    when = {"exit": "at exit", "check": "by a check", "trap": "by a trap"}.get(detected.when)
+    if when is not None:
+        return when
+    return f"in {detected.when}{text.by(detected.stack, ', called')}"
+
+
+def _thread(finding: Finding) -> str:
+    detected = finding.detected
+    words = [str(detected.thread)] if detected.thread else []
+    if detected.thread_name:
+        words.append(f'"{text.clean(detected.thread_name)}"')
+    if detected.pid:
+        words.append(f"of process {detected.pid}" if words else f"process {detected.pid}")
+    return " ".join(words)
+
+
+def _blocks(out: "_Lines", finding: Finding) -> None:
+    shown: list[int] = []
+    for label, block in (
+        ("block", finding.culprit),
+        ("victim", finding.victim),
+        ("nearest", finding.suspect),
+        ("previous", finding.previous),
+    ):
+        if block is not None and block.address not in shown:
+            shown.append(block.address)
+            for number, line in enumerate(_block(block)):
+                out.entry(label if number == 0 else "", line)
+
+
+def _block(block: Block) -> Iterable[str]:
+    if block.state == "end":
+        yield f"{block.address:#x}  the end of the heap"
+        return
+    if block.state == "quarantined":
+        yield f"{block.address:#x}  {text.count(block.size, 'byte')}, not known: its header is lost"
+        return
+    state: str = "released" if block.state in ("free", "cached") else block.state
+    if block.state == "used" and block.freed is not None:
+        state = "released, not taken back yet"
+    task = f", task {text.clean(block.task)}" if block.task else ""
+    allocated = text.by(block.allocated.stack, "allocated") if block.allocated else ""
+    yield f"{block.address:#x}  {text.count(block.size, 'byte')}, {state}{task}{',' if allocated else ''}{allocated}"
+    if block.freed is not None and block.freed.stack:
+        yield f"released{text.by(block.freed.stack)}"
+
+
+def _damaged(finding: Finding) -> str:
+    damage = finding.damage
+    if damage is None:
+        return ""
+    names = {"backup": "backup of the next header", "links": "links of a free block", "control": "control block"}
+    copies = ", ".join(names.get(copy, copy) for copy in damage.copies)
+    least = "" if damage.exact else "at least "
+    return f"{damage.address:#x}  {least}{text.count(damage.length, 'byte')}: {copies}"
+
+
+def _repaired(finding: Finding) -> str:
+    if finding.repaired:
+        from_ = finding.header.restored_from if finding.header is not None else None
+        return {"backup": "yes, the header from its backup", "header": "yes, the backup from the header"}.get(
+            from_ or "", "yes"
+        )
+    if finding.kind in ("double-free", "invalid-free", "mismatched-free"):
+        return "nothing to repair: the release was not done"
+    return "no"
+
+
+def _origin(finding: Finding) -> str:
+    if finding.damage is None or finding.damage.offset is None:
+        return "address"
+    return {"heap-buffer-overflow": "from end"}.get(finding.kind, "from start")
+
+
+def _picture(out: "_Lines", picture: Sequence[Row], origin: str) -> None:
+    out.blank()
+    width = max(len(origin), *(len(row.place) for row in picture)) if picture else len(origin)
+    out.plain(f"  {origin:>{width}}  part      bytes                   text      should be")
+    for row in picture:
+        line = out.text(f"  {row.place:>{width}}  {row.part:<8}")
+        if row.note:
+            line.append(f" {row.note}")
+        else:
+            _cells(line, row)
+            line.append(f" {row.text:<8}  {row.expected}")
+        line.rstrip()
+        out.line(line)
+
+
+def _cells(line: "Text", row: Row) -> None:
+    shown = row.bytes
+    damaged = {
+        2 * number + offset + number + 1 for number, cell in enumerate(row.cells) if cell[1] for offset in (0, 1)
+    }
+    for position, character in enumerate(shown):
+        line.append(character, _DAMAGE if position in damaged or character in "[]" else None)
+
+
+def _header(out: "_Lines", header: Header, finding: Finding) -> None:
+    stored, backup = header.stored or {}, header.backup or {}
+    names = list(dict.fromkeys((*stored, *backup)))
+    if not names:
+        return
+    out.blank()
+    of = f" of {finding.victim.address:#x}" if finding.victim is not None else ""
+    width = max(9, *(len(name) for name in names))
+    out.plain(f"  {'header' + of:<{width}}")
+    out.plain(f"  {'':<{width}}  {'stored':<12} backup")
+    for name in names:
+        one, other = _field(stored.get(name)), _field(backup.get(name))
+        line = out.text(f"  {text.clean(name):<{width}}  ")
+        differs = name in stored and name in backup and one != other
+        line.append(f"{one:<12} {other:<12}", _DAMAGE if differs else None)
+        line.append(" differs" if differs else "")
+        line.rstrip()
+        out.line(line)
+
+
+def _field(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return text.clean(str(value)) if value is not None else "-"
+
+
+def _stacks(out: "_Lines", finding: Finding) -> None:
+    stacks: list[tuple[str, Sequence[Frame]]] = []
+    if finding.store is not None:
+        stacks.append(("stored by", finding.store.stack))
+    for name, block in (
+        ("the block", finding.culprit),
+        ("the victim", finding.victim),
+        ("the nearest block", finding.suspect),
+    ):
+        if block is None or (block is finding.victim and finding.culprit and block.address == finding.culprit.address):
+            continue
+        stacks += [
+            (f"{name} was {verb} by thread {site.thread}" if site.thread else f"{name} was {verb}", site.stack)
+            for verb, site in (("allocated", block.allocated), ("released", block.freed))
+            if site is not None
+        ]
+    stacks.append(("noticed", finding.detected.stack))
+    sources: set[tuple[str | None, int | None]] = set()
+    for title, stack in stacks:
+        if stack:
+            out.blank()
+            out.plain(f"  {title}")
+            _stack(out, stack, sources)
+
+
+def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None, int | None]]) -> None:
+    most = text.named(stack)
+    for number, frame in enumerate(stack[:_FRAMES]):
+        where = text.line(frame, whole_path=True)
+        module = f"({text.clean(frame.module)})" if frame.module and not where else ""
+        mark = "  [inlined]" if frame.inlined else ""
+        out.plain(f"    #{number:<2} {text.function(frame)}  {where or module}{mark}".rstrip())
+        if frame is most and (frame.file, frame.line) not in sources:
+            sources.add((frame.file, frame.line))
+            for line, written in source.lines(frame):
+                out.plain(
+                    f"        {'>' if line == frame.line else ' '} {line:>5} | {written[: out.source_width]}".rstrip()
+                )
+    if len(stack) > _FRAMES:
+        out.plain(f"    ... {text.count(len(stack) - _FRAMES, 'frame')} more")
+
+
+def _end(report: Report, console: "Console") -> None:
+    out = _Lines(console)
+    for finding in report.findings:
+        if finding.count > 1:
+            out.plain(f"{finding.count:,} times: {finding.kind}: {text.headline(finding)}")
+    for warning in report.warnings:
+        out.paragraph(text.clean(warning), "warning: ")
+    out.plain(f"heapwitness: {summed_up(report.summary)}")
+
+
+def summed_up(summary: Summary) -> str:
+    """A summary in one line."""
+    words = [
+        f"{text.count(summary.findings, 'finding')}, {summary.repaired:,} repaired; "
+        f"{text.count(summary.operations, 'operation')} checked",
+        text.count(summary.nodes, "node"),
+        f"{text.amount(summary.backup_bytes)} of backups",
+    ]
+    if summary.processes > 1:
+        words.append(f"{summary.processes:,} processes")
+    if summary.dropped:
+        words.append(f"{summary.dropped:,} not shown")
+    return ", ".join(words)
+
+
+class _Lines:
+    """Writes lines to a console as they are: no markup, no highlighting, no wrapping."""
+
+    def __init__(self, console: "Console") -> None:
+        from rich.text import Text
+
+        self._console = console
+        self._text = Text
+        self._width = min(console.width, _WIDEST)
+        self.source_width = max(40, console.width - 20) if console.is_terminal else _WIDEST
+
+    def text(self, plain: str) -> "Text":
+        return self._text(plain)
+
+    def line(self, line: "Text") -> None:
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    def plain(self, line: str) -> None:
+        self.line(self._text(line))
+
+    def blank(self) -> None:
+        self.plain("")
+
+    def head(self, kind: str, sentence: str) -> None:
+        first, *rest = textwrap.wrap(f"{kind}: {sentence}", self._width) or [""]
+        for number, line in enumerate((first, *rest)):
+            styled = self._text(line if number == 0 else f"  {line}")
+            styled.stylize(_HEAD)
+            self.line(styled)
+
+    def entry(self, label: str, value: str, *, wrap: bool = False) -> None:
+        """A label in the first column and what it says in the second."""
+        lines = textwrap.wrap(value, max(20, self._width - _LABEL)) if wrap else [value]
+        for number, line in enumerate(lines or [""]):
+            self.plain(f"  {label if number == 0 else '':<{_LABEL - 2}}{line}".rstrip())
+
+    def paragraph(self, value: str, label: str) -> None:
+        for line in textwrap.wrap(label + value, self._width, subsequent_indent="  "):
+            self.plain(line)
