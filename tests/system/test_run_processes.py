@@ -18,12 +18,13 @@ FORKING = """
 #include <unistd.h>
 __attribute__((noinline)) char *make(void) { return malloc(24); }
 __attribute__((noinline)) char *make_other(void) { return malloc(24); }
+__attribute__((noinline)) void spoil(char *block) { memset(block, 'x', 27); }
 int main(int count, char **words) {
     int children = atoi(words[1]);
     for (int i = 0; i < children; i++)
         if (fork() == 0) {
             char *block = i % 2 ? make() : make_other();
-            memset(block, 'x', 27);
+            spoil(block);
             free(block);
             exit(0);
         }
@@ -37,10 +38,11 @@ THREADS = """
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+__attribute__((noinline)) void spoil(char *block) { memset(block, 'x', 27); }
 static void *work(void *unused) {
     for (int i = 0; i < 50; i++) {
         char *block = malloc(24);
-        memset(block, 'x', 27);
+        spoil(block);
         free(block);
     }
     return NULL;
@@ -119,20 +121,20 @@ def test_program_that_allocates_nothing_is_told() -> None:
 
 
 def test_program_that_drops_its_environment_is_watched_until_then() -> None:
-    result = heapwitness_run("env", "-i", str(compiled(OVERFLOW)))
+    result = heapwitness_run("env", "-i", "/bin/ls", "/")
 
-    assert (result.status, result.findings) == (5, [])
+    assert (result.status, result.stderr.count("\n")) == (0, 1)
     assert result.report["summary"]["processes"] == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_finding_of_a_program_that_gave_up_root_is_not_lost() -> None:
+def test_program_that_gave_up_root_goes_on_where_nobody_can_be_asked() -> None:
     text = OVERFLOW.replace("spoil(block);", "if (setgid(65534) || setuid(65534)) return 1; spoil(block);")
 
     result = heapwitness_run(compiled(text))
 
+    assert result.report["program"]["exit_status"] == 5
     assert result.stdout == "done\n"
-    assert (result.status, len(result.findings)) in ((FOUND, 1), (5, 0))
 
 
 def test_what_was_preloaded_before_is_still_there() -> None:

@@ -113,7 +113,9 @@ def test_full_disk_for_the_report_is_said_and_nothing_else_is_lost() -> None:
     assert done.returncode == ERROR
     assert done.stdout == "done\n"
     assert "heap-buffer-overflow" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("heapwitness: /dev/full could not be written: No space left")
+    assert done.stderr.splitlines()[-1].startswith(
+        "heapwitness: the report could not be written to /dev/full: No space left"
+    )
 
 
 def test_closed_stderr_is_no_accident(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _sentence(error: click.ClickException) -> str:
     text = error.format_message().strip()
+    if text[1:2].islower():
+        text = text[0].lower() + text[1:]
     if isinstance(error, click.UsageError) and error.ctx is not None:
         text = f"{text.rstrip('.')}; `{error.ctx.command_path} --help` lists what there is"
     return text if text.endswith(".") else f"{text}."

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from heapwitness.report.model import Frame
 from heapwitness.supervise.python_stack import PythonFrame
 
-_EVALUATORS = ("_PyEval_EvalFrameDefault", "PyEval_EvalFrameEx", "_PyEval_EvalFrame")
+_EVALUATORS = ("_PyEval_EvalFrameDefault", "PyEval_EvalFrameEx")
 
 
 def with_python(stack: Sequence[Frame], frames: Sequence[PythonFrame]) -> tuple[Frame, ...]:

@@ -1,5 +1,6 @@
-"""The JSON report as a file: tried before the run, written after it."""
+"""The JSON report as a file: what can be known before the run is said before it."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,19 +10,24 @@ if TYPE_CHECKING:
     from heapwitness.report.model import Report
 
 
-def check_writable(path: Path | None) -> int:
-    """Length of a file that is going to be written to, 0 when it is still to be made.
+def check_writable(path: Path | None) -> None:
+    """Say before a run that a file cannot be written after it; the file is not touched.
 
     Raises:
-        HeapwitnessError: it cannot be written; better said before a run than after it.
+        HeapwitnessError: it cannot be written.
     """
     if path is None:
-        return 0
-    try:
-        with open(path, "ab") as stream:
-            return stream.tell()
-    except OSError as error:
-        raise HeapwitnessError(f"{path} cannot be written: {error.strerror}.") from error
+        return
+    if path.is_dir():
+        why = "it is a directory"
+    elif path.exists():
+        why = "" if os.access(path, os.W_OK) else "no permission"
+    elif not path.parent.is_dir():
+        why = "there is no such directory"
+    else:
+        why = "" if os.access(path.parent, os.W_OK | os.X_OK) else "no permission"
+    if why:
+        raise HeapwitnessError(f"{path} cannot be written: {why}.")
 
 
 def write_json(report: "Report", path: Path | None) -> None:
@@ -30,13 +36,7 @@ def write_json(report: "Report", path: Path | None) -> None:
     Raises:
         HeapwitnessError: it cannot be written.
     """
-    if path is None:
-        return
-    from heapwitness.report import json
+    if path is not None:
+        from heapwitness.report import json
 
-    try:
         json.write(report, path)
-    except OSError as error:
-        raise HeapwitnessError(
-            f"{path} could not be written: {error.strerror}; the report's text is all there is of it."
-        ) from error

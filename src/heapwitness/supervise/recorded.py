@@ -11,7 +11,7 @@ from heapwitness.report.model import Report
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.options import FINDINGS_EXIT
 from heapwitness.supervise.output import write_json
-from heapwitness.supervise.records import read_records
+from heapwitness.supervise.records import CutShort, read_records
 from heapwitness.supervise.reporter import Reporter
 from heapwitness.supervise.screen import Screen
 
@@ -27,8 +27,8 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
             damage is shown first), or `json` cannot be written.
     """
     ledger = Ledger()
-    damaged: HeapwitnessError | None = None
     screen = Screen(sys.stdout)
+    trouble: BadEvent | None = None
     try:
         with open(file, "rb") as stream:
             status = os.fstat(stream.fileno())
@@ -39,20 +39,21 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
                 for one in read_records(stream, ledger):
                     reporter.submit(one.examined)
             except BadEvent as error:
-                damaged = error
+                trouble = error
     except OSError as error:
         raise HeapwitnessError(f"{file} cannot be read: {error.strerror}.") from error
     findings, repaired = reporter.close()
-    if damaged is not None and not findings:
-        raise damaged
+    if trouble is not None and not ledger.processes:
+        raise HeapwitnessError(f"{file}: {trouble}") from trouble
     found = Report(
         source=str(file),
         findings=findings,
         summary=ledger.summary(findings, repaired, ledger.dropped + reporter.dropped),
+        warnings=(f"{file}: {trouble}",) if trouble is not None else (),
     )
-    if found.summary.findings or not quiet:
+    if found.summary.findings or found.warnings or not quiet:
         screen.end(found)
     write_json(found, json)
-    if damaged is not None:
-        raise damaged
+    if trouble is not None and not isinstance(trouble, CutShort):
+        raise HeapwitnessError(f"{file}: {trouble}") from trouble
     return FINDINGS_EXIT if found.summary.findings else 0

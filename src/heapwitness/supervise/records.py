@@ -1,5 +1,6 @@
 """Findings from a file of records, by the same path as those of a process that waits."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -9,6 +10,10 @@ from heapwitness.supervise.examine import Examined, diagnosed
 from heapwitness.supervise.ledger import Ledger
 
 _HELD_LIMIT = 64
+
+
+class CutShort(BadEvent):
+    """The last message is not all there, as when the program was killed while it wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +27,22 @@ class Recorded:
 def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
     """The findings of a file of records, each with its outcome where the file has one.
 
-    One finding's memory is held at a time. A last message that was cut short is left out.
+    One finding's memory is held at a time.
 
     Args:
         stream: at the start of a message.
         ledger: takes down what the file says of processes.
 
     Raises:
-        BadEvent: the file is no record, or damaged; after the findings before that place.
+        BadEvent: the file is no record, damaged, or cut short; after the findings before that place.
     """
     from heapwitness.diagnose import with_outcome
 
     held: dict[tuple[int, int], list[Recorded]] = {}
+    whole = stream.tell()
     try:
         for event in read_events(stream):
+            whole = stream.tell()
             ledger.note(event, event.pid)
             thread = (event.pid, event.tid)
             if event.type is Type.FINDING:
@@ -50,6 +57,8 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
         yield from _all(held)
         raise
     yield from _all(held)
+    if stream.seek(0, os.SEEK_END) > whole:
+        raise CutShort("the file ends in the middle of a message.")
 
 
 def _all(held: dict[tuple[int, int], list[Recorded]]) -> Iterator[Recorded]:

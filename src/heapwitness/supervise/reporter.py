@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from heapwitness.report.folding import same
 from heapwitness.report.model import Finding
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.merge import with_python
@@ -106,7 +107,10 @@ class Reporter:
             self._shown[key].count += self._counts[raw]
             self._shown[key].repaired += self._repaired[raw]
         self._same = {}
-        findings = tuple(msgspec.structs.replace(one.finding, count=one.count) for one in self._shown.values())
+        findings = tuple(
+            msgspec.structs.replace(one.finding, count=one.count, repaired=one.repaired == one.count)
+            for one in self._shown.values()
+        )
         return findings, sum(one.repaired for one in self._shown.values())
 
     def _put(self, item: _Case | str) -> None:
@@ -135,7 +139,7 @@ class Reporter:
                 finding = msgspec.structs.replace(
                     finding, detected=msgspec.structs.replace(finding.detected, stack=stack)
                 )
-            key = _key(finding)
+            key = same(finding)
             self._same[item.key] = key
             if key not in self._shown:
                 self._shown[key] = _Shown(finding, 0, 0)
@@ -148,14 +152,3 @@ def _raw_key(examined: Examined, finding: Finding) -> Hashable:
     site = finding.culprit.allocated if finding.culprit is not None else None
     stack = finding.detected.stack if site is None or not site.stack else site.stack
     return (examined.program, finding.kind, site is None, finding.detail == "", tuple(frame.pc for frame in stack))
-
-
-def _key(finding: Finding) -> Hashable:
-    """The same for findings of the same kind with the same culprit site, in whatever process."""
-    site = finding.culprit.allocated if finding.culprit is not None else None
-    stack = finding.detected.stack if site is None or not site.stack else site.stack
-    return (
-        finding.kind,
-        site is None,
-        tuple((one.module, one.pc if one.offset is None else one.offset, one.function, one.line) for one in stack),
-    )

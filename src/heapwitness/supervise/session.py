@@ -18,11 +18,15 @@ from heapwitness.supervise.reporter import Reporter, Shower
 OUTCOME_WAIT = 1.0
 """Seconds after a finding's answer in which its thread is expected to say what it repaired."""
 
-FREELY, THEN_A_SECOND = 2000, 100
-"""Findings that are looked at: so many at once, and then so many a second."""
+FREELY, THEN_A_SECOND = 1000, 50
+"""Findings of one process that are looked at: so many at once, and then so many a second."""
+
+ALL_FREELY, ALL_A_SECOND = 5000, 250
+"""The same of all processes together."""
 
 _ANSWERS: dict[OnError, bytes] = {"continue": b"g", "abort": b"a", "stop": b"s"}
 _UNANSWERED_LIMIT = 4096
+_BUDGETS_LIMIT = 4096
 
 _Thread = tuple[int, int]
 
@@ -53,7 +57,8 @@ class Session:
         self._on_error: OnError = on_error
         self._reporter = Reporter(shower)
         self._examiner = Examiner()
-        self._budget = _Budget()
+        self._budget = _Budget(ALL_FREELY, ALL_A_SECOND)
+        self._budgets: OrderedDict[int, _Budget] = OrderedDict()
         self._told: OrderedDict[tuple[_Thread, int], _Told] = OrderedDict()
         self._last: tuple[Event, tuple[_Thread, int]] | None = None
         self._unanswered: dict[tuple[int, ...], Event] = {}
@@ -125,7 +130,7 @@ class Session:
 
     def _found(self, event: Event, pid: int) -> bytes | None:
         self._last = None
-        if not self._budget.take():
+        if not self._may_look(pid):
             self.ledger.dropped += 1
             return _ANSWERS[self._on_error]
         examined = self._examiner.examine(event, pid)
@@ -145,6 +150,15 @@ class Session:
                 f"process {pid} waits for a debugger: gdb -p {pid} looks into it, kill -CONT {pid} lets it go on."
             )
         return _ANSWERS[self._on_error]
+
+    def _may_look(self, pid: int) -> bool:
+        """Whether there is time for a finding of this process: a flood must not make programs wait."""
+        budget = self._budgets.get(pid)
+        if budget is None:
+            budget = self._budgets[pid] = _Budget(FREELY, THEN_A_SECOND)
+            if len(self._budgets) > _BUDGETS_LIMIT:
+                self._budgets.popitem(last=False)
+        return budget.take() and self._budget.take()
 
     def _mended(self, thread: _Thread, outcome: Outcome) -> None:
         from heapwitness.diagnose import with_outcome
@@ -166,15 +180,18 @@ class Session:
 
 
 class _Budget:
-    """How many findings may still be looked at now: a flood of them must not make the program wait."""
+    """So many at once, and then so many a second."""
 
-    def __init__(self) -> None:
-        self._left = float(FREELY)
+    def __init__(self, most: int, rate: int) -> None:
+        self._most = float(most)
+        self._rate = rate
+        self._left = self._most
         self._since = time.monotonic()
 
     def take(self) -> bool:
+        """Whether there is one more."""
         now = time.monotonic()
-        self._left = min(float(FREELY), self._left + (now - self._since) * THEN_A_SECOND)
+        self._left = min(self._most, self._left + (now - self._since) * self._rate)
         self._since = now
         if self._left < 1:
             return False

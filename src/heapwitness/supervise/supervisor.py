@@ -48,7 +48,6 @@ def run(options: Options) -> int:
             written; in the latter case everything was shown before.
     """
     plan = _plan(options)
-    check_writable(options.json)
     with Screen.to(options.output) as screen:
         with Channel() as channel:
             log = plan.log or channel.directory / "log"
@@ -81,8 +80,12 @@ def _plan(options: Options) -> _Plan:
         file, arguments = find_program("python3"), ("python3", *options.command)
     else:
         file, arguments = find_program(name), options.command
+    target = check_program(file, engine)
+    for written in (options.json, options.output, options.log):
+        check_writable(written)
     log = options.log.absolute() if options.log is not None else None
-    return _Plan(file, arguments, check_program(file, engine), engine, log, check_writable(log))
+    logged = log.stat().st_size if log is not None and log.exists() else 0
+    return _Plan(file, arguments, target, engine, log, logged)
 
 
 def _serve(channel: Channel, session: "Session", program: Program) -> None:

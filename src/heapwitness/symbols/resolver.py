@@ -48,7 +48,7 @@ class Resolver:
                 finding.detected, stack=space.stack(finding.detected.stack, exact=finding.detected.when == "trap")
             )
         }
-        for name in ("culprit", "victim", "previous"):
+        for name in ("culprit", "victim", "previous", "suspect"):
             block: Block | None = getattr(finding, name)
             if block is not None:
                 changes[name] = msgspec.structs.replace(
