@@ -1,0 +1,109 @@
+"""Runs programs that people use without and with the heap, and compares: the campaign.
+
+    python benchmarks/campaign/run.py                      all; hours
+    python benchmarks/campaign/run.py --only server/       those whose name contains a text
+    python benchmarks/campaign/run.py --table              only print what is known
+
+A result is kept in the state directory as soon as it is there; started again, the campaign goes on where it was. With
+--again results of the given verdicts are made anew.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import cpython
+import tools
+from task import Result, Task, carry_out
+
+STATE = Path(__file__).parents[2] / "build" / "campaign"
+
+
+def main() -> int:
+    options = _options()
+    options.state.mkdir(parents=True, exist_ok=True)
+    log = options.state / "results.jsonl"
+    done = _load(log)
+    if not options.table:
+        again = set(filter(None, options.again.split(",")))
+        for task in _tasks(options.only):
+            known = done.get(task.key)
+            if known is not None and known.verdict not in again:
+                continue
+            result = _carry_out(task, options.state)
+            done[task.key] = result
+            with log.open("a") as out:
+                out.write(json.dumps(asdict(result)) + "\n")
+            print(f"{result.verdict:10} {result.seconds_with:7.1f} s  {task.key}  {result.remark}", flush=True)
+    table = markdown(result for result in done.values() if options.only in result.key)
+    print(table)
+    if options.markdown:
+        options.markdown.write_text(table)
+    return 1 if any(result.verdict in ("differs", "finding", "hangs") for result in done.values()) else 0
+
+
+def markdown(results: Iterable[Result]) -> str:
+    """A table of the groups, and one of everything that was not the same."""
+    known = sorted(results, key=lambda result: result.key)
+    verdicts = ("same", "both fail", "differs", "finding", "hangs", "skipped")
+    groups: dict[str, Counter[str]] = {}
+    operations: Counter[str] = Counter()
+    for result in known:
+        group = result.key.split("/")[0]
+        groups.setdefault(group, Counter())[result.verdict] += 1
+        operations[group] += result.operations
+    lines = [
+        f"{datetime.date.today():%Y-%m-%d}, Linux {platform.release()}, {' '.join(platform.libc_ver())}, "
+        f"Python {platform.python_version()}",
+        "",
+        f"| group | {' | '.join(verdicts)} | operations checked |",
+        f"| --- | {' | '.join('---:' for _ in verdicts)} | ---: |",
+    ]
+    for group, count in sorted(groups.items()):
+        lines.append(f"| {group} | {' | '.join(str(count[v]) for v in verdicts)} | {operations[group]:,} |")
+    lines += ["", "| program | verdict | remark |", "| --- | --- | --- |"]
+    for result in known:
+        if result.verdict != "same" or result.remark:
+            remark = result.remark.replace("|", "\\|")
+            lines.append(f"| {result.key} | {result.verdict} | {remark} |")
+    return "\n".join(lines) + "\n"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", metavar="TEXT", help="tasks whose name contains it")
+    parser.add_argument("--again", default="", metavar="VERDICTS", help="comma separated, e.g. differs,hangs")
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to a file")
+    parser.add_argument("--state", type=Path, default=STATE, metavar="DIR", help="where results are kept")
+    return parser.parse_args()
+
+
+def _tasks(only: str) -> list[Task]:
+    return [task for task in (*tools.tasks(), *cpython.tasks()) if only in task.key]
+
+
+def _load(log: Path) -> dict[str, Result]:
+    if not log.exists():
+        return {}
+    results = [Result(**json.loads(line)) for line in log.read_text().splitlines()]
+    return {result.key: result for result in results}
+
+
+def _carry_out(task: Task, state: Path) -> Result:
+    work = state / "work"
+    try:
+        return carry_out(task, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

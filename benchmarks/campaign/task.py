@@ -1,0 +1,166 @@
+"""One program of the campaign: run without and with the heap, and compared."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+FINDINGS_EXIT = 99
+
+Verdict = Literal["same", "both fail", "differs", "finding", "hangs", "skipped"]
+
+
+class Skip(Exception):
+    """What the task needs is not on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A program to be run twice, in a directory of its own that `prepare` fills.
+
+    `words` picks what is compared from the output, in addition to the exit status (all of it by default). With
+    `plain_first` unset the plain run is only made when the other did not succeed, to see whether it does there.
+    """
+
+    group: str
+    name: str
+    command: tuple[str, ...]
+    prepare: Callable[[Path], None] = lambda work: None
+    words: Callable[[str], str] = lambda output: output
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    plain_first: bool = True
+    timeout: float = 600
+
+    @property
+    def key(self) -> str:
+        return f"{self.group}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of it. `seconds` without and with the heap; `operations` that were checked."""
+
+    key: str
+    verdict: Verdict
+    seconds: float
+    seconds_with: float
+    operations: int
+    processes: int
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    status: int
+    output: str
+    tail: str
+    seconds: float
+
+
+def carry_out(task: Task, work: Path) -> Result:
+    """Run a task in the empty directory `work`."""
+    try:
+        plain = None
+        if task.plain_first:
+            plain = _run(task, _fresh(task, work), ())
+        with_heap, report = _run_with_heap(task, work)
+        if plain is None and (with_heap.status != 0 or report["findings"]):
+            plain = _run(task, _fresh(task, work), ())
+    except Skip as skip:
+        return Result(task.key, "skipped", 0, 0, 0, 0, str(skip))
+    verdict, remark = _judge(task, plain, with_heap, report)
+    summary = report["summary"]
+    return Result(
+        task.key,
+        verdict,
+        plain.seconds if plain else 0,
+        with_heap.seconds,
+        summary.get("operations", 0),
+        summary.get("processes", 0),
+        remark,
+    )
+
+
+def _judge(task: Task, plain: _Run | None, with_heap: _Run, report: dict[str, Any]) -> tuple[Verdict, str]:
+    if report["findings"]:
+        first = report["findings"][0]
+        return "finding", f"{first['kind']}: {first['detail'] or first['damage']}"[:300]
+    if plain is None:
+        return "same", _about(report)
+    if with_heap.status == -signal.SIGKILL:
+        return ("both fail", "both hang") if plain.status == -signal.SIGKILL else ("hangs", with_heap.tail)
+    if with_heap.status != plain.status:
+        return "differs", f"status {with_heap.status}, not {plain.status}: {with_heap.tail}"
+    if plain.status != 0:
+        return "both fail", f"status {plain.status}: {plain.tail}"
+    if task.words(plain.output) != task.words(with_heap.output):
+        return "differs", "the output is another"
+    return "same", _about(report)
+
+
+def _about(report: dict[str, Any]) -> str:
+    return "" if report["summary"].get("operations") else "brings its own allocator: no operation was seen"
+
+
+def _fresh(task: Task, work: Path) -> Path:
+    """An empty directory, prepared, and given to the task's user."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    task.prepare(work)
+    if task.user:
+        for path in (work, *work.rglob("*")):
+            shutil.chown(path, task.user)
+    return work
+
+
+def _run_with_heap(task: Task, work: Path) -> tuple[_Run, dict[str, Any]]:
+    _fresh(task, work)
+    report = work.with_suffix(".report.json")
+    report.write_text("")
+    if task.user:
+        shutil.chown(report, task.user)
+    text = ("--output", os.devnull)
+    run = _run(task, work, (sys.executable, "-m", "heapwitness", "run", *text, "--json", str(report), "--"))
+    nothing: dict[str, Any] = {"findings": [], "summary": {}}
+    with contextlib.suppress(ValueError):
+        nothing = json.loads(report.read_text())
+    report.unlink()
+    return run, nothing
+
+
+def _run(task: Task, work: Path, wrap: tuple[str, ...]) -> _Run:
+    start = time.monotonic()
+    # A session of its own, so that all that is left over can be ended.
+    process = subprocess.Popen(
+        [*wrap, *task.command],
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=os.environ | {"PYTHONMALLOC": "malloc", "LC_ALL": "C.UTF-8"} | dict(task.environment),
+        user=task.user,
+        group=task.user,
+        extra_groups=[] if task.user else None,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=task.timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        output, errors = process.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    tail = " / ".join((errors or output).strip().splitlines()[-3:])[-300:]
+    return _Run(process.returncode, output, tail, time.monotonic() - start)
