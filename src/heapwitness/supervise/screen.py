@@ -46,8 +46,17 @@ class Screen:
         self._render(finding)
 
     def end(self, report: "Report") -> None:
-        """Show what only the end tells: how often each finding was seen, and the sum of all."""
-        self._render(report)
+        """Show what only the end tells: warnings, how often each finding was seen, and the sum of all."""
+        from heapwitness.report.terminal import summed_up
+
+        for warning in report.warnings:
+            self.sentence(warning)
+        if any(finding.count > 1 for finding in report.findings):
+            import msgspec
+
+            self._render(msgspec.structs.replace(report, warnings=()))
+        else:
+            self.sentence(summed_up(report.summary))
 
     def sentence(self, text: str) -> None:
         """Show one line of our own."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,13 +119,14 @@ class Session:
             self._reporter.submit(Examined((undiagnosed(event, "its process could not be read"),), "", ""))
         self._unanswered.clear()
 
-    def report(self, command: tuple[str, ...], pid: int, status: int | None) -> Report:
+    def report(self, command: tuple[str, ...], pid: int, status: int | None, warnings: Iterable[str] = ()) -> Report:
         """Wait until everything is shown, and put it together."""
         findings, repaired = self._reporter.close()
         return Report(
             program=Program(argv=command, pid=pid, exit_status=status),
             findings=findings,
             summary=self.ledger.summary(findings, repaired, self.ledger.dropped + self._reporter.dropped),
+            warnings=tuple(warnings),
         )
 
     def _found(self, event: Event, pid: int) -> bytes | None:
@@ -173,8 +174,9 @@ class Session:
             self._reporter.submit(self._told.pop(key).examined)
 
     def _await_record(self, event: Event) -> None:
-        if len(self._unanswered) < _UNANSWERED_LIMIT:
-            self._unanswered[_identity(event)] = event
+        identity = _identity(event)
+        if len(self._unanswered) < _UNANSWERED_LIMIT and identity not in self._unanswered:
+            self._unanswered[identity] = event
         else:
             self.ledger.dropped += 1
 

@@ -61,10 +61,9 @@ def run(options: Options) -> int:
             _serve(channel, session, program)
             session.take_records(log, plan.logged)
         program.release_signals()
-        report = session.report(options.command, program.pid, program.exit_status)
         senseless = session.malformed + channel.refused
-        for text in remarks(session.ledger, plan.target, options.command[0], senseless, plan.log is not None):
-            screen.sentence(text)
+        said = remarks(session.ledger, plan.target, options.command[0], senseless, plan.log is not None)
+        report = session.report(options.command, program.pid, program.exit_status, said)
         if report.summary.findings or not options.quiet:
             screen.end(report)
     write_json(report, options.json)
