@@ -1,5 +1,6 @@
 """`heapwitness.Pool`: what a caller sees of the core, on buffers of every kind."""
 
+import contextlib
 import mmap
 import struct
 import subprocess
@@ -221,6 +222,7 @@ def test_a_lost_root_is_found_by_the_release_that_needs_it(pool: Pool) -> None:
     pool.release(second)
     before = bytes(pool.memory)
     pool.memory[48:320] = bytes(272)
+    assert [fault.reason for fault in pool.check()] == [Reason.CONTROL]
     with pytest.raises(Damaged) as caught:
         pool.release(first)
     assert caught.value.fault.reason is Reason.CONTROL
@@ -242,31 +244,36 @@ def test_a_root_that_names_another_free_node_is_not_followed(pool: Pool) -> None
     assert bytes(pool.memory) == before
 
 
-def test_old_links_written_back_by_a_stray_pointer_end_no_walk_and_are_found(pool: Pool) -> None:
+def test_damaged_links_are_the_only_fault_whatever_they_interrupted(pool: Pool) -> None:
+    nodes = taken(pool, *[40] * 24)
+    for node in nodes[0:20:2]:
+        pool.release(node)
+    before = bytes(pool.memory)
+    for damaged, between in zip(nodes[2:20:2], nodes[1:19:2], strict=True):
+        for interrupted in (lambda: pool.allocate(40), lambda: pool.release(nodes[22]), lambda: pool.release(between)):  # noqa: B023
+            pool.memory[links(pool, damaged)] = b"q" * 16
+            with contextlib.suppress(Damaged):
+                interrupted()
+            assert [(fault.reason, fault.node) for fault in pool.check()] == [(Reason.LINKS, damaged)]
+            pool.repair()
+            assert pool.check() == []
+            pool.memory[:] = before
+
+
+def test_old_links_that_are_written_back_are_found(pool: Pool) -> None:
     nodes = taken(pool, *[40] * 20)
     for node in nodes[0::2]:
         pool.release(node)
-    old = {node: bytes(pool.memory[links(pool, node)]) for node in nodes[0::2]}
-    found = 0
-    for stray in nodes[0::2]:
-        while pool.allocate(40) is not None:
-            pass
-        for node in nodes[0::2][::-1]:
-            if node < pool.end and (at := pool.node(node)) and at.state is State.USED and at.requested == 40:
-                pool.release(node)
-        pool.memory[links(pool, stray)] = old[stray]
-        found += bool(pool.check())
-        for _ in range(20):
-            try:
-                pool.allocate(40)
-            except Damaged:
-                break
+    before = bytes(pool.memory)
+    for node in nodes[0::2]:
+        left, right, parent, _ = struct.unpack("<4I", pool.memory[links(pool, node)])
+        if not parent:
+            continue
+        elsewhere = next(n for n in nodes[0::2] if n not in (node, parent))
+        pool.memory[links(pool, node)] = sealed_links(SECRET, left, right, elsewhere, node).pack()
+        assert (Reason.LINKS, node) in [(fault.reason, fault.node) for fault in pool.check()]
         pool.repair()
-        assert pool.check() == []
-        for node in list(pool.nodes()):
-            if node.state is State.USED and node.offset in nodes[0::2]:
-                pool.release(node.offset)
-    assert pool.check() == []
+        assert bytes(pool.memory) == before
 
 
 def test_links_that_lead_in_a_circle_end_no_walk(pool: Pool) -> None:
