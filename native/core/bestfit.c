@@ -250,12 +250,8 @@ bool hw_index_leads_to(const hw_pool *pool, uint32_t node)
            p->left == node || p->right == node;
 }
 
+/* All that is derived from the nodes, counters included. */
 void hw_index_clear(hw_pool *pool)
 {
-    pool->large = 0;
-    pool->bitmap[0] = pool->bitmap[1] = 0;
-    for (unsigned i = 0; i < HW_BINS; i++)
-        pool->bins[i] = 0;
-    pool->flags = 0;
-    pool->reserved[0] = pool->reserved[1] = 0;
+    hw_clear(&pool->large, sizeof *pool - offsetof(hw_pool, large));
 }

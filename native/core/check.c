@@ -87,7 +87,8 @@ unsigned hw_check(const hw_pool *pool, size_t bytes, unsigned log2, hw_fault *fa
             fixed[i] = copy[i];
         }
     }
-    hw_tally tally = {0};
+    hw_tally tally;
+    hw_clear(&tally, sizeof tally);
     check_nodes(pool, &f, &tally);
     if (here && same && !hw_derived_holds(pool, &tally))
         add(&f, HW_CONTROL_BLOCK, 0, 0, 0);

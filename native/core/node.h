@@ -106,6 +106,15 @@ static inline void hw_bury(hw_pool *pool, uint32_t node)
     hw_own(pool, node)->check = ~hw_own(pool, node)->check;
     hw_kept(pool, node)->check = ~hw_kept(pool, node)->check;
 }
+/* Zeros, without the call of memset that compilers make of a loop: there may be no libc. */
+static inline void hw_clear(void *words, size_t bytes)
+{
+    uint32_t *word = words;
+    for (size_t i = 0; i < bytes / sizeof *word; i++) {
+        word[i] = 0;
+        __asm__ volatile("" : "+m"(word[i]));
+    }
+}
 static inline bool hw_quarantined(uint32_t meta)
 {
     return meta >> 8 == HW_SITE_QUARANTINE && hw_state_of(meta) == HW_USED;

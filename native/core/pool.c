@@ -35,7 +35,6 @@ hw_pool *hw_pool_init(void *memory, size_t bytes, unsigned log2, const uint32_t 
             (hw_header){.size = pool->size - end, .prev_size = end - first, .meta = hw_meta(0, HW_ENDNODE, 0, 0)});
     hw_index_insert(pool, first, &none);
     pool->nodes = 1;
-    pool->used = 0;
     return pool;
 }
 
@@ -61,9 +60,7 @@ int hw_pool_extend(hw_pool *pool, size_t bytes, hw_fault *fault)
     if (pool->flags & HW_FLAG_STALE ? !hw_fail(fault, HW_LINKS, 0) : absorb && !hw_index_remove(pool, last, fault))
         return HW_DAMAGED;
     /* Nothing of the old end node may pass for a node, a tombstone or a witness. */
-    uint32_t *old = (uint32_t *)(void *)hw_at(pool, end);
-    for (unsigned i = 0; i < HW_END / sizeof *old; i++)
-        old[i] = 0;
+    hw_clear(hw_at(pool, end), HW_END);
     pool->size = size;
     pool->check = hw_keyed(pool->secret, pool->magic, pool->shape, pool->size, 0);
     hw_control_copy(pool);

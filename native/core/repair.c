@@ -77,7 +77,6 @@ static void mend_nodes(hw_pool *pool, hw_outcome *outcome, hw_tally *tally)
 static void build_index(hw_pool *pool)
 {
     hw_index_clear(pool);
-    pool->nodes = pool->used = 0;
     for (uint32_t node = hw_first(pool), end = hw_end(pool); node != end; node += hw_own(pool, node)->size) {
         hw_fault none;
         pool->nodes++;
@@ -90,10 +89,11 @@ static void build_index(hw_pool *pool)
 
 bool hw_repair(hw_pool *pool, size_t bytes, unsigned log2, hw_outcome *outcome)
 {
-    *outcome = (hw_outcome){0};
+    hw_clear(outcome, sizeof *outcome);
     if (!mend_control(pool, bytes & ~(size_t)15, log2, outcome))
         return false;
-    hw_tally tally = {0};
+    hw_tally tally;
+    hw_clear(&tally, sizeof tally);
     mend_nodes(pool, outcome, &tally);
     if (outcome->controls == 0 && !hw_derived_holds(pool, &tally))
         outcome->controls++;

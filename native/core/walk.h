@@ -25,9 +25,9 @@ bool hw_control_fits(const hw_pool *control, size_t bytes, unsigned log2);
 /* What a walk has seen, to hold against what the control block says. */
 typedef struct hw_tally {
     uint32_t nodes, used;
-    bool damaged, lost;             /* any fault of a node; any node without a good copy */
-    bool rootless;                  /* a free node calls itself a root, but is none */
-    unsigned char met[HW_BINS + 1]; /* the root of that bin was met, or accounted for by damage */
+    uint32_t damaged, lost;    /* any fault of a node; any node without a good copy */
+    uint32_t rootless;         /* a free node calls itself a root, but is none */
+    uint32_t met[HW_BINS + 1]; /* not 0: the root of that bin was met, or accounted for by damage */
 } hw_tally;
 
 void hw_tally_add(hw_tally *tally, const hw_pool *pool, const hw_step *step, bool damaged);
