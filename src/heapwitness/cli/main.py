@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from heapwitness import __version__
 from heapwitness.errors import HeapwitnessError
 
 ERROR_EXIT = 2
@@ -44,7 +45,7 @@ class _Lazy(click.Group):
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="heapwitness", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def group() -> None:
     """Find who overwrote the heap: every block's neighbour is a witness."""
 

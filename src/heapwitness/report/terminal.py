@@ -223,15 +223,18 @@ def _stacks(out: "_Lines", finding: Finding) -> None:
 
 
 def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None, int | None]]) -> None:
-    most = text.named(stack)
+    # The source of the innermost frame that has any here, and of the innermost Python frame.
+    python = next((frame for frame in stack if frame.language == "python"), None)
+    shown = False
     for number, frame in enumerate(stack[:_FRAMES]):
         where = text.line(frame, whole_path=True)
         module = f"({text.clean(frame.module)})" if frame.module and not where else ""
         mark = "  [inlined]" if frame.inlined else ""
         out.plain(f"    #{number:<2} {text.function(frame)}  {where or module}{mark}".rstrip())
-        if frame is most and (frame.file, frame.line) not in sources:
+        if (not shown or frame is python) and (frame.file, frame.line) not in sources:
             sources.add((frame.file, frame.line))
             for line, written in source.lines(frame):
+                shown = True
                 out.plain(
                     f"        {'>' if line == frame.line else ' '} {line:>5} | {written[: out.source_width]}".rstrip()
                 )
