@@ -57,7 +57,8 @@ class Careful(Kernel):
     # --- allocation --------------------------------------------------------------------------------------------
 
     def _allocate(self, size: int) -> int | None:
-        if not self._pool_is_sound("malloc"):
+        # In a pool at an unaligned address the kernel, with MEM_DEBUG, takes every node for a foreign one.
+        if not self._pool_is_sound("malloc") or (self.config.debug and self._is_foreign(self.first)):
             return None
         needed = self.needed(size)
         node = self._find(needed)

@@ -3,14 +3,8 @@
 Nothing here verifies anything: it is what the kernel's own code sees and does.
 """
 
-from heapwitness.liteos.layout import (
-    CHECKSUM_MAGIC,
-    SIZE_MASK,
-    USED_FLAG,
-    Field,
-    Header,
-    Layout,
-)
+from heapwitness.liteos.copies import saved_ranges
+from heapwitness.liteos.layout import CHECKSUM_MAGIC, SIZE_MASK, USED_FLAG, Header, Layout
 from heapwitness.liteos.ram import Ram
 
 
@@ -51,7 +45,7 @@ class Nodes:
         self._checksum_at = start + (0 if control.checksum is None else control.checksum.offset)
         self._origin_at = start + (0 if control.origin_size is None else control.origin_size.offset)
         self._links_at = start + (0 if control.link_registers is None else control.link_registers.offset)
-        self._saved = _saved_ranges(layout)
+        self._saved = saved_ranges(layout)
 
     def links(self, node: int) -> int:
         """Address of the node's list links, by which lists name it."""
@@ -207,17 +201,3 @@ class Nodes:
     def _set_half(self, address: int, value: int) -> None:
         at = self.ram.offset(address, 2)
         self.ram.view[at : at + 2] = (value & 0xFFFF).to_bytes(2, "little")
-
-
-def _saved_ranges(layout: Layout) -> tuple[tuple[int, int], ...]:
-    """Offsets and lengths of what a save copies, neighbours joined."""
-    control = layout.control
-    fields: list[Field | None] = [control.prev, control.next, control.pre_node, control.gap_size]
-    fields += [control.checksum, control.origin_size, control.size_and_flag]
-    joined: list[tuple[int, int]] = []
-    for field in sorted((field for field in fields if field is not None), key=lambda field: field.offset):
-        if joined and sum(joined[-1]) == field.offset:
-            joined[-1] = (joined[-1][0], joined[-1][1] + field.size)
-        else:
-            joined.append((field.offset, field.size))
-    return tuple(joined)

@@ -20,6 +20,7 @@ from heapwitness.liteos.config import BadConfig, Config
 from heapwitness.liteos.engine import Engine
 from heapwitness.liteos.errors import BadPool
 from heapwitness.liteos.inspection import OnFinding
+from heapwitness.liteos.known import KnownPool, KnownPools
 from heapwitness.liteos.layout import Layout
 from heapwitness.liteos.little_pool import Little
 from heapwitness.liteos.mechanism import LinkRegisters
@@ -32,6 +33,9 @@ from heapwitness.liteos.walk import WalkedNode
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+
+_POOLS = KnownPools()
 
 
 class Pool:
@@ -58,12 +62,14 @@ class Pool:
         faithful: bool = False,
         link_registers: LinkRegisters | None = None,
         task: int = 0,
-        pools: Sequence["Pool"] = (),
         tasks: Mapping[int, str] | None = None,
         console: list[str] | None = None,
         on_finding: OnFinding | None = None,
     ) -> "Pool":
         """Make a new pool of a whole buffer, as LOS_MemInit does.
+
+        With MUL_POOL the kernel knows its pools: those that were made so in the same memory (parts of one
+        buffer, at addresses that fit) and are still in use. The new one joins their list.
 
         Args:
             buffer: any writable buffer; its length is the pool's size.
@@ -72,7 +78,6 @@ class Pool:
             faithful: do as the genuine kernel, mistakes included.
             link_registers: gives the (at most three) return addresses that LEAKCHECK records.
             task: the task that runs; it owns the end node.
-            pools: the kernel's other pools, oldest first; with MUL_POOL the new one joins their list.
             tasks: names of tasks; those without are called task0, task1 and so on.
             console: where to print instead of a list of the pool's own.
             on_finding: called with every finding when it is made.
@@ -84,22 +89,36 @@ class Pool:
         if config.bestfit_little:
             little = _little(ram, config, faithful, tasks, console, on_finding)
             little.task = task
-            _refuse_overlap(little.console, address, ram.size, pools if config.mul_pool else ())
+            known = _known_beside(little, ram.size) if config.mul_pool else []
             little.heap.create(ram.size)
-            return cls(little, config, faithful=faithful)
-        layout = Layout.of(config)
+            return cls(little, config, faithful=faithful)._join(known, little.heap.layout.next_pool_at)
+        layout = bestfit_layout(config)
         size = init_size(layout, address, ram.size)
         engine = _bestfit(ram, config, layout, size, faithful, tasks, console, on_finding)
         engine.task = task
         engine.heap.link_registers = link_registers or tuple
         if size != ram.size:
             engine.heap.console.unaligned(address, ram.size)
-        if config.mul_pool:
-            _refuse_overlap(engine.console, address, size, pools)
-            _join(engine, layout, pools)
+        known = _known_beside(engine, size) if config.mul_pool else []
         if not engine.heap.create(size):
             raise BadPool(f"A pool of {size} bytes is too large: no list of free nodes takes that much.")
-        return cls(engine, config, faithful=faithful)
+        field = layout.pool.next_pool
+        return cls(engine, config, faithful=faithful)._join(known, None if field is None else field.offset)
+
+    def _join(self, known: Sequence[KnownPool], next_pool_at: int | None) -> "Pool":
+        """Become the last of the known pools, whose list runs through the pools themselves."""
+        if next_pool_at is not None:
+            ram = self._engine.ram
+            ram.set_word(ram.address + next_pool_at, 0)
+            if known:
+                last = known[-1].memory
+                last.set_word(last.address + next_pool_at, ram.address)
+            _POOLS.add(self)
+        return self
+
+    def deinit(self) -> bool:
+        """Let the kernel know the pool no more (LOS_MemDeInit), so that its place can be used again."""
+        return _POOLS.forget(self)
 
     @classmethod
     def attach(
@@ -135,7 +154,7 @@ class Pool:
             little.task = task
             little.recognize()
             return cls(little, config, faithful=faithful)
-        layout = layout or Layout.of(config)
+        layout = layout or bestfit_layout(config)
         size = recorded_size(ram, layout)
         engine = _bestfit(ram, config, layout, size, faithful, tasks, console, on_finding)
         engine.task = task
@@ -172,6 +191,11 @@ class Pool:
     def console(self) -> list[str]:
         """What a faithful pool printed, in pieces."""
         return self._engine.console
+
+    @property
+    def memory(self) -> Ram:
+        """The target's memory that the pool lies in."""
+        return self._engine.ram
 
     @property
     def task(self) -> int:
@@ -302,6 +326,17 @@ class Pool:
         return self._bestfit().size_check(pointer)
 
 
+def bestfit_layout(config: Config) -> Layout:
+    """The layout of a configuration with bestfit.
+
+    Raises:
+        BadConfig: it has bestfit_little, whose headers have neither this layout nor a backup.
+    """
+    if config.bestfit_little:
+        raise BadConfig("This configuration has bestfit_little, whose headers have no backup: nothing can be compared.")
+    return Layout.of(config)
+
+
 def _bestfit(
     ram: Ram,
     config: Config,
@@ -329,23 +364,17 @@ def _little(
     return Little(ram, config, faithful=faithful, tasks=tasks or {}, console=out, on_finding=on_finding)
 
 
-def _refuse_overlap(console: list[str], address: int, size: int, pools: Sequence[Pool]) -> None:
-    other = overlapping(address, size, pools)
+def _known_beside(engine: Engine, size: int) -> list[KnownPool]:
+    """The pools that the kernel knows in the same memory; BadPool where a new one of `size` bytes overlaps one."""
+    address = engine.ram.address
+    known = _POOLS.beside(engine.ram)
+    other = overlapping(address, size, known)
     if other is not None:
         both = ((address, size), (other.address, other.size))
         spans = (f"[{start:#x}, {start + length:#x})" for start, length in both)
-        console.append("[ERR] pool {} conflict with pool {}\n".format(*spans))
+        engine.console.append("[ERR] pool {} conflict with pool {}\n".format(*spans))
         raise BadPool(f"A pool of {size} bytes at {address:#x} overlaps the pool at {other.address:#x}.")
-
-
-def _join(engine: Bestfit, layout: Layout, pools: Sequence[Pool]) -> None:
-    """Put a new pool at the end of the kernel's list of pools, which runs through the pools themselves."""
-    field = layout.pool.next_pool
-    assert field is not None
-    if pools:
-        last = pools[-1]._engine.ram
-        last.set_word(last.address + field.offset, engine.ram.address)
-    engine.ram.set_word(engine.ram.address + field.offset, 0)
+    return known
 
 
 def _is_u32(*values: int) -> bool:
