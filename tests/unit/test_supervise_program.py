@@ -129,3 +129,14 @@ def test_end_of_the_program_can_be_selected_on() -> None:
     )
 
     assert text == "None []\nstatus 0\n"
+
+
+def test_signal_that_the_program_sends_to_its_parent_does_not_come_back() -> None:
+    _, text = inside(
+        """
+        script = "trap 'echo came back' USR1; kill -USR1 $PPID; sleep 0.2; exit 4"
+        program = Program("/bin/sh", ("sh", "-c", script), dict(os.environ))
+        """
+    )
+
+    assert text == "status 4\n"

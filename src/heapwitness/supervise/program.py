@@ -78,6 +78,7 @@ class Program:
                     self._status = code if code >= 0 else 128 - code
                     os.close(self._end)
                     return
-            elif taken.si_code != _FROM_KERNEL:
-                # The terminal's own signals go to the whole group; the program has had them.
+            elif taken.si_code != _FROM_KERNEL and taken.si_pid != self.pid:
+                # The terminal's own signals go to the whole group: the program has had them. One that the
+                # program sends to its parent is not for the program.
                 os.kill(self.pid, taken.si_signo)
