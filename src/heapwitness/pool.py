@@ -20,54 +20,20 @@ from enum import IntEnum
 from typing import Any, Self
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.heap.check import Fault
 from heapwitness.layout import witness
+from heapwitness.layout.events import Outcome, Reason
 from heapwitness.layout.witness import Origin, Secret, State
 from heapwitness.native import library
 
 _ALIGNMENT = 16
 
 
-class Reason(IntEnum):
-    """What is wrong at a fault; the numbers of docs/format.md, "events"."""
-
-    HEADERS = 1
-    SLACK = 2
-    LINKS = 3
-    POISON = 4
-    CONTROL = 5
-
-
 class _Status(IntEnum):
     OK = 0
     NOMEM = 1
     DAMAGED = 2
-    INVALID = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One place where the pool is not what it should be.
-
-    For HEADERS `low` and `high` are the window of docs/format.md; else the damage lies in `node`.
-    """
-
-    reason: Reason
-    node: int
-    low: int
-    high: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How many of each were put right by `Pool.repair`."""
-
-    headers: int
-    backups: int
-    slacks: int
-    links: int
-    poisons: int
-    controls: int
-    quarantined: int
+    REFUSED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +276,7 @@ class Pool:
         outcome = _Outcome()
         if not _core().hw_repair(self._address, self._bytes, self.granule_log2, outcome):
             raise HeapwitnessError("the pool's control block and its copy are both lost: it cannot be repaired.")
-        return Outcome(*(getattr(outcome, name) for name in Outcome.__slots__))
+        return Outcome(**{name: getattr(outcome, name) for name in Outcome.__slots__})
 
     def extend(self, size: int) -> bool:
         """Let the pool grow to `size` bytes of its buffer; False when that is too little more.
@@ -373,7 +339,7 @@ class Pool:
         status = getattr(_core(), name)(self._address, self._node(node), *arguments, fault)
         if status == _Status.DAMAGED:
             raise Damaged(_fault(fault))
-        if status == _Status.INVALID:
+        if status == _Status.REFUSED:
             raise NoSuchNode(f"the node at {node} is not in a state for that.")
         return bool(status == _Status.OK)
 

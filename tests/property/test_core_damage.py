@@ -12,6 +12,7 @@ from heapwitness.layout.witness import CONTROL, END, OVERHEAD, Header, State
 from heapwitness.pool import Damaged, Outcome, Pool
 
 ROOM = 4096
+NOTHING = Outcome(headers=0, backups=0, slacks=0, links=0, poisons=0, controls=0, quarantined=0)
 
 
 def crowded(seed: int, log2: int, room: int = ROOM) -> Pool:
@@ -58,7 +59,7 @@ def mend(pool: Pool, truth: dict[int, tuple[bytes, bytes]]) -> None:
         if own in left[node]:
             found, was = Header.unpack(mended[node][0]), Header.unpack(own)
             assert (found.size, found.meta) == (was.size, was.meta)
-    assert pool.repair() == Outcome(0, 0, 0, 0, 0, 0, 0)
+    assert pool.repair() == NOTHING
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

@@ -193,7 +193,11 @@ int main(int argc, char **argv)
         return 2;
     state = strtoull(argv[1], NULL, 0) * UINT64_C(0x9E3779B97F4A7C15) | 1;
     for (long rounds = atol(argv[2]); rounds > 0; rounds--) {
+#ifdef HW_FIXED_GRANULE_LOG2
+        log2_ = HW_FIXED_GRANULE_LOG2;
+#else
         log2_ = 3 + pick(2);
+#endif
         size = (1024 + pick(ROOM - 1024)) & ~(size_t)15;
         unsigned char *memory = aligned_alloc(16, size);
         uint32_t secret[4] = {pick(UINT32_MAX), pick(UINT32_MAX), pick(UINT32_MAX), pick(UINT32_MAX)};

@@ -1,0 +1,169 @@
+"""The formats are described twice, in C and in Python: every offset and constant is compared."""
+
+import shutil
+import struct
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from heapwitness.layout import events, process, witness
+
+NATIVE = Path(__file__).parents[2] / "native"
+CC = shutil.which("cc") or shutil.which("gcc")
+pytestmark = pytest.mark.skipif(CC is None, reason="needs a C compiler")
+
+HEADER = ("size", "prev_size", "meta", "check")
+LINKS = ("left", "right", "parent", "check")
+CONTROL = ("magic", "shape", "size", "check", "secret", "large", "flags", "nodes", "used", "bitmap", "bins", "reserved")
+EVENT = (
+    *("magic", "version", "type", "length", "pid", "tid", "ppid", "when", "reason", "process", "pool", "pool_bytes"),
+    *("pointer", "node", "family", "thread", "windows", "frames", "dropped"),
+)
+OUTCOME = ("headers", "backups", "slacks", "links", "poisons", "controls", "quarantined")
+
+
+def evaluate(directory: Path, headers: Sequence[str], expressions: Sequence[str]) -> dict[str, int]:
+    """What the C headers say: the value of each expression."""
+    source, program = directory / "ask.c", directory / "ask"
+    includes = "".join(f'#include "{header}"\n' for header in ("stddef.h", "stdio.h", *headers))
+    prints = "".join(f'printf("%llu\\n", (unsigned long long)({expression}));\n' for expression in expressions)
+    source.write_text(f"{includes}int main(void) {{\n{prints}return 0;\n}}\n")
+    folders = [f"-I{NATIVE / folder}" for folder in ("core", "host")]
+    assert CC
+    subprocess.run([CC, "-std=gnu11", "-DHW_FIXED_GRANULE_LOG2=4", *folders, source, "-o", program], check=True)
+    lines = subprocess.run([program], check=True, capture_output=True, text=True).stdout.split()
+    return dict(zip(expressions, map(int, lines), strict=True))
+
+
+def offsets(layout: struct.Struct, fields: Sequence[str]) -> dict[str, int]:
+    """Where each field of a struct format lies, and its whole size."""
+    codes = layout.format.lstrip("<@=")
+    found: dict[str, int] = {}
+    at = number = 0
+    while number < len(codes):
+        length = number + next(i for i, code in enumerate(codes[number:]) if code.isalpha())
+        code = codes[number : length + 1]
+        for single in [code] if code[-1] == "s" else [code[-1]] * int(code[:-1] or 1):
+            found[fields[len(found)]] = at
+            at += struct.calcsize("<" + single)
+        number = length + 1
+    assert at == layout.size
+    return found
+
+
+def test_the_core_and_its_description_name_the_same_constants(tmp_path: Path) -> None:
+    expected = {
+        "HW_MAGIC": witness.MAGIC,
+        "HW_CONTROL": witness.CONTROL,
+        "HW_WITNESSED": witness.WITNESSED,
+        "HW_HEADER": witness.HEADER,
+        "HW_OVERHEAD": witness.OVERHEAD,
+        "HW_MIN_NODE": witness.MIN_NODE,
+        "HW_END": witness.END,
+        "HW_BINS": witness.BINS,
+        "HW_MOST": witness.POOL_LIMIT,
+        "HW_FLAG_STALE": witness.FLAG_STALE,
+        "HW_SITE_QUARANTINE": witness.SITE_QUARANTINE,
+        "HW_LINK_KEY": witness.LINK_KEY,
+        "HW_CACHED_PARENT": witness.CACHED_PARENT,
+        "HW_PENDING_PARENT": witness.PENDING_PARENT,
+        "HW_FREE": witness.State.FREE,
+        "HW_USED": witness.State.USED,
+        "HW_CACHED": witness.State.CACHED,
+        "HW_ENDNODE": witness.State.END,
+        "HW_MALLOC": witness.Origin.MALLOC,
+        "HW_NEW": witness.Origin.NEW,
+        "HW_NEW_ARRAY": witness.Origin.NEW_ARRAY,
+        "HW_ALIGNED": witness.Origin.ALIGNED,
+        "HW_NONE": events.Reason.NONE,
+        "HW_HEADERS": events.Reason.DAMAGE,
+        "HW_SLACK": events.Reason.SLACK,
+        "HW_LINKS": events.Reason.LINKS,
+        "HW_POISON": events.Reason.POISON,
+        "HW_CONTROL_BLOCK": events.Reason.CONTROL,
+        "hw_meta(13, HW_CACHED, HW_NEW_ARRAY, 0xABCDEF)": witness.meta(
+            13, witness.State.CACHED, witness.Origin.NEW_ARRAY, 0xABCDEF
+        ),
+    }
+    assert evaluate(tmp_path, ["node.h"], list(expected)) == expected
+
+
+def test_the_core_and_its_description_lay_out_the_same_records(tmp_path: Path) -> None:
+    expected = {f"offsetof(hw_header, {name})": at for name, at in offsets(witness.HEADER_WORDS, HEADER).items()}
+    expected |= {f"offsetof(hw_links, {name})": at for name, at in offsets(witness.HEADER_WORDS, LINKS).items()}
+    expected |= {
+        "sizeof(hw_header)": witness.HEADER_WORDS.size,
+        "sizeof(hw_links)": witness.HEADER_WORDS.size,
+        "sizeof(hw_pool)": witness.CONTROL_WORDS.size,
+        "sizeof(hw_outcome)": 8 * len(OUTCOME),
+    }
+    expected |= {f"offsetof(hw_outcome, {name})": 8 * number for number, name in enumerate(OUTCOME)}
+    control = [*CONTROL[:4], *["secret"] * 4, *CONTROL[5:9], *["bitmap"] * 2, *["bins"] * 64, *["reserved"] * 2]
+    expected |= {f"offsetof(hw_pool, {name})": 4 * control.index(name) for name in CONTROL}
+    assert evaluate(tmp_path, ["node.h"], list(expected)) == expected
+
+    words = struct.pack("<80I", *range(80))
+    fixed, index = witness.Fixed.unpack(words[:32]), witness.Index.unpack(words)
+    assert (fixed.magic, fixed.shape, fixed.size, fixed.check, fixed.secret) == (0, 1, 2, 3, (4, 5, 6, 7))
+    assert (index.large, index.flags, index.nodes, index.used, index.bins[0]) == (8, 9, 10, 11, 14)
+
+
+def test_the_keyed_check_and_the_pattern_are_the_same_numbers(tmp_path: Path) -> None:
+    secret = (0x01234567, 0x89ABCDEF, 0xFEDCBA98, 0xFFFFFFFF)
+    key = "(const uint32_t[4]){%du, %du, %du, %du}" % secret  # noqa: UP031
+    expected = {}
+    for offset in (0, 1, 20, 0x7FFFFFFF, 0xFFFFFFFF):
+        for words in ((0, 0, 0), (3, 5, 0x123456), (0xFFFFFFFF, 0x80000000, 0xFFFFFFFE)):
+            arguments = ", ".join(f"{word}u" for word in (*words, offset))
+            expected[f"hw_keyed({key}, {arguments})"] = witness.keyed(secret, *words, offset)
+        expected[f"hw_pattern({key}, {offset}u)"] = int.from_bytes(witness.pattern(secret, offset), "little")
+    assert evaluate(tmp_path, ["node.h"], list(expected)) == expected
+
+
+def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) -> None:
+    expected = {f"offsetof(hw_event, {name})": at for name, at in offsets(events.EVENT_WORDS, EVENT).items()}
+    section = offsets(events.SECTION_WORDS, ("kind", "zero", "address", "length"))
+    expected |= {f"offsetof(hw_section, {name})": at for name, at in section.items()}
+    expected |= {
+        "sizeof(hw_event)": events.EVENT_WORDS.size,
+        "sizeof(hw_section)": events.SECTION_WORDS.size,
+        "HW_HELLO": events.Type.HELLO,
+        "HW_FINDING": events.Type.FINDING,
+        "HW_EXIT": events.Type.EXIT,
+        "HW_OUTCOME": events.Type.OUTCOME,
+        "HW_AT_MALLOC": events.When.MALLOC,
+        "HW_AT_FREE": events.When.FREE,
+        "HW_AT_REALLOC": events.When.REALLOC,
+        "HW_AT_CHECK": events.When.CHECK,
+        "HW_AT_EXIT": events.When.EXIT,
+        "HW_DOUBLE": events.Reason.DOUBLE,
+        "HW_INVALID": events.Reason.INVALID,
+        "HW_MISMATCH": events.Reason.MISMATCH,
+        "HW_MEMORY": events.SectionKind.MEMORY,
+        "HW_MAPS": events.SectionKind.MAPS,
+        "HW_COMMAND": events.SectionKind.COMMAND,
+        "HW_STATS": events.SectionKind.STATS,
+        "HW_RELEASED": events.SectionKind.RELEASED,
+        "HW_MENDED": events.SectionKind.OUTCOME,
+    }
+    assert evaluate(tmp_path, ["channel.h"], list(expected)) == expected
+
+
+def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path: Path) -> None:
+    block = offsets(process.PROCESS_WORDS, ("magic", "version", "sites", "sites_used", "regions", "regions_used"))
+    expected = {f"offsetof(hw_process, {name})": at for name, at in block.items()}
+    region = offsets(process.REGION_WORDS, ("base", "bytes", "kind", "arena"))
+    expected |= {f"offsetof(hw_region, {name})": at for name, at in region.items()}
+    expected |= {
+        "sizeof(hw_process)": process.PROCESS_WORDS.size,
+        "sizeof(hw_region)": process.REGION_WORDS.size,
+        "HW_UNUSED": process.RegionKind.UNUSED,
+        "HW_ARENA_POOL": process.RegionKind.ARENA,
+        "HW_BIG_POOL": process.RegionKind.BIG,
+        "HW_BIG_HELD": process.RegionKind.BIG_HELD,
+        "HW_CLAIMED": process.RegionKind.CLAIMED,
+    }
+    assert evaluate(tmp_path, ["process.h"], list(expected)) == expected
+    assert evaluate(tmp_path, ["process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT
