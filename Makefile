@@ -9,6 +9,9 @@ PYTEST_ARGS ?=
 # What the installed package is made of.
 SOURCES := $(shell find src native -type f -not -path '*/_lib/*' -not -name '*.pyc') pyproject.toml CMakeLists.txt README.md
 C_SOURCES := $(shell find native examples benchmarks tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+# CC: a Python names the compiler that it was built with, which need not be here.
+INSTALL := CC='$(CC)' $(PIP) --no-build-isolation --config-settings=cmake.define.HEAPWITNESS_STRICT=ON
 BUILD_TOOLS := 'scikit-build-core>=0.10' 'cmake>=3.20' 'ninja>=1.11'
 
 .DEFAULT_GOAL := help
@@ -56,16 +59,14 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.build-tools: | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(BUILD_TOOLS)
+	$(PIP) $(BUILD_TOOLS)
 	@touch $@
 
 # Not editable: what is tested and shown is what users get. Again only when a source is newer.
 $(VENV)/.installed: $(SOURCES) $(VENV)/.build-tools
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
-	    --config-settings=cmake.define.HEAPWITNESS_STRICT=ON .
+	$(INSTALL) .
 	@touch $@
 
 $(VENV)/.test-tools: pyproject.toml $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
-	    --config-settings=cmake.define.HEAPWITNESS_STRICT=ON '.[test]'
+	$(INSTALL) '.[test]'
 	@touch $@
