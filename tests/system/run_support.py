@@ -1,5 +1,6 @@
 """Compiles small programs and runs heapwitness on them as a user does."""
 
+import atexit
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ ERROR = 2
 SOURCE = Path(heapwitness.__file__).parents[1]
 HEAPWITNESS = (sys.executable, "-m", "heapwitness")
 WORK = Path(tempfile.mkdtemp(prefix="heapwitness-run-"))
+atexit.register(shutil.rmtree, WORK, ignore_errors=True)
 
 
 def engine() -> Path | None:

@@ -13,6 +13,7 @@ from run_support import (
     FOUND,
     HEAPWITNESS,
     OVERFLOW,
+    WORK,
     compiled,
     engine,
     environment,
@@ -125,7 +126,8 @@ def start(*options: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(),
+        # A supervisor that is killed leaves its directory behind.
+        env=environment(TMPDIR=str(WORK)),
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process

@@ -128,13 +128,23 @@ def test_program_that_drops_its_environment_is_watched_until_then() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_program_that_gave_up_root_goes_on_where_nobody_can_be_asked() -> None:
-    text = OVERFLOW.replace("spoil(block);", "if (setgid(65534) || setuid(65534)) return 1; spoil(block);")
+@pytest.mark.parametrize("with_log", [False, True])
+def test_program_that_gave_up_root_is_reported_from_its_record(with_log: bool) -> None:
+    text = OVERFLOW.replace(
+        "spoil(block);\n    free", "if (setgid(65534) || setuid(65534)) return 1; spoil(block);\n free"
+    )
+    program = compiled(text)
+    log = program.with_name("log")
+    log.touch()
+    log.chmod(0o666)
+    for directory in program.parents[:2]:
+        directory.chmod(0o755)
 
-    result = heapwitness_run(compiled(text))
+    result = heapwitness_run(program, options=("--log", str(log)) if with_log else ())
 
-    assert result.report["program"]["exit_status"] == 5
-    assert result.stdout == "done\n"
+    assert (result.status, result.stdout) == (FOUND, "done\n")
+    assert [(one["kind"], one["repaired"]) for one in result.findings] == [("heap-buffer-overflow", True)]
+    assert (log.stat().st_size > 0) is with_log
 
 
 def test_what_was_preloaded_before_is_still_there() -> None:

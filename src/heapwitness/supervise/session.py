@@ -1,5 +1,6 @@
 """What the events of a run mean: who gets which answer, which findings there are, what is lost and why."""
 
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -166,7 +167,10 @@ class Session:
 
         for key in [key for key in self._told if key[0] == thread]:
             told = self._told.pop(key)
-            findings = tuple(with_outcome(finding, outcome) for finding in told.examined.findings)
+            findings = told.examined.findings
+            # Shown without its outcome rather than not at all.
+            with contextlib.suppress(Exception):
+                findings = tuple(with_outcome(finding, outcome) for finding in findings)
             self._reporter.submit(replace(told.examined, findings=findings))
 
     def _report(self, which: Callable[[_Thread, _Told], bool]) -> None:

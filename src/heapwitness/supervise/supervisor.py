@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from heapwitness import native
 from heapwitness.supervise.channel import Channel
 from heapwitness.supervise.environment import environment
+from heapwitness.supervise.log import open_log
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import check_writable, write_json
 from heapwitness.supervise.program import Program
@@ -26,14 +27,12 @@ _DRAIN_LIMIT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is started: the file, its arguments, what is known of it beforehand, and the log it is given."""
+    """What is started: the file, its arguments, and what is known of it beforehand."""
 
     file: str
     arguments: tuple[str, ...]
     target: Target
     engine: Path
-    log: Path | None
-    logged: int
 
 
 def run(options: Options) -> int:
@@ -49,9 +48,8 @@ def run(options: Options) -> int:
     """
     plan = _plan(options)
     with Screen.to(options.output) as screen:
-        with Channel() as channel:
-            log = plan.log or channel.directory / "log"
-            made = environment(options, plan.engine, channel.path, log, os.environ)
+        with Channel() as channel, open_log(options.log, channel.directory) as log:
+            made = environment(options, plan.engine, channel.path, log.path, os.environ)
             extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
             program = Program(plan.file, plan.arguments, made, extra)
             # What is needed when there is something to hear is loaded while the program starts.
@@ -59,10 +57,10 @@ def run(options: Options) -> int:
 
             session = Session(options.on_error, screen)
             _serve(channel, session, program)
-            session.take_records(log, plan.logged)
+            session.take_records(log.path, log.start)
         program.release_signals()
         senseless = session.malformed + channel.refused
-        said = remarks(session.ledger, plan.target, options.command[0], senseless, plan.log is not None)
+        said = remarks(session.ledger, plan.target, options.command[0], senseless, log.kept)
         report = session.report(options.command, program.pid, program.exit_status, said)
         if report.summary.findings or not options.quiet:
             screen.end(report)
@@ -82,9 +80,7 @@ def _plan(options: Options) -> _Plan:
     target = check_program(file, engine)
     for written in (options.json, options.output, options.log):
         check_writable(written)
-    log = options.log.absolute() if options.log is not None else None
-    logged = log.stat().st_size if log is not None and log.exists() else 0
-    return _Plan(file, arguments, target, engine, log, logged)
+    return _Plan(file, arguments, target, engine)
 
 
 def _serve(channel: Channel, session: "Session", program: Program) -> None:

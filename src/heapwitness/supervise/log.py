@@ -1,0 +1,56 @@
+"""The file for records when nobody answers: the user's, or one of our own that is read at the end."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Where engines write records. A context manager: what is our own is removed.
+
+    `start` is its length before the run; `kept`: the user asked for it.
+    """
+
+    path: Path
+    start: int
+    kept: bool
+    own_directory: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.own_directory is not None:
+            shutil.rmtree(self.own_directory, ignore_errors=True)
+
+
+def open_log(asked: Path | None, directory: Path) -> Log:
+    """The log of a run.
+
+    Processes that give up root can enter no directory of root's. For them the file lies in one that can be
+    passed through but not listed, under a name that only the run's processes are told.
+
+    Args:
+        asked: the user's file.
+        directory: a private one that may hold the log.
+    """
+    if asked is not None:
+        path = asked.absolute()
+        return Log(path, path.stat().st_size if path.exists() else 0, kept=True)
+    if os.geteuid() != 0:
+        return Log(directory / "log", 0, kept=False)
+    passage = Path(tempfile.mkdtemp(prefix="heapwitness-log-")).absolute()
+    passage.chmod(0o711)
+    path = passage / secrets.token_hex(16)
+    path.touch()
+    # Everybody of the run may add to it, nobody else read it.
+    path.chmod(0o622)
+    return Log(path, 0, kept=False, own_directory=passage)
