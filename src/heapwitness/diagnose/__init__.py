@@ -86,8 +86,8 @@ def examine(
 def with_outcome(finding: Finding, outcome: Outcome) -> Finding:
     """The finding as it stands after the engine's repair.
 
-    Wrong releases have nothing to repair: the engine did not do them. What was quarantined is not
-    repaired: the program goes on without it.
+    Wrong releases have nothing to repair. What was quarantined is not repaired: the program goes on
+    without it.
     """
     if finding.damage is None and finding.header is None:
         return finding

@@ -19,7 +19,7 @@ REGION_WORDS = struct.Struct("<QQII")
 SITE_WORDS = struct.Struct("<IIIHH")
 SITE_UNIT = 16
 
-REGIONS_LIMIT = 1 << 16
+REGIONS_LIMIT = 1 << 17
 FRAMES_LIMIT = 256
 
 
@@ -31,6 +31,8 @@ class RegionKind(IntEnum):
     UNUSED = 0
     ARENA = 1
     BIG = 2
+    BIG_HELD = 3
+    CLAIMED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def read_regions(memory: Memory, process: Process) -> tuple[Region, ...]:
     return tuple(
         Region(base, size, RegionKind(kind), arena)
         for base, size, kind, arena in REGION_WORDS.iter_unpack(data)
-        if kind in (RegionKind.ARENA, RegionKind.BIG) and base + size <= 1 << 64
+        if kind in (RegionKind.ARENA, RegionKind.BIG, RegionKind.BIG_HELD) and base + size <= 1 << 64
     )
 
 

@@ -136,7 +136,9 @@ def _repaired(finding: Finding) -> str:
         return {"backup": "yes, the header from its backup", "header": "yes, the backup from the header"}.get(
             from_ or "", "yes"
         )
-    if finding.kind in ("double-free", "invalid-free", "mismatched-free"):
+    if finding.kind == "mismatched-free":
+        return "nothing to repair: the block was released all the same"
+    if finding.kind in ("double-free", "invalid-free"):
         return "nothing to repair: the release was not done"
     return "no"
 
@@ -213,7 +215,8 @@ def _stacks(out: "_Lines", finding: Finding) -> None:
             for verb, site in (("allocated", block.allocated), ("released", block.freed))
             if site is not None
         ]
-    stacks.append(("noticed", finding.detected.stack))
+    if finding.detected.when != "exit":
+        stacks.append(("noticed", finding.detected.stack))
     sources: set[tuple[str | None, int | None]] = set()
     for title, stack in stacks:
         if stack:

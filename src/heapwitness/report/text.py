@@ -11,6 +11,9 @@ from heapwitness.report.model import Block, Finding, Frame, Site
 
 _LONGEST = 300
 
+_LIBRARIES = ("libc.so", "libc-", "ld-linux", "libstdc++", "libc++", "libpthread", "libpython", "python3")
+_HEADERS = ("/usr/include/", "/usr/lib/gcc", "/rustc/")
+
 _RELEASE = {"malloc": "free", "aligned": "free", "new": "delete", "new[]": "delete[]"}
 
 
@@ -40,12 +43,20 @@ def amount(size: int) -> str:
 
 
 def named(stack: Sequence[Frame]) -> Frame | None:
-    """The frame that says most to a reader: the innermost with a line, else with a name, else the first."""
+    """The frame that says most to a reader: the innermost with a line in code of the program's own, else
+    with any line, else with a name, else the first."""
     return (
-        next((frame for frame in stack if frame.line is not None and frame.file), None)
+        next((frame for frame in stack if frame.line is not None and frame.file and not _is_library(frame)), None)
+        or next((frame for frame in stack if frame.line is not None and frame.file), None)
+        or next((frame for frame in stack if frame.function and not _is_library(frame)), None)
         or next((frame for frame in stack if frame.function), None)
         or next(iter(stack), None)
     )
+
+
+def _is_library(frame: Frame) -> bool:
+    """Whether a frame is of the system's libraries or of templates that the compiler came with."""
+    return os.path.basename(frame.module or "").startswith(_LIBRARIES) or (frame.file or "").startswith(_HEADERS)
 
 
 def function(frame: Frame) -> str:
@@ -144,7 +155,10 @@ def _after_free(finding: Finding) -> str:
 
 
 def _header(finding: Finding) -> str:
-    block, damage = finding.victim, finding.damage
+    block, damage, near = finding.victim, finding.damage, finding.suspect
+    if near is not None and damage is not None and finding.store is None:
+        past = count(damage.address - near.address - near.size, "byte")
+        return f"{_bytes(finding)} of heap control data overwritten, {past} past the end of {sized(near)}{by(_stack(near.allocated), 'allocated')}"
     copies = damage.copies if damage is not None else ()
     what = "heap control data"
     if copies == ("header",):
