@@ -102,18 +102,11 @@ class Session:
 
         A finding that was neither diagnosed while its thread waited nor recorded is reported as it is known.
         """
-        from heapwitness.supervise.records import read_records
-
         self._report(lambda _, told: True)
         self._examiner.close()
         try:
-            with open(log, "rb") as stream:
-                stream.seek(start)
-                for one in read_records(stream, self.ledger):
-                    self._unanswered.pop(_identity(one.event), None)
-                    self._reporter.submit(one.examined)
-        except FileNotFoundError:
-            pass
+            if log.exists() and log.stat().st_size > start:
+                self._take_log(log, start)
         except (OSError, HeapwitnessError) as error:
             self._reporter.say(f"the log could not be read to its end: {error}")
         for event in self._unanswered.values():
@@ -129,6 +122,15 @@ class Session:
             summary=self.ledger.summary(findings, repaired, self.ledger.dropped + self._reporter.dropped),
             warnings=tuple(warnings),
         )
+
+    def _take_log(self, log: Path, start: int) -> None:
+        from heapwitness.supervise.records import read_records
+
+        with open(log, "rb") as stream:
+            stream.seek(start)
+            for one in read_records(stream, self.ledger):
+                self._unanswered.pop(_identity(one.event), None)
+                self._reporter.submit(one.examined)
 
     def _found(self, event: Event, pid: int) -> bytes | None:
         self._last = None
