@@ -60,7 +60,7 @@ def block_of(evidence: Evidence, node: WalkedNode, tasks: TaskNames) -> Block:
 
 def task_name(task: int, tasks: TaskNames) -> str:
     """A task's name, or its number where nothing names it."""
-    return tasks.get(task, f"task {task}")
+    return tasks.get(task, str(task))
 
 
 def _unknown(evidence: Evidence, node: WalkedNode) -> tuple[str, ...]:

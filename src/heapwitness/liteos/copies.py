@@ -3,10 +3,17 @@
 Names of fields are the kernel's, as its own messages and debug information have them.
 """
 
+from typing import Final
+
 import msgspec
 
 from heapwitness.liteos.layout import Field, Header, Layout
 from heapwitness.report.model import HeaderFields
+
+HEXADECIMAL: Final = frozenset(
+    ("freeNodeInfo.pstPrev", "freeNodeInfo.pstNext", "magic", "preNode", "checksum", "sizeAndFlag")
+)
+"""Fields whose values are read in hexadecimal."""
 
 Ranges = tuple[tuple[int, int], ...]
 

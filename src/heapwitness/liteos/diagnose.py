@@ -107,6 +107,8 @@ def copy_pair(evidence: Evidence, node: WalkedNode) -> CopyPair:
     header = evidence.header(node)
     rebuilt = evidence.rebuilt.get(node.address)
     trusted = None if header is None or not node.exact else fields_of(evidence.view.layout, header, rebuilt is None)
+    if trusted is not None and not node.own_good:
+        trusted.pop("linkReg", None)  # of link registers there is no second copy
     return CopyPair(node=node.address, held_by=node.previous, header=_header(evidence, node), trusted=trusted)
 
 

@@ -14,6 +14,7 @@ from heapwitness.liteos.layout import Layout
 from heapwitness.liteos.view import PoolView
 
 _ENOUGH = 5
+_ENOUGH_WHERE_ASKED = 2
 _RUN = 4
 _CANDIDATES = 4096
 # So many list heads of a pool may be damaged.
@@ -77,7 +78,7 @@ class _Finder:
             seen.add((at, base))
             if len(seen) > _CANDIDATES:
                 return
-            found = self._judge(at, base)
+            found = self.judge(at, base)
             if found is not None:
                 yield found
 
@@ -148,7 +149,8 @@ class _Finder:
         prev, following = self.data[at:middle], self.data[middle : middle + self.pointer]
         return int.from_bytes(prev, "little"), int.from_bytes(following, "little")
 
-    def _judge(self, at: int, base: int) -> FoundPool | None:
+    def judge(self, at: int, base: int, enough: int = _ENOUGH) -> FoundPool | None:
+        """The pool at an offset, if at least `enough` signs speak for it."""
         layout, address = self.layout, base + at
         if at + layout.first_offset + layout.node_size > len(self.data) or address > layout.pointer_mask:
             return None
@@ -169,7 +171,7 @@ class _Finder:
         if plausible and self._ends(at, base, end):
             signs.append("its end node is where its size says")
         score = len(signs) + min(empty, 4)
-        if score < _ENOUGH or inside + _HEADS_LOST < layout.list_count:
+        if score < enough or inside + _HEADS_LOST < layout.list_count:
             return None
         return FoundPool(address, base, score, tuple(signs))
 
@@ -217,3 +219,9 @@ class _Finder:
 def find_in(segments: Iterable[Segment], layout: Layout, *, placed: bool) -> tuple[FoundPool, ...]:
     """The pools in all segments of an image."""
     return tuple(pool for segment in segments for pool in find_pools(segment, layout, placed=placed))
+
+
+def judge(segment: Segment, address: int, layout: Layout) -> FoundPool | None:
+    """The pool that somebody says is at an address of a segment; None where next to nothing speaks for it."""
+    at = address - segment.address
+    return _Finder(segment, layout, placed=True).judge(at, segment.address, _ENOUGH_WHERE_ASKED)

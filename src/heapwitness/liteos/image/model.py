@@ -76,6 +76,17 @@ class Image:
         """The segment that holds the byte at an address."""
         return next((one for one in self.segments if one.address <= address < one.stop), None)
 
+    def moved(self, base: int) -> "Image":
+        """A raw image of which nobody knew the address, with its first byte at `base`."""
+        assert self.format == "raw" and not self.placed
+        start = self.segments[0].address
+
+        def rewrite(patches: Patches) -> bytes:
+            return self._rewrite([(address - base + start, new) for address, new in patches])
+
+        segment = Segment(base, self.segments[0].data)
+        return Image("raw", (segment,), rewrite, compressed=self.compressed, width=self.width)
+
     def patched(self, patches: Iterable[Patch]) -> bytes:
         """The file's bytes (not compressed) with some of the target's bytes changed."""
         return self._rewrite([(patch.address, patch.new) for patch in patches])

@@ -1,0 +1,43 @@
+"""`heapwitness inspect IMAGE`: what is damaged in a LiteOS device's heap dump, and who uses the heap."""
+
+from pathlib import Path
+
+import click
+
+from heapwitness.cli.liteos_options import FILE, Address, image_options
+from heapwitness.liteos.examine import Options
+
+FINDINGS_EXIT = 99
+
+
+@click.command()
+@image_options
+@click.option("--free", "freed", type=Address(), help="Judge this pointer as if it were freed now.")
+@click.option("--kernel-text", is_flag=True, help="Print what the kernel would print, and nothing else.")
+@click.option("--json", type=FILE, metavar="FILE", help="Write the report to a file, as JSON.")
+def command(options: Options, freed: int | None, kernel_text: bool, json: Path | None) -> int:
+    """Find the damage in IMAGE, a memory dump of a LiteOS device: raw, gzip, Intel HEX, S-records or ELF.
+
+    Pools are found by themselves. Without --config and --elf the layout is guessed from the bytes.
+    --kernel-text prints what LOS_MemBadNodeShow would (with --free: what LOS_MemFree would).
+    The exit status is 99 when there is a finding.
+    """
+    from rich.console import Console
+
+    from heapwitness.liteos.document import document
+    from heapwitness.liteos.examine import examine, with_release
+    from heapwitness.liteos.kernel_text import bad_nodes, release
+    from heapwitness.liteos.terminal import render
+    from heapwitness.report.json import write
+
+    examined = examine(options)
+    if freed is not None:
+        examined = with_release(examined, freed)
+    if json is not None:
+        write(document(examined), json)
+    if kernel_text:
+        text = "".join(bad_nodes(examined)) if freed is None else release(examined, freed)
+        click.echo(text, nl=False)
+    else:
+        render(examined, Console())
+    return FINDINGS_EXIT if examined.findings else 0

@@ -1,0 +1,249 @@
+"""From a dump's file to its pools and their findings: what `inspect` and `restore` do before they say anything."""
+
+import contextlib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.liteos import image as images
+from heapwitness.liteos import tasknames
+from heapwitness.liteos.config import Config
+from heapwitness.liteos.diagnose import FINDINGS_LIMIT, findings_of
+from heapwitness.liteos.dwarf import read_firmware
+from heapwitness.liteos.ends import NoPool
+from heapwitness.liteos.evidence import Evidence
+from heapwitness.liteos.find import FoundPool, find_in, judge
+from heapwitness.liteos.firmware import Firmware
+from heapwitness.liteos.freeing import explain
+from heapwitness.liteos.guess import Guess, NotGuessed, guess
+from heapwitness.liteos.image import Image, Segment
+from heapwitness.liteos.layout import Layout
+from heapwitness.liteos.naming import named
+from heapwitness.liteos.rebuild import rebuild
+from heapwitness.liteos.records import LiteosFinding
+from heapwitness.liteos.usage import PoolUse, usage
+from heapwitness.liteos.view import PoolView
+from heapwitness.liteos.walk import walk
+from heapwitness.memory import SegmentsMemory
+from heapwitness.report.model import Frame
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user says about a dump; None where they don't. Addresses are the target's, `width` is in bits."""
+
+    image: Path
+    config: Path | None = None
+    elf: Path | None = None
+    tasks: Path | None = None
+    base: int | None = None
+    width: Literal[32, 64] | None = None
+    pools: tuple[int, ...] = ()
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What the pools of a dump look like, and sentences about what was guessed or contradicts itself."""
+
+    layout: Layout
+    config: Config
+    warnings: tuple[str, ...]
+    guessed: bool = False
+
+
+class ExaminedPool(msgspec.Struct, frozen=True):
+    """One pool of a dump: its bytes (to the end of what the dump has of it), findings and use."""
+
+    address: int
+    data: bytes
+    evidence: Evidence
+    findings: tuple[LiteosFinding, ...]
+    use: PoolUse
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """A dump that was looked at. `warnings` are sentences."""
+
+    options: Options
+    image: Image
+    known: Known
+    names: dict[int, str]
+    pools: tuple[ExaminedPool, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def findings(self) -> tuple[LiteosFinding, ...]:
+        """Those of all pools, in order."""
+        return tuple(finding for pool in self.pools for finding in pool.findings)
+
+
+def examine(options: Options) -> Examined:
+    """Read a dump, find its pools, and diagnose each.
+
+    Raises:
+        HeapwitnessError: a file cannot be read, options contradict each other, or no pool is found.
+    """
+    image = images.load(options.image, options.base)
+    known = _known(options, image)
+    image, found, warnings = _located(options, image, known)
+    names = {} if options.tasks is None else tasknames.load(options.tasks)
+    if options.elf is None:
+        pools = _examined(image, found, known.layout, names, None)
+    else:
+        with Firmware(options.elf) as firmware:
+            memory = SegmentsMemory((one.address, bytes(one.data)) for one in image.segments)
+            names = firmware.task_names(memory, known.config.task_limit) | names
+            pools = _examined(image, found, known.layout, names, firmware)
+    return Examined(options, image, known, names, pools, (*known.warnings, *warnings, *_limits(pools)))
+
+
+def with_release(examined: Examined, pointer: int) -> Examined:
+    """The dump with what there is to say about a pointer that is freed: a finding, or none where it is right."""
+    inside = (pool for pool in examined.pools if pool.address <= pointer < pool.address + len(pool.data))
+    pool = next(inside, examined.pools[0])
+    evidence = pool.evidence
+    finding = explain(evidence.view, evidence.walk, pointer, examined.names, "free")
+    if finding is None:
+        return examined
+    changed = msgspec.structs.replace(pool, findings=(*pool.findings, finding))
+    pools = tuple(changed if one is pool else one for one in examined.pools)
+    return msgspec.structs.replace(examined, pools=pools)
+
+
+def _known(options: Options, image: Image) -> Known:
+    """The layout: from the firmware, from the configuration, or guessed from the bytes."""
+    width = options.width
+    if image.width is not None:
+        if width not in (None, image.width):
+            raise HeapwitnessError(f"{options.image} is {image.width}-bit: leave --width out.")
+        width = 32 if image.width == 32 else 64
+    config = None if options.config is None else Config.load(options.config, width)
+    if options.elf is not None:
+        firmware = read_firmware(options.elf, config)
+        if width not in (None, firmware.layout.width):
+            raise HeapwitnessError(f"{options.elf} is {firmware.layout.width}-bit, but the dump is {width}-bit.")
+        return Known(firmware.layout, firmware.config, firmware.warnings)
+    if config is not None:
+        if config.bestfit_little:
+            raise HeapwitnessError(
+                "The configuration has bestfit_little, whose headers have no second copy to compare: "
+                "only bestfit pools can be inspected."
+            )
+        return Known(Layout.of(config), config, ())
+    return _guessed(options, image, width)
+
+
+def _guessed(options: Options, image: Image, width: Literal[32, 64] | None) -> Known:
+    """The surest guess over all segments; a pool that was asked for is looked at first."""
+    guesses: list[Guess] = []
+    for segment in image.segments:
+        data, address = segment.data, segment.address
+        for pool in options.pools:
+            if image.placed and segment.address <= pool < segment.stop:
+                data, address = segment.data[pool - segment.address :], pool
+        with contextlib.suppress(NotGuessed):
+            guesses.append(guess(data, address if image.placed else None, width))
+    if not guesses:
+        raise NotGuessed(f"Nothing in {options.image} looks like a pool: give --config or --elf, or check --base.")
+    best = max(guesses, key=lambda one: one.sure)
+    return Known(best.layout, best.config, (*best.said, *best.open), guessed=True)
+
+
+def _located(options: Options, image: Image, known: Known) -> tuple[Image, tuple[FoundPool, ...], tuple[str, ...]]:
+    """The pools, and the image at the address where it lies."""
+    layout = known.layout
+    warnings: list[str] = []
+    found = find_in(image.segments, layout, placed=image.placed)
+    if not image.placed and (found or options.pools):
+        base, why = _base(found, options)
+        image = _moved(options, image, base, layout)
+        if not known.guessed or not found:
+            warnings.append(f"The image's address was not given; {why}.")
+    if options.pools:
+        sure = {pool.address: pool for pool in found}
+        found = tuple(sure.get(address) or _asked(options, image, address, layout) for address in options.pools)
+    if not found:
+        raise NoPool(
+            f"{options.image} holds no pool of this configuration: check --config and --width"
+            f"{', and --base' if options.base is not None else ''}, or give --pool."
+        )
+    return image, found, tuple(warnings)
+
+
+def _asked(options: Options, image: Image, address: int, layout: Layout) -> FoundPool:
+    segment = image.segment_at(address)
+    if segment is None:
+        has = ", ".join(f"{one.address:#x} to {one.stop:#x}" for one in image.segments[:8])
+        raise HeapwitnessError(f"{options.image} has no byte of {address:#x}: it has {has}. Check --pool and --base.")
+    found = judge(segment, address, layout)
+    if found is None:
+        raise NoPool(
+            f"No pool of this configuration starts at {address:#x}: check --pool, --config and --width, "
+            "or leave --pool out to have pools searched for."
+        )
+    return found
+
+
+def _base(found: tuple[FoundPool, ...], options: Options) -> tuple[int, str]:
+    """Where a raw image lies: by its pools, else so that it begins with the pool that was asked for."""
+    if not found:
+        base = options.pools[0]
+        return base, f"it is taken to begin with the pool at {base:#x}"
+    base, signs = found[0].segment_address, "; ".join(found[0].signs)
+    return base, f"by the pool at {found[0].address:#x} it is {base:#x} ({signs})"
+
+
+def _moved(options: Options, image: Image, base: int, layout: Layout) -> Image:
+    if base + len(image.segments[0].data) > layout.pointer_mask + 1:
+        raise HeapwitnessError(f"{options.image} does not fit at {base:#x}: check --pool and --width, or give --base.")
+    return image.moved(base)
+
+
+def _examined(
+    image: Image,
+    found: tuple[FoundPool, ...],
+    layout: Layout,
+    names: dict[int, str],
+    firmware: Firmware | None,
+) -> tuple[ExaminedPool, ...]:
+    starts = sorted(pool.address for pool in found)
+    pools: list[ExaminedPool] = []
+    for pool in found:
+        segment = image.segment_at(pool.address)
+        assert segment is not None
+        limit = next((start for start in starts if start > pool.address), segment.stop)
+        pools.append(_examine_pool(segment, pool.address, limit, layout, names, firmware))
+    return tuple(pools)
+
+
+def _examine_pool(
+    segment: Segment, address: int, limit: int, layout: Layout, names: dict[int, str], firmware: Firmware | None
+) -> ExaminedPool:
+    data = bytes(segment.data[address - segment.address : min(limit, segment.stop) - segment.address])
+    view = PoolView(data, address, layout)
+    walked = walk(data, address, layout)
+    evidence = Evidence(view, walked, rebuild(view, walked))
+    frame = _bare if firmware is None else firmware.frame
+    findings = findings_of(view, walked, names)
+    if firmware is not None:
+        findings = tuple(named(finding, firmware.frame) for finding in findings)
+    return ExaminedPool(address, data[: walked.info.size], evidence, findings, usage(evidence, names, frame))
+
+
+def _bare(pc: int) -> Frame:
+    """A return address of which nothing is known."""
+    return Frame(pc=pc)
+
+
+def _limits(pools: tuple[ExaminedPool, ...]) -> tuple[str, ...]:
+    told = []
+    for pool in pools:
+        walked = pool.evidence.walk
+        if walked.truncated is not None:
+            told.append(
+                f"The image ends at {walked.truncated:#x}, before the pool at {pool.address:#x} does "
+                f"({walked.info.size:,} bytes): its last nodes are not in it."
+            )
+        if len(pool.findings) == FINDINGS_LIMIT:
+            told.append(f"The pool at {pool.address:#x} has more findings than the {FINDINGS_LIMIT} that are told.")
+    return tuple(told)
