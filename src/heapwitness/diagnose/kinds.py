@@ -7,7 +7,7 @@ from typing import Literal
 from heapwitness.diagnose.blocks import Tenant, first_tenant, last_tenant
 from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import JOIN, Extent
-from heapwitness.diagnose.pattern import is_continued
+from heapwitness.diagnose.pattern import is_continued, reach_back
 from heapwitness.heap import Node, Pool
 from heapwitness.layout import witness
 from heapwitness.layout.witness import State
@@ -15,6 +15,7 @@ from heapwitness.memory import Unreadable
 from heapwitness.report.model import Kind
 
 _SAMPLE = 64
+_BACK = 1 << 20
 _NEAR = 16
 """A block that ends at most this many bytes before damage is worth a mention."""
 
@@ -57,16 +58,20 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
         )
     before, skipped = _before(pool, nodes, node, part, extent)
     over = before is not None and skipped is not None
-    under, exactly = _reached(pool, nodes, extent)
-    if before is not None and skipped is not None and not (exactly and skipped):
+    ends_at, reached = _ending_at(pool, nodes, extent), _reached(pool, nodes, extent)
+    if before is not None and over and ends_at is not None and (inside := _begun_inside(pool, before, extent)):
+        extent = extent._replace(start=before.end(pool) - inside)
+        over = False
+    if before is not None and over and not (ends_at is not None and skipped):
         return Verdict(
             kind="heap-buffer-overflow",
             culprit=before,
             origin=before.end(pool),
             extent=extent,
             victim=victim,
-            details=_overflow(pool, before, under if exactly else None, skipped),
+            details=_overflow(pool, before, ends_at, skipped or 0),
         )
+    under = ends_at or reached
     if under is not None:
         start = (under.offset << pool.log2) + witness.OVERHEAD
         if extent.certain <= start:
@@ -133,6 +138,21 @@ def _before(
     return tenant, tenant.header.slack if tenant.header.state is State.USED else 0
 
 
+def _begun_inside(pool: Pool, before: Tenant, extent: Extent) -> int:
+    """How many bytes at the end of a block the damage behind it covers as well, when it covers some of
+    them: a fill that begins in the middle of a block and ends where another begins comes from that one."""
+    payload = before.end(pool) - ((before.offset << pool.log2) + witness.OVERHEAD)
+    if before.end(pool) != extent.start:
+        return 0
+    try:
+        data = pool.peek(extent.start, min(extent.certain - extent.start, _SAMPLE))
+        sample = pool.peek(extent.start - min(payload, _BACK), min(payload, _BACK))
+    except Unreadable:
+        return 0
+    covered = reach_back(sample, data)
+    return covered if covered < len(sample) else 0
+
+
 def _continued_down(pool: Pool, extent: Extent, distance: int) -> bool:
     """Whether the `distance` bytes before the damage are what its pattern would have put there: then
     they were written with the value that they had."""
@@ -156,18 +176,24 @@ def _continued_up(pool: Pool, extent: Extent, distance: int) -> bool:
         return False
 
 
-def _reached(pool: Pool, nodes: Sequence[Node], extent: Extent) -> tuple[Node | None, bool]:
-    """The first node into whose payload the damage leads without a gap, and whether it ends right there."""
+def _ending_at(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+    """The node whose payload begins where the damage ends."""
+    for node in nodes:
+        if (node.offset << pool.log2) + witness.OVERHEAD == extent.stop and node.offset != pool.end:
+            return None if node.lost else node
+    return None
+
+
+def _reached(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+    """The first node into whose payload the damage leads without a gap."""
     for node in nodes:
         start = (node.offset << pool.log2) + witness.OVERHEAD
         if start <= extent.start:
             continue
         if node.lost or node.offset == pool.end or start > extent.stop + JOIN:
-            break
-        if extent.certain >= start or _continued_up(pool, extent, start - extent.certain):
-            return node, extent.stop <= start
-        break
-    return None, False
+            return None
+        return node if extent.certain >= start or _continued_up(pool, extent, start - extent.certain) else None
+    return None
 
 
 def _victim(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:

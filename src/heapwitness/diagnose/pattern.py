@@ -91,6 +91,23 @@ def is_continued(more: bytes, data: bytes) -> bool:
     return False
 
 
+def reach_back(before: bytes, data: bytes) -> int:
+    """How many bytes at the end of `before` go on, backwards, with the word that `data` repeats.
+
+    Args:
+        before: the bytes right before `data`.
+        data: the damage, at least LEAST bytes of it; zeros are not followed.
+    """
+    if len(data) < LEAST or not any(data):
+        return 0
+    for width in (1, 2, 4, 8):
+        if data[width:] == data[:-width]:
+            expected = (data[:width] * (len(before) // width + 1))[-len(before) :]
+            same = before[::-1], expected[::-1]
+            return len(before) if same[0] == same[1] else _first_difference(*same)
+    return 0
+
+
 def follow(memory: Memory, start: int, data: bytes, limit: int = LIMIT) -> int | None:
     """The address behind the last byte that continues what was written; None when it has no pattern.
 

@@ -158,7 +158,8 @@ def _header(finding: Finding) -> str:
     block, damage, near = finding.victim, finding.damage, finding.suspect
     if near is not None and damage is not None and finding.store is None:
         past = count(damage.address - near.address - near.size, "byte")
-        return f"{_bytes(finding)} of heap control data overwritten, {past} past the end of {sized(near)}{by(_stack(near.allocated), 'allocated')}"
+        end = f"{past} past the end of {sized(near)}{by(_stack(near.allocated), 'allocated')}"
+        return f"{_bytes(finding)} of heap control data overwritten, {end}"
     copies = damage.copies if damage is not None else ()
     what = "heap control data"
     if copies == ("header",):
