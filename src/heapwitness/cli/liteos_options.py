@@ -60,6 +60,6 @@ def image_options(function: Callable[..., int]) -> Callable[..., int]:
     return wrapped
 
 
-def pointer_width(text: str | None) -> Literal[32, 64] | None:
-    """The value of --width."""
-    return None if text is None else 32 if text == "32" else 64
+def pointer_width(value: str | int | None) -> Literal[32, 64] | None:
+    """A width in bits, as --width or a trace gives it."""
+    return None if value is None else 32 if int(value) == 32 else 64

@@ -163,11 +163,20 @@ def _located(options: Options, image: Image, known: Known) -> tuple[Image, tuple
         sure = {pool.address: pool for pool in found}
         found = tuple(sure.get(address) or _asked(options, image, address, layout) for address in options.pools)
     if not found:
-        raise NoPool(
-            f"{options.image} holds no pool of this configuration: check --config and --width"
-            f"{', and --base' if options.base is not None else ''}, or give --pool."
-        )
+        raise NoPool(f"{options.image} holds no pool of this configuration: {_advice(options, image, layout)}")
     return image, found, tuple(warnings)
+
+
+def _advice(options: Options, image: Image, layout: Layout) -> str:
+    """What to do where no pool was found: what the bytes themselves look like, if they look like a pool."""
+    elsewhere = find_in(image.segments[:1], layout, placed=False)
+    if elsewhere:
+        return f"its pools say that its first byte lies at {elsewhere[0].segment_address:#x}. Check --base."
+    for segment in image.segments:
+        with contextlib.suppress(NotGuessed):
+            found = guess(segment.data, segment.address if image.placed else None)
+            return f"it looks like one of another. {' '.join(found.said)} Check --config and --width."
+    return f"check --config and --width{', and --base' if options.base is not None else ''}, or give --pool."
 
 
 def _asked(options: Options, image: Image, address: int, layout: Layout) -> FoundPool:

@@ -4,12 +4,14 @@ Colour marks only damage; nothing is wrapped but sentences.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from heapwitness.liteos.copies import HEXADECIMAL
 from heapwitness.liteos.examine import Examined, ExaminedPool
+from heapwitness.liteos.mend import MendedPool
 from heapwitness.liteos.records import CopyPair, LiteosFinding
 from heapwitness.liteos.usage import CallSite, PoolUse
 from heapwitness.report import terminal, text
@@ -25,14 +27,14 @@ _SITES = 10
 def render(examined: Examined, console: "Console") -> None:
     """Show everything that is known of a dump."""
     for warning in examined.warnings:
-        _plain(console, f"warning: {text.clean(warning)}")
+        plain(console, f"warning: {text.clean(warning)}")
     if examined.warnings:
-        _plain(console, "")
+        plain(console, "")
     for finding in examined.findings:
         render_finding(finding, console)
     for pool in examined.pools:
         _pool(pool, console)
-    _plain(console, f"heapwitness: {summed_up(examined)}")
+    plain(console, f"heapwitness: {summed_up(examined)}")
 
 
 def render_finding(finding: LiteosFinding, console: "Console") -> None:
@@ -41,7 +43,35 @@ def render_finding(finding: LiteosFinding, console: "Console") -> None:
     for pair in finding.pairs:
         _pair(pair, console, repaired=finding.repaired)
     if finding.pairs:
-        _plain(console, "")
+        plain(console, "")
+
+
+def render_mended(examined: Examined, mended: Sequence[MendedPool], output: Path, console: "Console") -> None:
+    """Show what a repair changed and what it could not restore."""
+    for warning in examined.warnings:
+        plain(console, f"warning: {text.clean(warning)}")
+    for pool in mended:
+        changes = pool.restoration.changes
+        size = sum(len(change.new) for change in changes)
+        plain(console, f"pool {pool.address:#x}  {text.count(size, 'byte')} changed")
+        for change in changes:
+            old, new = change.old.hex(" "), change.new.hex(" ")
+            plain(console, f"  {change.address:#x}  {old} -> {new}")
+            plain(console, f"    {text.clean(change.why)}")
+        for sentence in pool.restoration.unrestored:
+            plain(console, f"  not restored: {text.clean(sentence)}")
+        for finding in pool.left:
+            plain(console, f"  left: {finding.kind}: {text.headline(finding)}")
+        if pool.passes is not None:
+            plain(console, f"  the kernel's integrity check {'passes' if pool.passes else 'fails'}")
+    changed = sum(len(change.new) for pool in mended for change in pool.restoration.changes)
+    container = f"{examined.image.format}{', gzip' if examined.image.compressed else ''}"
+    left = sum(len(pool.left) for pool in mended)
+    plain(
+        console,
+        f"heapwitness: {text.count(changed, 'byte')} changed, {text.count(left, 'finding')} left; "
+        f"written to {text.clean(str(output))} ({container})",
+    )
 
 
 def summed_up(examined: Examined) -> str:
@@ -56,7 +86,7 @@ def _pair(pair: CopyPair, console: "Console", *, repaired: bool) -> None:
     stored, backup = pair.header.stored or {}, pair.header.backup or {}
     names = [name for name in dict.fromkeys((*stored, *backup)) if name != "valid"]
     held = "" if pair.held_by is None else f", its backup in the node at {pair.held_by:#x}"
-    _plain(console, f"  header of the node at {pair.node:#x}{held}")
+    plain(console, f"  header of the node at {pair.node:#x}{held}")
     columns = (("stored", stored), ("backup", backup), ("should be", pair.trusted or {}))
     width = max((len(name) for name in names), default=0)
     cells = [[title, *(_field(name, fields) for name in names)] for title, fields in columns]
@@ -66,8 +96,8 @@ def _pair(pair: CopyPair, console: "Console", *, repaired: bool) -> None:
         shown = [column[row].ljust(size) for column, size in zip(cells, widths, strict=True)]
         differs = row > 0 and name in stored and name in backup and stored[name] != backup[name]
         line = f"    {name.ljust(width)}  {'  '.join(shown).rstrip()}"
-        _plain(console, line, _DAMAGE if differs and name != "linkReg" else None)
-    _plain(console, f"    {_advice(pair, repaired=repaired)}")
+        plain(console, line, _DAMAGE if differs and name != "linkReg" else None)
+    plain(console, f"    {_advice(pair, repaired=repaired)}")
 
 
 def _field(name: str, fields: HeaderFields) -> str:
@@ -93,7 +123,7 @@ def _pool(pool: ExaminedPool, console: "Console") -> None:
     use, walked = pool.use, pool.evidence.walk
     status = use.status
     free = status.free_nodes
-    _plain(console, f"pool {use.address:#x}  {use.size:,} bytes, {use.width}-bit, {_copies(pool)}")
+    plain(console, f"pool {use.address:#x}  {use.size:,} bytes, {use.width}-bit, {_copies(pool)}")
     _entry(console, "nodes", f"{len(walked.nodes):,}: {status.used_nodes - 1:,} used, {free:,} free")
     _entry(console, "used", f"{status.total_used:,} bytes{_peak(status.usage_peak)}")
     _entry(
@@ -106,7 +136,7 @@ def _pool(pool: ExaminedPool, console: "Console") -> None:
     _table(console, "tasks", _tasks(use), ">")
     _table(console, "free sizes", _histogram(use), ">")
     _table(console, "live blocks by call", _sites(use.call_sites), "<")
-    _plain(console, "")
+    plain(console, "")
 
 
 def _copies(pool: ExaminedPool) -> str:
@@ -146,20 +176,21 @@ def _table(console: "Console", title: str, rows: Iterator[tuple[str, ...]], alig
     cells = list(rows)
     if not cells:
         return
-    _plain(console, f"  {title}")
+    plain(console, f"  {title}")
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
         first, *rest = row
         start = first.ljust(widths[0]) if align == ">" else first.rjust(widths[0])
         shown = [f"{cell:{align}{width}}" for cell, width in zip(rest, widths[1:], strict=True)]
-        _plain(console, f"    {start}  {'  '.join(shown)}".rstrip())
+        plain(console, f"    {start}  {'  '.join(shown)}".rstrip())
 
 
 def _entry(console: "Console", label: str, value: str) -> None:
-    _plain(console, f"  {label:<10}{value}")
+    plain(console, f"  {label:<10}{value}")
 
 
-def _plain(console: "Console", line: str, style: str | None = None) -> None:
+def plain(console: "Console", line: str, style: str | None = None) -> None:
+    """Print a line as it is: no markup, no highlighting, no wrapping."""
     from rich.text import Text
 
     console.print(Text(line, style=style or ""), soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,34 @@
+"""`heapwitness restore IMAGE -o FIXED`: a copy of a dump with its pools repaired."""
+
+from pathlib import Path
+
+import click
+
+from heapwitness.cli.liteos_options import FILE, image_options
+from heapwitness.liteos.examine import Options
+
+FINDINGS_EXIT = 99
+
+
+@click.command()
+@image_options
+@click.option("-o", "--output", type=FILE, required=True, metavar="FIXED", help="Where the repaired dump is written.")
+def command(options: Options, output: Path) -> int:
+    """Repair the pools in IMAGE, a memory dump of a LiteOS device, and write the result to FIXED.
+
+    FIXED has the format of IMAGE; IMAGE is never changed. Headers are restored from their backups and
+    backups from headers, lost ones from the nodes around, then free lists and statistics. Every
+    change is told, and what could not be restored. The exit status is 99 when damage is left.
+    """
+    from rich.console import Console
+
+    from heapwitness.liteos.examine import examine
+    from heapwitness.liteos.mend import fixed_file, mend, refuse_inputs, write
+    from heapwitness.liteos.terminal import render_mended
+
+    refuse_inputs(output, (options.image, options.config, options.elf, options.tasks))
+    examined = examine(options)
+    mended = mend(examined)
+    write(fixed_file(examined, mended), output)
+    render_mended(examined, mended, output, Console())
+    return FINDINGS_EXIT if any(pool.left for pool in mended) else 0
