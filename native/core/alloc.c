@@ -67,15 +67,19 @@ static uint32_t find_aligned(hw_pool *pool, uint32_t need, size_t align, uint32_
     return node;
 }
 
+/* Whether the pool may be allocated from. */
+static bool ready(const hw_pool *pool, hw_fault *fault)
+{
+    *fault = (hw_fault){0};
+    if (!hw_control_holds(pool))
+        return hw_fail(fault, HW_CONTROL_BLOCK, 0);
+    return !stale(pool, fault);
+}
+
 uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin, uint32_t site, hw_fault *fault)
 {
     uint32_t need = hw_granules(HW_LOG2(pool), bytes), lead = 0, node;
-    *fault = (hw_fault){0};
-    if (!hw_control_holds(pool)) {
-        hw_fail(fault, HW_CONTROL_BLOCK, 0);
-        return 0;
-    }
-    if (stale(pool, fault) || need == 0)
+    if (!ready(pool, fault) || need == 0)
         return 0;
     if (align >> HW_LOG2(pool) <= 1)
         node = hw_index_find(pool, need, fault);
@@ -101,6 +105,41 @@ uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin,
         follow(pool, behind - (rest ? rest : need), rest ? rest : need);
     pool->used++;
     return taken;
+}
+
+uint32_t hw_take(hw_pool *pool, size_t bytes, hw_fault *fault)
+{
+    uint32_t node = hw_allocate(pool, bytes, 0, HW_MALLOC, 0, fault);
+    if (node == 0)
+        return 0;
+    hw_header h = *hw_own(pool, node);
+    h.meta = hw_meta(0, HW_CACHED, HW_MALLOC, 0);
+    hw_save(pool, node, h);
+    hw_cached_links_write(pool, node, false);
+    return node;
+}
+
+int hw_cut(hw_pool *pool, uint32_t node, size_t bytes, unsigned origin, uint32_t site, hw_fault *fault)
+{
+    uint32_t need = hw_granules(HW_LOG2(pool), bytes);
+    *fault = (hw_fault){0};
+    int status = hw_verify(pool, node, fault);
+    if (status != HW_OK)
+        return status;
+    hw_header h = *hw_own(pool, node);
+    if (hw_state_of(h.meta) != HW_CACHED)
+        return HW_REFUSED;
+    if (need == 0 || h.size < need || h.size - need < hw_min_node(pool))
+        return HW_NOMEM;
+    hw_header tail = {.size = h.size - need, .prev_size = need, .meta = hw_meta(0, HW_CACHED, HW_MALLOC, 0)};
+    h.size = need;
+    become_used(pool, node, h, bytes, origin, site);
+    hw_save(pool, node + need, tail);
+    hw_cached_links_write(pool, node + need, false);
+    follow(pool, node + need, tail.size);
+    pool->nodes++;
+    pool->used++;
+    return HW_OK;
 }
 
 int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault)
@@ -145,6 +184,36 @@ int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault)
     follow(pool, start, h.size);
     pool->used--;
     return HW_OK;
+}
+
+int hw_release_run(hw_pool *pool, const uint32_t *nodes, unsigned count, hw_fault *fault)
+{
+    *fault = (hw_fault){0};
+    for (unsigned i = 0; i < count; i++) { /* the ends with their neighbours; hw_release does the first */
+        const hw_header *h = hw_own(pool, nodes[i]);
+        if (!hw_pair_holds(pool, nodes[i], fault))
+            return HW_DAMAGED;
+        if (hw_state_of(h->meta) != HW_CACHED || (i + 1 < count && nodes[i] + h->size != nodes[i + 1]))
+            return HW_REFUSED;
+        uint32_t wrong = hw_payload_fault(pool, nodes[i], h);
+        if (wrong != HW_NONE && !hw_fail(fault, wrong, nodes[i]))
+            return HW_DAMAGED;
+    }
+    if (count > 1 && hw_around(pool, nodes[count - 1], fault) != HW_OK)
+        return HW_DAMAGED;
+    if (stale(pool, fault))
+        return HW_DAMAGED;
+    hw_header all = *hw_own(pool, nodes[0]);
+    if (count > 1) {
+        all.size = nodes[count - 1] - nodes[0] + hw_own(pool, nodes[count - 1])->size;
+        for (unsigned i = 1; i < count; i++)
+            hw_bury(pool, nodes[i]);
+        hw_save(pool, nodes[0], all);
+        follow(pool, nodes[0], all.size);
+        pool->nodes -= count - 1;
+        pool->used -= count - 1;
+    }
+    return hw_release(pool, nodes[0], all.meta >> 8, fault);
 }
 
 int hw_resize(hw_pool *pool, uint32_t node, size_t bytes, uint32_t site, hw_fault *fault)

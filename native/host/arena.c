@@ -97,10 +97,6 @@ static hw_arena *make(void)
     if (!arena)
         return NULL;
     arena->first = &arena->place[0];
-    for (unsigned i = 0; i < HW_CLASSES; i++) {
-        arena->classes[i].node = arena->classes[i].few;
-        arena->classes[i].room = HW_CLASS_FEW;
-    }
     arena->number = ++count;
     arena->next = atomic_load(&all);
     atomic_store_explicit(&by_number[arena->number], arena, memory_order_release);
@@ -393,20 +389,6 @@ void hw_trim_after(hw_arena *arena, hw_place *place, uint32_t node, uint32_t pre
         return;
     arena->freed_since_trim = 0;
     discard(place, node, h->size);
-}
-
-HW_COLD bool hw_class_grow(hw_class *class)
-{
-    uint32_t room = class->room < HW_PAGE / sizeof(uint32_t) ? HW_PAGE / sizeof(uint32_t) : class->room * 2;
-    uint32_t *node = hw_map(room * sizeof *node);
-    if (!node)
-        return false;
-    memcpy(node, class->node, class->count * sizeof *node);
-    if (class->node != class->few)
-        hw_unmap(class->node, class->room * sizeof *node);
-    class->node = node;
-    class->room = room;
-    return true;
 }
 
 uint64_t hw_arena_nodes(const hw_arena *arena)

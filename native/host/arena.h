@@ -16,7 +16,7 @@
 #include "process.h"
 #include "sites.h"
 
-enum { HW_PLACES = 64, HW_CLASSES = 64, HW_CLASS_FEW = 28, HW_DELAYED = 8192, HW_FIXED = 32 };
+enum { HW_PLACES = 64, HW_CLASSES = 64, HW_DELAYED = 8192, HW_FIXED = 32 };
 
 typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
@@ -35,11 +35,10 @@ typedef struct hw_place {
     hw_trusted *trusted;           /* of an arena's first pool */
 } hw_place;
 
-/* Cached nodes of one exact size, last released last. Behind the first few, in memory of its own. */
+/* Cached nodes of one exact size, the one to be taken next last. cache.h says what becomes of them. */
 typedef struct hw_class {
     uint32_t count, room;
     uint32_t *node;
-    uint32_t few[HW_CLASS_FEW];
 } hw_class;
 
 /* What the fast path must know of a pool, kept where no overflow reaches. */
@@ -65,6 +64,9 @@ typedef struct hw_arena {
     hw_lock visitors;
     struct hw_arena *_Atomic next_free, *next;
     uint64_t nodes_peak, freed_since_trim;
+    uint32_t reserve;  /* of places[0]: the cached node that new small ones are cut from, 0 for none */
+    uint32_t sweep_at; /* how many nodes on the stacks are worth a sweep */
+    uint32_t repairs;
 
     hw_class classes[HW_CLASSES]; /* cached nodes of places[0], by exact size */
     hw_place place[HW_PLACES];
@@ -134,8 +136,6 @@ hw_place *hw_place_of(hw_arena *arena, const void *pointer);
 size_t hw_place_trim(hw_place *place, size_t least);
 /* After `node` was released: give back what became free around it, now and then. */
 void hw_trim_after(hw_arena *arena, hw_place *place, uint32_t node, uint32_t prev_size, size_t released);
-/* Room for one more; false without memory. */
-bool hw_class_grow(hw_class *class);
 uint64_t hw_arena_nodes(const hw_arena *arena);
 
 static inline uint32_t hw_offset_of(const hw_place *place, const void *at)

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "damage.h"
 
+#include "cache.h"
+
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -46,14 +48,8 @@ void hw_tell_wrong_release(const hw_context *context, const hw_place *place, uns
 static void forget_lost_nodes(hw_arena *arena, const hw_place *place)
 {
     hw_header h;
-    for (uint32_t c = 0; c < HW_CLASSES && place == arena->first; c++) {
-        hw_class *class = &arena->classes[c];
-        uint32_t kept = 0;
-        for (uint32_t i = 0; i < class->count; i++)
-            if (hw_header_at(place->pool, class->node[i], &h) && hw_state_of(h.meta) == HW_CACHED)
-                class->node[kept++] = class->node[i];
-        class->count = kept;
-    }
+    if (place == arena->first)
+        hw_stacks_check(arena);
     uint32_t index = (uint32_t)(place - arena->place);
     for (uint32_t i = 0; i < arena->delayed.count; i++) {
         uint32_t slot = (arena->delayed.head + i) % HW_DELAYED;
@@ -94,8 +90,10 @@ static bool mend(hw_arena *arena, hw_place *place, const hw_context *context, hw
         atomic_fetch_add(&hw_findings, 1);
     place->lost = !hw_repair(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, &outcome);
     outcome.controls += control && !outcome.controls;
-    if (arena)
+    if (arena) {
+        arena->repairs++;
         forget_lost_nodes(arena, place);
+    }
     uint64_t told = atomic_load(&hw_findings) - before;
     if (told) {
         if (!place->lost)
@@ -121,9 +119,8 @@ bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context)
 
 void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context)
 {
-    hw_fault one;
-    if (!place->lost && (!control_is_right(place) ||
-                         hw_check(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, &one, 1) != 0))
+    if (!place->lost &&
+        (!control_is_right(place) || !hw_sound(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2)))
         hw_mend(arena, place, context);
 }
 

@@ -176,4 +176,49 @@ HW_INLINE uint32_t hw_class_of_node(uint32_t size)
     return size - ((uint32_t)HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
 }
 
+HW_INLINE void hw_write_both(char *own, char *kept, uint64_t sizes, uint64_t rest)
+{
+    __builtin_memcpy(own, &sizes, 8);
+    __builtin_memcpy(own + 8, &rest, 8);
+    __builtin_memcpy(kept, &sizes, 8);
+    __builtin_memcpy(kept + 8, &rest, 8);
+}
+HW_INLINE uint64_t hw_sealed(const hw_trusted *pool, uint64_t sizes, uint32_t meta, uint32_t node)
+{
+    return meta | (uint64_t)hw_check_of(pool, hw_halve(pool, sizes, node), meta) << 32;
+}
+
+/* The first part of a cached node becomes a used one of `bytes`; the rest stays cached behind it. `*node`
+   is moved on to that. NULL: too small, or something is odd. */
+HW_INLINE void *hw_fast_cut(const hw_trusted *pool, uint32_t *node, size_t bytes, unsigned origin, uint32_t site)
+{
+    enum { G = HW_FIXED_GRANULE_LOG2 };
+    hw_looked n;
+    uint64_t links[2];
+    uint32_t need = (uint32_t)(hw_class_of(bytes) + (HW_MIN_NODE >> G)), first = *node, rest;
+    if (HW_UNLIKELY(!hw_look(pool, first, &n) || hw_state_of(n.meta) != HW_CACHED ||
+                    n.size < need + (HW_MIN_NODE >> G)))
+        return NULL;
+    links[1] = hw_links_rest(pool, first);
+    if (HW_UNLIKELY(hw_differ(hw_load(n.at + HW_OVERHEAD), (hw_words){0, links[1]})))
+        return NULL;
+    rest = n.size - need;
+    char *tail = n.at + ((size_t)need << G), *behind = n.at + ((size_t)n.size << G);
+    hw_words own = hw_load(n.at + HW_HEADER), last = hw_load(behind + HW_HEADER);
+    uint64_t sizes = need | (own.sizes & ~UINT64_C(0xFFFFFFFF));
+    unsigned slack = (unsigned)(((size_t)need << G) - HW_OVERHEAD - (bytes ? bytes : 1));
+    hw_write_both(n.at + HW_HEADER, n.kept, sizes, hw_sealed(pool, sizes, hw_meta(slack, HW_USED, origin, site), first));
+    n.size = need;
+    hw_slack_fill(pool, &n, first, slack);
+    *node = first + need;
+    sizes = rest | (uint64_t)need << 32;
+    hw_write_both(tail + HW_HEADER, n.at, sizes, hw_sealed(pool, sizes, hw_meta(0, HW_CACHED, HW_MALLOC, 0), *node));
+    links[0] = 0;
+    links[1] = hw_links_rest(pool, *node);
+    __builtin_memcpy(tail + HW_OVERHEAD, links, 16);
+    sizes = (uint32_t)last.sizes | (uint64_t)rest << 32;
+    hw_write_both(behind + HW_HEADER, tail, sizes, hw_sealed(pool, sizes, (uint32_t)last.rest, first + need + rest));
+    return n.at + HW_OVERHEAD;
+}
+
 #endif

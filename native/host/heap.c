@@ -2,6 +2,7 @@
 #include "heap.h"
 
 #include "big.h"
+#include "cache.h"
 #include "damage.h"
 #include "heap_fast.h"
 
@@ -79,18 +80,17 @@ static void drain(hw_arena *arena, hw_place *place, const hw_context *context);
 static bool hold_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context);
 
 /* Give back a node that is verified to be a used one: to the cache, or to the index. */
-static inline void give_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
+static void give_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
 {
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         hw_header h = *hw_own(place->pool, node);
-        uint32_t class = h.size - (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
+        uint32_t class = hw_class_of_node(h.size);
         hw_fault fault;
         if (HW_UNLIKELY(hw_set.poison) && hold_back(arena, place, node, site, context))
             return;
-        hw_class *c = &arena->classes[class < HW_CLASSES ? class : 0];
-        if (class < HW_CLASSES && place == arena->first && (c->count < c->room || hw_class_grow(c))) {
+        if (class < HW_CLASSES && place == arena->first) {
             if (HW_LIKELY(hw_cache(place->pool, node, site, false, &fault) == HW_OK)) {
-                c->node[c->count++] = node;
+                hw_stack(arena, class, node, context);
                 return;
             }
         } else if (HW_LIKELY(hw_release(place->pool, node, site, &fault) == HW_OK)) {
@@ -309,42 +309,25 @@ static void release_elsewhere(void *pointer, const hw_context *context)
 
 /* --- allocating, the other ways ----------------------------------------------------------------- */
 
-/* Cached nodes do not merge. Before the pool grows they do, if there is much in them. */
-static bool uncache_before_growing(hw_arena *arena, const hw_context *context)
-{
-    size_t cached = 0;
-    for (uint32_t i = 0; i < HW_CLASSES; i++)
-        cached += (size_t)arena->classes[i].count * (HW_MIN_NODE + ((size_t)i << HW_FIXED_GRANULE_LOG2));
-    if (cached < 64 << 10 || cached < arena->first->bytes / 8)
-        return false;
-    for (uint32_t i = 0; i < HW_CLASSES; i++) {
-        hw_class *c = &arena->classes[i];
-        while (c->count && !arena->first->lost) {
-            hw_fault fault;
-            hw_pool *pool = arena->first->pool;
-            uint32_t node = c->node[c->count - 1];
-            if (hw_release(pool, node, hw_own(pool, node)->meta >> 8, &fault) == HW_DAMAGED) {
-                hw_mend(arena, arena->first, context);
-                if (c->count && c->node[c->count - 1] == node)
-                    hw_release(pool, node, hw_own(pool, node)->meta >> 8, &fault);
-            }
-            if (c->count && c->node[c->count - 1] == node)
-                c->count--;
-        }
-    }
-    return true;
-}
-
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context)
 {
     hw_fault fault;
+    size_t class = align <= 16 && arena->places ? hw_class_of(bytes) : HW_CLASSES;
     drain_all(arena, context);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-        void *cached = align <= 16 ? hw_take_cached(arena, bytes, origin, site) : NULL;
-        if (cached)
-            return cached;
         hw_place *damaged = NULL, *last = NULL;
+        fault = (hw_fault){0};
+        void *small = class < HW_CLASSES ? hw_take_cached(arena, bytes, origin, site) : NULL;
+        if (small)
+            return small;
+        if (class < HW_CLASSES && arena->classes[class].count) { /* what lies on top is damaged */
+            hw_mend(arena, arena->first, context);
+            continue;
+        }
+        if (class < HW_CLASSES && (small = hw_cut_new(arena, bytes, origin, site, &fault)))
+            return small;
+        damaged = fault.reason ? arena->first : NULL;
         for (uint32_t i = 0; i < arena->places && !damaged; i++) {
             hw_place *place = &arena->place[i];
             if (place->lost)
@@ -356,7 +339,7 @@ static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsign
             last = place;
         }
         size_t room = bytes + align + HW_OVERHEAD + 4 * HW_MIN_NODE;
-        if (!damaged && last && uncache_before_growing(arena, context))
+        if (!damaged && last && hw_sweep_before_growing(arena, context))
             continue;
         if (!damaged && last) {
             switch (hw_place_extend(last, room, &fault)) {

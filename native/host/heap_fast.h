@@ -30,6 +30,20 @@ HW_INLINE void *hw_take_cached(hw_arena *arena, size_t bytes, unsigned origin, u
     return payload;
 }
 
+/* A new node of the reserve, where best fit has none of exactly this size. By who is inside. */
+HW_INLINE void *hw_take_new(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
+{
+    hw_pool *pool = (hw_pool *)(void *)arena->pool.base;
+    if (!arena->reserve || pool->bins[hw_class_of(bytes)] != 0)
+        return NULL;
+    void *payload = hw_fast_cut(&arena->pool, &arena->reserve, bytes, origin, site);
+    if (payload) {
+        pool->nodes++;
+        pool->used++;
+    }
+    return payload;
+}
+
 /* The other way round. False: it is no usual release. */
 HW_INLINE bool hw_cache_released(hw_arena *arena, void *pointer, unsigned family, const hw_caller *caller)
 {
@@ -44,7 +58,7 @@ HW_INLINE bool hw_cache_released(hw_arena *arena, void *pointer, unsigned family
     hw_class *c = &arena->classes[class];
     if (HW_UNLIKELY(hw_state_of(n.meta) != HW_USED || !hw_family_matches(n.meta, family) || hw_quarantined(n.meta) ||
                     hw_waits_for_its_owner(pointer, &arena->pool, node) ||
-                    !hw_slack_is_right(&arena->pool, &n, node) || (c->count == c->room && !hw_class_grow(c))))
+                    !hw_slack_is_right(&arena->pool, &n, node) || c->count == c->room))
         return false;
     hw_fast_cache(&arena->pool, node, &n, hw_site_of(&arena->sites, caller, n.meta >> 8));
     c->node[c->count++] = node;
@@ -58,6 +72,8 @@ HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller
         uint32_t site = hw_site_of(&arena->sites, &caller, 0);
         hw_enter(arena);
         void *payload = hw_take_cached(arena, bytes, origin, site);
+        if (HW_UNLIKELY(!payload && arena->classes[hw_class_of(bytes)].count == 0))
+            payload = hw_take_new(arena, bytes, origin, site);
         hw_leave(arena);
         if (HW_LIKELY(payload != NULL))
             return payload;

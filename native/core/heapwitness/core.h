@@ -64,9 +64,22 @@ int hw_pool_extend(hw_pool *pool, size_t bytes, hw_fault *fault);
    on damage. */
 uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin, uint32_t site, hw_fault *fault);
 
+/* As hw_allocate, but the node comes as a cached one. */
+uint32_t hw_take(hw_pool *pool, size_t bytes, hw_fault *fault);
+
+/* Make a used node of the first part of a cached one, which goes on behind it as a cached node. HW_NOMEM
+   when that leaves no room for one. */
+int hw_cut(hw_pool *pool, uint32_t node, size_t bytes, unsigned origin, uint32_t site, hw_fault *fault);
+
+/* Whether a free node of exactly the size for `bytes` is there, for small sizes. */
+bool hw_has_exactly(const hw_pool *pool, size_t bytes);
+
 /* Give a used or cached node back and merge it with its free neighbours. Its slack, or its links and
    poison, are verified first. What is quarantined stays as it is. */
 int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault);
+
+/* Give `count` cached nodes back that lie side by side, in order of address: one merge for all. */
+int hw_release_run(hw_pool *pool, const uint32_t *nodes, unsigned count, hw_fault *fault);
 
 /* Change a used node's requested size in place: HW_NOMEM when it cannot be done there. */
 int hw_resize(hw_pool *pool, uint32_t node, size_t bytes, uint32_t site, hw_fault *fault);
@@ -92,6 +105,9 @@ int hw_verify(const hw_pool *pool, uint32_t node, hw_fault *fault);
      copy that holds), or else what is derived from the nodes and no other fault accounts for (last).
    Nothing is changed for good: a fixed part that is lost is exchanged while the call lasts. */
 unsigned hw_check(const hw_pool *pool, size_t bytes, unsigned log2, hw_fault *faults, unsigned most);
+
+/* Whether hw_check would find nothing: the same comparisons, made fast for a pool that is sound. */
+bool hw_sound(const hw_pool *pool, size_t bytes, unsigned log2);
 
 /* Restore every damaged copy from its witness, quarantine what lost both, rebuild the index.
    False when the control block and its copy are both lost: the pool must not be used again. */

@@ -40,6 +40,8 @@ static void expect(bool holds, const char *promise)
 
 static size_t some_size(void)
 {
+    if (pick(64) == 0)
+        return SIZE_MAX >> pick(20);
     return pick(4) ? pick(200) : pick(3000);
 }
 
@@ -49,7 +51,7 @@ static uint32_t best(const hw_pool *pool, size_t bytes)
     uint32_t need = hw_granules(log2_, bytes), found = 0, smallest = UINT32_MAX;
     for (uint32_t node = hw_next(pool, 0); node; node = hw_next(pool, node)) {
         const hw_header *h = hw_own(pool, node);
-        if (hw_state_of(h->meta) == HW_FREE && h->size < smallest &&
+        if (need && hw_state_of(h->meta) == HW_FREE && h->size < smallest &&
             (h->size == need || h->size >= need + hw_min_node(pool))) {
             smallest = h->size;
             found = node;

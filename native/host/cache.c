@@ -1,0 +1,205 @@
+#define _GNU_SOURCE
+#include "cache.h"
+
+#include "fast.h"
+
+#include <string.h>
+
+enum { FEWEST = 64, FIRST_SWEEP = 2048, RESERVE = 64 << 10 };
+
+/* --- the reserve ------------------------------------------------------------------------------ */
+
+static bool renew_reserve(hw_arena *arena, hw_fault *fault)
+{
+    hw_pool *pool = arena->first->pool;
+    uint32_t old = arena->reserve;
+    arena->reserve = 0;
+    if (old && hw_release_run(pool, &old, 1, fault) == HW_DAMAGED)
+        return false;
+    arena->reserve = hw_take(pool, RESERVE, fault);
+    return arena->reserve != 0;
+}
+
+void *hw_cut_new(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site, hw_fault *fault)
+{
+    hw_pool *pool = arena->first->pool;
+    *fault = (hw_fault){0};
+    if (arena->first->lost || hw_has_exactly(pool, bytes)) /* best fit has one of exactly this size */
+        return NULL;
+    for (int turn = 0; turn < 2; turn++) {
+        uint32_t node = arena->reserve;
+        if (node) {
+            switch (hw_cut(pool, node, bytes, origin, site, fault)) {
+            case HW_OK:
+                arena->reserve = node + hw_own(pool, node)->size;
+                return hw_payload(pool, node);
+            case HW_DAMAGED:
+                return NULL;
+            default:
+                break;
+            }
+        }
+        if (!renew_reserve(arena, fault))
+            return NULL;
+    }
+    return NULL;
+}
+
+/* --- the stacks ------------------------------------------------------------------------------- */
+
+static uint32_t stacked(const hw_arena *arena)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < HW_CLASSES; i++)
+        count += arena->classes[i].count;
+    return count;
+}
+
+static bool grow(hw_class *class)
+{
+    uint32_t room = class->room ? class->room * 2 : FEWEST;
+    uint32_t *node = hw_map(room * sizeof *node);
+    if (!node)
+        return false;
+    if (class->room) {
+        memcpy(node, class->node, class->count * sizeof *node);
+        hw_unmap(class->node, class->room * sizeof *node);
+    }
+    class->node = node;
+    class->room = room;
+    return true;
+}
+
+/* What is sorted: offset << 8 | class, so that a node's end is known without touching it. */
+static uint32_t node_of(uint64_t entry)
+{
+    return (uint32_t)(entry >> 8);
+}
+static uint32_t end_of(uint64_t entry)
+{
+    return node_of(entry) + (uint32_t)(entry & 0xFF) + (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
+}
+
+/* By offset, in three passes of 11 bits; `other` is as large as `entry`. Returns which of them it is in. */
+static uint64_t *sort(uint64_t *entry, uint64_t *other, uint32_t count)
+{
+    enum { BITS = 11, SLOTS = 1 << BITS };
+    for (unsigned shift = 8; shift < 8 + 3 * BITS; shift += BITS) {
+        uint32_t start[SLOTS] = {0}, sum = 0;
+        for (uint32_t i = 0; i < count; i++)
+            start[entry[i] >> shift & (SLOTS - 1)]++;
+        for (uint32_t i = 0; i < SLOTS; i++) {
+            uint32_t here = start[i];
+            start[i] = sum;
+            sum += here;
+        }
+        for (uint32_t i = 0; i < count; i++)
+            other[start[entry[i] >> shift & (SLOTS - 1)]++] = entry[i];
+        uint64_t *swap = entry;
+        entry = other;
+        other = swap;
+    }
+    return entry;
+}
+
+static bool is_free(const hw_pool *pool, uint32_t node)
+{
+    hw_header h;
+    return hw_header_at(pool, node, &h) && hw_state_of(h.meta) == HW_FREE;
+}
+
+/* Give back nodes that lie side by side; after damage those of them that are still there. */
+static void release_run(hw_arena *arena, const uint64_t *entry, uint32_t count, const hw_context *context)
+{
+    enum { MOST = 256 };
+    uint32_t node[MOST];
+    for (uint32_t done = 0, now; done < count; done += now) {
+        hw_fault fault;
+        for (now = 0; now < MOST && done + now < count; now++)
+            node[now] = node_of(entry[done + now]);
+        if (hw_release_run(arena->first->pool, node, now, &fault) == HW_DAMAGED && hw_mend(arena, arena->first, context))
+            for (uint32_t i = 0; i < now; i++)
+                hw_release_run(arena->first->pool, node + i, 1, &fault);
+    }
+}
+
+static bool is_beside_a_free_one(const hw_pool *pool, uint64_t entry)
+{
+    hw_header h;
+    return is_free(pool, end_of(entry)) || (hw_header_at(pool, node_of(entry), &h) && h.prev_size &&
+                                            is_free(pool, node_of(entry) - h.prev_size));
+}
+
+/* `thorough`: look at the neighbours of single nodes, too. */
+static void sweep(hw_arena *arena, bool thorough, const hw_context *context)
+{
+    uint32_t count = stacked(arena), filled = 0, kept = 0, repairs = arena->repairs;
+    size_t bytes = 2 * (size_t)(count + 1) * sizeof(uint64_t);
+    uint64_t *memory = hw_map(bytes), *entry = memory;
+    if (!memory)
+        return;
+    for (uint32_t class = 0; class < HW_CLASSES; class++) {
+        for (uint32_t i = 0; i < arena->classes[class].count; i++)
+            entry[filled++] = (uint64_t)arena->classes[class].node[i] << 8 | class;
+        arena->classes[class].count = 0;
+    }
+    entry = sort(entry, memory + count + 1, count);
+    for (uint32_t i = 0, run; i < count && !arena->first->lost; i += run) {
+        for (run = 1; i + run < count && node_of(entry[i + run]) == end_of(entry[i + run - 1]); run++)
+            ;
+        if (run == 1 && !(thorough && is_beside_a_free_one(arena->first->pool, entry[i])))
+            entry[kept++] = entry[i];
+        else
+            release_run(arena, entry + i, run, context);
+    }
+    for (uint32_t i = kept; i-- > 0;) { /* from the top of memory down: the lowest come to lie on top */
+        hw_class *class = &arena->classes[entry[i] & 0xFF];
+        class->node[class->count++] = node_of(entry[i]);
+    }
+    hw_unmap(memory, bytes);
+    arena->sweep_at = kept < FIRST_SWEEP / 2 ? FIRST_SWEEP : 2 * kept;
+    if (arena->repairs != repairs) /* some may have been quarantined meanwhile */
+        hw_stacks_check(arena);
+}
+
+void hw_stack(hw_arena *arena, uint32_t class, uint32_t node, const hw_context *context)
+{
+    hw_class *c = &arena->classes[class];
+    if (c->count == c->room) {
+        if (stacked(arena) >= (arena->sweep_at ? arena->sweep_at : FIRST_SWEEP))
+            sweep(arena, false, context);
+        if (c->count == c->room && !grow(c)) {
+            uint64_t entry = (uint64_t)node << 8 | class;
+            release_run(arena, &entry, 1, context);
+            return;
+        }
+    }
+    c->node[c->count++] = node;
+}
+
+bool hw_sweep_before_growing(hw_arena *arena, const hw_context *context)
+{
+    size_t cached = 0;
+    for (uint32_t i = 0; i < HW_CLASSES; i++)
+        cached += (size_t)arena->classes[i].count * (HW_MIN_NODE + ((size_t)i << HW_FIXED_GRANULE_LOG2));
+    if (cached < 64 << 10 || cached < arena->first->bytes / 8 || stacked(arena) < arena->sweep_at / 2)
+        return false;
+    sweep(arena, true, context);
+    return true;
+}
+
+void hw_stacks_check(hw_arena *arena)
+{
+    hw_pool *pool = arena->first->pool;
+    hw_header h;
+    for (uint32_t i = 0; i < HW_CLASSES; i++) {
+        hw_class *c = &arena->classes[i];
+        uint32_t kept = 0;
+        for (uint32_t k = 0; k < c->count; k++)
+            if (hw_header_at(pool, c->node[k], &h) && hw_state_of(h.meta) == HW_CACHED)
+                c->node[kept++] = c->node[k];
+        c->count = kept;
+    }
+    if (arena->reserve && (!hw_header_at(pool, arena->reserve, &h) || hw_state_of(h.meta) != HW_CACHED))
+        arena->reserve = 0;
+}
