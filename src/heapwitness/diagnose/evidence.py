@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Literal, NamedTuple
 
+from heapwitness.diagnose.pattern import first_difference
 from heapwitness.heap import Node, Pool
 from heapwitness.heap.index import Shape, links_before
 from heapwitness.heap.verify import links_over_slack, pending_links, poison_range, slack_pattern
@@ -20,8 +21,8 @@ from heapwitness.report.model import Copy
 
 _POISON_CHUNK = 4096
 _POISON_LIMIT = 64 << 20
-_RECOVERIES = 4
-"""So many lost headers are pieced together; the search for one takes up to 0.1 s."""
+_POISON_IN_DETAIL = 32
+"""Chunks of damaged poison that are looked at byte by byte; of others only where the damage begins and ends."""
 
 
 class Span(NamedTuple):
@@ -59,7 +60,6 @@ class Evidence:
         self.spans: list[Span] = []
         self.runs: list[Run] = []
         self.recovered: dict[int, Header] = {}
-        self.recoveries = 0
         self._starts: list[int] = []
 
     def add(self, at: int, expected: bytes, copy: Copy, of: int, known: bytes | None = None) -> None:
@@ -81,9 +81,10 @@ class Evidence:
         if state is not None:
             self.runs.append(Run(start, span.end, state))
 
-    def add_good(self, start: int, stop: int) -> None:
+    def add_run(self, start: int, stop: int, state: Literal["good", "bad"]) -> None:
         """Bytes that were compared already."""
-        self.runs.append(Run(start, stop, "good"))
+        if start < stop:
+            self.runs.append(Run(start, stop, state))
 
     def finish(self) -> None:
         """Put the runs in order; called once, when all is added."""
@@ -199,6 +200,8 @@ def _recover(
         return evidence.recovered[node.offset], None
     size = prev_size = 0
     known = bytearray(16)
+    if node.offset == pool.first:
+        known[4:8] = b"\1\1\1\1"
     if following is not None and not following.lost and following.keeper == node.offset:
         size = following.header.prev_size
         known[:4] = b"\1\1\1\1"
@@ -206,9 +209,9 @@ def _recover(
         prev_size = node.offset - previous.offset
         known[4:8] = b"\1\1\1\1"
     sizes = {size} if size else {node.own.size, node.kept.size}
-    backs = {prev_size} if prev_size else {node.own.prev_size, node.kept.prev_size}
-    if evidence.recoveries < _RECOVERIES:
-        evidence.recoveries += 1
+    backs = {prev_size} if known[4] else {node.own.prev_size, node.kept.prev_size}
+    if pool.recovery_budget > 0:
+        pool.recovery_budget -= 1
         for one_size, one_back in product(sizes, backs):
             found = _meta(pool, node, one_size, one_back)
             if found is not None:
@@ -243,7 +246,7 @@ def _payload(evidence: Evidence, node: Node) -> None:
             case State.USED if not header.quarantined:
                 pending = pending_links(pool, node.offset, header) is not None
                 if pending:
-                    evidence.add_good(start, start + witness.HEADER)
+                    evidence.add_run(start, start + witness.HEADER, "good")
                 if header.slack and not (pending and links_over_slack(pool, header)):
                     evidence.add(*slack_pattern(pool, node.offset, header), "slack", node.offset)
             case State.FREE | State.CACHED:
@@ -266,9 +269,18 @@ def _released(evidence: Evidence, node: Node, start: int) -> None:
         return
     first, end = poison_range(pool, node.offset, node.header)
     expected = witness.pattern(pool.secret, node.offset) * (_POISON_CHUNK // 8)
+    in_detail = _POISON_IN_DETAIL
     for at in range(first, min(end, first + _POISON_LIMIT), _POISON_CHUNK):
         length = min(_POISON_CHUNK, end - at)
-        if pool.read(at, length) == expected[:length]:
-            evidence.add_good(at, at + length)
-        else:
+        actual = pool.read(at, length)
+        if actual == expected[:length]:
+            evidence.add_run(at, at + length, "good")
+        elif in_detail > 0:
+            in_detail -= 1
             evidence.add(at, expected[:length], "payload", node.offset)
+        else:
+            start = at + first_difference(actual, expected[:length])
+            stop = at + length - first_difference(actual[::-1], expected[:length][::-1])
+            evidence.add_run(at, start, "good")
+            evidence.add_run(start, stop, "bad")
+            evidence.add_run(stop, at + length, "good")

@@ -58,10 +58,11 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
         )
     before, skipped = _before(pool, nodes, node, part, extent)
     over = before is not None and skipped is not None
+    suspect: Tenant | None = None
     ends_at, reached = _ending_at(pool, nodes, extent), _reached(pool, nodes, extent)
     if before is not None and over and ends_at is not None and (inside := _begun_inside(pool, before, extent)):
         extent = extent._replace(start=before.end(pool) - inside)
-        over = False
+        over, suspect = False, before
     if before is not None and over and not (ends_at is not None and skipped):
         return Verdict(
             kind="heap-buffer-overflow",
@@ -83,6 +84,7 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
             origin=start,
             extent=extent,
             victim=victim,
+            suspect=suspect,
         )
     suspect = before if before is not None and not over and extent.start - before.end(pool) < _NEAR else None
     return Verdict(
@@ -179,9 +181,17 @@ def _continued_up(pool: Pool, extent: Extent, distance: int) -> bool:
 def _ending_at(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
     """The node whose payload begins where the damage ends."""
     for node in nodes:
-        if (node.offset << pool.log2) + witness.OVERHEAD == extent.stop and node.offset != pool.end:
-            return None if node.lost else node
-    return None
+        if node.offset == pool.end:
+            break
+        if (node.offset << pool.log2) + witness.OVERHEAD == extent.stop:
+            return node
+    at = (extent.stop - witness.OVERHEAD) >> pool.log2
+    behind = next((node for node in nodes if node.keeper == at and node.own_holds), None)
+    if behind is None or (at << pool.log2) + witness.OVERHEAD != extent.stop:
+        return None
+    # The last of several lost nodes: where it begins is known from the one behind it.
+    lost = next((node for node in nodes if node.lost and node.next == behind.offset), None)
+    return lost._replace(offset=at, header=lost.header._replace(size=behind.offset - at)) if lost else None
 
 
 def _reached(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:

@@ -104,7 +104,7 @@ def reach_back(before: bytes, data: bytes) -> int:
         if data[width:] == data[:-width]:
             expected = (data[:width] * (len(before) // width + 1))[-len(before) :]
             same = before[::-1], expected[::-1]
-            return len(before) if same[0] == same[1] else _first_difference(*same)
+            return len(before) if same[0] == same[1] else first_difference(*same)
     return 0
 
 
@@ -130,14 +130,15 @@ def _matching(memory: Memory, start: int, pattern: Pattern, limit: int) -> int:
         have = read_up_to(memory, at, min(_CHUNK, start + limit - at))
         want = pattern.predict(at, len(have))
         if have != want:
-            return at + _first_difference(have, want)
+            return at + first_difference(have, want)
         at += len(have)
         if len(have) < _CHUNK:
             break
     return at
 
 
-def _first_difference(one: bytes, other: bytes) -> int:
+def first_difference(one: bytes, other: bytes) -> int:
+    """The first place in which two strings of the same length differ; they do."""
     low, high = 0, len(one)
     while high - low > 1:
         middle = (low + high) // 2

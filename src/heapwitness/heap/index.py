@@ -6,6 +6,7 @@ root a value that can be told from the rest of the pool.
 """
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from heapwitness.heap.pool import Pool
 from heapwitness.heap.verify import poison_range
@@ -32,12 +33,23 @@ class Shape:
         return sum(1 << number for number, root in enumerate(self.bins) if root)
 
 
+_shapes: WeakKeyDictionary[Pool, Shape | None] = WeakKeyDictionary()
+
+
 def shape(pool: Pool) -> Shape | None:
     """The index that a pool's headers ask for; None where a header is lost or there are too many.
+
+    A view's pool is walked once for it.
 
     Raises:
         Unreadable: the memory ends before the pool does.
     """
+    if pool not in _shapes:
+        _shapes[pool] = _shape(pool)
+    return _shapes[pool]
+
+
+def _shape(pool: Pool) -> Shape | None:
     trees: dict[int, list[tuple[int, int]]] = {}
     nodes = used = 0
     for node in walk(pool):

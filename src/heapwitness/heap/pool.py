@@ -13,6 +13,7 @@ from heapwitness.memory import Memory, Unreadable
 
 _CHUNK = 64 << 10
 _SEARCH_BUDGET = 64 << 20
+_RECOVERY_BUDGET = 8
 
 
 class BadPool(HeapwitnessError):
@@ -28,6 +29,7 @@ class Pool:
         size, first, end, min_node: in granules; `first` and `end` are offsets of nodes.
         control, copy: the fixed part and its witness as they are stored; empty where unreadable.
         search_budget: how many bytes may still be searched for nodes behind damage.
+        recovery_budget: how many lost headers may still be pieced together; one takes up to 0.3 s.
     """
 
     def __init__(self, memory: Memory, base: int, trusted: Fixed, control: bytes, copy: bytes) -> None:
@@ -43,6 +45,7 @@ class Pool:
         self.end = self.size - (witness.END >> self.log2)
         self.min_node = witness.MIN_NODE >> self.log2
         self.search_budget = _SEARCH_BUDGET
+        self.recovery_budget = _RECOVERY_BUDGET
         self._chunk = b""
         self._chunk_at = 0
 

@@ -102,6 +102,8 @@ def _stack(site: Site | None) -> Sequence[Frame]:
 
 def sized(block: Block) -> str:
     """ "a 24-byte block"."""
+    if block.state == "quarantined":
+        return "a block whose header is lost"
     number = f"{block.size:,}"
     spoken_with_vowel = number.startswith("8") or number.split(",")[0] in ("11", "18")
     return f"{'an' if spoken_with_vowel else 'a'} {number}-byte block"
