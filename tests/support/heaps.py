@@ -47,9 +47,9 @@ class Heap:
         assert node is not None
         self._site_of[node] = site
         payload = self.pool.payload(node)
-        payload[:] = bytes((number * number * 31 + 7 * node + 3) & 0xFF for number in range(min(len(payload), 4096))) + bytes(
-            max(0, len(payload) - 4096)
-        )
+        payload[:] = bytes(
+            (number * number * 31 + 7 * node + 3) & 0xFF for number in range(min(len(payload), 4096))
+        ) + bytes(max(0, len(payload) - 4096))
         return node
 
     def release(self, node: int, pc: int = 0x2000) -> None:
@@ -128,9 +128,7 @@ class Heap:
         return tuple(
             finding
             for fault in self.pool.check()
-            for finding in diagnose(
-                self.event(Reason(fault.reason), fault.node, fault.low, fault.high), memory
-            )
+            for finding in diagnose(self.event(Reason(fault.reason), fault.node, fault.low, fault.high), memory)
         )
 
     def examined(self) -> tuple[Finding, ...]:
