@@ -89,15 +89,46 @@ hw_heap_sums hw_heap_sum(void)
         sums.operations += arena->operations;
         sums.nodes += nodes;
         sums.nodes_peak += nodes > arena->nodes_peak ? nodes : arena->nodes_peak;
-        for (uint32_t i = 0; i < arena->places; i++)
-            sums.system_bytes += arena->place[i].bytes;
-    }
-    for (uint32_t region = 1; region < regions_used(); region++) {
-        uint32_t kind = atomic_load(&hw_region_at(region)->kind);
-        if (kind == HW_BIG_POOL || kind == HW_BIG_HELD)
-            sums.system_bytes += atomic_load(&hw_region_at(region)->bytes);
     }
     sums.nodes += sums.big;
     sums.nodes_peak += sums.big;
     return sums;
+}
+
+static void measure_place(const hw_place *place, hw_heap_use *use)
+{
+    use->pools += place->bytes;
+    if (place->lost)
+        return;
+    for (uint32_t node = hw_next(place->pool, 0); node; node = hw_next(place->pool, node)) {
+        hw_header h = *hw_own(place->pool, node);
+        if (hw_state_of(h.meta) == HW_USED)
+            continue;
+        use->free += (size_t)h.size << HW_FIXED_GRANULE_LOG2;
+        use->free_nodes++;
+    }
+}
+
+hw_heap_use hw_heap_measure(void)
+{
+    hw_heap_use use = {0};
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
+        bool alone = !hw_is_engaged() && hw_seize(arena, 100);
+        for (uint32_t i = 0; i < arena->places; i++) {
+            if (alone)
+                measure_place(&arena->place[i], &use);
+            else
+                use.pools += arena->place[i].bytes;
+        }
+        if (alone)
+            hw_yield(arena);
+    }
+    for (uint32_t region = 1; region < regions_used(); region++) {
+        uint32_t kind = atomic_load(&hw_region_at(region)->kind);
+        if (kind != HW_BIG_POOL && kind != HW_BIG_HELD)
+            continue;
+        use.big += atomic_load(&hw_region_at(region)->bytes);
+        use.big_blocks++;
+    }
+    return use;
 }

@@ -19,10 +19,17 @@ bool hw_heap_check(enum hw_when when, hw_caller caller);
 void hw_checks_after_fork(void);
 size_t hw_heap_trim(void);
 
+/* What the engine has counted. */
 typedef struct hw_heap_sums {
     uint64_t operations, nodes, nodes_peak, big;
-    size_t system_bytes, used_bytes;
 } hw_heap_sums;
 hw_heap_sums hw_heap_sum(void);
+
+/* What is there now, in bytes where nothing else is said; big blocks apart from the arenas' pools. What cannot be
+   looked at counts as in use. */
+typedef struct hw_heap_use {
+    size_t pools, free, free_nodes, big, big_blocks;
+} hw_heap_use;
+hw_heap_use hw_heap_measure(void);
 
 #endif

@@ -76,10 +76,12 @@ static inline bool is_power(size_t n)
 
 static inline void *aligned(size_t align, size_t bytes, hw_caller caller)
 {
-    if (align > (size_t)1 << 40) {
+    if (align > SIZE_MAX / 2 + 1) { /* no power of two is as large */
         errno = EINVAL;
         return NULL;
     }
+    if (align > (size_t)1 << 40)
+        return failing(NULL);
     size_t power = 16;
     while (power < align)
         power *= 2;
@@ -152,12 +154,13 @@ EXPORT int malloc_trim(size_t pad)
 
 EXPORT struct mallinfo2 mallinfo2(void)
 {
-    hw_heap_sums sums = hw_heap_sum();
-    return (struct mallinfo2){.arena = sums.system_bytes,
-                              .ordblks = sums.nodes,
-                              .hblks = sums.big,
-                              .uordblks = sums.used_bytes,
-                              .fordblks = sums.system_bytes - sums.used_bytes};
+    hw_heap_use use = hw_heap_measure();
+    return (struct mallinfo2){.arena = use.pools,
+                              .ordblks = use.free_nodes,
+                              .hblks = use.big_blocks,
+                              .hblkhd = use.big,
+                              .uordblks = use.pools - use.free,
+                              .fordblks = use.free};
 }
 
 #pragma GCC diagnostic push
@@ -168,6 +171,7 @@ EXPORT struct mallinfo mallinfo(void)
     return (struct mallinfo){.arena = (int)wide.arena,
                              .ordblks = (int)wide.ordblks,
                              .hblks = (int)wide.hblks,
+                             .hblkhd = (int)wide.hblkhd,
                              .uordblks = (int)wide.uordblks,
                              .fordblks = (int)wide.fordblks};
 }
@@ -187,19 +191,20 @@ EXPORT int malloc_info(int options, FILE *stream)
         errno = EINVAL;
         return -1;
     }
-    hw_heap_sums sums = hw_heap_sum();
+    hw_heap_use use = hw_heap_measure();
     fprintf(stream,
             "<malloc version=\"1\">\n<heap nr=\"0\">\n<system type=\"current\" size=\"%zu\"/>\n</heap>\n"
-            "<total type=\"rest\" count=\"%llu\" size=\"%zu\"/>\n<system type=\"current\" size=\"%zu\"/>\n</malloc>\n",
-            sums.system_bytes, (unsigned long long)sums.nodes, sums.system_bytes - sums.used_bytes, sums.system_bytes);
+            "<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n"
+            "<system type=\"current\" size=\"%zu\"/>\n</malloc>\n",
+            use.pools, use.free_nodes, use.free, use.big_blocks, use.big, use.pools);
     return 0;
 }
 
 EXPORT void malloc_stats(void)
 {
-    hw_heap_sums sums = hw_heap_sum();
-    fprintf(stderr, "heapwitness: system bytes %zu, in use bytes %zu, nodes %llu, big blocks %llu\n", sums.system_bytes,
-            sums.used_bytes, (unsigned long long)sums.nodes, (unsigned long long)sums.big);
+    hw_heap_use use = hw_heap_measure();
+    fprintf(stderr, "heapwitness: %zu bytes in pools, %zu of them in use; %zu big blocks of %zu bytes\n", use.pools,
+            use.pools - use.free, use.big_blocks, use.big);
 }
 
 /* --- ends that run no destructors ------------------------------------------------------------- */
