@@ -14,6 +14,8 @@ from heapwitness.heap.walk import walk
 from heapwitness.layout import witness
 from heapwitness.layout.witness import Header, Links, State
 
+_SAMPLE = 64 << 10
+
 NODES_LIMIT = 200_000
 """Pools with more nodes than this are not walked only to tell what links were."""
 
@@ -132,19 +134,17 @@ def links_before(pool: Pool, node: int, header: Header) -> Links | None:
     if confirmed:
         return min(confirmed, key=lambda one: _distance(one, stored))
     if header.state is State.CACHED:
-        poisoned = _poisoned(pool, node, header)
-        return min(candidates, key=lambda one: (poisoned is not None and one.left != poisoned, _distance(one, stored)))
+        poisoned = _is_poisoned(pool, node, header)
+        return min(candidates, key=lambda one: (poisoned and not one.left, _distance(one, stored)))
     return witness.sealed_links(pool.secret, *known, node) if known else None
 
 
-def _poisoned(pool: Pool, node: int, header: Header) -> bool | None:
-    """Whether the payload of a cached node holds poison; None where there is no room for it but slack."""
+def _is_poisoned(pool: Pool, node: int, header: Header) -> bool:
+    """Whether poison shows anywhere in a cached node's payload but in what was its slack."""
     start, end = poison_range(pool, node, header)
-    have = pool.peek(start, max(0, min(64, end - header.slack - start)))
-    if not have:
-        return None
-    want = witness.pattern(pool.secret, node) * 8
-    return 2 * sum(a == b for a, b in zip(have, want, strict=False)) >= len(have)
+    have = pool.peek(start, max(0, min(_SAMPLE, end - header.slack - start)))
+    want = witness.pattern(pool.secret, node)
+    return any(have[at : at + 8] == want for at in range(0, len(have) - 7, 8))
 
 
 def _distance(one: Links, other: Links) -> int:
