@@ -142,27 +142,16 @@ int hw_cut(hw_pool *pool, uint32_t node, size_t bytes, unsigned origin, uint32_t
     return HW_OK;
 }
 
-int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault)
+/* Free what lies at `node` with the header `h`, and merge it with its free neighbours. All but the header
+   behind a free neighbour has been verified; on damage no header was changed. */
+static int give_back(hw_pool *pool, uint32_t node, hw_header h, hw_fault *fault)
 {
-    *fault = (hw_fault){0};
-    int status = hw_verify(pool, node, fault);
-    if (status != HW_OK)
-        return status;
-    hw_header h = *hw_own(pool, node);
-    if (hw_state_of(h.meta) != HW_USED && hw_state_of(h.meta) != HW_CACHED)
-        return HW_REFUSED;
-    if (hw_quarantined(h.meta))
-        return HW_OK;
-    if (stale(pool, fault))
-        return HW_DAMAGED;
-    h.meta = hw_meta(hw_slack_of(h.meta), HW_FREE, h.meta >> 6 & 3, site);
     uint32_t start = node, next = node + h.size, prev = node - h.prev_size;
     bool with_prev = h.prev_size && hw_state_of(hw_own(pool, prev)->meta) == HW_FREE;
     bool with_next = hw_state_of(hw_own(pool, next)->meta) == HW_FREE;
     uint32_t next_size = hw_own(pool, next)->size;
-    if (with_next && !hw_pair_holds(pool, next + next_size, fault))
-        return HW_DAMAGED;
-    if ((with_prev && !hw_index_remove(pool, prev, fault)) || (with_next && !hw_index_remove(pool, next, fault)))
+    if (stale(pool, fault) || (with_next && !hw_pair_holds(pool, next + next_size, fault)) ||
+        (with_prev && !hw_index_remove(pool, prev, fault)) || (with_next && !hw_index_remove(pool, next, fault)))
         return HW_DAMAGED;
     if (with_next) {
         h.size += next_size;
@@ -170,8 +159,8 @@ int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault)
         pool->nodes--;
     }
     if (with_prev) {
-        hw_header p = *hw_own(pool, prev), tomb = h; /* it keeps who released it */
-        tomb.size = next - node;
+        hw_header p = *hw_own(pool, prev), tomb = *hw_own(pool, node);
+        tomb.meta = h.meta; /* it keeps who released it */
         tomb.check = hw_keyed(pool->secret, tomb.size, tomb.prev_size, tomb.meta, node);
         *hw_own(pool, node) = tomb;
         hw_bury(pool, node);
@@ -186,34 +175,60 @@ int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault)
     return HW_OK;
 }
 
+static uint32_t released_meta(uint32_t meta, uint32_t site)
+{
+    return hw_meta(hw_slack_of(meta), HW_FREE, meta >> 6 & 3, site);
+}
+
+int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault)
+{
+    *fault = (hw_fault){0};
+    int status = hw_verify(pool, node, fault);
+    if (status != HW_OK)
+        return status;
+    hw_header h = *hw_own(pool, node);
+    if (hw_state_of(h.meta) != HW_USED && hw_state_of(h.meta) != HW_CACHED)
+        return HW_REFUSED;
+    if (hw_quarantined(h.meta))
+        return HW_OK;
+    h.meta = released_meta(h.meta, site);
+    return give_back(pool, node, h, fault);
+}
+
 int hw_release_run(hw_pool *pool, const uint32_t *nodes, unsigned count, hw_fault *fault)
 {
     *fault = (hw_fault){0};
-    for (unsigned i = 0; i < count; i++) { /* the ends with their neighbours; hw_release does the first */
+    uint32_t size = 0;
+    for (unsigned i = 0; i < count; i++) {
+        bool edge = i == 0 || i + 1 == count; /* within the run each vouches for the next */
+        int status = HW_OK;
+        if (edge)
+            status = hw_around(pool, nodes[i], fault);
+        else if (!hw_pair_holds(pool, nodes[i], fault))
+            status = HW_DAMAGED;
+        if (status != HW_OK)
+            return status;
         const hw_header *h = hw_own(pool, nodes[i]);
-        if (!hw_pair_holds(pool, nodes[i], fault))
-            return HW_DAMAGED;
-        if (hw_state_of(h->meta) != HW_CACHED || (i + 1 < count && nodes[i] + h->size != nodes[i + 1]))
-            return HW_REFUSED;
         uint32_t wrong = hw_payload_fault(pool, nodes[i], h);
         if (wrong != HW_NONE && !hw_fail(fault, wrong, nodes[i]))
             return HW_DAMAGED;
+        if (hw_state_of(h->meta) != HW_CACHED || (i + 1 < count && nodes[i] + h->size != nodes[i + 1]))
+            return HW_REFUSED;
+        size += h->size;
     }
-    if (count > 1 && hw_around(pool, nodes[count - 1], fault) != HW_OK)
-        return HW_DAMAGED;
-    if (stale(pool, fault))
-        return HW_DAMAGED;
+    if (count == 0)
+        return HW_OK;
     hw_header all = *hw_own(pool, nodes[0]);
-    if (count > 1) {
-        all.size = nodes[count - 1] - nodes[0] + hw_own(pool, nodes[count - 1])->size;
-        for (unsigned i = 1; i < count; i++)
-            hw_bury(pool, nodes[i]);
-        hw_save(pool, nodes[0], all);
-        follow(pool, nodes[0], all.size);
-        pool->nodes -= count - 1;
-        pool->used -= count - 1;
-    }
-    return hw_release(pool, nodes[0], all.meta >> 8, fault);
+    all.meta = released_meta(all.meta, all.meta >> 8);
+    all.size = size;
+    int status = give_back(pool, nodes[0], all, fault);
+    if (status != HW_OK)
+        return status;
+    for (unsigned i = 1; i < count; i++)
+        hw_bury(pool, nodes[i]);
+    pool->nodes -= count - 1;
+    pool->used -= count - 1;
+    return HW_OK;
 }
 
 int hw_resize(hw_pool *pool, uint32_t node, size_t bytes, uint32_t site, hw_fault *fault)

@@ -14,7 +14,7 @@ a pool.
 import ctypes
 import functools
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Self
@@ -83,12 +83,16 @@ def _core() -> ctypes.PyDLL:
         "hw_pool_init": (pool, (pool, size, ctypes.c_uint, u32 * 4)),
         "hw_pool_extend": (ctypes.c_int, (pool, size, fault)),
         "hw_allocate": (u32, (pool, size, size, ctypes.c_uint, u32, fault)),
+        "hw_take": (u32, (pool, size, fault)),
+        "hw_cut": (ctypes.c_int, (pool, u32, size, ctypes.c_uint, u32, fault)),
         "hw_release": (ctypes.c_int, (pool, u32, u32, fault)),
+        "hw_release_run": (ctypes.c_int, (pool, ctypes.POINTER(u32), ctypes.c_uint, fault)),
         "hw_resize": (ctypes.c_int, (pool, u32, size, u32, fault)),
         "hw_cache": (ctypes.c_int, (pool, u32, u32, boolean, fault)),
         "hw_uncache": (ctypes.c_int, (pool, u32, size, ctypes.c_uint, u32, fault)),
         "hw_verify": (ctypes.c_int, (pool, u32, fault)),
         "hw_check": (ctypes.c_uint, (pool, size, ctypes.c_uint, fault, ctypes.c_uint)),
+        "hw_sound": (boolean, (pool, size, ctypes.c_uint)),
         "hw_repair": (boolean, (pool, size, ctypes.c_uint, ctypes.POINTER(_Outcome))),
         "hw_locate": (u32, (pool, size)),
         "hw_next": (u32, (pool, u32)),
@@ -218,6 +222,25 @@ class Pool:
             raise Damaged(_fault(fault))
         return node or None
 
+    def take(self, size: int) -> int | None:
+        """As `allocate`, but the node comes as a cached one. Raises Damaged."""
+        fault = _Fault()
+        node = _core().hw_take(self._address, self._size(size), fault)
+        if node == 0 and fault.reason:
+            raise Damaged(_fault(fault))
+        return node or None
+
+    def cut(self, node: int, size: int, *, origin: Origin = Origin.MALLOC, site: int = 0) -> bool:
+        """Make a used node of `size` bytes of a cached one's first part; the rest goes on as a cached node.
+
+        Returns:
+            False when there would be no room for such a rest.
+
+        Raises:
+            Damaged, NoSuchNode: as `release`.
+        """
+        return self._done("hw_cut", node, self._size(size), origin, site)
+
     def release(self, node: int, *, site: int = 0) -> None:
         """Give a used or cached node back.
 
@@ -226,6 +249,17 @@ class Pool:
             NoSuchNode: it is free already, or no node.
         """
         self._done("hw_release", node, site)
+
+    def release_run(self, nodes: Sequence[int]) -> None:
+        """Give cached nodes back that lie side by side, in order of address.
+
+        Raises:
+            Damaged: as `release`; no node was released.
+            NoSuchNode: one is not cached, or does not lie behind the one before it.
+        """
+        run = (ctypes.c_uint32 * len(nodes))(*(self._node(node) for node in nodes))
+        fault = _Fault()
+        self._settle(_core().hw_release_run(self._address, run, len(nodes), fault), fault, nodes)
 
     def resize(self, node: int, size: int, *, site: int = 0) -> bool:
         """Change a used node's requested size in place; False when there is no room for that.
@@ -267,6 +301,10 @@ class Pool:
         count = _core().hw_check(self._address, self._bytes, self.granule_log2, faults, most)
         return [_fault(fault) for fault in faults[:count]]
 
+    def sound(self) -> bool:
+        """Whether `check` would find nothing; faster where that is so."""
+        return bool(_core().hw_sound(self._address, self._bytes, self.granule_log2))
+
     def repair(self) -> Outcome:
         """Restore every damaged copy from its witness; quarantine what lost both.
 
@@ -288,11 +326,10 @@ class Pool:
         size = self._fitting(size)
         fault = _Fault()
         status = _core().hw_pool_extend(self._address, size, fault)
-        if status == _Status.DAMAGED:
-            raise Damaged(_fault(fault))
-        if status == _Status.OK:
+        done = self._settle(status, fault, self.end)
+        if done:
             self._bytes = size
-        return bool(status == _Status.OK)
+        return done
 
     def nodes(self) -> Iterator[Node]:
         """The nodes from the first on, without the end node; it stops before a damaged own header."""
@@ -337,11 +374,15 @@ class Pool:
         """Whether an operation on a node was done; False for HW_NOMEM."""
         fault = _Fault()
         status = getattr(_core(), name)(self._address, self._node(node), *arguments, fault)
+        return self._settle(status, fault, node)
+
+    @staticmethod
+    def _settle(status: int, fault: _Fault, node: object) -> bool:
         if status == _Status.DAMAGED:
             raise Damaged(_fault(fault))
         if status == _Status.REFUSED:
             raise NoSuchNode(f"the node at {node} is not in a state for that.")
-        return bool(status == _Status.OK)
+        return status == _Status.OK
 
     def _node(self, node: int) -> int:
         if not self.first <= node < self.end:

@@ -60,6 +60,15 @@ class Model:
         self.blocks[at : at + 1] = parts
         return offset + lead
 
+    def cut(self, offset: int, size: int) -> bool:
+        block, need = self.find(offset), self.need(size)
+        if block.size - need < self.min:
+            return False
+        rest = Block(offset + need, block.size - need, State.CACHED)
+        self.blocks.insert(self.blocks.index(block) + 1, rest)
+        block.size, block.state, block.requested = need, State.USED, size or 1
+        return True
+
     def release(self, offset: int) -> None:
         at = self.blocks.index(self.find(offset))
         low = at - 1 if at and self.blocks[at - 1].state is State.FREE else at

@@ -58,3 +58,4 @@ def test_the_core_and_the_python_walker_find_the_same(
             break
 
     assert by_python(pool) == by_core(pool)
+    assert pool.sound() == (by_core(pool) == [])

@@ -3,6 +3,7 @@ any single damage is found, by a check or by the operation that meets it, and re
 
 import mmap
 import random
+from itertools import takewhile
 from typing import Any
 
 import hypothesis.strategies as st
@@ -96,6 +97,35 @@ class Operations(RuleBasedStateMachine):
             block.state, block.requested = State.USED, size or 1
             self.fill(block)
 
+    @rule(size=SIZES)
+    def take(self, size: int) -> None:
+        expected = self.model.allocate(size, 1)
+        assert self.pool.take(size) == expected
+        if expected is not None:
+            block = self.model.find(expected)
+            block.state, block.requested = State.CACHED, (block.size << self.pool.granule_log2) - 32
+
+    @precondition(lambda self: self.has(State.CACHED))
+    @rule(data=st.data(), size=SIZES, origin=st.sampled_from(Origin))
+    def cut(self, data: st.DataObject, size: int, origin: Origin) -> None:
+        block = self.pick(data, State.CACHED)
+        done = self.model.cut(block.offset, size)
+        assert self.pool.cut(block.offset, size, origin=origin, site=3) == done
+        if done:
+            self.fill(block)
+            rest = self.model.blocks[self.model.blocks.index(block) + 1]
+            rest.requested = (rest.size << self.pool.granule_log2) - 32
+
+    @precondition(lambda self: self.has(State.CACHED))
+    @rule(data=st.data(), most=st.integers(1, 5))
+    def release_run(self, data: st.DataObject, most: int) -> None:
+        at = self.model.blocks.index(self.pick(data, State.CACHED))
+        run = list(takewhile(lambda block: block.state is State.CACHED, self.model.blocks[at : at + most]))
+        offsets = [block.offset for block in run]
+        self.pool.release_run(offsets)
+        for offset in offsets:
+            self.model.release(offset)
+
     @rule(size=st.integers(500, ROOM))
     def extend(self, size: int) -> None:
         assert self.pool.extend(size) == self.model.extend(size & ~15)
@@ -114,6 +144,7 @@ class Operations(RuleBasedStateMachine):
     @invariant()
     def nothing_is_found(self) -> None:
         assert self.pool.check() == []
+        assert self.pool.sound()
 
     @invariant()
     def payloads_are_kept(self) -> None:
@@ -163,6 +194,7 @@ class SingleDamage(Operations):
         faults = self.pool.check()
         assert {fault.reason for fault in faults} == REASONS[spot.what], (spot, faults)
         assert len(faults) == 1
+        assert not self.pool.sound()
         if spot.what in ("slack", "links", "poison"):
             assert faults[0].node == spot.node
         self.pool.repair()

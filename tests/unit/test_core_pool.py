@@ -290,6 +290,49 @@ def test_links_that_lead_in_a_circle_end_no_walk(pool: Pool) -> None:
     assert pool.allocate(40) == first
 
 
+@pytest.mark.parametrize("what", ["header", "backup", "links", "poison", "header behind", "links behind", "control"])
+def test_a_run_with_damage_anywhere_stays_as_it_is(pool: Pool, what: str) -> None:
+    nodes = taken(pool, *[40] * 6)
+    for node in nodes[1:4]:
+        pool.cache(node, poison=True)
+    pool.release(nodes[4])
+    before = bytes(pool.memory)
+    middle, behind = nodes[2], nodes[4]
+    poison = slice(links(pool, middle).stop, links(pool, middle).stop + 8)
+    spots = {
+        "header": own(pool, middle),
+        "backup": kept(pool, nodes[1]),
+        "links": links(pool, middle),
+        "poison": poison,
+        "header behind": own(pool, nodes[5]),
+        "links behind": links(pool, behind),
+        "control": slice(0, 16),
+    }
+    length = spots[what].stop - spots[what].start
+    pool.memory[spots[what]] = b"w" * length
+
+    with pytest.raises(Damaged):
+        pool.release_run(nodes[1:4])
+
+    pool.repair()
+    assert bytes(pool.memory) == before
+    pool.release_run(nodes[1:4])
+    assert [node.state for node in pool.nodes()] == [State.USED, State.FREE, State.USED, State.FREE]
+    assert all(pool.tombstone(node) for node in nodes[2:5])
+
+
+def test_a_run_of_nodes_that_are_not_cached_or_not_side_by_side_is_refused(pool: Pool) -> None:
+    first, second, third, _ = taken(pool, 40, 40, 40, 40)
+    pool.cache(first)
+    pool.cache(third)
+    before = bytes(pool.memory)
+    for run in ([first, second], [first, third], [third, first], [second], [first, first]):
+        with pytest.raises(NoSuchNode):
+            pool.release_run(run)
+    pool.release_run([])
+    assert bytes(pool.memory) == before
+
+
 def test_what_is_released_inside_of_a_quarantined_stretch_is_kept(pool: Pool) -> None:
     before, lost, _ = taken(pool, 40, 40, 40)
     pool.memory[own(pool, lost)] = bytes(16)
