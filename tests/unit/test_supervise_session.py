@@ -221,7 +221,7 @@ def test_program_that_executes_another_is_one_process(run: Run) -> None:
     run.say(message(HELLO))
     run.say(message(HELLO))
     run.say(message(EXIT, stats()))
-    assert run.session.ledger.unended == ()
+    assert run.session.ledger.running() == ()
 
     assert run.end().summary.processes == 1
 

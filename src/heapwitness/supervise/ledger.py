@@ -1,25 +1,19 @@
 """What the engines count and say of their processes, summed up over all of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from heapwitness.layout.events import Event, Stats, Type
-from heapwitness.report.model import Finding, Summary
+from heapwitness.report.model import Finding, Program, Summary
 
 PROCESSES_LIMIT = 1 << 16
 _BACKUP_BYTES = 16
-
-
-@dataclass(slots=True)
-class _Process:
-    command: tuple[str, ...]
-    ended: bool = False
 
 
 class Ledger:
     """Processes by pid, and totals; at most PROCESSES_LIMIT processes are told apart.
 
     Attributes:
+        program: the first that said what it is.
         processes: how many were seen.
         loaded: how many programs were started with the engine in them.
         operations: allocations and releases checked, in the processes that ended in an orderly way.
@@ -29,7 +23,9 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._known: dict[int, _Process] = {}
+        # By pid; a number may be used again.
+        self._ended: dict[int, bool] = {}
+        self.program: Program | None = None
         self.processes = 0
         self.loaded = 0
         self.operations = 0
@@ -39,20 +35,18 @@ class Ledger:
 
     def note(self, event: Event, pid: int) -> None:
         """Take down what an event says of its process `pid`."""
-        process = self._known.get(pid)
-        if process is None or (process.ended and event.type is Type.HELLO):
-            process = _Process(command=())
+        if pid not in self._ended or (self._ended[pid] and event.type is Type.HELLO):
             self.processes += 1
-            if len(self._known) >= PROCESSES_LIMIT:
-                self._known.pop(next(iter(self._known)))
-            self._known[pid] = process
-        if event.command is not None:
-            process.command = event.command
+            if len(self._ended) >= PROCESSES_LIMIT:
+                self._ended.pop(next(iter(self._ended)))
+            self._ended[pid] = False
+        if event.command is not None and self.program is None:
+            self.program = Program(argv=event.command, pid=event.pid)
         self.dropped += event.dropped
         if event.type is Type.HELLO:
             self.loaded += 1
         elif event.type is Type.EXIT:
-            process.ended = True
+            self._ended[pid] = True
             if event.stats is not None:
                 self._add(event.stats)
 
@@ -73,12 +67,15 @@ class Ledger:
             dropped=dropped,
         )
 
-    @property
-    def unended(self) -> tuple[int, ...]:
-        """Pids of the processes that have not said that they end."""
-        return tuple(pid for pid, process in self._known.items() if not process.ended)
+    def running(self) -> tuple[int, ...]:
+        """Pids of the processes that have not said that they end, and have not ended all the same."""
+        return tuple(pid for pid, ended in self._ended.items() if not ended and _runs(pid))
 
-    def command(self, pid: int) -> tuple[str, ...]:
-        """The arguments with which a process was started, () when not known."""
-        process = self._known.get(pid)
-        return process.command if process is not None else ()
+
+def _runs(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid:d}/stat", "rb") as stream:
+            state = stream.read().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state not in (b"Z", b"X")

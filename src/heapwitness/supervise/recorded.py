@@ -46,6 +46,7 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
     if trouble is not None and not ledger.processes:
         raise HeapwitnessError(f"{file}: {trouble}") from trouble
     found = Report(
+        program=ledger.program,
         source=str(file),
         findings=findings,
         summary=ledger.summary(findings, repaired, ledger.dropped + reporter.dropped),

@@ -1,6 +1,5 @@
 """What a user must know of a run beside its findings: what was not seen, and why."""
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -30,22 +29,13 @@ def remarks(ledger: "Ledger", target: "Target", name: str, senseless: int, logge
         yield f"{name} brings its own malloc, so what it allocates itself is not checked."
     elif ledger.reported and not ledger.operations:
         yield f"no allocation was seen: {name} allocates nothing, or by other means than malloc."
-    left = [pid for pid in ledger.unended if _runs(pid)]
+    left = ledger.running()
     if left:
         pids = ", ".join(map(str, left[:_PIDS_SHOWN])) + (", ..." if len(left) > _PIDS_SHOWN else "")
-        which = f"process {pids}" if len(left) == 1 else f"{len(left)} processes ({pids})"
+        which = f"process {pids} still runs" if len(left) == 1 else f"{len(left)} processes ({pids}) still run"
         rest = "the log takes what is found there" if logged else "with --log FILE a file takes what is found there"
-        yield f"{name} has ended and {which} still runs; {rest}."
+        yield f"{name} has ended and {which}; {rest}."
     if ledger.dropped:
         yield f"{ledger.dropped} findings came too fast to be looked at; they are only counted."
     if senseless:
         yield f"{senseless} messages came that no engine sends; a program has damaged its engine, or plays tricks."
-
-
-def _runs(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid:d}/stat", "rb") as stream:
-            state = stream.read().rpartition(b")")[2].split()[0]
-    except (OSError, IndexError):
-        return False
-    return pid != os.getpid() and state not in (b"Z", b"X")

@@ -24,6 +24,9 @@ _TICK = 0.25
 _DRAIN_LIMIT = 10.0
 """Seconds in which what was sent before the program's end is taken in, once it has ended."""
 
+_LINGER = 0.2
+"""Seconds in which processes that the program has left may end, too, or say that they are there."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
@@ -87,17 +90,20 @@ def _serve(channel: Channel, session: "Session", program: Program) -> None:
     """Answer until the program has ended and nothing that was said before is left unheard."""
     channel.wake_on(program.finished)
     ticked = time.monotonic()
-    until: float | None = None
+    ended: float | None = None
+    wait = _TICK
     while True:
-        busy = channel.serve(session, _TICK if until is None else 0.0)
+        busy = channel.serve(session, wait)
         now = time.monotonic()
         if now - ticked >= _TICK:
             session.tick()
             ticked = now
         if program.exit_status is None:
             continue
-        if until is None:
+        if ended is None:
             channel.sleep_through(program.finished)
-            until = now + _DRAIN_LIMIT
-        elif not busy or now > until:
+            ended, wait = now, 0.0
+        elif now - ended > (_DRAIN_LIMIT if busy else _LINGER) or not (busy or session.ledger.running()):
             return
+        elif not busy:
+            wait = _LINGER / 4
