@@ -1,5 +1,7 @@
 """Findings from the damage at one place of a pool."""
 
+from itertools import islice
+
 import msgspec
 
 from heapwitness.diagnose.blocks import Sites, Tenant, block_of
@@ -56,11 +58,8 @@ def _around(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple
         return ()
     evidence = gather(pool, nodes)
     first, last = _bounds(pool, fault, nodes)
-    return tuple(
-        _finding(pool, sites, nodes, evidence, extent, detected)
-        for extent in extents(evidence)[:FINDINGS_LIMIT]
-        if extent.start < last and extent.stop > first
-    )
+    mine = (extent for extent in extents(evidence) if extent.start < last and extent.stop > first)
+    return tuple(_finding(pool, sites, nodes, evidence, extent, detected) for extent in islice(mine, FINDINGS_LIMIT))
 
 
 def _bounds(pool: Pool, fault: Fault, nodes: list[Node]) -> tuple[int, int]:
@@ -99,7 +98,7 @@ def _control(pool: Pool, sites: Sites, detected: Detected) -> tuple[Finding, ...
     if not head or whole is None:
         evidence.add(0, pool.trusted.pack(), "control", 0)
         evidence.finish()
-    for extent in extents(evidence)[:FINDINGS_LIMIT]:
+    for extent in islice(extents(evidence), FINDINGS_LIMIT):
         if extent.start < witness.CONTROL:
             found.append(_finding(pool, sites, head, evidence, extent, detected))
     end = pool.own(pool.end)
@@ -107,7 +106,7 @@ def _control(pool: Pool, sites: Sites, detected: Detected) -> tuple[Finding, ...
     tail = _nodes(pool, last, pool.end) if standing(pool, last) else []
     evidence = gather(pool, tail)
     copy = pool.length - witness.WITNESSED
-    for extent in extents(evidence)[:FINDINGS_LIMIT]:
+    for extent in islice(extents(evidence), FINDINGS_LIMIT):
         if extent.stop > copy:
             found.append(_finding(pool, sites, tail, evidence, extent, detected))
     return tuple(found)

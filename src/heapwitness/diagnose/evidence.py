@@ -7,7 +7,7 @@ vouched for; its other bytes are damaged as a whole, though not each of them nee
 
 import bisect
 from collections.abc import Sequence
-from itertools import product
+from itertools import chain, product
 from typing import Literal, NamedTuple
 
 from heapwitness.diagnose.pattern import first_difference
@@ -60,7 +60,8 @@ class Evidence:
         self.spans: list[Span] = []
         self.runs: list[Run] = []
         self.recovered: dict[int, Header] = {}
-        self._starts: list[int] = []
+        self._run_starts: list[int] = []
+        self._span_starts: list[int] = []
 
     def add(self, at: int, expected: bytes, copy: Copy, of: int, known: bytes | None = None) -> None:
         """Compare bytes of the pool with what they should be; nothing is added where they cannot be read."""
@@ -87,18 +88,22 @@ class Evidence:
             self.runs.append(Run(start, stop, state))
 
     def finish(self) -> None:
-        """Put the runs in order; called once, when all is added."""
+        """Put the runs and spans in order; called once, when all is added."""
         self.runs.sort()
-        self._starts = [run.start for run in self.runs]
+        self.spans.sort()
+        self._run_starts = [run.start for run in self.runs]
+        self._span_starts = [span.at for span in self.spans]
 
     def run_at(self, at: int) -> Run | None:
         """The run that holds a byte; None where nothing vouches for it."""
-        position = bisect.bisect_right(self._starts, at) - 1
+        position = bisect.bisect_right(self._run_starts, at) - 1
         return self.runs[position] if position >= 0 and at < self.runs[position].stop else None
 
-    def span_at(self, at: int) -> Span | None:
-        """The span that holds a byte."""
-        return next((span for span in self.spans if span.at <= at < span.end), None)
+    def spans_in(self, start: int, stop: int) -> list[Span]:
+        """The spans that have bytes from `start` to before `stop`."""
+        first = max(0, bisect.bisect_right(self._span_starts, start) - 1)
+        found = self.spans[first : bisect.bisect_left(self._span_starts, stop)]
+        return found[1:] if found and found[0].end <= start else found
 
 
 def gather(pool: Pool, nodes: Sequence[Node], shape: Shape | None = None) -> Evidence:
@@ -212,24 +217,31 @@ def _recover(
     backs = {prev_size} if known[4] else {node.own.prev_size, node.kept.prev_size}
     if pool.recovery_budget > 0:
         pool.recovery_budget -= 1
+        # Two bytes are tried only where the rest is sure: that is one search and not four.
+        guessed = 2 if size and known[4] else 1
         for one_size, one_back in product(sizes, backs):
-            found = _meta(pool, node, one_size, one_back)
+            found = _pieced_together(pool, node, one_size, one_back, guessed)
             if found is not None:
                 evidence.recovered[node.offset] = found
                 return found, None
     return Header(size, prev_size, 0, 0), bytes(known)
 
 
-def _meta(pool: Pool, node: Node, size: int, prev_size: int) -> Header | None:
+def _pieced_together(pool: Pool, node: Node, size: int, prev_size: int, guessed: int) -> Header | None:
     """The header with these sizes whose `meta` and `check` are what is left of the two copies.
 
-    An overflow destroys a header from its first byte on: when it ended inside of `meta`, the low bytes
-    of that are tried until the check agrees.
+    An overflow destroys a header from its first byte on: when it ended inside of `meta`, up to `guessed`
+    low bytes of that are tried until the check agrees.
     """
-    metas = [(node.own.meta, node.own.check)]
-    metas += [(node.kept.meta, node.own.check), (node.own.meta, node.kept.check), (node.kept.meta, node.kept.check)]
-    metas += [(node.own.meta >> 8 << 8 | low, node.own.check) for low in range(1 << 8)]
-    metas += [(node.own.meta >> 16 << 16 | low, node.own.check) for low in range(1 << 16)]
+    own, kept = node.own, node.kept
+    metas = chain(
+        ((own.meta, own.check), (kept.meta, own.check), (own.meta, kept.check), (kept.meta, kept.check)),
+        (
+            (own.meta >> 8 * count << 8 * count | low, own.check)
+            for count in range(1, guessed + 1)
+            for low in range(1 << 8 * count)
+        ),
+    )
     for meta, check in metas:
         if check == witness.keyed(pool.secret, size, prev_size, meta, node.offset):
             header = Header(size, prev_size, meta, check)

@@ -1,5 +1,6 @@
 """From runs of wrong bytes to extents: which of them one write made, and how far it went."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from heapwitness.diagnose.evidence import Evidence, Run
@@ -29,27 +30,25 @@ class Extent(NamedTuple):
     exact: bool
 
 
-def extents(evidence: Evidence) -> list[Extent]:
+def extents(evidence: Evidence) -> Iterator[Extent]:
     """The separate damages in the evidence, in order of address."""
-    found: list[Extent] = []
     group: list[Run] = []
     right = last_stop = 0
     for number, run in enumerate(evidence.runs):
         if group and run.start > last_stop and not _goes_on(evidence, group, last_stop, number, right):
-            found.append(_close(evidence, group))
+            yield _close(evidence, group)
             group = []
         last_stop = max(last_stop, run.stop)
         if run.state == "good":
             right += run.stop - run.start
             continue
         if group and right > JOIN:
-            found.append(_close(evidence, group))
+            yield _close(evidence, group)
             group = []
         group.append(run)
         right = 0
     if group:
-        found.append(_close(evidence, group))
-    return found
+        yield _close(evidence, group)
 
 
 def _goes_on(evidence: Evidence, group: list[Run], gap: int, number: int, right: int) -> bool:

@@ -3,7 +3,7 @@
 import msgspec
 
 from heapwitness.diagnose.blocks import Tenant
-from heapwitness.diagnose.evidence import Evidence, Span
+from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.memory import read_up_to
 from heapwitness.report.model import Copy, Damage, Stretch
@@ -40,7 +40,7 @@ def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: T
 def _expected(evidence: Evidence, start: int, length: int) -> str:
     """What bytes should be, in hexadecimal; ".." for those that nothing vouches for."""
     text = [_UNKNOWN] * length
-    for span in evidence.spans:
+    for span in evidence.spans_in(start, start + length):
         for at in range(max(start, span.at), min(start + length, span.end)):
             if span.known[at - span.at]:
                 text[at - start] = f"{span.expected[at - span.at]:02x}"
@@ -51,7 +51,7 @@ def _copies(evidence: Evidence, extent: Extent) -> tuple[Copy, ...]:
     """What was hit, in order of address."""
     found: list[Copy] = []
     at = extent.start
-    for span in _spans(evidence, extent.start, extent.stop):
+    for span in evidence.spans_in(extent.start, extent.stop):
         if span.at > at:
             found.append("payload")
         wrong = any(
@@ -69,10 +69,6 @@ def _copies(evidence: Evidence, extent: Extent) -> tuple[Copy, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _spans(evidence: Evidence, start: int, stop: int) -> list[Span]:
-    return sorted(span for span in evidence.spans if span.at < stop and span.end > start)
-
-
 def _picture(evidence: Evidence, extent: Extent, culprit: Tenant | None) -> tuple[Stretch, ...]:
     """Stretches from a little before the damage to a little behind it, the middle of a long one left out."""
     pool = evidence.pool
@@ -82,7 +78,7 @@ def _picture(evidence: Evidence, extent: Extent, culprit: Tenant | None) -> tupl
     at, stop = max(0, low - _AROUND), extent.stop + _AROUND
     block = pool.payload(culprit.offset) if culprit is not None else None
     found: list[Stretch] = []
-    for span in _spans(evidence, at, stop):
+    for span in evidence.spans_in(at, stop):
         # Poison is shown as the payload that it fills.
         if span.copy == "payload":
             continue

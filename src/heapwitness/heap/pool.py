@@ -29,7 +29,7 @@ class Pool:
         size, first, end, min_node: in granules; `first` and `end` are offsets of nodes.
         control, copy: the fixed part and its witness as they are stored; empty where unreadable.
         search_budget: how many bytes may still be searched for nodes behind damage.
-        recovery_budget: how many lost headers may still be pieced together; one takes up to 0.3 s.
+        recovery_budget: how many lost headers may still be pieced together; one takes up to 0.1 s.
     """
 
     def __init__(self, memory: Memory, base: int, trusted: Fixed, control: bytes, copy: bytes) -> None:
