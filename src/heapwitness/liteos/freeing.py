@@ -33,7 +33,7 @@ def explain(view: PoolView, walked: Walk, pointer: int, tasks: TaskNames, when: 
     if pointer == start:
         return _finding("double-free", pointer, block, when, "The block is free already.")
     if _was_merged(view, pointer):
-        detail = "The block that was here was freed already and became part of a larger free node."
+        detail = "The memory belongs to a larger free node: a block that was here was freed already and merged into it."
         return _finding("double-free", pointer, block, when, detail)
     return _finding(
         "invalid-free", pointer, block, when, f"The pointer lies {pointer - start:+} bytes from a free block."

@@ -69,9 +69,9 @@ def guess(data: "ReadableBuffer", address: int | None = None, width: Width | Non
         for table in itertools.islice(find_tables(image, address, bits // 8), _TABLES)
         for config, rivals in _candidates(image, table, bits)
     ]
-    # Hostile bytes can look like many pools; the likely ones are walked first, and only so many.
-    found.sort(key=lambda one: not _is_likely(image, one[0], one[1]))
-    fits = (_fit(image, table, config, rivals) for table, config, rivals in found[:_WALKS])
+    likely = [one for one in found if _is_likely(image, one[0], one[1])]
+    # Hostile bytes can look like many pools, so only so many are walked.
+    fits = (_fit(image, table, config, rivals) for table, config, rivals in (likely or found)[:_WALKS])
     best = max((fit for fit in fits if fit is not None), key=lambda fit: fit.rank, default=None)
     if best is None:
         raise NotGuessed("Nothing in these bytes looks like a pool of a known layout: give --config or --elf.")
