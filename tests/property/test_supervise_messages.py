@@ -60,7 +60,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 anything = st.one_of(messages, damaged(), st.binary(max_size=400))
-LIMITS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LIMITS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @LIMITS
