@@ -71,7 +71,8 @@ def write(report: Report, path: Path) -> None:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a report."""
-    found = msgspec.json.schema(Report)
+    # Its defaults are tuples; a document only has arrays.
+    found = json.loads(json.dumps(msgspec.json.schema(Report)))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"https://heapwitness.invalid/{SCHEMA}.json",

@@ -114,10 +114,10 @@ def _block(block: Block) -> Iterable[str]:
     if block.state == "used" and block.freed is not None:
         state = "released, not taken back yet"
     task = f", task {text.clean(block.task)}" if block.task else ""
-    allocated = text.by(block.allocated.stack, "allocated") if block.allocated else ""
-    yield f"{block.address:#x}  {text.count(block.size, 'byte')}, {state}{task}{',' if allocated else ''}{allocated}"
-    if block.freed is not None and block.freed.stack:
-        yield f"released{text.by(block.freed.stack)}"
+    yield f"{block.address:#x}  {text.count(block.size, 'byte')}, {state}{task}"
+    for verb, site in (("allocated", block.allocated), ("released", block.freed)):
+        if site is not None and site.stack:
+            yield f"{verb}{text.by(site.stack)}"
 
 
 def _damaged(finding: Finding) -> str:

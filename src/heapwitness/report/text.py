@@ -111,8 +111,7 @@ def sized(block: Block) -> str:
 
 def headline(finding: Finding) -> str:
     """The finding in one sentence, without its kind."""
-    sentence = _HEADLINES[finding.kind](finding)
-    return f"{sentence[:1].upper()}{sentence[1:]}" if finding.store is not None else sentence
+    return _HEADLINES[finding.kind](finding)
 
 
 def _bytes(finding: Finding) -> str:

@@ -1,0 +1,126 @@
+"""The report as a document, and its schema."""
+
+import json as standard
+import os
+from pathlib import Path
+
+import jsonschema
+import pytest
+from support.heaps import Heap
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.report import fold, json
+from heapwitness.report.model import Block, Detected, Finding, Frame, Program, Report, Site, Summary
+
+
+def report(*argv: str) -> Report:
+    """A report with a real finding in it."""
+    heap = Heap()
+    blocks = [heap.allocate(20) for _ in range(9)]
+    heap.write(heap.end(blocks[3]), b"x" * 40)
+    return Report(
+        program=Program(argv=argv or ("./server", "-p", "80"), pid=4242, exit_status=0),
+        findings=heap.findings(),
+        summary=Summary(operations=12, nodes=9, findings=1, repaired=1, backup_bytes=144, processes=1),
+        warnings=("cut short",),
+    )
+
+
+def test_a_document_is_read_back_as_it_was() -> None:
+    assert json.decode(json.encode(report())) == report()
+
+
+def test_a_document_has_the_field_names_of_the_design() -> None:
+    document = standard.loads(json.encode(report()))
+    assert document["schema"] == "heapwitness-report/1"
+    finding = document["findings"][0]
+    names = {"kind", "detected", "culprit", "victim", "previous", "damage", "header", "repaired", "store"}
+    assert names <= finding.keys()
+    assert {"address", "size", "state", "origin", "allocated", "freed"} <= finding["culprit"].keys()
+    assert {"address", "length", "offset", "expected", "actual", "copies"} <= finding["damage"].keys()
+    assert {"stored", "backup", "restored_from"} <= finding["header"].keys()
+    frame = finding["culprit"]["allocated"]["stack"][0]
+    assert {"pc", "module", "build_id", "offset", "function", "file", "line", "column", "inlined"} <= frame.keys()
+    assert finding["store"] is None
+
+
+def test_documents_are_valid_by_the_published_schema() -> None:
+    published = standard.loads(json.SCHEMA_FILE.read_text())
+    validator = jsonschema.Draft202012Validator(published)
+    validator.check_schema(published)
+    for one in (report(), Report(), Report(source="dump.bin")):
+        validator.validate(standard.loads(json.encode(one)))
+    with pytest.raises(jsonschema.ValidationError):
+        validator.validate({"schema": "heapwitness-report/2"})
+
+
+def test_the_published_schema_is_that_of_the_model() -> None:
+    assert standard.loads(json.SCHEMA_FILE.read_text()) == json.schema()
+
+
+def test_what_is_no_text_is_escaped() -> None:
+    document = standard.loads(json.encode(report(os.fsdecode(b"./caf\xe9"))))
+    assert document["program"]["argv"] == ["./caf\\udce9"]
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    path.chmod(0o600)
+    json.write(report(), path)
+    assert json.decode(path.read_bytes()) == report()
+    assert os.listdir(tmp_path) == ["report.json"]
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    json.write(report(), tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.decode((tmp_path / "real.json").read_bytes()) == report()
+
+
+def test_a_pipe_or_a_device_is_written_to(tmp_path: Path) -> None:
+    json.write(report(), Path("/dev/null"))
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("name", ["missing/report.json", "."])
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(HeapwitnessError, match="could not be written"):
+        json.write(report(), tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_one_sentence() -> None:
+    with pytest.raises(HeapwitnessError, match="No space left"):
+        json.write(report(), Path("/dev/full"))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}x", b"[]", b'{"schema": "heapwitness-report/2"}', b"\xff"])
+def test_what_is_no_report_is_one_sentence(data: bytes) -> None:
+    with pytest.raises(HeapwitnessError, match="heapwitness-report/1"):
+        json.decode(data)
+
+
+def found(pc: int, kind: str = "heap-buffer-overflow", address: int = 0, repaired: bool = True) -> Finding:
+    block = Block(
+        address=address, size=8, state="used", origin="malloc", allocated=Site(thread=1, stack=(Frame(pc=pc),))
+    )
+    return Finding(kind=kind, detected=Detected(when="free", thread=1), culprit=block, repaired=repaired)  # type: ignore[arg-type]
+
+
+def test_the_same_kind_from_the_same_site_is_folded_with_a_count() -> None:
+    folded = fold([found(1), found(2), found(1, address=64), found(1, "double-free"), found(1, repaired=False)])
+    assert [(one.kind, one.count, one.repaired) for one in folded] == [
+        ("heap-buffer-overflow", 3, False),
+        ("heap-buffer-overflow", 1, True),
+        ("double-free", 1, True),
+    ]
+
+
+def test_without_a_culprit_the_stack_of_detection_tells_findings_apart() -> None:
+    def at(pc: int) -> Finding:
+        return Finding(kind="invalid-free", detected=Detected(when="free", thread=1, stack=(Frame(pc=pc),)))
+
+    assert [one.count for one in fold([at(1), at(2), at(1)])] == [2, 1]
