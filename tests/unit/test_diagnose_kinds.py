@@ -267,6 +267,21 @@ def test_a_block_released_by_another_thread_keeps_state_used_and_has_both_sites(
     assert pcs(finding) == (0x1005, 0x3005)
 
 
+@pytest.mark.parametrize(("at", "length"), [(0, 4), (8, 4), (12, 4), (0, 16)])
+def test_a_write_over_the_links_of_a_block_that_waits_for_its_owner_is_told(at: int, length: int) -> None:
+    heap, blocks = row(size=40)
+    heap.give_to_owner(blocks[5], pc=0x3005, following=blocks[7])
+    first, end = heap.write(heap.start(blocks[5]) + at, b"\xee" * length)
+    (finding,) = diagnose(heap.event(Reason.LINKS, blocks[5]), heap.memory())
+    assert finding.kind == "use-after-free-write"
+    assert finding.culprit is not None and finding.damage is not None
+    assert finding.culprit.address == heap.payload(blocks[5])
+    assert finding.damage.address <= first and finding.damage.address + finding.damage.length >= end
+    assert "another thread" in finding.detail
+    if at == 12:
+        assert pcs(finding) == (0x1005, 0x3005)
+
+
 @pytest.mark.parametrize("at", [0, 12, 33, 40, 56, 100, 316])
 def test_a_write_into_the_control_block_is_told(at: int) -> None:
     heap, _ = row()

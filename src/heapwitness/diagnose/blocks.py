@@ -56,6 +56,11 @@ class Sites:
         record = self._record(number)
         return self.site(record.prior) if record and record.prior != number else None
 
+    def is_release_of(self, number: int, allocation: int) -> bool:
+        """Whether a site is a release of what was allocated at another."""
+        record = self._record(number)
+        return record is not None and allocation != 0 and record.prior == allocation
+
     def _record(self, number: int) -> SiteRecord | None:
         if self._process is None or number == witness.SITE_QUARANTINE:
             return None
@@ -81,11 +86,7 @@ def block_of(pool: Pool, sites: Sites, tenant: Tenant) -> Block:
     allocated = freed = None
     if header.state is State.USED and not header.quarantined:
         allocated = sites.site(header.site)
-        try:
-            pending = pending_links(pool, node, header)
-        except Unreadable:
-            pending = None
-        freed = sites.site(pending.right) if pending else None
+        freed = _released_elsewhere(pool, sites, tenant)
     elif header.state in (State.FREE, State.CACHED):
         allocated, freed = sites.prior(header.site), sites.site(header.site)
     return Block(
@@ -96,6 +97,19 @@ def block_of(pool: Pool, sites: Sites, tenant: Tenant) -> Block:
         allocated=allocated,
         freed=freed,
     )
+
+
+def _released_elsewhere(pool: Pool, sites: Sites, tenant: Tenant) -> Site | None:
+    """Where a used block was released that waits for its owner. Links that were overwritten since still
+    tell, when what they name is a release of this very block."""
+    node, header = tenant
+    try:
+        links = pool.links(node)
+        sound = pending_links(pool, node, header) is not None
+    except Unreadable:
+        return None
+    damaged = links.parent == witness.PENDING_PARENT and sites.is_release_of(links.right, header.site)
+    return sites.site(links.right) if sound or damaged else None
 
 
 def tombstone(pool: Pool, node: int) -> Header | None:

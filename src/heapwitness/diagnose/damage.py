@@ -56,7 +56,8 @@ def _around(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple
     nodes = _nodes(pool, low, high)
     if not nodes:
         return ()
-    evidence = gather(pool, nodes)
+    waiting = fault.node if fault.reason is Reason.LINKS and nodes[0].header.state is State.USED else 0
+    evidence = gather(pool, nodes, waiting=waiting)
     first, last = _bounds(pool, fault, nodes)
     mine = (extent for extent in extents(evidence) if extent.start < last and extent.stop > first)
     return tuple(_finding(pool, sites, nodes, evidence, extent, detected) for extent in islice(mine, FINDINGS_LIMIT))

@@ -15,7 +15,7 @@ from heapwitness.heap import Node, Pool
 from heapwitness.heap.index import Shape, links_before
 from heapwitness.heap.verify import links_over_slack, pending_links, poison_range, slack_pattern
 from heapwitness.layout import witness
-from heapwitness.layout.witness import Header, State
+from heapwitness.layout.witness import Header, Links, State
 from heapwitness.memory import Unreadable
 from heapwitness.report.model import Copy
 
@@ -106,11 +106,12 @@ class Evidence:
         return found[1:] if found and found[0].end <= start else found
 
 
-def gather(pool: Pool, nodes: Sequence[Node], shape: Shape | None = None) -> Evidence:
+def gather(pool: Pool, nodes: Sequence[Node], shape: Shape | None = None, waiting: int = 0) -> Evidence:
     """The evidence on nodes that follow each other; the last of them only vouches for those before.
 
     Args:
         shape: given when the control block is in question; then it is compared with it.
+        waiting: a used node that is known to have been released by another thread, whatever its links say.
     """
     evidence = Evidence(pool)
     if nodes and nodes[0].offset == pool.first and shape is not None:
@@ -127,7 +128,7 @@ def gather(pool: Pool, nodes: Sequence[Node], shape: Shape | None = None) -> Evi
             if following is not None and not following.lost and following.keeper != node.offset:
                 _last_lost(evidence, following)
         else:
-            _payload(evidence, node)
+            _payload(evidence, node, node.offset == waiting)
         previous = node
     evidence.finish()
     return evidence
@@ -250,14 +251,17 @@ def _pieced_together(pool: Pool, node: Node, size: int, prev_size: int, guessed:
     return None
 
 
-def _payload(evidence: Evidence, node: Node) -> None:
+def _payload(evidence: Evidence, node: Node, waiting: bool) -> None:
     pool, header = evidence.pool, node.header
     start = (node.offset << pool.log2) + witness.OVERHEAD
     try:
         match header.state:
             case State.USED if not header.quarantined:
                 pending = pending_links(pool, node.offset, header) is not None
-                if pending:
+                if waiting and not pending:
+                    _links(evidence, node, start)
+                    pending = True
+                elif pending:
                     evidence.add_run(start, start + witness.HEADER, "good")
                 if header.slack and not (pending and links_over_slack(pool, header)):
                     evidence.add(*slack_pattern(pool, node.offset, header), "slack", node.offset)
@@ -270,14 +274,20 @@ def _payload(evidence: Evidence, node: Node) -> None:
         return
 
 
-def _released(evidence: Evidence, node: Node, start: int) -> None:
-    pool = evidence.pool
-    links = links_before(pool, node.offset, node.header)
+def _links(evidence: Evidence, node: Node, start: int) -> Links | None:
+    """A released node's links, which lie at `start`; gives what they were, where that can be told."""
+    links = links_before(evidence.pool, node.offset, node.header)
     if links is None:
         evidence.add(start, bytes(16), "links", node.offset, bytes(16))
-        return
-    evidence.add(start, links.pack(), "links", node.offset)
-    if node.header.state is not State.CACHED or not links.left:
+    else:
+        evidence.add(start, links.pack(), "links", node.offset)
+    return links
+
+
+def _released(evidence: Evidence, node: Node, start: int) -> None:
+    pool = evidence.pool
+    links = _links(evidence, node, start)
+    if links is None or node.header.state is not State.CACHED or not links.left:
         return
     first, end = poison_range(pool, node.offset, node.header)
     expected = witness.pattern(pool.secret, node.offset) * (_POISON_CHUNK // 8)

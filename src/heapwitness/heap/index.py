@@ -106,9 +106,13 @@ def _treap(pool: Pool, members: list[tuple[int, int]], links: dict[int, tuple[in
 
 
 def links_before(pool: Pool, node: int, header: Header) -> Links | None:
-    """What the links of a free or cached node were before something was written over them.
+    """What the links of a released node were before something was written over them.
 
-    None when that cannot be told. Whatever the rest says, words whose check still holds win.
+    Args:
+        header: of a free or cached node, or of a used one that is known to wait for its owner.
+
+    Returns:
+        None when it cannot be told. Whatever the rest says, words whose check still holds win.
     """
     stored = pool.links(node)
     if pool.links_hold(node, stored):
@@ -123,7 +127,8 @@ def links_before(pool: Pool, node: int, header: Header) -> Links | None:
         if known:
             lefts, rights, parents = lefts | {known[0]}, rights | {known[1]}, parents | {known[2]}
     else:
-        return None
+        lefts, rights, parents = {0, stored.left}, {stored.right}, {witness.PENDING_PARENT}
+        known = None
     candidates = [
         witness.sealed_links(pool.secret, left, right, parent, node)
         for left in lefts

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import drgn
-
 from heapwitness.errors import HeapwitnessError
 from heapwitness.memory.protocol import READ_LIMIT, Unreadable
 
@@ -16,6 +14,10 @@ class CoreMemory:
     """
 
     def __init__(self, path: Path) -> None:
+        # Takes a tenth of a second to load, and only cores need it.
+        import drgn
+
+        self._faults = (drgn.FaultError, OSError, ValueError, OverflowError)
         self._program = drgn.Program()
         try:
             self._program.set_core_dump(path)
@@ -30,5 +32,5 @@ class CoreMemory:
             raise Unreadable(address, length)
         try:
             return bytes(self._program.read(address, length))
-        except (drgn.FaultError, OSError, ValueError, OverflowError) as error:
+        except self._faults as error:
             raise Unreadable(address, length) from error
