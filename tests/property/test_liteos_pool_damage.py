@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import liteos
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.liteos import Config, Pool
+from heapwitness.liteos import Config, KernelDied, Pool
 from heapwitness.liteos.copies import saved_ranges
 
 BACKED_UP = [config for config in liteos.CONFIGS.values() if config.head_backup]
@@ -152,6 +152,7 @@ def test_no_bytes_make_an_operation_crash_or_hang(
         lambda: list(pool.nodes()),
         pool.histogram,
         pool.task_usage,
+        pool.last_used,
         pool.integrity_check,
         pool.restore,
         lambda: pool.alloc(16),
@@ -159,5 +160,7 @@ def test_no_bytes_make_an_operation_crash_or_hang(
     for operation in operations:
         try:
             operation()
+        except KernelDied:
+            assert faithful
         except HeapwitnessError:
             continue

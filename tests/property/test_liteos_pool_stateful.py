@@ -11,6 +11,7 @@ SIZE = 6000
 SIZES = st.one_of(st.integers(1, 64), st.integers(1, 1500))
 CONFIGS = st.one_of(
     st.sampled_from(list(liteos.CONFIGS.values())),
+    st.builds(Config, width=st.sampled_from([32, 64]), task_stat=st.booleans()),
     st.builds(
         Config,
         width=st.sampled_from([32, 64]),
@@ -36,7 +37,7 @@ class Pools(RuleBasedStateMachine):
         self.bytes = bytearray(SIZE)
         self.pool = self.make(self.bytes, faithful=False)
         self.kernel_bytes = bytearray(SIZE)
-        self.kernel = self.make(self.kernel_bytes, faithful=True) if config.width == 32 else None
+        self.kernel = self.make(self.kernel_bytes, faithful=True) if config.width == 32 or not config.debug else None
         self.live: dict[int, int] = {}
         self.aligned = False
 

@@ -35,6 +35,7 @@ class Bestfit:
         self.ram = ram
         self.config = config
         self.faithful = faithful
+        self._size = size
         self.inspection = Inspection(ram, layout, tasks, on_finding)
         self.findings = self.inspection.findings
         self.console = console
@@ -63,8 +64,8 @@ class Bestfit:
 
     @property
     def pool_size(self) -> int:
-        """Size of the pool in bytes."""
-        return self.heap.pool_size
+        """Size of the pool in bytes; a careful pool does not believe its own info, which can be overwritten."""
+        return self.heap.pool_size if self.faithful else self._size
 
     def alloc(self, size: int) -> int | None:
         """Allocate `size` bytes."""
@@ -97,7 +98,10 @@ class Bestfit:
 
     def last_used(self) -> int:
         """Address behind the last used node and one header more."""
-        return self.heap.last_used()
+        if self.faithful:
+            return self.heap.last_used()
+        last = self.inspection.walk().nodes[-1]
+        return last.address + (last.size if last.used else 0) + self.heap.layout.node_size
 
     def task_usage(self) -> list[TaskUsage]:
         """What each task uses: as the pool counts it, or else as its nodes say."""
