@@ -4,7 +4,7 @@ import pytest
 from programs.harness import FOUND, allocated_at, line_of, run
 
 SOURCE = "threads.c"
-CASES = ["ended", "inherited", "handed", "waiting"]
+CASES = ["ended", "inherited", "handed", "asking", "waiting"]
 
 
 @pytest.mark.parametrize("optimise", ["-O0", "-O2"])

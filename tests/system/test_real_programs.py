@@ -174,7 +174,7 @@ def test_git_clones_checks_and_repacks_a_repository(same: Same) -> None:
         ("sort", "--parallel=2", "-k2", "lines.txt"),
         ("sed", "-E", "s/([0-9])([a-z]?)/<\\2\\1>/g", "lines.txt"),
         ("tar", "-czf", os.devnull, "lines.txt"),
-        ("xz", "-T2", "-k", "-v", "lines.txt"),
+        ("xz", "-T2", "-k", "-f", "lines.txt"),
         ("jq", "-n", '[range(20000) | {a: ., b: "v\\(.)"}] | group_by(.a % 97) | map(length)'),
         ("tclsh", "work.tcl"),
         ("make", "-s", "-f", "work.mk"),

@@ -4,8 +4,10 @@
    what=inherited  the main thread writes past the end of a block that a thread allocated which has ended
    what=handed     threads free each other's blocks, and one block is written past its end before it is handed on
    what=crowd      eight threads allocate and free, each writes past the end of one block of its own
+   what=asking     a thread's first allocation is made by pthread_getattr_np, which holds a lock of that thread
    what=waiting    damage in a block that another thread has freed already and whose owner sleeps, found at exit */
 
+#define _GNU_SOURCE
 #include "case.h"
 
 #include <pthread.h>
@@ -46,6 +48,21 @@ static void *in_a_thread(void *(*body)(void *), void *argument)
     if (pthread_create(&thread, NULL, body, argument) != 0 || pthread_join(thread, &answer) != 0)
         abort();
     return answer;
+}
+
+static void *asking_thread(void *unused)
+{
+    (void)unused;
+    pthread_attr_t attributes;
+    size_t bytes = 0;
+    void *start;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0 || pthread_attr_getstack(&attributes, &start, &bytes) != 0)
+        abort();
+    pthread_attr_destroy(&attributes);
+    unsigned char *block = allocate();
+    overrun(block);
+    free(block);
+    return NULL;
 }
 
 /* One slot between two threads. */
@@ -135,6 +152,8 @@ int main(int argc, char **argv)
         unsigned char *block = in_a_thread(allocating_thread, NULL);
         overrun(block);
         free(block);
+    } else if (is("what", "asking")) {
+        in_a_thread(asking_thread, NULL);
     } else if (is("what", "waiting")) {
         in_a_thread(overrunning_thread, in_a_thread(allocating_thread, NULL));
     } else if (is("what", "handed"))
