@@ -97,6 +97,20 @@ bool hw_poison_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
     return wrong == 0;
 }
 
+/* Whether some of a node's poison is left: in what was no slack, which holds the same pattern. */
+bool hw_poison_shows(const hw_pool *pool, uint32_t node, const hw_header *h)
+{
+    const unsigned char *p = hw_payload(pool, node) + sizeof(hw_links);
+    const unsigned char *end = hw_at(pool, node + h->size) - (hw_slack_of(h->meta) + 7) / 8 * 8;
+    uint64_t pattern = hw_pattern(pool->secret, node);
+    if (p >= end)
+        return hw_poison_holds(pool, node, h);
+    for (; p < end; p += 8)
+        if (load64(p) == pattern)
+            return true;
+    return false;
+}
+
 void hw_poison_write(hw_pool *pool, uint32_t node, const hw_header *h)
 {
     unsigned char *p = hw_payload(pool, node) + sizeof(hw_links);

@@ -136,6 +136,7 @@ int hw_around(const hw_pool *pool, uint32_t node, hw_fault *fault);
 uint32_t hw_payload_fault(const hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_slack_write(hw_pool *pool, uint32_t node, const hw_header *h);
 bool hw_poison_holds(const hw_pool *pool, uint32_t node, const hw_header *h);
+bool hw_poison_shows(const hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_poison_write(hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_cached_links_write(hw_pool *pool, uint32_t node, bool poison);
 

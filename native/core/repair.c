@@ -28,7 +28,25 @@ static bool mend_control(hw_pool *pool, size_t bytes, unsigned log2, hw_outcome 
     return true;
 }
 
-/* Whether a cached node whose links are lost was poisoned shows in the rest of its payload. */
+/* Whether a cached node whose links are lost was poisoned: their check may be left of them, and poison shows. */
+static bool was_poisoned(const hw_pool *pool, uint32_t node, const hw_header *h)
+{
+    if (h->size <= hw_min_node(pool))
+        return false;
+    for (uint32_t left = 0; left < 2; left++) {
+        hw_links whole = {.left = left, .parent = HW_CACHED_PARENT};
+        if (hw_link_check(pool, node, &whole) == hw_links_at(pool, node)->check)
+            return left;
+    }
+    return hw_poison_shows(pool, node, h);
+}
+
+static void mend_poison(hw_pool *pool, const hw_step *s, hw_outcome *outcome)
+{
+    hw_poison_write(pool, s->node, &s->header);
+    outcome->poisons++;
+}
+
 static void mend_payload(hw_pool *pool, const hw_step *s, hw_outcome *outcome)
 {
     switch (hw_payload_fault(pool, s->node, &s->header)) {
@@ -37,14 +55,16 @@ static void mend_payload(hw_pool *pool, const hw_step *s, hw_outcome *outcome)
         outcome->slacks++;
         break;
     case HW_POISON:
-        hw_poison_write(pool, s->node, &s->header);
-        outcome->poisons++;
+        mend_poison(pool, s, outcome);
         break;
     case HW_LINKS:
         outcome->links++;
-        if (hw_state_of(s->header.meta) == HW_CACHED)
-            hw_cached_links_write(pool, s->node,
-                                  s->header.size > hw_min_node(pool) && hw_poison_holds(pool, s->node, &s->header));
+        if (hw_state_of(s->header.meta) == HW_CACHED) {
+            bool poison = was_poisoned(pool, s->node, &s->header);
+            if (poison && !hw_poison_holds(pool, s->node, &s->header))
+                mend_poison(pool, s, outcome);
+            hw_cached_links_write(pool, s->node, poison);
+        }
         break;
     default:
         break;
