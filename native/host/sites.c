@@ -4,7 +4,6 @@
 #include "process.h"
 
 #include <dlfcn.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unwind.h>
@@ -127,16 +126,16 @@ void hw_sites_adopt(hw_site_cache *cache, uint32_t thread)
         }
         return;
     }
-    pthread_attr_t attributes;
-    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
-        return;
-    void *start;
-    size_t bytes;
-    if (pthread_attr_getstack(&attributes, &start, &bytes) == 0) {
-        cache->stack_low = (uintptr_t)start;
-        cache->stack_high = (uintptr_t)start + bytes;
+    /* glibc keeps a thread's descriptor, where the thread pointer leads, at the upper end of its stack. Asked
+       for the bounds it takes a lock of the thread's, under which it allocates itself (pthread_getattr_np);
+       so the size is that of any thread which did not ask for another. */
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0), high = (uintptr_t)__builtin_thread_pointer();
+    struct rlimit limit;
+    uintptr_t most = getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < MAIN_STACK ? limit.rlim_cur : MAIN_STACK;
+    if (here < high && high - here < most) {
+        cache->stack_high = high;
+        cache->stack_low = high - most;
     }
-    pthread_attr_destroy(&attributes);
 }
 
 /* --- the shared table ------------------------------------------------------------------------- */
