@@ -21,10 +21,11 @@ static uint32_t wrong_in(const hw_pool *pool, const hw_step *s)
     return wrong;
 }
 
-/* Slack of the node before a stretch belongs to the same overflow. */
+/* What is wrong in the payload of the node before a stretch is mostly of the same write. */
 static void add_stretch(findings *f, const hw_fault *stretch)
 {
-    if (f->count && f->out[f->count - 1].reason == HW_SLACK && f->out[f->count - 1].node == stretch->low)
+    const hw_fault *last = f->count ? &f->out[f->count - 1] : NULL;
+    if (last && last->node == stretch->low && last->reason >= HW_SLACK && last->reason <= HW_POISON)
         f->count--;
     add(f, HW_HEADERS, stretch->node, stretch->low, stretch->high);
 }

@@ -97,8 +97,8 @@ int hw_verify(const hw_pool *pool, uint32_t node, hw_fault *fault);
 /* Walk all of the pool; `bytes` is its true size. Writes at most `most` faults, returns how many.
    - HW_HEADERS, one for each stretch of nodes whose start (backup and header) is damaged: `node` the
      first of them, `low` the node before it (the end node for none), `high` the node behind the last
-     (the end node when that is damaged itself). Slack of `low`, and the payloads of the nodes between,
-     are part of it.
+     (the end node when that is damaged itself). Slack, links and poison of `low`, and the payloads of the
+     nodes between, are part of it.
    - HW_SLACK, HW_LINKS, HW_POISON: of `node`. Links are wrong when their check fails, or when what
      they name as parent does not lead to them.
    - HW_CONTROL_BLOCK: the fixed part or its copy (first of all; the rest is then looked at through the

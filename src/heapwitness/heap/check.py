@@ -10,6 +10,7 @@ from heapwitness.layout.events import Reason
 from heapwitness.layout.witness import Index, State
 
 MOST = 4096
+_PAYLOAD = (Reason.SLACK, Reason.LINKS, Reason.POISON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def check(pool: Pool, most: int = MOST) -> tuple[Fault, ...]:
         if not sound:
             high = behind
         if stretch_start and (sound or following is None):
-            if found and found[-1].reason is Reason.SLACK and found[-1].node == low:
-                # Slack of the node before a stretch belongs to the same overflow.
+            if found and found[-1].reason in _PAYLOAD and found[-1].node == low:
+                # What is wrong in the payload of the node before a stretch is mostly of the same write.
                 found.pop()
             found.append(Fault(Reason.DAMAGE, stretch_start, low, high))
             stretch_start = 0
