@@ -7,6 +7,7 @@ from support.heaps import BASE, Heap, Reason
 
 from heapwitness.diagnose import diagnose, with_outcome
 from heapwitness.layout.events import Outcome
+from heapwitness.memory import SegmentsMemory
 from heapwitness.report.model import Finding
 
 LAYOUTS = pytest.mark.parametrize("log2", [3, 4])
@@ -265,6 +266,38 @@ def test_a_block_released_by_another_thread_keeps_state_used_and_has_both_sites(
     finding = only(heap)
     assert finding.culprit is not None and finding.culprit.state == "used"
     assert pcs(finding) == (0x1005, 0x3005)
+
+
+def test_a_record_of_the_damaged_place_alone_is_enough() -> None:
+    heap, blocks = row()
+    first, end = heap.write(heap.start(blocks[5]) - 50, b"\xee" * 50)
+    (fault,) = heap.pool.check()
+    whole = heap.memory()
+    low, high = (fault.low << 4) - 80, (fault.high << 4) + 80
+    record = SegmentsMemory(
+        [
+            (start, whole.read(start, length))
+            for start, length in ((BASE, 320), (BASE + heap.pool.size - 64, 64), (BASE + low, high - low))
+        ]
+    )
+    (finding,) = diagnose(heap.event(Reason(fault.reason), fault.node, fault.low, fault.high), record)
+    assert finding.kind == "heap-buffer-underflow"
+    assert finding.damage is not None
+    assert (finding.damage.address, finding.damage.length) == (first, end - first)
+
+
+def test_an_extent_that_runs_to_the_end_of_a_record_is_at_least_that_long() -> None:
+    heap, blocks = row(size=200)
+    heap.write(heap.end(blocks[3]), b"\xee" * 150)
+    (fault,) = heap.pool.check()
+    stop = heap.payload(blocks[4]) + 40 - BASE
+    whole = heap.memory()
+    record = SegmentsMemory(
+        [(BASE, whole.read(BASE, stop)), (BASE + heap.pool.size - 64, whole.read(BASE + heap.pool.size - 64, 64))]
+    )
+    (finding,) = diagnose(heap.event(Reason(fault.reason), fault.node, fault.low, fault.high), record)
+    assert finding.damage is not None and not finding.damage.exact
+    assert finding.damage.length > 60
 
 
 @pytest.mark.parametrize(("at", "length"), [(0, 4), (8, 4), (12, 4), (0, 16)])

@@ -88,11 +88,14 @@ def test_an_address_beyond_all_memory_is_unreadable() -> None:
                 memory.read(address, 16)
 
 
-def test_as_much_as_there_is_ends_at_the_first_missing_page() -> None:
-    page = 4096
-    memory = SegmentsMemory([(7 * page, bytes(range(256)) * 48)])
-    assert read_up_to(memory, 7 * page + 100, 1 << 20) == (bytes(range(256)) * 48)[100:]
-    assert read_up_to(memory, 6 * page, 100) == b""
+@pytest.mark.parametrize("there", [1, 15, 4095, 4096, 4097, 20_000, 100_001])
+def test_as_much_as_there_is_ends_at_the_first_missing_byte(there: int) -> None:
+    data = (bytes(range(251)) * 500)[:there]
+    memory = SegmentsMemory([(7000, data)])
+    assert read_up_to(memory, 7000, 1 << 20) == data
+    assert read_up_to(memory, 7000, there - 1) == data[:-1]
+    assert read_up_to(memory, 7000 + there - 1, 77) == data[-1:]
+    assert read_up_to(memory, 6999, 100) == b""
 
 
 def _core(path: Path, address: int, data: bytes) -> Path:

@@ -89,7 +89,7 @@ def with_outcome(finding: Finding, outcome: Outcome) -> Finding:
     Wrong releases have nothing to repair. What was quarantined is not repaired: the program goes on
     without it.
     """
-    if finding.damage is None and finding.header is None:
+    if finding.kind in ("double-free", "invalid-free", "mismatched-free"):
         return finding
     mended = (
         *(outcome.headers, outcome.backups, outcome.slacks),

@@ -4,7 +4,7 @@ from itertools import islice
 
 import msgspec
 
-from heapwitness.diagnose.blocks import Sites, Tenant, block_of
+from heapwitness.diagnose.blocks import Sites, Tenant, block_of, first_tenant
 from heapwitness.diagnose.evidence import Evidence, gather
 from heapwitness.diagnose.extent import Extent, extents
 from heapwitness.diagnose.kinds import Verdict, judge
@@ -78,15 +78,20 @@ def _nodes(pool: Pool, low: int, high: int) -> list[Node]:
     start = low if low != pool.end and standing(pool, low) else None
     found: list[Node] = []
     intact = 0
-    for passed, node in enumerate(walk(pool, start, high)):
-        if start is None and low != pool.end and node.next <= low:
-            if passed > PASSED_LIMIT:
+    try:
+        for passed, node in enumerate(walk(pool, start, high)):
+            if start is None and low != pool.end and node.next <= low:
+                if passed > PASSED_LIMIT:
+                    break
+                continue
+            found.append(node)
+            intact = intact + 1 if node.offset > high and node.intact else 0
+            if len(found) > NODES_LIMIT or intact == 2:
                 break
-            continue
-        found.append(node)
-        intact = intact + 1 if node.offset > high and node.intact else 0
-        if len(found) > NODES_LIMIT or intact == 2:
-            break
+    except Unreadable:
+        # A record holds little more than the damaged place.
+        if not found:
+            raise
     return found
 
 
@@ -179,7 +184,7 @@ def _unseen(pool: Pool, sites: Sites, fault: Fault, detected: Detected, detail: 
     kind = _KINDS.get(fault.reason, "header-overwrite")
     culprit: Block | None = None
     if kind != "header-overwrite" and standing(pool, fault.node) and fault.node != pool.end:
-        culprit = block_of(pool, sites, Tenant(fault.node, pool.own(fault.node)))
+        culprit = block_of(pool, sites, first_tenant(pool, fault.node, pool.own(fault.node)))
     return Finding(kind=kind, detected=detected, culprit=culprit, detail=detail)
 
 

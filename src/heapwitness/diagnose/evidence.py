@@ -121,6 +121,7 @@ def gather(pool: Pool, nodes: Sequence[Node], shape: Shape | None = None, waitin
         following = nodes[number + 1] if number + 1 < len(nodes) else None
         after = nodes[number + 2] if number + 2 < len(nodes) else None
         if following is None and node.offset != pool.end:
+            _own(evidence, node, previous, None)
             break
         _kept(evidence, node, following, after)
         _own(evidence, node, previous, following)
@@ -257,13 +258,13 @@ def _payload(evidence: Evidence, node: Node, waiting: bool) -> None:
     try:
         match header.state:
             case State.USED if not header.quarantined:
-                pending = pending_links(pool, node.offset, header) is not None
-                if waiting and not pending:
-                    _links(evidence, node, start)
-                    pending = True
-                elif pending:
+                if pending_links(pool, node.offset, header) is not None:
                     evidence.add_run(start, start + witness.HEADER, "good")
-                if header.slack and not (pending and links_over_slack(pool, header)):
+                    waiting = True
+                elif waiting or _waited(pool, node):
+                    _links(evidence, node, start)
+                    waiting = True
+                if header.slack and not (waiting and links_over_slack(pool, header)):
                     evidence.add(*slack_pattern(pool, node.offset, header), "slack", node.offset)
             case State.FREE | State.CACHED:
                 _released(evidence, node, start)
@@ -272,6 +273,11 @@ def _payload(evidence: Evidence, node: Node, waiting: bool) -> None:
     except Unreadable:
         # A record may hold only part of a payload.
         return
+
+
+def _waited(pool: Pool, node: Node) -> bool:
+    """Whether damaged links lie where the smallest node's slack would be: it waited for its owner."""
+    return links_over_slack(pool, node.header) and pool.links(node.offset).parent == witness.PENDING_PARENT
 
 
 def _links(evidence: Evidence, node: Node, start: int) -> Links | None:

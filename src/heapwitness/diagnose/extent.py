@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from heapwitness.diagnose.evidence import Evidence, Run
 from heapwitness.diagnose.pattern import LIMIT, follow, nonzero_end
-from heapwitness.memory import Unreadable
+from heapwitness.memory import Unreadable, read_up_to
 
 JOIN = 15
 """So many bytes in a row may be right within one damage: written with the value that they had, or skipped."""
@@ -98,7 +98,9 @@ def _close(evidence: Evidence, group: list[Run]) -> Extent:
         # The engine keeps memory behind every pool that nothing but an overflow writes to.
         reach = nonzero_end(pool.memory, pool.base + certain) - pool.base
     if reach is not None:
-        return Extent(start, certain, max(certain, _without_right_bytes(evidence, reach)), True)
+        stop = max(certain, _without_right_bytes(evidence, reach))
+        # A record ends somewhere; what was written may not have.
+        return Extent(start, certain, stop, bool(read_up_to(pool.memory, pool.base + stop, 1)))
     # Without a pattern, the rest of a lost header counts; and what lies behind may be damaged unseen.
     return Extent(start, certain, max(certain, end), certain == end and evidence.run_at(end) is not None)
 

@@ -13,6 +13,7 @@ from heapwitness.heap.verify import poison_range
 from heapwitness.heap.walk import walk
 from heapwitness.layout import witness
 from heapwitness.layout.witness import Header, Links, State
+from heapwitness.memory import Unreadable
 
 _SAMPLE = 64 << 10
 
@@ -39,15 +40,15 @@ _shapes: WeakKeyDictionary[Pool, Shape | None] = WeakKeyDictionary()
 
 
 def shape(pool: Pool) -> Shape | None:
-    """The index that a pool's headers ask for; None where a header is lost or there are too many.
+    """The index that a pool's headers ask for; None where a header is lost or not there, or there are too many.
 
     A view's pool is walked once for it.
-
-    Raises:
-        Unreadable: the memory ends before the pool does.
     """
     if pool not in _shapes:
-        _shapes[pool] = _shape(pool)
+        try:
+            _shapes[pool] = _shape(pool)
+        except Unreadable:
+            _shapes[pool] = None
     return _shapes[pool]
 
 

@@ -7,7 +7,8 @@ from heapwitness.errors import HeapwitnessError
 READ_LIMIT = 64 << 20
 """The most bytes that one read gives: a forged length must not cost memory."""
 
-_PAGE = 4096
+_STEP = 4096
+_LARGEST_STEP = 8 << 20
 
 
 class Unreadable(HeapwitnessError):
@@ -32,24 +33,24 @@ class Memory(Protocol):
 
 
 def read_up_to(memory: Memory, address: int, length: int) -> bytes:
-    """As many of `length` bytes from `address` on as there are, to the page; empty when none."""
+    """As many of `length` bytes from `address` on as there are without a gap; empty when none."""
     try:
         return memory.read(address, length)
     except Unreadable:
         pass
     parts: list[bytes] = []
     end = address + length
-    # Doubling steps, halved where they fail: few reads, and none beyond the first page that is missing.
-    step = _PAGE
-    while address < end:
-        stop = min(end, (address + step) // _PAGE * _PAGE)
+    # Doubling steps while they can be read, halved ones where not: few reads to any end.
+    step, growing = _STEP, True
+    while step and address < end:
         try:
-            parts.append(memory.read(address, stop - address))
+            parts.append(memory.read(address, min(step, end - address)))
         except Unreadable:
-            if step == _PAGE:
-                break
-            step = _PAGE
-            continue
-        address = stop
-        step *= 2
+            growing = False
+        else:
+            address += step
+            if growing:
+                step = min(2 * step, _LARGEST_STEP)
+                continue
+        step //= 2
     return b"".join(parts)
