@@ -38,7 +38,7 @@ format: $(VENV)/.test-tools ## bring the Python and the C sources into that styl
 	$(CLANG_FORMAT) -i $(C_SOURCES)
 
 bench: $(VENV)/.installed ## run real programs with and without the engine and print the ratios
-	$(MAKE) -C benchmarks bench HEAPWITNESS='$(abspath $(VENV))/bin/heapwitness' PYTHON='$(abspath $(VENV))/bin/python'
+	$(VENV)/bin/python benchmarks/run.py $(BENCH_ARGS)
 
 menuconfig: $(VENV)/.installed ## edit .config of a LiteOS kernel's heap
 	$(VENV)/bin/heapwitness menuconfig

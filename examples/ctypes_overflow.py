@@ -1,5 +1,5 @@
 """A ctypes call that says 40 where its buffer has 37 bytes.
-   Under glibc: nothing is heard, or a crash somewhere else in the interpreter, later."""
+Under glibc: nothing is heard, or a crash somewhere else in the interpreter, later."""
 
 import ctypes
 

@@ -1,5 +1,6 @@
 /* Nodes of the graph are numbered from 0 to 3, but one edge starts at 4: a single store two words past the table.
-   Under glibc: the size of the rest of the heap is overwritten: malloc(): corrupted top size, and the program is gone. */
+   Under glibc: the size of the rest of the heap is overwritten: malloc(): corrupted top size, and the program is gone.
+ */
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -36,7 +36,6 @@ class Task:
     prepare: Callable[[Path], None] = lambda work: None
     words: Callable[[str], str] = lambda output: output
     environment: Mapping[str, str] = field(default_factory=dict)
-    user: str | None = None
     plain_first: bool = True
     timeout: float = 600
 
@@ -112,29 +111,38 @@ def _about(report: dict[str, Any]) -> str:
 
 
 def _fresh(task: Task, work: Path) -> Path:
-    """An empty directory, prepared, and given to the task's user."""
+    """An empty directory, prepared."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     task.prepare(work)
-    if task.user:
-        for path in (work, *work.rglob("*")):
-            shutil.chown(path, task.user)
     return work
 
 
 def _run_with_heap(task: Task, work: Path) -> tuple[_Run, dict[str, Any]]:
+    """The run and its report; what processes of another user found is read from the log."""
     _fresh(task, work)
-    report = work.with_suffix(".report.json")
-    report.write_text("")
-    if task.user:
-        shutil.chown(report, task.user)
-    text = ("--output", os.devnull)
-    run = _run(task, work, (sys.executable, "-m", "heapwitness", "run", *text, "--json", str(report), "--"))
+    told, log, recorded = (work.with_suffix(suffix) for suffix in (".told.json", ".log", ".recorded.json"))
+    log.touch()
+    log.chmod(0o666)
+    heapwitness = (sys.executable, "-m", "heapwitness")
+    options = ("--output", os.devnull, "--json", str(told), "--log", str(log))
+    run = _run(task, work, (*heapwitness, "run", *options, "--"))
+    report = _load(told)
+    if log.stat().st_size:
+        command = [*heapwitness, "report", "--json", str(recorded), str(log)]
+        subprocess.run(command, capture_output=True, timeout=task.timeout, check=False)
+        report["findings"] += _load(recorded)["findings"]
+    for path in (told, log, recorded):
+        path.unlink(missing_ok=True)
+    return run, report
+
+
+def _load(report: Path) -> dict[str, Any]:
+    """A report; an empty one when there is none, as after a time-out."""
     nothing: dict[str, Any] = {"findings": [], "summary": {}}
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(OSError, ValueError):
         nothing = json.loads(report.read_text())
-    report.unlink()
-    return run, nothing
+    return nothing
 
 
 def _run(task: Task, work: Path, wrap: tuple[str, ...]) -> _Run:
@@ -149,9 +157,6 @@ def _run(task: Task, work: Path, wrap: tuple[str, ...]) -> _Run:
         text=True,
         errors="replace",
         env=os.environ | {"PYTHONMALLOC": "malloc", "LC_ALL": "C.UTF-8"} | dict(task.environment),
-        user=task.user,
-        group=task.user,
-        extra_groups=[] if task.user else None,
         start_new_session=True,
     )
     try:

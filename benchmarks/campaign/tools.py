@@ -14,7 +14,6 @@ INPUT = HERE / "input"
 CONTAINERS = HERE.parent / "kernels" / "containers.cpp"
 REPOSITORY = HERE.parents[1]
 GRAPH = REPOSITORY / "examples" / "graph.c"
-UNPRIVILEGED = "nobody"
 # Package, its test modules that are run, and what those need.
 LIBRARIES = {
     "numpy": ("numpy._core.tests.test_multiarray", "numpy._core.tests.test_strings", "numpy.linalg"),
@@ -25,11 +24,10 @@ LIBRARIES = {
 
 def tasks() -> Iterator[Task]:
     """All of them, also those for which something is missing here."""
-    user = UNPRIVILEGED if os.geteuid() == 0 else None
     yield Task(
         "database", "sqlite3, 200 MB", ("sqlite3", "base.db", ".read sqlite.sql"), _with("sqlite.sql", "sqlite3")
     )
-    yield Task("database", "postgres: initdb, pgbench", _script("postgres.sh"), _postgres, user=user)
+    yield Task("database", "postgres: initdb, pgbench", _script("postgres.sh"), _postgres)
     for linker in ("bfd", "gold"):
         ready = _with("compile.sh", "gcc", "g++", f"ld.{linker}", also=(CONTAINERS,))
         yield Task("compiler", f"gcc, g++ and ld.{linker}", _script("compile.sh", linker), ready)

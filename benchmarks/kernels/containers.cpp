@@ -51,7 +51,8 @@ int main(int argc, char **argv)
     std::vector<std::thread> threads;
     std::vector<std::size_t> sums(static_cast<std::size_t>(count));
     for (int i = 0; i < count; i++)
-        threads.emplace_back([&sums, i, rounds] { sums[static_cast<std::size_t>(i)] = work(static_cast<unsigned>(i), rounds); });
+        threads.emplace_back(
+            [&sums, i, rounds] { sums[static_cast<std::size_t>(i)] = work(static_cast<unsigned>(i), rounds); });
     std::size_t total = 0;
     for (int i = 0; i < count; i++) {
         threads[static_cast<std::size_t>(i)].join();

@@ -1,4 +1,5 @@
-/* THREADS threads, each with a thousand live blocks of its own that it replaces at random.   threads THREADS OPERATIONS */
+/* THREADS threads, each with a thousand live blocks of its own that it replaces at random.   threads THREADS OPERATIONS
+ */
 
 #include "kernel.h"
 

@@ -98,7 +98,7 @@ static void release_other(size_t size)
         {"header", culprit - 16},
         {"stack", on_stack},
         {"static", a_static},
-        {"literal", (void *)(uintptr_t) "a literal"},
+        {"literal", (void *)(uintptr_t)"a literal"},
         {"mapped", (char *)mapped + 4096},
         {"small", (void *)16},
     };
