@@ -24,6 +24,9 @@ class Anchors:
         self._before: list[int | None] = []
         self._named: dict[int, int] = {}
         self._next = view.layout.first_offset
+        # Where the bytes end before the pool does there is nothing to look at.
+        in_bytes = len(view.data) - self._next
+        self._last = min(end, self._next + max(in_bytes - in_bytes % view.layout.align, 0))
 
     def following(self, node: int) -> int | None:
         """The first anchor that names `node` as the node before it; the end node may be it."""
@@ -58,7 +61,7 @@ class Anchors:
         data, base = view.data, view.address
         own_at = layout.header_offset + layout.control.pre_node.offset
         backup_at = None if layout.backup_offset is None else layout.backup_offset + layout.control.pre_node.offset
-        stop = min(self._next + _CHUNK * align, self._end)
+        stop = min(self._next + _CHUNK * align, self._last)
         for at in range(self._next, stop, align):
             here = base + at
             if low <= int.from_bytes(data[at + own_at : at + own_at + pointer], "little") < here:
@@ -72,7 +75,7 @@ class Anchors:
             ):
                 self._look_at_backup(at)
         self._next = stop
-        if stop == self._end:
+        if stop == self._last:
             self._add_end()
 
     def _is_anchor(self, header: Header, at: int) -> bool:

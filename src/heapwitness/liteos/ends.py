@@ -46,8 +46,9 @@ def find_end(view: PoolView) -> PoolInfo:
         votes[candidate] = votes.get(candidate, 0) + weight
     for candidate in list(votes):
         votes[candidate] += _shown(view, candidate)
-    if not votes:
-        votes = _searched(view)
+    if max(votes.values(), default=0) < 2:
+        # The size alone is no witness.
+        votes |= _searched(view)
     # Of equals the lower one, which is more likely to be in the bytes.
     end = max(sorted(votes), key=votes.__getitem__, default=None)
     if end is None:

@@ -29,6 +29,8 @@ from heapwitness.liteos.walk import walk
 from heapwitness.memory import SegmentsMemory
 from heapwitness.report.model import Frame
 
+_SHARE_OF_SENSE = 0.5
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What a user says about a dump; None where they don't. Addresses are the target's, `width` is in bits."""
@@ -94,6 +96,7 @@ def examine(options: Options) -> Examined:
             memory = SegmentsMemory((one.address, bytes(one.data)) for one in image.segments)
             names = firmware.task_names(memory, known.config.task_limit) | names
             pools = _examined(image, found, known.layout, names, firmware)
+    _refuse_nonsense(options, image, known, pools)
     return Examined(options, image, known, names, pools, (*known.warnings, *warnings, *_limits(pools)))
 
 
@@ -177,6 +180,26 @@ def _advice(options: Options, image: Image, layout: Layout) -> str:
             found = guess(segment.data, segment.address if image.placed else None)
             return f"it looks like one of another. {' '.join(found.said)} Check --config and --width."
     return f"check --config and --width{', and --base' if options.base is not None else ''}, or give --pool."
+
+
+def _refuse_nonsense(options: Options, image: Image, known: Known, pools: tuple[ExaminedPool, ...]) -> None:
+    """Refuse a configuration under which a pool makes little sense, where another fits the bytes better."""
+    if known.guessed:
+        return
+    for pool in pools:
+        nodes, info = pool.evidence.nodes, pool.evidence.walk.info
+        share = sum(node.intact for node in nodes) / len(nodes)
+        lost_info = not info.address_good and not info.size_good
+        segment = image.segment_at(pool.address)
+        if (share > _SHARE_OF_SENSE and not lost_info) or segment is None:
+            continue
+        with contextlib.suppress(NotGuessed):
+            other = guess(segment.data, segment.address)
+            if other.layout != known.layout and other.sure >= (share if lost_info else 2 * share):
+                raise NoPool(
+                    f"{options.image} does not fit the configuration, another fits better: "
+                    f"{' '.join(other.said)} Check --config and --width."
+                )
 
 
 def _asked(options: Options, image: Image, address: int, layout: Layout) -> FoundPool:

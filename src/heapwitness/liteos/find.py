@@ -171,7 +171,9 @@ class _Finder:
         if plausible and self._ends(at, base, end):
             signs.append("its end node is where its size says")
         score = len(signs) + min(empty, 4)
-        if score < enough or inside + _HEADS_LOST < layout.list_count:
+        # Heads that point to themselves are not enough: the kernel has other tables of empty lists.
+        only_heads = bool(empty) and len(signs) == 1
+        if score < enough or only_heads or inside + _HEADS_LOST < layout.list_count:
             return None
         return FoundPool(address, base, score, tuple(signs))
 

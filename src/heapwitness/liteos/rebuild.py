@@ -180,7 +180,7 @@ class _Rebuilder:
 def gap_in_payload(view: PoolView, start: int, length: int) -> int:
     """The gap of an aligned block whose payload starts at an offset, by the word in front of it; 0 for none found."""
     data = view.data
-    for gap in range(4, length, 4):
+    for gap in range(4, min(length, len(data) - start), 4):
         at = start + gap - 4
         if int.from_bytes(data[at : at + 4], "little") == gap | ALIGNED_FLAG:
             return gap
