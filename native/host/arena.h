@@ -24,6 +24,7 @@ typedef struct hw_place {
     hw_pool *pool;
     _Atomic size_t bytes; /* the pool's size */
     size_t committed; /* bytes from the pool's start that can be touched */
+    size_t touched;   /* bytes from the pool's start that were brought in by hw_place_touch */
     size_t reserved;  /* bytes of address space */
     void *mapping;    /* where the reservation starts */
     size_t mapped;
@@ -103,13 +104,26 @@ static inline bool hw_is_engaged(void)
 
 void hw_enter_slowly(hw_arena *arena);
 void hw_leave_slowly(hw_arena *arena);
-static inline void hw_enter(hw_arena *arena)
+/* False: somebody wants the arena; one is not inside. */
+static inline bool hw_try_enter(hw_arena *arena)
 {
     atomic_store_explicit(&arena->busy, 1, memory_order_relaxed);
     hw_light_fence();
-    if (HW_UNLIKELY(atomic_load_explicit(&arena->wanted, memory_order_acquire)))
+    if (HW_LIKELY(!atomic_load_explicit(&arena->wanted, memory_order_acquire)))
+        return true;
+    atomic_store_explicit(&arena->busy, 0, memory_order_release);
+    return false;
+}
+static inline void hw_enter(hw_arena *arena)
+{
+    if (HW_UNLIKELY(!hw_try_enter(arena)))
         hw_enter_slowly(arena);
     arena->operations++;
+}
+/* The second half of hw_leave, for who has nothing else to do after it. */
+static inline void hw_is_out(hw_arena *arena)
+{
+    atomic_store_explicit(&arena->busy, 0, memory_order_release);
 }
 static inline void hw_leave(hw_arena *arena)
 {
@@ -132,6 +146,8 @@ hw_place *hw_place_add(hw_arena *arena, size_t bytes);
 void hw_place_note(hw_place *place);
 /* The arena's place that holds the address; any thread may ask. */
 hw_place *hw_place_of(hw_arena *arena, const void *pointer);
+/* Bring the pages of a stretch in by one call, if it is the first use of them, not by a fault for each. */
+void hw_place_touch(hw_place *place, const void *start, size_t bytes);
 /* Give the pages of free nodes of at least `least` bytes back; returns how many bytes. */
 size_t hw_place_trim(hw_place *place, size_t least);
 /* After `node` was released: give back what became free around it, now and then. */

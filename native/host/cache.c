@@ -17,6 +17,8 @@ static bool renew_reserve(hw_arena *arena, hw_fault *fault)
     if (old && hw_release_run(pool, &old, 1, fault) == HW_DAMAGED)
         return false;
     arena->reserve = hw_take(pool, RESERVE, fault);
+    if (arena->reserve)
+        hw_place_touch(arena->first, hw_at(pool, arena->reserve), RESERVE);
     return arena->reserve != 0;
 }
 

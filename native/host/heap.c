@@ -52,6 +52,22 @@ void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
     check_now_and_then(arena, &caller);
 }
 
+void *hw_heap_allocated(void *payload, size_t bytes, unsigned origin, hw_caller caller)
+{
+    if (!payload)
+        return hw_heap_allocate(bytes, 0, origin, caller);
+    hw_leave_slowly(hw_me.arena);
+    return payload;
+}
+
+void hw_heap_released(void *pointer, unsigned family, hw_caller caller)
+{
+    if (pointer)
+        hw_heap_release(pointer, family, caller);
+    else
+        hw_leave_slowly(hw_me.arena);
+}
+
 /* --- releasing, by who is inside ---------------------------------------------------------------- */
 
 /* The site of the operation, by the calling thread's own cache, whoever's arena it is inside of. */

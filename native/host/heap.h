@@ -9,6 +9,10 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
 /* Whether the memory of a block just allocated is zero already, its first 64 bytes apart. */
 bool hw_heap_is_fresh(const void *pointer);
 void hw_heap_release(void *pointer, unsigned family, hw_caller caller);
+/* The end of an operation that was not quite usual: what the fast way could not do (`payload` NULL;
+   `pointer` not NULL), and a check that was asked for meanwhile. */
+void *hw_heap_allocated(void *payload, size_t bytes, unsigned origin, hw_caller caller);
+void hw_heap_released(void *pointer, unsigned family, hw_caller caller);
 /* NULL without memory, and then the block is as it was; `pointer` is not NULL, `bytes` not 0. */
 void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller);
 /* Bytes that were requested for the block; 0 for none that we know. */

@@ -25,8 +25,11 @@ HW_INLINE void *hw_take_cached(hw_arena *arena, size_t bytes, unsigned origin, u
     hw_class *c = &arena->classes[class];
     uint32_t left = c->count - 1;
     void *payload = hw_fast_take(&arena->pool, c->node[left], bytes, origin, site);
-    if (HW_LIKELY(payload != NULL))
+    if (HW_LIKELY(payload != NULL)) {
         c->count = left;
+        if (left) /* the one to be taken next may be cold */
+            __builtin_prefetch(arena->pool.base + ((size_t)c->node[left - 1] << HW_FIXED_GRANULE_LOG2) + HW_HEADER, 1);
+    }
     return payload;
 }
 
@@ -56,42 +59,49 @@ HW_INLINE bool hw_cache_released(hw_arena *arena, void *pointer, unsigned family
     if (class >= HW_CLASSES)
         return false;
     hw_class *c = &arena->classes[class];
+    uint32_t site;
     if (HW_UNLIKELY(hw_state_of(n.meta) != HW_USED || !hw_family_matches(n.meta, family) || hw_quarantined(n.meta) ||
                     hw_waits_for_its_owner(pointer, &arena->pool, node) ||
-                    !hw_slack_is_right(&arena->pool, &n, node) || c->count == c->room))
+                    !hw_slack_is_right(&arena->pool, &n, node) || c->count == c->room ||
+                    !hw_site_recall(&arena->sites, caller, n.meta >> 8, &site)))
         return false;
-    hw_fast_cache(&arena->pool, node, &n, hw_site_of(&arena->sites, caller, n.meta >> 8));
+    hw_fast_cache(&arena->pool, node, &n, site);
     c->node[c->count++] = node;
     return true;
 }
 
+/* The two below call nothing but the long way, and that last: so they need no frame to save registers in.
+   Whatever stops them, they have changed nothing. */
 HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
-    if (HW_LIKELY(arena && bytes < HW_CLASSES << HW_FIXED_GRANULE_LOG2 && !hw_set.unusual && !hw_is_engaged())) {
-        uint32_t site = hw_site_of(&arena->sites, &caller, 0);
-        hw_enter(arena);
-        void *payload = hw_take_cached(arena, bytes, origin, site);
-        if (HW_UNLIKELY(!payload && arena->classes[hw_class_of(bytes)].count == 0))
-            payload = hw_take_new(arena, bytes, origin, site);
-        hw_leave(arena);
-        if (HW_LIKELY(payload != NULL))
-            return payload;
-    }
-    return hw_heap_allocate(bytes, 0, origin, caller);
+    uint32_t site;
+    if (HW_UNLIKELY(!arena || bytes >= HW_CLASSES << HW_FIXED_GRANULE_LOG2 || hw_set.unusual || hw_is_engaged() ||
+                    !hw_site_recall(&arena->sites, &caller, 0, &site) || !hw_try_enter(arena)))
+        return hw_heap_allocate(bytes, 0, origin, caller);
+    void *payload = hw_take_cached(arena, bytes, origin, site);
+    if (HW_UNLIKELY(!payload && arena->classes[hw_class_of(bytes)].count == 0))
+        payload = hw_take_new(arena, bytes, origin, site);
+    arena->operations += payload != NULL;
+    hw_is_out(arena);
+    if (HW_UNLIKELY(!payload || arena->whole_check))
+        return hw_heap_allocated(payload, bytes, origin, caller);
+    return payload;
 }
 
 HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
-    if (HW_LIKELY(arena && hw_place_holds(arena->first, pointer) && !hw_set.unusual && !hw_is_engaged())) {
-        hw_enter(arena);
-        bool done = hw_cache_released(arena, pointer, family, &caller);
-        hw_leave(arena);
-        if (HW_LIKELY(done))
-            return;
+    if (HW_UNLIKELY(!arena || (uintptr_t)pointer - (uintptr_t)arena->pool.base >= arena->first->bytes ||
+                    hw_set.unusual || hw_is_engaged() || !hw_try_enter(arena))) {
+        hw_heap_release(pointer, family, caller);
+        return;
     }
-    hw_heap_release(pointer, family, caller);
+    bool done = hw_cache_released(arena, pointer, family, &caller);
+    arena->operations += done;
+    hw_is_out(arena);
+    if (HW_UNLIKELY(!done || arena->whole_check))
+        hw_heap_released(done ? NULL : pointer, family, caller);
 }
 
 #endif

@@ -73,22 +73,28 @@ static inline unsigned hw_depth_slot(uint64_t pc)
     return (unsigned)((pc ^ pc >> 8) % HW_DEPTHS);
 }
 
-/* The number of the calling site; `prior` is the block's allocation site for a release, else 0. */
-static inline __attribute__((always_inline)) uint32_t hw_site_of(hw_site_cache *cache, const hw_caller *caller,
-                                                                 uint32_t prior)
+/* The number of the calling site if the thread knows it already; `prior` is the block's allocation site for
+   a release, else 0. */
+static inline __attribute__((always_inline)) bool hw_site_recall(const hw_site_cache *cache, const hw_caller *caller,
+                                                                 uint32_t prior, uint32_t *site)
 {
     uint64_t pc[HW_FAST_FRAMES] = {(uint64_t)(uintptr_t)caller->pc};
     unsigned slot = hw_depth_slot(pc[0]), frames = 1;
     unsigned limit = cache->depth[slot].pc == pc[0] ? cache->depth[slot].frames : cache->most;
     if (HW_UNLIKELY(limit != 1)) {
         if (limit == 0)
-            return hw_site_learn(cache, caller, prior);
+            return false;
         frames = hw_follow(cache, caller, pc, limit);
     }
     uint64_t key = hw_site_key(pc, frames, prior);
-    if (HW_LIKELY(cache->recent[key % HW_RECENT].key == key))
-        return cache->recent[key % HW_RECENT].site;
-    return hw_site_learn(cache, caller, prior);
+    *site = cache->recent[key % HW_RECENT].site;
+    return HW_LIKELY(cache->recent[key % HW_RECENT].key == key);
+}
+
+static inline uint32_t hw_site_of(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+{
+    uint32_t site;
+    return hw_site_recall(cache, caller, prior, &site) ? site : hw_site_learn(cache, caller, prior);
 }
 
 /* For a release: which allocation site a site number of the table leads to. */
