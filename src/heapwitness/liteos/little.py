@@ -187,7 +187,7 @@ class LittleHeap:
         node = self.tail
         while node != 0:
             if nodes and not self.address <= node < nodes[-1]:
-                raise BadPool(f"The node list is broken at {nodes[-1]:#x}: its prev names {node:#x}.")
+                raise _broken(nodes[-1], node)
             nodes.append(node)
             node = self.ram.word(node)
         return nodes
@@ -236,6 +236,8 @@ class LittleHeap:
     def _join(self, node: int) -> None:
         before = self.ram.word(node)
         while before != 0 and not self.is_used(before):
+            if before >= node:
+                raise _broken(node, before)
             node, before = before, self.ram.word(before)
         following = self.following(node)
         while following is not None:
@@ -312,3 +314,7 @@ class LittleHeap:
             self.ram.set_u32(used, self.ram.u32(used) - size)
             total = self._totals()[0]
             self.ram.set_u32(total, self.ram.u32(total) - size)
+
+
+def _broken(node: int, before: int) -> BadPool:
+    return BadPool(f"The node list is broken at {node:#x}: its prev names {before:#x}, which is not before it.")
