@@ -168,12 +168,13 @@ class _Finder:
         first = self._first(at, base, end if plausible else None)
         if first:
             signs.append("its first node is sound")
-        if plausible and self._ends(at, base, end):
+        ends = plausible and self._ends(at, base, end)
+        if ends:
             signs.append("its end node is where its size says")
         score = len(signs) + min(empty, 4)
-        # Heads that point to themselves are not enough: the kernel has other tables of empty lists.
-        only_heads = bool(empty) and len(signs) == 1
-        if score < enough or only_heads or inside + _HEADS_LOST < layout.list_count:
+        # Words that hold their own address are not enough: the kernel has other tables of empty lists.
+        fits = own == address and plausible and at + size <= len(self.data)
+        if score < enough or not (first or ends or fits) or inside + _HEADS_LOST < layout.list_count:
             return None
         return FoundPool(address, base, score, tuple(signs))
 
