@@ -1,9 +1,27 @@
 """What the fault campaign (benchmarks/faults) found, each as the smallest case."""
 
+import random
+import struct
+
 import pytest
 from support.heaps import Heap
 
 from heapwitness.pool import Pool
+from heapwitness.report.model import Finding
+
+
+def row(size: int, count: int = 20) -> tuple[Heap, list[int]]:
+    """Blocks side by side."""
+    heap = Heap()
+    return heap, [heap.allocate(size) for _ in range(count)]
+
+
+def extent(heap: Heap, finding: Finding) -> tuple[int, int, bool]:
+    """Where in `room` the damage begins and ends, and whether that is all of it."""
+    damage = finding.damage
+    assert damage is not None
+    start = damage.address - heap.address(0)
+    return start, start + damage.length, damage.exact
 
 
 def payload_of(pool: Pool, node: int) -> memoryview:
@@ -41,3 +59,91 @@ def test_a_write_from_a_released_block_into_the_next_header_is_one_finding(poiso
     assert finding.kind == "use-after-free-write"
     assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[1])
     assert finding.damage is not None and finding.damage.length == 120
+
+
+@pytest.mark.parametrize("width", [2, 4, 8])
+@pytest.mark.parametrize("size", [41, 42, 43, 44, 45, 46, 47])
+@pytest.mark.parametrize("step", [1, 48, 0x1000])
+def test_counting_words_are_followed_wherever_they_begin(width: int, size: int, step: int) -> None:
+    heap, blocks = row(size)
+    words = b"".join(((250 + step * number) % 256**width).to_bytes(width, "little") for number in range(600 // width))
+    heap.write(heap.end(blocks[3]), words)
+
+    (finding,) = heap.findings()
+
+    assert extent(heap, finding) == (heap.end(blocks[3]), heap.end(blocks[3]) + len(words), True)
+
+
+@pytest.mark.parametrize("inside", [1, 5, 9, 15])
+def test_words_that_end_inside_of_a_lost_header_end_there(inside: int) -> None:
+    heap, blocks = row(91)
+    length = heap.start(blocks[5]) - 16 + inside - heap.end(blocks[3])
+    words = struct.pack("<100Q", *range(0x5555_0000_4610, 0x5555_0000_4610 + 4800, 48))[:length]
+    first, stop = heap.write(heap.end(blocks[3]), words)
+
+    (finding,) = heap.findings()
+
+    assert extent(heap, finding) == (first - heap.address(0), stop - heap.address(0), True)
+
+
+@pytest.mark.parametrize("inside", [0, 4, 9])
+def test_text_whose_terminator_lies_in_a_lost_header_ends_with_it(inside: int) -> None:
+    heap, blocks = row(91)
+    length = heap.start(blocks[5]) - 16 + inside - heap.end(blocks[3])
+    text = bytes(random.Random(3).choices(b"abcdefgh ijk,", k=length)) + b"\0"
+    first, stop = heap.write(heap.end(blocks[3]), text)
+
+    (finding,) = heap.findings()
+
+    assert extent(heap, finding) == (first - heap.address(0), stop - heap.address(0), True)
+
+
+def test_noise_whose_last_watched_byte_had_that_value_is_not_said_to_end_there() -> None:
+    heap, blocks = row(100)
+    heap.cache(blocks[3])
+    at = heap.start(blocks[3]) + 9
+    noise = bytearray(random.Random(5).randbytes(20))
+    noise[6] = heap.room[at + 6]
+    heap.write(at, bytes(noise))
+
+    (finding,) = heap.findings()
+
+    assert finding.damage is not None and not finding.damage.exact
+
+
+def test_a_fill_from_a_released_block_up_to_the_start_of_a_live_one_is_its_underflow() -> None:
+    heap, blocks = row(56)
+    heap.cache(blocks[4], poison=True)
+    begin, end = heap.start(blocks[5]) - 60, heap.start(blocks[5])
+    heap.write(begin, b"\xee" * 60)
+
+    (finding,) = heap.findings()
+
+    assert finding.kind == "heap-buffer-underflow"
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[5])
+    assert finding.suspect is not None and finding.suspect.address == heap.payload(blocks[4])
+    assert extent(heap, finding) == (begin, end, True)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_write_over_the_header_of_a_released_block_is_no_underflow_of_it(cached: bool) -> None:
+    heap, blocks = row(56)
+    (heap.cache if cached else heap.release)(blocks[5])
+    heap.write(heap.start(blocks[5]) - 12, b"\xee" * 12)
+
+    (finding,) = heap.findings()
+
+    assert finding.kind == "header-overwrite"
+    assert finding.victim is not None and finding.victim.address == heap.payload(blocks[5])
+
+
+def test_a_write_over_several_headers_belongs_to_the_block_in_which_it_ends() -> None:
+    heap, blocks = row(64)
+    heap.room[heap.start(blocks[5]) : heap.start(blocks[5]) + 10] = b"\xee" * 10
+    begin = heap.start(blocks[3]) - 14
+    heap.write(begin, b"\xee" * (heap.start(blocks[5]) - begin))
+
+    (finding,) = heap.findings()
+
+    assert finding.kind == "heap-buffer-underflow"
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[5])

@@ -71,13 +71,7 @@ def _reach(evidence: Evidence, end: int, begin: int, limit: int = LIMIT) -> int 
     """How far the bytes from `end` on continue those before it, of which `begin` was the first to be
     written; None when what was written has no pattern."""
     pool = evidence.pool
-    start = end
-    while start > max(begin, end - _TAIL):
-        run = evidence.run_at(start - 1)
-        if run is None:
-            break
-        start = run.start
-    start = max(start, begin, end - _TAIL)
+    start = max(begin, end - _TAIL)
     try:
         found = follow(pool.memory, pool.base + end, pool.peek(start, end - start), limit)
     except Unreadable:
@@ -102,7 +96,12 @@ def _close(evidence: Evidence, group: list[Run]) -> Extent:
         # A record ends somewhere; what was written may not have.
         return Extent(start, certain, stop, bool(read_up_to(pool.memory, pool.base + stop, 1)))
     # Without a pattern, the rest of a lost header counts; and what lies behind may be damaged unseen.
-    return Extent(start, certain, max(certain, end), certain == end and evidence.run_at(end) is not None)
+    return Extent(start, certain, max(certain, end), certain == end and _is_right_behind(evidence, end))
+
+
+def _is_right_behind(evidence: Evidence, end: int) -> bool:
+    """Whether bytes behind damage are as they should be: more than one, which may be so by chance."""
+    return all((run := evidence.run_at(at)) is not None and run.state == "good" for at in (end, end + 1))
 
 
 def _without_right_bytes(evidence: Evidence, stop: int) -> int:

@@ -48,14 +48,7 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
     node, part = locate(pool, nodes, extent.start)
     victim = _victim(pool, nodes, extent)
     if node is not None and part in ("links", "payload") and not node.lost:
-        return Verdict(
-            kind="use-after-free-write",
-            culprit=first_tenant(pool, node.offset, node.header),
-            origin=(node.offset << pool.log2) + witness.OVERHEAD,
-            extent=extent,
-            victim=victim,
-            details=_use_after_free(node),
-        )
+        return _into_released(pool, nodes, extent, node, victim)
     before, skipped = _before(pool, nodes, node, part, extent)
     over = before is not None and skipped is not None
     suspect: Tenant | None = None
@@ -80,7 +73,7 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
             extent = extent._replace(stop=start, exact=True)
         return Verdict(
             kind="heap-buffer-underflow",
-            culprit=first_tenant(pool, under.offset, under.header),
+            culprit=Tenant(under.offset, under.header),
             origin=start,
             extent=extent,
             victim=victim,
@@ -93,6 +86,35 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
         victim=victim,
         suspect=suspect,
         details=_wild(pool, part, suspect, extent),
+    )
+
+
+def _into_released(pool: Pool, nodes: Sequence[Node], extent: Extent, node: Node, victim: Node | None) -> Verdict:
+    """Damage that begins in a released block, by a write into that; or before the start of a block behind it, when it
+    ends exactly there."""
+    released = first_tenant(pool, node.offset, node.header)
+    start = (node.offset << pool.log2) + witness.OVERHEAD
+    under = _ending_at(pool, nodes, extent)
+    if under is None or under.offset == node.offset or extent.start == start:
+        return Verdict(
+            kind="use-after-free-write",
+            culprit=released,
+            origin=start,
+            extent=extent,
+            victim=victim,
+            details=_use_after_free(node),
+        )
+    return Verdict(
+        kind="heap-buffer-underflow",
+        culprit=Tenant(under.offset, under.header),
+        origin=(under.offset << pool.log2) + witness.OVERHEAD,
+        extent=extent,
+        victim=victim,
+        suspect=released,
+        details=(
+            f"It begins in the block at {pool.payload(released.offset):#x}, which was released: a write into that one "
+            "which ran on would look the same.",
+        ),
     )
 
 
@@ -179,31 +201,40 @@ def _continued_up(pool: Pool, extent: Extent, distance: int) -> bool:
 
 
 def _ending_at(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
-    """The node whose payload begins where the damage ends."""
+    """The node of a live block that begins where the damage ends."""
     for node in nodes:
         if node.offset == pool.end:
             break
         if (node.offset << pool.log2) + witness.OVERHEAD == extent.stop:
-            return node
+            return node if node.header.state is State.USED else None
     at = (extent.stop - witness.OVERHEAD) >> pool.log2
-    behind = next((node for node in nodes if node.keeper == at and node.own_holds), None)
-    if behind is None or (at << pool.log2) + witness.OVERHEAD != extent.stop:
+    if (at << pool.log2) + witness.OVERHEAD != extent.stop:
         return None
-    # The last of several lost nodes: where it begins is known from the one behind it.
-    lost = next((node for node in nodes if node.lost and node.next == behind.offset), None)
-    return lost._replace(offset=at, header=lost.header._replace(size=behind.offset - at)) if lost else None
+    lasts = (_last_of(nodes, node) for node in nodes if node.lost)
+    return next((node for node in lasts if node is not None and node.offset == at), None)
+
+
+def _last_of(nodes: Sequence[Node], lost: Node) -> Node | None:
+    """The last of several lost nodes: where it begins is known from the one behind it."""
+    behind = next((node for node in nodes if node.offset == lost.next and node.own_holds), None)
+    if behind is None:
+        return None
+    return lost._replace(offset=behind.keeper, header=lost.header._replace(size=behind.offset - behind.keeper))
 
 
 def _reached(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
-    """The first node into whose payload the damage leads without a gap."""
+    """The node of the last live block into which the damage leads without a gap."""
+    found: Node | None = None
     for node in nodes:
-        start = (node.offset << pool.log2) + witness.OVERHEAD
-        if start <= extent.start:
-            continue
-        if node.lost or node.offset == pool.end or start > extent.stop + JOIN:
-            return None
-        return node if extent.certain >= start or _continued_up(pool, extent, start - extent.certain) else None
-    return None
+        last = _last_of(nodes, node) if node.lost else node
+        if last is None or last.offset == pool.end:
+            break
+        start = (last.offset << pool.log2) + witness.OVERHEAD
+        if start > extent.stop + JOIN:
+            break
+        if start > extent.start and (extent.certain >= start or _continued_up(pool, extent, start - extent.certain)):
+            found = last if last.header.state is State.USED else None
+    return found
 
 
 def _victim(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:

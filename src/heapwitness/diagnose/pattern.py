@@ -5,7 +5,6 @@ zero are not: untouched memory looks the same.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from heapwitness.memory import Memory, read_up_to
 
@@ -67,19 +66,24 @@ def _words(address: int, data: bytes, width: int) -> Pattern | None:
     if tail[width:] == tail[:-width]:
         origin = end - width
         return Pattern(width, origin, int.from_bytes(data[-width:], "little"), 0)
-    # Counting words lie at their natural alignment. Four of them are needed to tell a row from chance.
-    stop = end // width * width
-    start = max(-(-address // width) * width, stop - 8 * width)
-    words = [int.from_bytes(data[at - address : at - address + width], "little") for at in range(start, stop, width)]
-    if len(words) < 4 or (stop - start) < LEAST:
+    return _counting(end - len(data[-8 * width :]), data[-8 * width :], width)
+
+
+def _counting(address: int, tail: bytes, width: int) -> Pattern | None:
+    """Words that count by some step, wherever the first of them begins; four of them tell a row from chance."""
+    if len(tail) < 4 * width:
         return None
     modulus = 1 << 8 * width
-    step = (words[1] - words[0]) % modulus
-    if any((after - before) % modulus != step for before, after in pairwise(words)):
-        return None
-    found = Pattern(width, start, words[0], step)
-    # What is left of a word that is cut in two must agree as well.
-    return found if found.predict(stop, end - stop) == data[stop - address :] else None
+    found: list[Pattern] = []
+    for origin in range(width):
+        one, two, three = (
+            int.from_bytes(tail[at : at + width], "little") for at in range(origin, origin + 3 * width, width)
+        )
+        if (two - one - three + two) % modulus == 0 and one != two:
+            found.append(Pattern(width, address + origin, one, (two - one) % modulus))
+    fitting = [one for one in found if one.predict(address, len(tail)) == tail]
+    # Cut at another byte they count as well, until one is carried: their low byte is the one that changes.
+    return min(fitting, key=lambda one: (one.step % 256 == 0, min(one.step, modulus - one.step)), default=None)
 
 
 def is_continued(more: bytes, data: bytes) -> bool:
@@ -119,9 +123,15 @@ def follow(memory: Memory, start: int, data: bytes, limit: int = LIMIT) -> int |
     if pattern is not None:
         end = _matching(memory, start, pattern, limit)
         return _with_terminator(memory, end) if data[-1] in _PRINTABLE and pattern.step == 0 else end
-    if len(data) >= LEAST and all(byte in _PRINTABLE for byte in data[-LEAST:]):
+    if _is_text(data):
         return _with_terminator(memory, _text(memory, start, limit))
+    if data[-1:] == b"\0" and _is_text(data[:-1]):
+        return start
     return None
+
+
+def _is_text(data: bytes) -> bool:
+    return len(data) >= LEAST and all(byte in _PRINTABLE for byte in data[-LEAST:])
 
 
 def _matching(memory: Memory, start: int, pattern: Pattern, limit: int) -> int:
