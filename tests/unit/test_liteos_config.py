@@ -323,11 +323,11 @@ def drive(command: list[str], keys: list[str]) -> tuple[int, str]:
     if pid == 0:
         os.environ["TERM"] = "xterm"
         os.execv(command[0], command)
-    shown = settle(terminal, 20)
+    shown = settle(terminal, 60)
     for key in keys:
         os.write(terminal, key.encode())
         shown += settle(terminal, 5)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
