@@ -125,9 +125,12 @@ class Heap:
     def findings(self) -> tuple[Finding, ...]:
         """What the engine's own check finds, each of it diagnosed as one event, as in a process."""
         memory = self.memory()
+        faults = self.pool.check()
+        to_the_end = any(fault.reason == Reason.DAMAGE and fault.high == self.pool.end for fault in faults)
         return tuple(
             finding
-            for fault in self.pool.check()
+            for fault in faults
+            if fault.reason != Reason.CONTROL or not to_the_end
             for finding in diagnose(self.event(Reason(fault.reason), fault.node, fault.low, fault.high), memory)
         )
 

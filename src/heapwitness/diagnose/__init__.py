@@ -5,6 +5,8 @@ and a core. What is read may be forged; it costs bounded time and memory, and gi
 docs/diagnosis.md says how the kinds are told apart, and what cannot be told.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from heapwitness.diagnose.blocks import Sites
@@ -30,14 +32,14 @@ _RELEASES = (Reason.DOUBLE, Reason.INVALID, Reason.MISMATCH)
 
 
 def diagnose(event: Event, memory: Memory) -> tuple[Finding, ...]:
-    """The findings of one event, at least one for every finding's event that tells of damage.
+    """The findings of one event, at least one for an event of type finding.
 
     Args:
         event: as it came from the engine; other events than findings give ().
         memory: of the process that sent it, at that moment.
 
     Returns:
-        findings whose frames have a pc and nothing else. () for a control block that is as it should be.
+        findings whose frames have a pc and nothing else.
     """
     if event.type is not Type.FINDING:
         return ()
@@ -100,13 +102,15 @@ def with_outcome(finding: Finding, outcome: Outcome) -> Finding:
     return msgspec.structs.replace(finding, repaired=True, header=with_restored(finding.header))
 
 
-def _all(
-    pool: Pool, sites: Sites, faults: "tuple[Fault, ...] | list[Fault]", detected: Detected
-) -> tuple[Finding, ...]:
+def _all(pool: Pool, sites: Sites, faults: Sequence[Fault], detected: Detected) -> tuple[Finding, ...]:
     """The findings of several faults; damage that two of them meet in is told once."""
     found: dict[object, Finding] = {}
+    # What reaches the pool's end is told by the fault in which it begins.
+    to_the_end = any(fault.reason is Reason.DAMAGE and fault.high == pool.end for fault in faults)
     for fault in faults:
         for finding in damages(pool, sites, fault, detected):
+            if finding.damage is None and to_the_end and fault.reason is Reason.CONTROL:
+                continue
             place = finding.damage.address if finding.damage else (fault, finding.kind)
             found.setdefault(place, finding)
     return tuple(found.values())

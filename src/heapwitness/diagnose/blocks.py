@@ -17,7 +17,7 @@ from heapwitness.report import model
 from heapwitness.report.model import Block, Frame, Site
 
 _SEARCH = 64 << 10
-_STATES: dict[State, model.State] = {
+STATES: dict[State, model.State] = {
     State.FREE: "free",
     State.USED: "used",
     State.CACHED: "cached",
@@ -92,7 +92,7 @@ def block_of(pool: Pool, sites: Sites, tenant: Tenant) -> Block:
     return Block(
         address=pool.payload(node),
         size=max(0, pool.requested(header)),
-        state="quarantined" if header.quarantined else _STATES[header.state],
+        state="quarantined" if header.quarantined else STATES[header.state],
         origin=ORIGINS[header.origin],
         allocated=allocated,
         freed=freed,

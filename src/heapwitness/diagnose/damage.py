@@ -4,10 +4,10 @@ from itertools import islice
 
 import msgspec
 
-from heapwitness.diagnose.blocks import Sites, Tenant, block_of, first_tenant
+from heapwitness.diagnose.blocks import ORIGINS, STATES, Sites, Tenant, block_of, first_tenant
 from heapwitness.diagnose.evidence import Evidence, gather
 from heapwitness.diagnose.extent import Extent, extents
-from heapwitness.diagnose.kinds import Verdict, judge
+from heapwitness.diagnose.kinds import judge
 from heapwitness.diagnose.picture import damage_of
 from heapwitness.heap import Fault, Node, Pool, standing, walk
 from heapwitness.heap.index import shape
@@ -25,8 +25,6 @@ PASSED_LIMIT = 200_000
 
 FINDINGS_LIMIT = 64
 
-_STATE_NAMES = {State.FREE: "free", State.USED: "used", State.CACHED: "cached", State.END: "end"}
-_ORIGIN_NAMES = ("malloc", "new", "new[]", "aligned")
 _KINDS: dict[Reason, Kind] = {
     Reason.SLACK: "heap-buffer-overflow",
     Reason.LINKS: "use-after-free-write",
@@ -37,8 +35,7 @@ _KINDS: dict[Reason, Kind] = {
 def damages(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
     """What a fault comes to: mostly one finding, more where several writes met in one place.
 
-    A fault whose damage is gone when it is looked at is a finding without an extent; an index that the
-    engine only calls stale is none.
+    A fault whose damage is gone when it is looked at is a finding without an extent.
     """
     try:
         found = (
@@ -46,7 +43,7 @@ def damages(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple
         )
     except Unreadable as error:
         return (_unseen(pool, sites, fault, detected, f"The damaged place could not be read: {error}"),)
-    if found or fault.reason is Reason.CONTROL:
+    if found:
         return found
     return (_unseen(pool, sites, fault, detected, "The damaged bytes were as they should be when they were read."),)
 
@@ -171,8 +168,8 @@ def _fields(pool: Pool, node: int, header: witness.Header) -> HeaderFields:
         "size": header.size,
         "prev_size": header.prev_size,
         "slack": header.slack,
-        "state": _STATE_NAMES[header.state],
-        "origin": _ORIGIN_NAMES[header.origin],
+        "state": STATES[header.state],
+        "origin": ORIGINS[header.origin],
         "site": header.site,
         "check": header.check,
         "valid": pool.stands(node, header),
@@ -197,6 +194,3 @@ def with_restored(header: Header | None) -> Header | None:
     if not stored and not backup:
         return header
     return msgspec.structs.replace(header, restored_from="header" if stored else "backup")
-
-
-__all__ = ["Verdict", "damages", "header_of", "with_restored"]

@@ -143,10 +143,11 @@ def _control(evidence: Evidence, shape: Shape) -> None:
     except Unreadable:
         return
     flags = stored[9] & witness.FLAG_STALE
-    # Counters may be a step behind while an operation is under way.
-    nodes = stored[10] if abs(stored[10] - shape.nodes) <= 2 else shape.nodes
-    used = stored[11] if abs(stored[11] - shape.used) <= 2 else shape.used
-    words = (shape.large, flags, nodes, used, shape.bitmap & 0xFFFFFFFF, shape.bitmap >> 32, *shape.bins, 0, 0)
+    large, bitmap, bins = shape.large, (shape.bitmap & 0xFFFFFFFF, shape.bitmap >> 32), shape.bins
+    if flags:
+        # While the index is stale its roots say nothing.
+        large, bitmap, bins = stored[8], stored[12:14], stored[14 : 14 + witness.BINS]
+    words = (large, flags, shape.nodes, shape.used, *bitmap, *bins, 0, 0)
     evidence.add(witness.WITNESSED, witness.CONTROL_WORDS.pack(*stored[:8], *words)[32:], "control", 0)
 
 
