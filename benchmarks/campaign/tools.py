@@ -96,14 +96,15 @@ def _library(package: str, module: str) -> Task:
     def prepare(work: Path) -> None:
         target = work.parent / "packages"
         if not (target / package).exists():
-            command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(target), package]
-            done = subprocess.run([*command, "pytest", "hypothesis"], timeout=600, check=False)
+            command = [sys.executable, "-m", "pip", "install", "--upgrade", "--target", str(target), package]
+            done = subprocess.run([*command, "pytest", "hypothesis"], capture_output=True, timeout=600, check=False)
             if done.returncode != 0:
                 raise Skip(f"{package} cannot be installed")
 
     path = os.pathsep.join(["../packages", *filter(None, [os.environ.get("PYTHONPATH")])])
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", module)
-    environment = {"PYTHONPATH": path}
+    # numpy's larger tests want tens of GiB; this bounds them.
+    environment = {"PYTHONPATH": path, "NPY_AVAILABLE_MEM": "1GB"}
     return Task("library", module, command, prepare, words=_without_seconds, environment=environment, timeout=900)
 
 
