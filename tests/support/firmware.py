@@ -26,12 +26,9 @@ class Device:
 def build(folder: Path, *flags: str) -> Path:
     """The firmware, linked with debug information."""
     elf = folder / "firmware.elf"
-    options = [f"-DLOSCFG_{name}" for name in OPTIONS]
-    subprocess.run(
-        ["gcc", "-m64", "-g", "-O0", "-ffreestanding", "-nostdlib", "-static", "-no-pie", "-fno-pie", "-Wl,-e,0"]
-        + ["-fcf-protection=none", "-Wl,--build-id=none", *options, *flags, str(SOURCE), "-o", str(elf)],
-        check=True,
-    )
+    command = ["gcc", "-m64", "-g", "-O0", "-ffreestanding", "-nostdlib", "-static", "-no-pie", "-fno-pie", "-Wl,-e,0"]
+    command += ["-fcf-protection=none", "-Wl,--build-id=none", *(f"-DLOSCFG_{name}" for name in OPTIONS), *flags]
+    subprocess.run([*command, str(SOURCE), "-o", str(elf)], check=True)
     return elf
 
 

@@ -77,10 +77,17 @@ class _Side:
             case _:
                 return None
         # A realloc that gives nothing leaves the block where it was.
-        self.blocks[operation.number] = given or passed
-        if operation.result is not None and given:
-            self.names[operation.result] = given
+        block = given or passed
+        self.blocks[operation.number] = block
+        for name in (operation.pointer, operation.result):
+            if name:
+                self.names[name] = block
         return given or 0
+
+    def forget(self, operation: Operation) -> None:
+        """Have the block that an operation names no more, so that what is done with it later is done with null."""
+        if operation.pointer is not None:
+            self.names[operation.pointer] = 0
 
 
 def simulate(
@@ -138,6 +145,9 @@ class _Simulation:
             except KernelDied as died:
                 self.died = str(died)
         our_answer = self.ours.do(operation)
+        if operation.kind == "free" and kernel_answer and our_answer == 0:
+            # The kernel still has it, so the trace may free it once more: that is no double free of ours.
+            self.ours.forget(operation)
         return self._told(
             operation.number,
             operation.text,
