@@ -433,7 +433,7 @@ static size_t extent_of_lost(const hw_place *place, const void *pointer)
 /* In place, by who is inside. *size: the block's size, 0 when the pointer is no block (then a wrong
    release was told). */
 static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size_t bytes, uint32_t site,
-                           const hw_context *context, size_t *size)
+                           const hw_context *context, size_t *size, unsigned *family)
 {
     uint32_t node = node_at(place, pointer);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -452,8 +452,12 @@ static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size
                 release_oddly(arena, place, pointer, context, false);
             return NULL;
         }
-        if (attempt == 0 && !hw_family_matches(hw_own(place->pool, node)->meta, HW_MALLOC))
+        uint32_t meta = hw_own(place->pool, node)->meta;
+        if (!hw_family_matches(meta, HW_MALLOC)) {
             hw_tell_wrong_release(context, place, HW_MISMATCH, node, NULL);
+            *family = meta >> 6 & 3; /* told once: what realloc gives is malloc's */
+            return NULL;
+        }
         hw_fault fault;
         int status = hw_resize(place->pool, node, bytes, site, &fault);
         if (status != HW_DAMAGED)
@@ -463,12 +467,13 @@ static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size
     return NULL;
 }
 
-static void *move(void *pointer, size_t size, size_t bytes, unsigned origin, const hw_context *context)
+/* `family` is by which functions the old block is released. */
+static void *move(void *pointer, size_t size, size_t bytes, unsigned family, const hw_context *context)
 {
-    void *fresh = hw_heap_allocate(bytes, 0, origin, context->caller);
+    void *fresh = hw_heap_allocate(bytes, 0, HW_MALLOC, context->caller);
     if (fresh) {
         memcpy(fresh, pointer, size < bytes ? size : bytes);
-        hw_heap_release(pointer, HW_MALLOC, context->caller);
+        hw_heap_release(pointer, family, context->caller);
     }
     return fresh;
 }
@@ -482,12 +487,14 @@ static void *resize_big(hw_place *place, void *pointer, size_t bytes, const hw_c
         hw_big_let_go(place);
         return NULL;
     }
-    if (!hw_family_matches(hw_own(place->pool, place->block)->meta, HW_MALLOC))
+    uint32_t meta = hw_own(place->pool, place->block)->meta;
+    bool mismatch = !hw_family_matches(meta, HW_MALLOC);
+    if (mismatch)
         hw_tell_wrong_release(context, place, HW_MISMATCH, place->block, NULL);
     size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
-    if (bytes < threshold / 2) {
+    if (mismatch || bytes < threshold / 2) {
         hw_big_let_go(place);
-        return move(pointer, size, bytes, HW_MALLOC, context);
+        return move(pointer, size, bytes, mismatch ? meta >> 6 & 3 : HW_MALLOC, context);
     }
     void *same = hw_big_resize(place, pointer, bytes, site_by_context(0, context));
     return same ? same : move(pointer, size, bytes, HW_MALLOC, context);
@@ -514,11 +521,12 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
         return NULL;
     }
     size_t size = extent(place, pointer);
+    unsigned family = HW_MALLOC;
     void *same = NULL;
     if (arena == mine) {
         uint32_t site = hw_site_of(&arena->sites, &caller, 0);
         hw_enter(arena);
-        same = resize_inside(arena, place, pointer, bytes, site, &context, &size);
+        same = resize_inside(arena, place, pointer, bytes, site, &context, &size, &family);
         hw_leave(arena);
         if (same)
             return same;
@@ -526,13 +534,13 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
         /* Worth a visit: to judge what is odd, or to spare the copy. */
         if (mine && hw_seize(arena, 0)) {
             uint32_t site = site_by_context(0, &context);
-            same = resize_inside(arena, place, pointer, bytes, site, &context, &size);
+            same = resize_inside(arena, place, pointer, bytes, site, &context, &size, &family);
             hw_yield(arena);
             if (same)
                 return same;
         }
     }
-    return size ? move(pointer, size, bytes, HW_MALLOC, &context) : NULL;
+    return size ? move(pointer, size, bytes, family, &context) : NULL;
 }
 
 size_t hw_heap_size(const void *pointer)
