@@ -107,15 +107,25 @@ uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin,
     return taken;
 }
 
-uint32_t hw_take(hw_pool *pool, size_t bytes, hw_fault *fault)
+uint32_t hw_take(hw_pool *pool, size_t least, size_t most, hw_fault *fault)
 {
-    uint32_t node = hw_allocate(pool, bytes, 0, HW_MALLOC, 0, fault);
-    if (node == 0)
+    uint32_t need = hw_granules(HW_LOG2(pool), least), room = hw_granules(HW_LOG2(pool), most), node;
+    if (!ready(pool, fault) || need == 0 || room < need || (node = hw_index_at_least(pool, need, fault)) == 0 ||
+        hw_around(pool, node, fault) != HW_OK || !hw_index_remove(pool, node, fault))
         return 0;
     hw_header h = *hw_own(pool, node);
+    uint32_t behind = node + h.size, rest = h.size > room && h.size - room >= hw_min_node(pool) ? h.size - room : 0;
+    h.size -= rest;
     h.meta = hw_meta(0, HW_CACHED, HW_MALLOC, 0);
     hw_save(pool, node, h);
     hw_cached_links_write(pool, node, false);
+    if (rest) {
+        hw_header tail = {.size = rest, .prev_size = h.size, .meta = hw_meta(0, HW_FREE, 0, 0)};
+        become_free(pool, behind - rest, tail);
+        follow(pool, behind - rest, rest);
+        pool->nodes++;
+    }
+    pool->used++;
     return node;
 }
 

@@ -67,6 +67,7 @@ typedef struct hw_arena {
     uint64_t nodes_peak, freed_since_trim;
     uint32_t reserve;  /* of places[0]: the cached node that new small ones are cut from, 0 for none */
     uint32_t sweep_at; /* how many nodes on the stacks are worth a sweep */
+    size_t kept_at_sweep; /* bytes that stayed on the stacks at the last one */
     uint32_t repairs;
 
     hw_class classes[HW_CLASSES]; /* cached nodes of places[0], by exact size */

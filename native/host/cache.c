@@ -5,20 +5,22 @@
 
 #include <string.h>
 
-enum { FEWEST = 64, FIRST_SWEEP = 2048, RESERVE = 64 << 10 };
+/* What is free is used up from its smallest pieces on; a piece that serves as reserve has some room. */
+enum { FEWEST = 64, FIRST_SWEEP = 131072, MUCH = 1 << 20, PIECE = 512, RESERVE = 64 << 10 };
 
 /* --- the reserve ------------------------------------------------------------------------------ */
 
-static bool renew_reserve(hw_arena *arena, hw_fault *fault)
+static bool renew_reserve(hw_arena *arena, size_t bytes, hw_fault *fault)
 {
     hw_pool *pool = arena->first->pool;
     uint32_t old = arena->reserve;
     arena->reserve = 0;
     if (old && hw_release_run(pool, &old, 1, fault) == HW_DAMAGED)
         return false;
-    arena->reserve = hw_take(pool, RESERVE, fault);
+    arena->reserve = hw_take(pool, bytes > PIECE ? bytes : PIECE, RESERVE, fault);
     if (arena->reserve)
-        hw_place_touch(arena->first, hw_at(pool, arena->reserve), RESERVE);
+        hw_place_touch(arena->first, hw_at(pool, arena->reserve),
+                       (size_t)hw_own(pool, arena->reserve)->size << HW_FIXED_GRANULE_LOG2);
     return arena->reserve != 0;
 }
 
@@ -41,7 +43,7 @@ void *hw_cut_new(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site, 
                 break;
             }
         }
-        if (!renew_reserve(arena, fault))
+        if (!renew_reserve(arena, bytes + HW_OVERHEAD + HW_MIN_NODE, fault))
             return NULL;
     }
     return NULL;
@@ -55,6 +57,14 @@ static uint32_t stacked(const hw_arena *arena)
     for (uint32_t i = 0; i < HW_CLASSES; i++)
         count += arena->classes[i].count;
     return count;
+}
+
+static size_t cached_bytes(const hw_arena *arena)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < HW_CLASSES; i++)
+        bytes += (size_t)arena->classes[i].count * (HW_MIN_NODE + ((size_t)i << HW_FIXED_GRANULE_LOG2));
+    return bytes;
 }
 
 static bool grow(hw_class *class)
@@ -160,6 +170,7 @@ static void sweep(hw_arena *arena, bool thorough, const hw_context *context)
     }
     hw_unmap(memory, bytes);
     arena->sweep_at = kept < FIRST_SWEEP / 2 ? FIRST_SWEEP : 2 * kept;
+    arena->kept_at_sweep = cached_bytes(arena);
     if (arena->repairs != repairs) /* some may have been quarantined meanwhile */
         hw_stacks_check(arena);
 }
@@ -181,10 +192,8 @@ void hw_stack(hw_arena *arena, uint32_t class, uint32_t node, const hw_context *
 
 bool hw_sweep_before_growing(hw_arena *arena, const hw_context *context)
 {
-    size_t cached = 0;
-    for (uint32_t i = 0; i < HW_CLASSES; i++)
-        cached += (size_t)arena->classes[i].count * (HW_MIN_NODE + ((size_t)i << HW_FIXED_GRANULE_LOG2));
-    if (cached < 64 << 10 || cached < arena->first->bytes / 8 || stacked(arena) < arena->sweep_at / 2)
+    size_t cached = cached_bytes(arena);
+    if (cached < MUCH || cached < arena->first->bytes / 4 || cached < 2 * arena->kept_at_sweep)
         return false;
     sweep(arena, true, context);
     return true;

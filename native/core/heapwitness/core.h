@@ -64,8 +64,9 @@ int hw_pool_extend(hw_pool *pool, size_t bytes, hw_fault *fault);
    on damage. */
 uint32_t hw_allocate(hw_pool *pool, size_t bytes, size_t align, unsigned origin, uint32_t site, hw_fault *fault);
 
-/* As hw_allocate, but the node comes as a cached one. */
-uint32_t hw_take(hw_pool *pool, size_t bytes, hw_fault *fault);
+/* Take the smallest free node with room for `least` bytes as a cached one: all of it, or its beginning
+   where it has room for many more than `most`. Returns the node; 0 as hw_allocate. */
+uint32_t hw_take(hw_pool *pool, size_t least, size_t most, hw_fault *fault);
 
 /* Make a used node of the first part of a cached one, which goes on behind it as a cached node. HW_NOMEM
    when that leaves no room for one. */
