@@ -3,6 +3,7 @@
 Names of fields are the kernel's, as its own messages and debug information have them.
 """
 
+import struct
 from typing import Final
 
 import msgspec
@@ -33,6 +34,15 @@ def saved_ranges(layout: Layout) -> Ranges:
         else:
             joined.append((field.offset, field.size))
     return tuple(joined)
+
+
+def saved_words(layout: Layout) -> struct.Struct:
+    """What unpacks the bytes that a save copies, for a comparison."""
+    code, end = "<", 0
+    for offset, length in saved_ranges(layout):
+        code += f"{offset - end}x{length}s"
+        end = offset + length
+    return struct.Struct(code)
 
 
 def saved_mask(layout: Layout) -> bytes:

@@ -4,8 +4,11 @@ A pool's info begins with its own address, and the heads of empty free lists poi
 raw dump of which nobody knows the address, the difference between such a word and its place tells it.
 """
 
-import struct
+import array
+import operator
+import sys
 from collections.abc import Iterable, Iterator
+from itertools import compress
 
 import msgspec
 
@@ -92,51 +95,75 @@ class _Finder:
             for index in range(self.layout.list_count):
                 yield at - heads - index * self.step, word - at
 
-    def _words(self) -> Iterator[tuple[int]]:
-        code = struct.Struct("<I" if self.pointer == 4 else "<Q")
-        whole = len(self.data) // self.pointer * self.pointer
-        return code.iter_unpack(self.data[:whole])
+    def _words(self) -> "memoryview[int]":
+        """The segment's pointer-sized words."""
+        whole = self.data[: len(self.data) // self.pointer * self.pointer].cast("B")
+        if sys.byteorder == "little":
+            return whole.cast("I") if self.pointer == 4 else whole.cast("Q")
+        words = array.array("I" if self.pointer == 4 else "Q", bytes(whole))
+        words.byteswap()
+        return memoryview(words)
 
     def _self_named(self) -> Iterator[tuple[int, int]]:
         """Words that can be a pool's own address: a size that can be lies beside, an empty list's head behind.
 
-        Memory is full of words that hold their own address (every empty list of the kernel), so this must be cheap.
+        Memory is full of words that hold their own address (every empty list of the kernel), so this must be
+        cheap. Where nobody knows the segment's address, only the lists tell it.
         """
+        if not self.placed:
+            return
         size_at, heads = self.layout.pool.pool_size.offset, self.layout.lists_offset
-        last = len(self.data) - self.layout.first_offset
-        smallest, mask, align = self.layout.min_pool_size, self.layout.pointer_mask, self.layout.align
-        data, base = self.data, self.base if self.placed else None
+        smallest, mask = self.layout.min_pool_size, self.layout.pointer_mask
         # Lists of the largest sizes are empty in nearly every pool; of the three one may be damaged.
         sampled = (self.layout.list_count - 1, self.layout.list_count - 3, self.layout.list_count - 6)
-        for number, (word,) in enumerate(self._words()):
-            at = number * self.pointer
-            if (word != base + at) if base is not None else (word < at or word % align or not word):
-                continue
+        data, base = self.data, self.base
+        for at in self._own_addresses():
             size = int.from_bytes(data[at + size_at : at + size_at + 4], "little")
-            if at > last or not smallest <= size <= mask - word:
-                continue
-            if any(self._is_empty(at + heads + index * self.step, word - at) for index in sampled):
-                yield at, word
+            if smallest <= size <= mask - base - at and any(
+                self._is_empty(at + heads + index * self.step, base) for index in sampled
+            ):
+                yield at, base + at
+
+    def _own_addresses(self) -> Iterator[int]:
+        """Offsets of words that hold their own address."""
+        words = self._words()
+        stop = self.base + len(words) * self.pointer
+        addresses = range(self.base, stop, self.pointer)
+        return compress(range(0, stop - self.base, self.pointer), map(operator.eq, words, addresses))
 
     def _empty_runs(self) -> Iterator[tuple[int, int]]:
         """The first of several heads in a row that point to themselves."""
-        previous = -1
         run_start = run_base = run = 0
-        for number, (word,) in enumerate(self._words()):
-            at = number * self.pointer
-            twice, previous = word == previous, word
-            # Heads are pairs: their second word equals the first, which is the pair's own address.
-            if not twice or not word:
-                continue
-            head, base = at - self.pointer, word - at + self.pointer
-            if base < 0 or (self.placed and base != self.base):
-                continue
+        for head, word in self._pairs():
+            base = word - head
             if run and base == run_base and head == run_start + run * self.step:
                 run += 1
                 if run == _RUN:
                     yield run_start, run_start + run_base
             else:
                 run_start, run_base, run = head, base, 1
+
+    def _pairs(self) -> Iterator[tuple[int, int]]:
+        """Heads that point to themselves (where the address is not known: as far as the head behind tells)."""
+        words, pointer = self._words(), self.pointer
+        if self.placed:
+            base = self.base
+            for at in self._own_addresses():
+                number = at // pointer
+                if number + 1 < len(words) and words[number + 1] == base + at:
+                    yield at, base + at
+            return
+        step = self.step
+        rising = map(step.__eq__, map(operator.sub, words[2:], words))
+        before = -1
+        for number in compress(range(len(words)), rising):
+            word, at = words[number], number * pointer
+            if words[number + 1] != word or word < at or (number + 3 < len(words) and words[number + 3] != word + step):
+                continue
+            if before != number:
+                yield at, word
+            before = number + 2
+            yield before * pointer, word + step
 
     def _is_empty(self, at: int, base: int) -> bool:
         links = self._links(at)

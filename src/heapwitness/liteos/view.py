@@ -78,7 +78,13 @@ class PoolView:
             return not layout.has_magic or header.magic == self.magic(at)
         if header.aligned or header.gap_size:
             return False
-        return layout.control.checksum is not None or self._links_inside(header, end)
+        return layout.control.checksum is not None or self.links_inside(header, end)
+
+    def links_inside(self, header: Header, end: int) -> bool:
+        """Whether a free node's links can be: they lead to list heads or nodes."""
+        low, high = self.address + self.layout.lists_offset, self.address + end
+        pointer = self.layout.pointer
+        return all(low <= link < high and not (link - low) % pointer for link in (header.prev, header.next))
 
     def good_end(self, header: Header, end: int, previous: int | None) -> bool:
         """Whether a copy can be the end node's header, with the node at offset `previous` before it (None: any)."""
@@ -115,15 +121,10 @@ class PoolView:
     def _votes(self, header: Header, at: int, end: int) -> tuple[bool, ...]:
         leads_on = self.leads_on(at, header.size, end)
         if not header.used:
-            return leads_on, self._links_inside(header, end), self._on_list(header, at)
+            return leads_on, self.links_inside(header, end), self._on_list(header, at)
         requested = header.origin_size
         recorded = self.layout.control.origin_size is not None
         return leads_on, not recorded or 0 < requested <= self.capacity(header), header.aligned or not header.gap_size
-
-    def _links_inside(self, header: Header, end: int) -> bool:
-        low, high = self.address + self.layout.lists_offset, self.address + end
-        pointer = self.layout.pointer
-        return all(low <= link < high and not (link - low) % pointer for link in (header.prev, header.next))
 
     def _on_list(self, header: Header, at: int) -> bool:
         links = self.links(at)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heapwitness.liteos.anchors import Anchors
-from heapwitness.liteos.copies import saved_ranges, sealed
+from heapwitness.liteos.copies import saved_words, sealed
 from heapwitness.liteos.ends import PoolInfo, find_end
-from heapwitness.liteos.layout import SIZE_MASK, USED_FLAG, Header, Layout
+from heapwitness.liteos.layout import ALIGNED_FLAG, CHECKSUM_MAGIC, SIZE_MASK, USED_FLAG, Header, Layout
 from heapwitness.liteos.view import PoolView
 
 if TYPE_CHECKING:
@@ -112,38 +112,45 @@ class _Walker:
         return Walk(self.base, self.layout, self.info, tuple(self.nodes), end, self.truncated)
 
     def _run_of_intact(self, at: int, previous: int | None) -> tuple[int, int | None]:
-        """Take nodes for as long as both copies are equal and good: nearly always to the end."""
+        """Take nodes for as long as both copies are equal and good: nearly always to the end.
+
+        The tests are those of `PoolView.good`, written out: this runs once for every node.
+        """
         layout, data, base, end = self.layout, self.view.data, self.base, self.end
         decode, append = layout.decode_control, self.nodes.append
-        header_at, backup_at, control = layout.header_offset, layout.backup_offset, layout.control.size
-        ranges = saved_ranges(layout) if backup_at is not None else ()
+        header_at, backup_at, control = layout.header_offset, layout.backup_offset, layout.control
+        saved = saved_words(layout).unpack_from
         align, smallest, last_fit = layout.align, layout.smallest_node, end - layout.smallest_node
-        magic_at = base + header_at + layout.control.magic.offset if layout.has_magic else None
-        sealed = layout.control.checksum is not None
-        last_own, checksum = len(data) - control, layout.checksum
+        magic_at = base + header_at + control.magic.offset if layout.has_magic else None
+        sealed = control.checksum is not None
+        last_own, last_backup = len(data) - control.size, len(data) - control.size - (backup_at or 0)
         while at < end and previous is not None:
             own_at = at + header_at
-            if own_at > last_own:
+            if own_at > last_own or previous > last_backup:
+                break
+            if backup_at is not None and saved(data, own_at) != saved(data, previous + backup_at):
                 break
             header = decode(data, own_at)
-            backup: Header | None = None
-            if backup_at is not None:
-                from_at = previous + backup_at
-                if any(data[own_at + o : own_at + o + n] != data[from_at + o : from_at + o + n] for o, n in ranges):
-                    break
-                backup = header
             flagged = header.size_and_flag
             size = flagged & SIZE_MASK
             following = at + size
             if (
                 header.pre_node != base + previous
-                or (sealed and header.checksum != checksum(header))
                 or size < smallest
                 or size % align
                 or (following != end and following > last_fit)
-                or (flagged & USED_FLAG and magic_at is not None and header.magic != ~(magic_at + at) & 0xFFFFFFFF)
             ):
                 break
+            if sealed:
+                checksum = header.prev ^ header.next ^ header.pre_node ^ header.gap_size ^ flagged ^ CHECKSUM_MAGIC
+                if header.checksum != checksum:
+                    break
+            if flagged & USED_FLAG:
+                if magic_at is not None and header.magic != ~(magic_at + at) & 0xFFFFFFFF:
+                    break
+            elif flagged & ALIGNED_FLAG or header.gap_size or not (sealed or self.view.links_inside(header, end)):
+                break
+            backup = header if backup_at is not None else None
             append(WalkedNode(base + at, size, base + previous, header, header, backup, True, backup is not None))
             previous, at = at, following
         return at, previous
