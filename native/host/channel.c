@@ -10,7 +10,9 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <unistd.h>
 
+enum { LOG_MOST = 256 << 20 };
 enum { MESSAGE = 128 << 10, RECORD = 24 << 20, WINDOW_MOST = 4 << 20, FRAMES = 64, TOLD_FREELY = 1000, THEN_A_SECOND = 20 };
 
 _Atomic uint64_t hw_findings, hw_repairs;
@@ -162,6 +164,12 @@ static bool append(const message *m)
     long fd = hw_call(SYS_openat, AT_FDCWD, (long)hw_set.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600, 0, 0);
     if (fd < 0)
         return false;
+    /* A program that is damaged for ever must not fill the disk. */
+    if (hw_call(SYS_lseek, fd, 0, SEEK_END, 0, 0, 0) > LOG_MOST) {
+        atomic_fetch_add(&dropped, 1);
+        hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
+        return false;
+    }
     size_t done = 0;
     while (done < m->used) {
         long wrote = hw_call(SYS_write, fd, (long)(m->bytes + done), (long)(m->used - done), 0, 0, 0);
