@@ -8,6 +8,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.events import Event, Reason
 from heapwitness.report.model import Detected, Finding, Frame, Kind
 from heapwitness.report.model import When as ReportWhen
+from heapwitness.supervise.families import believable
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Examiner:
         if memory is None:
             return None
         with memory:
-            return Examined(diagnosed(event, memory), maps, _program(pid))
+            return Examined(diagnosed(event, memory, maps), maps, _program(pid))
 
     def python(self, event: Event, pid: int, maps: str) -> tuple[PythonFrame, ...]:
         """The waiting thread's Python frames; () when it runs no Python."""
@@ -73,12 +74,16 @@ class Examiner:
         self._stacks.close()
 
 
-def diagnosed(event: Event, memory: "Memory") -> tuple[Finding, ...]:
-    """The findings of an event, at least one: what cannot be diagnosed says what is known, and why no more is."""
+def diagnosed(event: Event, memory: "Memory", maps: str) -> tuple[Finding, ...]:
+    """The findings of an event: what cannot be diagnosed says what is known, and why no more is.
+
+    None at all where the evidence is no proof (`families.believable`).
+    """
     from heapwitness.diagnose import diagnose
 
     try:
-        return diagnose(event, memory) or (undiagnosed(event, "the memory showed nothing wrong when it was read"),)
+        found = diagnose(event, memory) or (undiagnosed(event, "the memory showed nothing wrong when it was read"),)
+        return tuple(finding for finding in found if believable(finding, event, maps))
     except HeapwitnessError as error:
         return (undiagnosed(event, str(error)),)
     except Exception as error:  # a forged heap may surprise the diagnosis; the finding must not be lost

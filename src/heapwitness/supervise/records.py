@@ -69,6 +69,6 @@ def _all(held: dict[tuple[int, int], list[Recorded]]) -> Iterator[Recorded]:
 def _recorded(event: Event) -> Recorded:
     from heapwitness.memory import SegmentsMemory
 
-    findings = diagnosed(event, SegmentsMemory(event.memory))
+    findings = diagnosed(event, SegmentsMemory(event.memory), event.maps or "")
     program = " ".join(event.command or ())
     return Recorded(replace(event, memory=(), maps=None), Examined(findings, event.maps or "", program))
