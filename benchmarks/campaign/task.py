@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-FINDINGS_EXIT = 99
+# How unittest and pytest begin a line that names a test that failed.
+COMPLAINTS = ("FAIL: ", "ERROR: ", "FAILED ")
 
 Verdict = Literal["same", "both fail", "differs", "finding", "hangs", "skipped"]
 
@@ -62,6 +63,7 @@ class _Run:
     status: int
     output: str
     tail: str
+    complaints: frozenset[str]
     seconds: float
 
 
@@ -99,6 +101,8 @@ def _judge(task: Task, plain: _Run | None, with_heap: _Run, report: dict[str, An
         return ("both fail", "both hang") if plain.status == -signal.SIGKILL else ("hangs", with_heap.tail)
     if with_heap.status != plain.status:
         return "differs", f"status {with_heap.status}, not {plain.status}: {with_heap.tail}"
+    if plain.complaints != with_heap.complaints:
+        return "differs", f"not both complain: {', '.join(sorted(plain.complaints ^ with_heap.complaints))}"[:300]
     if plain.status != 0:
         return "both fail", f"status {plain.status}: {plain.tail}"
     if task.words(plain.output) != task.words(with_heap.output):
@@ -168,4 +172,5 @@ def _run(task: Task, work: Path, wrap: tuple[str, ...]) -> _Run:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     tail = " / ".join((errors or output).strip().splitlines()[-3:])[-300:]
-    return _Run(process.returncode, output, tail, time.monotonic() - start)
+    complaints = frozenset(line for line in (output + errors).splitlines() if line.startswith(COMPLAINTS))
+    return _Run(process.returncode, output, tail, complaints, time.monotonic() - start)

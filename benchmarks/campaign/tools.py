@@ -18,7 +18,7 @@ GRAPH = REPOSITORY / "examples" / "graph.c"
 LIBRARIES = {
     "numpy": ("numpy._core.tests.test_multiarray", "numpy._core.tests.test_strings", "numpy.linalg"),
     "scipy": ("scipy.sparse.linalg", "scipy.spatial"),
-    "pandas": ("pandas.tests.groupby.test_groupby", "pandas.tests.io.parser.test_header", "pandas.tests.reshape"),
+    "pandas": ("pandas.tests.groupby.test_groupby", "pandas.tests.io.parser.test_header", "pandas.tests.reshape.merge"),
 }
 
 
