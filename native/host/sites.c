@@ -2,11 +2,11 @@
 #include "sites.h"
 
 #include "process.h"
+#include "unwound.h"
 
 #include <dlfcn.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unwind.h>
 
 enum { AREA = 256 << 20, SLOTS = 1 << 21, PROBES = 128, MAIN_STACK = 8 << 20, WITH_THREADS = 16 << 20 };
 
@@ -34,8 +34,13 @@ HW_COLD uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, ui
 {
     uint64_t pc[HW_FULL_FRAMES] = {(uint64_t)(uintptr_t)caller->pc};
     unsigned frames = 1;
-    if (cache->most == 0)
-        return intern(cache, pc, hw_unwind(pc, HW_FULL_FRAMES, caller), prior);
+    if (cache->most == 0) {
+        uintptr_t at[HW_FULL_FRAMES];
+        frames = hw_unwound_follow(caller, pc, at);
+        uint32_t found = intern(cache, pc, frames, prior);
+        hw_unwound_keep(cache, caller, prior, found, pc, at, frames);
+        return found;
+    }
     if (cache->most > 1)
         frames = believable(cache, pc, hw_follow(cache, caller, pc, HW_FAST_FRAMES));
     uint64_t key = hw_site_key(pc, frames, prior);
@@ -79,39 +84,12 @@ static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned fr
     return good;
 }
 
-typedef struct walk {
-    uint64_t *frames;
-    unsigned count, most;
-    uint64_t start;
-    bool started;
-} walk;
-
-static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *argument)
-{
-    walk *w = argument;
-    uint64_t pc = _Unwind_GetIP(context);
-    if (pc == 0)
-        return _URC_END_OF_STACK;
-    w->started |= pc == w->start;
-    if (w->started)
-        w->frames[w->count++] = pc;
-    return w->count < w->most ? _URC_NO_REASON : _URC_END_OF_STACK;
-}
-
-unsigned hw_unwind(uint64_t *frames, unsigned most, const hw_caller *caller)
-{
-    walk w = {.frames = frames, .most = most, .start = (uint64_t)(uintptr_t)caller->pc};
-    _Unwind_Backtrace(step, &w);
-    if (w.count == 0)
-        frames[w.count++] = w.start;
-    return w.count;
-}
-
 void hw_sites_renew(hw_site_cache *cache, uint32_t thread)
 {
     cache->thread = thread;
     cache->most = hw_set.stacks == HW_STACKS_FAST ? HW_FAST_FRAMES : hw_set.stacks == HW_STACKS_CALLER ? 1 : 0;
     memset(cache->recent, 0, sizeof cache->recent);
+    hw_unwound_forget(cache);
 }
 
 void hw_sites_adopt(hw_site_cache *cache, uint32_t thread)

@@ -25,6 +25,8 @@ typedef struct hw_site_cache {
     uintptr_t stack_low, stack_high; /* 0: frames are not followed */
     uint32_t thread;
     uint32_t most; /* frames to follow; 0 where each stack is unwound */
+    struct hw_unwound *unwound;
+    uint32_t next_way;
     struct {
         uint64_t key;
         uint32_t site;
@@ -40,6 +42,9 @@ void hw_sites_adopt(hw_site_cache *cache, uint32_t thread);
 /* The same thread under another number, in the child of a fork, or with other settings. */
 void hw_sites_renew(hw_site_cache *cache, uint32_t thread);
 uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior);
+
+/* unwound.c: the site of a call whose stack was unwound before; false: it was not, or not for this `prior`. */
+bool hw_unwound_recall(const hw_site_cache *cache, const hw_caller *caller, uint32_t prior, uint32_t *site);
 
 /* Frame pointers from the caller on, as far as they may be believed. Nothing beyond the thread's own
    stack is read. Returns how many frames. */
@@ -83,7 +88,7 @@ static inline __attribute__((always_inline)) bool hw_site_recall(const hw_site_c
     unsigned limit = cache->depth[slot].pc == pc[0] ? cache->depth[slot].frames : cache->most;
     if (HW_UNLIKELY(limit != 1)) {
         if (limit == 0)
-            return false;
+            return hw_unwound_recall(cache, caller, prior, site);
         frames = hw_follow(cache, caller, pc, limit);
     }
     uint64_t key = hw_site_key(pc, frames, prior);
