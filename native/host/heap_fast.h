@@ -92,7 +92,8 @@ HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller
 HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
-    if (HW_UNLIKELY(!arena || (uintptr_t)pointer - (uintptr_t)arena->pool.base >= arena->first->bytes ||
+    if (HW_UNLIKELY(!arena ||
+                    ((uintptr_t)pointer - (uintptr_t)arena->pool.base) >> HW_FIXED_GRANULE_LOG2 >= arena->pool.end ||
                     hw_set.unusual || hw_is_engaged() || !hw_try_enter(arena))) {
         hw_heap_release(pointer, family, caller);
         return;
