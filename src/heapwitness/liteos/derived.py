@@ -71,8 +71,8 @@ def _info_words(evidence: Evidence) -> Iterator[WrongWord]:
 def _gap_words(evidence: Evidence) -> Iterator[WrongWord]:
     view = evidence.view
     for node in evidence.walk.nodes:
-        header = node.header
-        if header is None or not header.aligned or not header.gap_size:
+        header = evidence.header(node)
+        if header is None or not node.exact or not header.aligned or not header.gap_size:
             continue
         at = node.address + view.layout.node_size + header.gap_size - 4
         if not view.address <= at <= view.address + len(view.data) - 4 or at >= node.address + node.size:

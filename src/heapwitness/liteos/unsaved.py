@@ -43,8 +43,10 @@ class Unsaved:
             place = node.address if copy == "header" else node.previous
             if not node.intact or node.used != used or place is None or in_node is None:
                 continue
-            count += 1
             start = place + in_node - view.address
+            if start + layout.control.size > len(view.data):
+                continue
+            count += 1
             for at in self._offsets:
                 seen[at].add(view.data[start + at])
         return {at: values.pop() for at, values in seen.items() if len(values) == 1} if count >= _LEAST else {}
