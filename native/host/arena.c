@@ -4,15 +4,17 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
-/* Address space of an arena's first pool, for the program's first thread and for others; each further
-   pool of an arena gets twice as much. With a limit on address space all is small. */
-#define FIRST_RESERVE ((size_t)16 << 30)
-#define OTHER_RESERVE ((size_t)2 << 30)
-#define MOST_RESERVE ((size_t)31 << 30)
+/* How far an arena's first pool may grow, for the program's first thread and for others; each further pool
+   of an arena twice as far. */
+#define FIRST_ROOM ((size_t)16 << 30)
+#define OTHER_ROOM ((size_t)2 << 30)
+#define MOST_ROOM ((size_t)31 << 30)
 #define SPARE ((size_t)1 << 20) /* behind each pool, so that an overflow across its end does not fault */
+/* With a limit on address space all is small, and only so many threads have arenas of their own; the others are
+   guests in these. */
+enum { LITTLE_SPARE = 4 * HW_PAGE, LITTLE_START = 16 << 10, LITTLE_STEP = 16 << 10, LIMIT_OF_ARENA = 1 << 20, MOST_AHEAD = 8 << 20 };
 enum { START = 64 << 10, LEAST_STEP = 256 << 10, MOST_STEP = 64 << 20, TRIM_NODE = 1 << 20, TRIM_EVERY = 8 << 20 };
 enum { POPULATE_WRITE = 23 };
 enum { SEIZE_MS = 15000, FORK_PATIENCE_MS = 500 };
@@ -57,12 +59,9 @@ bool hw_seize(hw_arena *arena, unsigned limit)
 {
     uint64_t since = hw_milliseconds(), most = limit ? limit : SEIZE_MS;
     hw_me.visits++;
-    for (unsigned nap = 0; !hw_lock_try(&arena->visitors); nap += nap < 5) {
-        if (hw_milliseconds() - since > most) {
-            hw_me.visits--;
-            return false;
-        }
-        hw_sleep(nap);
+    if (!hw_lock_take_within(&arena->visitors, (unsigned)most)) {
+        hw_me.visits--;
+        return false;
     }
     /* An arena without an owner cannot get one while its visitors' lock is held. */
     if (atomic_load(&arena->owner) == 0)
@@ -93,7 +92,7 @@ void hw_yield(hw_arena *arena)
 
 static hw_arena *make(void)
 {
-    if (count + 1 >= sizeof by_number / sizeof by_number[0])
+    if (count + 1 >= sizeof by_number / sizeof by_number[0] || count > hw_space_limit() / LIMIT_OF_ARENA)
         return NULL;
     hw_arena *arena = hw_map(sizeof *arena);
     if (!arena)
@@ -251,33 +250,20 @@ void hw_arenas_after_fork(bool child)
 
 /* --- pools ------------------------------------------------------------------------------------ */
 
-static size_t reservation(const hw_arena *arena, size_t bytes)
+static size_t spare(void)
 {
-    size_t wish = arena->number == 1 ? FIRST_RESERVE : OTHER_RESERVE;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-        wish = limit.rlim_cur / 128 < wish ? hw_round_up(limit.rlim_cur / 128, HW_UNIT) : wish;
-    for (uint32_t i = 0; i < arena->places && wish < MOST_RESERVE / 2 && i < 16; i++)
-        wish *= 2;
-    size_t least = hw_round_up(bytes + START + 2 * SPARE, HW_UNIT);
-    return wish < least ? least : wish > MOST_RESERVE ? MOST_RESERVE : wish;
+    return hw_space_limit() == SIZE_MAX ? SPARE : LITTLE_SPARE;
 }
 
-static bool commit(hw_place *place, size_t bytes)
+/* The memory of a place for a pool of `bytes`: some more at once where that is no matter. */
+static bool provide(hw_place *place, size_t bytes)
 {
-    size_t wanted = hw_round_up(bytes, HW_PAGE) + SPARE;
-    if (wanted > place->reserved)
-        return false;
-    if (wanted <= place->committed)
+    size_t now = place->space.bytes, behind = spare(), least = hw_round_up(bytes, HW_PAGE) + behind;
+    size_t ahead = behind < SPARE ? 0 : now / 8 < MOST_AHEAD ? now / 8 : MOST_AHEAD;
+    if (least <= now)
         return true;
-    size_t ahead = place->committed / 8 < (8 << 20) ? place->committed / 8 : (8 << 20);
-    size_t more = hw_round_up(wanted + ahead, SPARE);
-    if (more > place->reserved)
-        more = place->reserved;
-    if (!hw_commit((char *)place->pool + place->committed, more - place->committed))
-        return false;
-    place->committed = more;
-    return true;
+    return (ahead && hw_space_grow(&place->space, hw_round_up(least + ahead, SPARE))) ||
+           hw_space_grow(&place->space, least);
 }
 
 static void trust(hw_trusted *trusted, hw_pool *pool)
@@ -303,30 +289,30 @@ void hw_place_note(hw_place *place)
 
 hw_place *hw_place_add(hw_arena *arena, size_t bytes)
 {
-    if (arena->places == HW_PLACES || bytes > MOST_RESERVE - 4 * SPARE)
+    if (arena->places == HW_PLACES || bytes > MOST_ROOM - 4 * SPARE)
         return NULL;
     hw_place *place = &arena->place[arena->places];
-    size_t least = hw_round_up(bytes + START + 2 * SPARE, HW_UNIT), reserve = reservation(arena, bytes);
-    void *start;
-    while (!(start = hw_reserve(reserve + HW_UNIT)) && reserve > least)
-        reserve = reserve / 2 < least ? least : hw_round_up(reserve / 2, HW_UNIT);
-    if (!start)
+    size_t room = arena->number == 1 ? FIRST_ROOM : OTHER_ROOM, behind = spare();
+    size_t first = hw_round_up(bytes + (behind < SPARE ? LITTLE_START : START), HW_PAGE);
+    for (uint32_t i = 0; i < arena->places && room < MOST_ROOM / 2; i++)
+        room *= 2;
+    if (room < 2 * first)
+        room = first < MOST_ROOM / 2 ? 2 * first : MOST_ROOM;
+    hw_space space;
+    if (!hw_space_take(&space, first + behind, room))
         return NULL;
-    uint32_t region = hw_region_claim();
-    *place = (hw_place){.pool = (hw_pool *)hw_round_up((uintptr_t)start, HW_UNIT),
-                        .reserved = reserve,
-                        .mapping = start,
-                        .mapped = reserve + HW_UNIT,
+    uint32_t region = hw_region_claim(), secret[4];
+    *place = (hw_place){.pool = (hw_pool *)(void *)space.start,
+                        .space = space,
                         .region = region,
                         .trusted = arena->places == 0 ? &arena->pool : NULL};
-    size_t first = hw_round_up(bytes + START, HW_PAGE);
-    uint32_t secret[4];
     hw_random(secret, sizeof secret);
-    if (!region || !commit(place, first) || !hw_map_units(place->pool, first, region) ||
+    if (!region || !hw_map_units(place->pool, first, region) ||
         !hw_pool_init(place->pool, first, HW_FIXED_GRANULE_LOG2, secret)) {
+        hw_map_units(place->pool, first, 0);
         if (region)
             hw_region_free(region);
-        hw_unmap(start, reserve + HW_UNIT);
+        hw_space_give(&space);
         place->pool = NULL;
         return NULL;
     }
@@ -338,12 +324,12 @@ hw_place *hw_place_add(hw_arena *arena, size_t bytes)
 
 int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault)
 {
-    size_t step = place->bytes / 8;
-    step = step < LEAST_STEP ? LEAST_STEP : step > MOST_STEP ? MOST_STEP : step;
+    size_t step = place->bytes / 8, least = spare() < SPARE ? LITTLE_STEP : LEAST_STEP;
+    step = step < least ? least : step > MOST_STEP ? MOST_STEP : step;
     *fault = (hw_fault){0};
     for (;; step = 0) {
         size_t wanted = hw_round_up(place->bytes + (bytes > step ? bytes : step), HW_PAGE);
-        if (commit(place, wanted) && hw_map_units(place->pool, wanted, place->region)) {
+        if (provide(place, wanted) && hw_map_units(place->pool, wanted, place->region)) {
             int status = hw_pool_extend(place->pool, wanted, fault);
             if (status == HW_OK)
                 hw_place_note(place);

@@ -23,11 +23,8 @@ typedef struct hw_trusted hw_trusted;
 typedef struct hw_place {
     hw_pool *pool;
     _Atomic size_t bytes; /* the pool's size */
-    size_t committed; /* bytes from the pool's start that can be touched */
-    size_t touched;   /* bytes from the pool's start that were brought in by hw_place_touch */
-    size_t reserved;  /* bytes of address space */
-    void *mapping;    /* where the reservation starts */
-    size_t mapped;
+    size_t touched; /* bytes from the pool's start that were brought in by hw_place_touch */
+    hw_space space; /* what it lies in */
     uint32_t region;
     _Atomic bool lost; /* damaged beyond use: nothing is taken from it, what is released there is kept */
     unsigned char fixed[HW_FIXED]; /* a second witness of the control block */

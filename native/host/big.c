@@ -2,36 +2,36 @@
 #include "big.h"
 
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 enum { SPARE = 1 << 20, FIRST_THRESHOLD = 512 << 10, MOST_THRESHOLD = 32 << 20, ROOM = 4096 };
 
 _Atomic size_t hw_big_threshold = FIRST_THRESHOLD;
-static _Atomic(hw_place *) places;
+/* The places of big blocks, by region; a chunk when it is needed first. */
+enum { CHUNK = 256 };
+static _Atomic(hw_place *) chunks[HW_REGIONS / CHUNK];
 static _Atomic uint32_t blocks;
 
 static hw_place *place_of(uint32_t region)
 {
-    return &atomic_load_explicit(&places, memory_order_acquire)[region];
+    return &atomic_load_explicit(&chunks[region / CHUNK], memory_order_acquire)[region % CHUNK];
 }
 
-static bool have_places(void)
+static bool have_place(uint32_t region)
 {
-    if (atomic_load_explicit(&places, memory_order_acquire))
+    _Atomic(hw_place *) *chunk = &chunks[region / CHUNK];
+    if (atomic_load_explicit(chunk, memory_order_acquire))
         return true;
-    size_t bytes = HW_REGIONS * sizeof(hw_place);
-    hw_place *fresh = hw_map(bytes), *none = NULL;
-    if (fresh && !atomic_compare_exchange_strong(&places, &none, fresh))
-        hw_unmap(fresh, bytes);
+    hw_place *fresh = hw_map(CHUNK * sizeof *fresh), *none = NULL;
+    if (fresh && !atomic_compare_exchange_strong(chunk, &none, fresh))
+        hw_unmap(fresh, CHUNK * sizeof *fresh);
     return fresh != NULL;
 }
 
 /* The spare memory behind the pool is address space only; with little of that it is left out. */
 static size_t spare(void)
 {
-    struct rlimit limit;
-    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? 0 : SPARE;
+    return hw_space_limit() == SIZE_MAX ? SPARE : 0;
 }
 
 static size_t pool_bytes(size_t bytes, size_t align)
@@ -42,30 +42,29 @@ static size_t pool_bytes(size_t bytes, size_t align)
 
 void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
 {
-    if (bytes > ((size_t)31 << 30) || align > ((size_t)1 << 30) || !have_places())
+    if (bytes > ((size_t)31 << 30) || align > ((size_t)1 << 30))
         return NULL;
-    size_t pool = pool_bytes(bytes, align), mapped = pool + spare() + HW_UNIT;
-    char *mapping = hw_map(mapped);
-    uint32_t region = mapping ? hw_region_claim() : 0;
-    if (!region) {
-        if (mapping)
-            hw_unmap(mapping, mapped);
+    size_t pool = pool_bytes(bytes, align);
+    hw_space space;
+    if (!hw_space_take_fixed(&space, pool, spare()))
+        return NULL;
+    uint32_t region = hw_region_claim();
+    if (!region || !have_place(region)) {
+        if (region)
+            hw_region_free(region);
+        hw_space_give(&space);
         return NULL;
     }
     uint32_t secret[4];
     hw_random(secret, sizeof secret);
     hw_place *place = place_of(region);
-    *place = (hw_place){.pool = (hw_pool *)hw_round_up((uintptr_t)mapping, HW_UNIT),
-                        .bytes = pool,
-                        .mapping = mapping,
-                        .mapped = mapped,
-                        .region = region};
+    *place = (hw_place){.pool = (hw_pool *)(void *)space.start, .bytes = pool, .space = space, .region = region};
     hw_fault fault;
     if (hw_pool_init(place->pool, pool, HW_FIXED_GRANULE_LOG2, secret))
         place->block = hw_allocate(place->pool, bytes, align, origin, site, &fault);
     if (!place->block || !hw_map_units(place->pool, pool, region)) {
         hw_map_units(place->pool, pool, 0);
-        hw_unmap(mapping, mapped);
+        hw_space_give(&space);
         hw_region_free(region);
         return NULL;
     }
@@ -125,10 +124,9 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
     if (size >= threshold && size <= MOST_THRESHOLD)
         atomic_store(&hw_big_threshold, size + 1);
     hw_map_units(place->pool, place->bytes, 0);
-    void *mapping = place->mapping;
-    size_t mapped = place->mapped;
+    hw_space space = place->space; /* the place is another's as soon as its region is free */
     hw_region_free(place->region);
-    hw_unmap(mapping, mapped);
+    hw_space_give(&space);
     atomic_fetch_sub(&blocks, 1);
     hw_me.visits--;
 }
@@ -136,29 +134,23 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
 /* Move the pool's pages to a longer stretch of address space. Pools hold offsets only. */
 static bool stretch(hw_place *place, size_t pool)
 {
-    size_t mapped = pool + spare() + HW_UNIT;
-    char *mapping = hw_reserve(mapped), *from = (char *)place->pool, *old = place->mapping;
-    if (!mapping)
+    hw_space to, from = place->space;
+    if (!hw_space_reserve(&to, pool, spare()))
         return false;
-    char *to = (char *)hw_round_up((uintptr_t)mapping, HW_UNIT);
-    size_t length = (size_t)(old + place->mapped - from), wanted = (size_t)(mapping + mapped - to);
-    if (!hw_map_units(to, pool, place->region)) {
-        hw_unmap(mapping, mapped);
-        return false;
-    }
-    long moved = hw_call(SYS_mremap, (long)from, (long)length, (long)wanted, MREMAP_MAYMOVE | MREMAP_FIXED, (long)to, 0);
-    if (moved != (long)to) {
-        hw_map_units(to, pool, 0);
-        hw_unmap(mapping, mapped);
+    size_t length = (size_t)((char *)from.mapping + from.mapped - from.start);
+    if (!hw_map_units(to.start, pool, place->region) ||
+        hw_call(SYS_mremap, (long)from.start, (long)length, (long)to.bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (long)to.start,
+                0) != (long)to.start) {
+        hw_map_units(to.start, pool, 0);
+        hw_space_give(&to);
         return false;
     }
-    hw_map_units(from, place->bytes, 0);
-    if (from > old)
-        hw_unmap(old, (size_t)(from - old));
-    place->pool = (hw_pool *)(void *)to;
-    place->mapping = mapping;
-    place->mapped = mapped;
-    atomic_store(&hw_region_at(place->region)->base, (uint64_t)(uintptr_t)to);
+    hw_map_units(from.start, place->bytes, 0);
+    if (from.start > (char *)from.mapping)
+        hw_unmap(from.mapping, (size_t)(from.start - (char *)from.mapping));
+    place->pool = (hw_pool *)(void *)to.start;
+    place->space = to;
+    atomic_store(&hw_region_at(place->region)->base, (uint64_t)(uintptr_t)to.start);
     return true;
 }
 

@@ -92,12 +92,15 @@ static uint32_t end_of(uint64_t entry)
     return node_of(entry) + (uint32_t)(entry & 0xFF) + (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
 }
 
-/* By offset, in three passes of 11 bits; `other` is as large as `entry`. Returns which of them it is in. */
-static uint64_t *sort(uint64_t *entry, uint64_t *other, uint32_t count)
+enum { BITS = 11, SLOTS = 1 << BITS };
+
+/* By offset, in three passes of 11 bits; `other` is as large as `entry`. Returns which of them it is in. A
+   thread's stack may be too small for `start`. */
+static uint64_t *sort(uint64_t *entry, uint64_t *other, uint32_t count, uint32_t start[SLOTS])
 {
-    enum { BITS = 11, SLOTS = 1 << BITS };
     for (unsigned shift = 8; shift < 8 + 3 * BITS; shift += BITS) {
-        uint32_t start[SLOTS] = {0}, sum = 0;
+        uint32_t sum = 0;
+        memset(start, 0, SLOTS * sizeof *start);
         for (uint32_t i = 0; i < count; i++)
             start[entry[i] >> shift & (SLOTS - 1)]++;
         for (uint32_t i = 0; i < SLOTS; i++) {
@@ -142,20 +145,34 @@ static bool is_beside_a_free_one(const hw_pool *pool, uint64_t entry)
                                             is_free(pool, node_of(entry) - h.prev_size));
 }
 
+/* Without memory to sort them in: back to the index with each. */
+static void release_all(hw_arena *arena, const hw_context *context)
+{
+    for (uint32_t class = 0; class < HW_CLASSES; class++) {
+        hw_class *c = &arena->classes[class];
+        while (c->count && !arena->first->lost) {
+            uint64_t entry = (uint64_t)c->node[--c->count] << 8 | class;
+            release_run(arena, &entry, 1, context);
+        }
+    }
+}
+
 /* `thorough`: look at the neighbours of single nodes, too. */
 static void sweep(hw_arena *arena, bool thorough, const hw_context *context)
 {
     uint32_t count = stacked(arena), filled = 0, kept = 0, repairs = arena->repairs;
-    size_t bytes = 2 * (size_t)(count + 1) * sizeof(uint64_t);
+    size_t bytes = 2 * (size_t)(count + 1) * sizeof(uint64_t) + SLOTS * sizeof(uint32_t);
     uint64_t *memory = hw_map(bytes), *entry = memory;
-    if (!memory)
+    if (!memory) {
+        release_all(arena, context);
         return;
+    }
     for (uint32_t class = 0; class < HW_CLASSES; class++) {
         for (uint32_t i = 0; i < arena->classes[class].count; i++)
             entry[filled++] = (uint64_t)arena->classes[class].node[i] << 8 | class;
         arena->classes[class].count = 0;
     }
-    entry = sort(entry, memory + count + 1, count);
+    entry = sort(entry, memory + count + 1, count, (uint32_t *)(memory + 2 * (count + 1)));
     for (uint32_t i = 0, run; i < count && !arena->first->lost; i += run) {
         for (run = 1; i + run < count && node_of(entry[i + run]) == end_of(entry[i + run - 1]); run++)
             ;

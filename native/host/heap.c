@@ -15,6 +15,7 @@ enum { ATTEMPTS = 4 };
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context);
 static void *allocate_elsewhere(size_t bytes, size_t align, unsigned origin, const hw_caller *caller);
+static void *allocate_as_guest(size_t bytes, size_t align, unsigned origin, uint32_t site, const hw_context *context);
 static void release_inside(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context);
 static void release_elsewhere(void *pointer, const hw_context *context);
 
@@ -34,6 +35,8 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
     hw_enter(arena);
     void *payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);
+    if (HW_UNLIKELY(!payload))
+        payload = allocate_as_guest(bytes, align, origin, site, &context);
     check_now_and_then(arena, &caller);
     return payload;
 }
@@ -377,6 +380,22 @@ static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsign
     return NULL;
 }
 
+/* Without memory for an arena or a pool of one's own: where another arena has some. */
+static HW_COLD void *allocate_as_guest(size_t bytes, size_t align, unsigned origin, uint32_t site,
+                                       const hw_context *context)
+{
+    static const unsigned patience[] = {1, 1000}; /* ms */
+    void *payload = NULL;
+    for (unsigned turn = 0; turn < 2; turn++)
+        for (hw_arena *host = hw_arena_first(); host && !payload; host = host->next) {
+            if (host == hw_me.arena || !hw_seize(host, patience[turn]))
+                continue;
+            payload = allocate_slowly(host, bytes, align, origin, site, context);
+            hw_yield(host);
+        }
+    return payload;
+}
+
 static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned origin, const hw_caller *caller)
 {
     if (bytes > LARGEST)
@@ -386,13 +405,17 @@ static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned ori
     if (arena && bytes < threshold)
         return hw_heap_allocate(bytes, align, origin, *caller);
     uint32_t site = arena ? hw_site_of(&arena->sites, caller, 0) : 0;
-    void *payload = hw_big_allocate(bytes, align, origin, site);
+    hw_context context = {.when = HW_AT_MALLOC, .caller = *caller};
+    void *payload = NULL;
+    if (!arena && !hw_is_engaged() && bytes < threshold)
+        payload = allocate_as_guest(bytes, align, origin, site, &context);
+    if (!payload)
+        payload = hw_big_allocate(bytes, align, origin, site);
     if (payload && arena)
         arena->operations++;
     if (payload || !arena)
         return payload;
     /* Too many big blocks, or no address space for one of its own. */
-    hw_context context = {.when = HW_AT_MALLOC, .caller = *caller};
     hw_enter(arena);
     payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);

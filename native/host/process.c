@@ -1,9 +1,9 @@
 #include "process.h"
 
-hw_process hw_this_process = {.magic = 0x52505748, .version = 1};
+hw_process hw_this_process = {.magic = 0x52505748, .version = 1, .sites_used = 16};
 
 /* 48 bits of address: a table of leaves, each a table of units of 1 MiB. */
-enum { LEAVES = 1 << (48 - HW_UNIT_LOG2 - HW_LEAF_LOG2), LEAF = 1 << HW_LEAF_LOG2 };
+enum { LEAVES = 1 << (48 - HW_UNIT_LOG2 - HW_LEAF_LOG2), LEAF = 1 << HW_LEAF_LOG2, FEWEST = 512 };
 typedef _Atomic uint32_t leaf[LEAF];
 static _Atomic(leaf *) leaves[LEAVES];
 
@@ -12,16 +12,21 @@ static hw_region *regions(void)
     return (hw_region *)(uintptr_t)atomic_load_explicit(&hw_this_process.regions, memory_order_acquire);
 }
 
+/* How many there can be: address space for so many is there. */
+static _Atomic uint32_t most;
+
 static bool have_regions(void)
 {
     if (regions())
         return true;
-    void *fresh = hw_map(HW_REGIONS * sizeof(hw_region));
+    size_t limit = hw_space_limit() >> 16, count = limit < HW_REGIONS ? limit + FEWEST : HW_REGIONS;
+    void *fresh = hw_map(count * sizeof(hw_region));
     uint64_t none = 0;
     if (!fresh)
         return false;
+    atomic_store(&most, (uint32_t)count);
     if (!atomic_compare_exchange_strong(&hw_this_process.regions, &none, (uint64_t)(uintptr_t)fresh))
-        hw_unmap(fresh, HW_REGIONS * sizeof(hw_region));
+        hw_unmap(fresh, count * sizeof(hw_region));
     return true;
 }
 
@@ -38,8 +43,9 @@ uint32_t hw_region_claim(void)
     if (!have_regions())
         return 0;
     uint32_t start = atomic_load_explicit(&hint, memory_order_relaxed);
-    for (uint32_t tried = 0; tried < HW_REGIONS; tried++) {
-        uint32_t slot = (start + tried) % HW_REGIONS, unused = HW_UNUSED;
+    uint32_t count = atomic_load_explicit(&most, memory_order_relaxed);
+    for (uint32_t tried = 0; tried < count; tried++) {
+        uint32_t slot = (start + tried) % count, unused = HW_UNUSED;
         if (slot == 0)
             continue;
         hw_region *r = hw_region_at(slot);

@@ -8,10 +8,9 @@
 #define HEAPWITNESS_PROCESS_H
 
 #include "heapwitness/core.h"
-#include "system.h"
+#include "space.h"
 
-enum { HW_REGIONS = 1 << 17, HW_UNIT_LOG2 = 20, HW_LEAF_LOG2 = 14 };
-#define HW_UNIT ((size_t)1 << HW_UNIT_LOG2)
+enum { HW_REGIONS = 1 << 17, HW_LEAF_LOG2 = 14 };
 enum hw_region_kind { HW_UNUSED, HW_ARENA_POOL, HW_BIG_POOL, HW_BIG_HELD, HW_CLAIMED };
 
 typedef struct hw_region {

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { AREA = 256 << 20, SLOTS = 1 << 21, PROBES = 128, MAIN_STACK = 8 << 20, WITH_THREADS = 16 << 20 };
+enum { AREA = 256 << 20, STEP = 1 << 20, SLOTS = 1 << 21, FEWEST_SLOTS = 1 << 14, PROBES = 128, MAIN_STACK = 8 << 20, WITH_THREADS = 16 << 20 };
 
 typedef struct record {
     uint32_t hash, prior, thread;
@@ -16,8 +16,14 @@ typedef struct record {
     uint64_t pc[];
 } record;
 
-static _Atomic(_Atomic uint32_t *) table;
-static size_t area_bytes;
+/* Words of the table name records of the area, which grows as it is filled. */
+typedef struct site_table {
+    hw_space area;
+    _Atomic size_t bytes;
+    uint32_t slots; /* a power of two */
+    _Atomic uint32_t word[];
+} site_table;
+static _Atomic(site_table *) table;
 
 extern void *__libc_stack_end __attribute__((weak));
 
@@ -118,36 +124,48 @@ void hw_sites_adopt(hw_site_cache *cache, uint32_t thread)
 
 /* --- the shared table ------------------------------------------------------------------------- */
 
-static unsigned char *area(void)
+static site_table *the_table(void)
 {
-    return (unsigned char *)(uintptr_t)atomic_load_explicit(&hw_this_process.sites, memory_order_acquire);
+    return atomic_load_explicit(&table, memory_order_acquire);
 }
 
-static hw_lock making;
-
-static HW_COLD bool have_table(void)
+static HW_COLD site_table *make_table(void)
 {
-    hw_lock_take(&making);
-    if (!area()) {
-        struct rlimit limit;
-        size_t bytes = AREA, slots = SLOTS;
-        if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur / 16 < bytes)
-            bytes = hw_round_up(limit.rlim_cur / 64, HW_PAGE);
-        void *records = hw_map(bytes), *words = hw_map(slots * sizeof(uint32_t));
-        if (records && words) {
-            area_bytes = bytes;
-            atomic_store(&hw_this_process.sites_used, 16);
-            atomic_store_explicit(&table, words, memory_order_release);
-            atomic_store_explicit(&hw_this_process.sites, (uint64_t)(uintptr_t)records, memory_order_release);
-        } else {
-            if (records)
-                hw_unmap(records, bytes);
-            if (words)
-                hw_unmap(words, slots * sizeof(uint32_t));
-        }
+    size_t limit = hw_space_limit(), room = limit == SIZE_MAX ? AREA : hw_round_up(limit / 64, STEP);
+    uint32_t slots = SLOTS;
+    while (slots > FEWEST_SLOTS && slots * sizeof(uint32_t) > room / 32)
+        slots /= 2;
+    site_table *fresh = hw_map(sizeof *fresh + slots * sizeof(uint32_t)), *none = NULL;
+    if (!fresh)
+        return NULL;
+    fresh->slots = slots;
+    bool there = hw_space_take(&fresh->area, limit == SIZE_MAX ? STEP : STEP / 16, room);
+    fresh->bytes = fresh->area.bytes;
+    if (there && atomic_compare_exchange_strong(&table, &none, fresh)) {
+        atomic_store_explicit(&hw_this_process.sites, (uint64_t)(uintptr_t)fresh->area.start, memory_order_release);
+        return fresh;
     }
-    hw_lock_give(&making);
-    return area() != NULL;
+    if (there)
+        hw_space_give(&fresh->area);
+    hw_unmap(fresh, sizeof *fresh + slots * sizeof(uint32_t));
+    return none;
+}
+
+/* Have `bytes` of the area. Who grows it at the same time may win: then it is waited for. */
+static bool have_area(site_table *t, size_t bytes)
+{
+    if (bytes <= atomic_load_explicit(&t->bytes, memory_order_acquire))
+        return true;
+    if (bytes > t->area.room || bytes / 16 >= 0xFFFFFF)
+        return false;
+    hw_space more = t->area;
+    more.bytes = atomic_load_explicit(&t->bytes, memory_order_acquire);
+    size_t wanted = hw_round_up(bytes, STEP);
+    if (hw_space_grow(&more, wanted < more.room ? wanted : more.room))
+        atomic_store_explicit(&t->bytes, more.bytes, memory_order_release);
+    for (int turn = 0; turn < 10 && bytes > atomic_load_explicit(&t->bytes, memory_order_acquire); turn++)
+        hw_sleep(0);
+    return bytes <= atomic_load_explicit(&t->bytes, memory_order_acquire);
 }
 
 static bool same(const record *r, const record *key, const uint64_t *pc)
@@ -158,7 +176,8 @@ static bool same(const record *r, const record *key, const uint64_t *pc)
 
 static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior)
 {
-    if (!area() && !have_table())
+    site_table *t = the_table();
+    if (!t && !(t = make_table()))
         return 0;
     record key = {.prior = prior, .thread = cache->thread, .frames = (uint16_t)frames};
     if (atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed) > WITH_THREADS)
@@ -167,20 +186,19 @@ static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned 
     for (unsigned i = 0; i < frames; i++)
         h = mix(h, pc[i]);
     key.hash = (uint32_t)(h >> 32);
-    _Atomic uint32_t *words = atomic_load_explicit(&table, memory_order_acquire);
     uint32_t site = 0;
     for (uint32_t probe = 0; probe < PROBES; probe++) {
-        _Atomic uint32_t *word = &words[(key.hash + probe) % SLOTS];
+        _Atomic uint32_t *word = &t->word[(key.hash + probe) & (t->slots - 1)];
         uint32_t found = atomic_load_explicit(word, memory_order_acquire);
         if (found == 0) {
             if (site == 0) {
                 size_t bytes = hw_round_up(sizeof(record) + frames * sizeof *pc, 16);
                 uint64_t at = atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed);
                 do {
-                    if (at + bytes > area_bytes || (at + bytes) / 16 >= 0xFFFFFF)
+                    if (!have_area(t, at + bytes))
                         return 0;
                 } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
-                record *r = (record *)(void *)(area() + at);
+                record *r = (record *)(void *)(t->area.start + at);
                 *r = key;
                 memcpy(r->pc, pc, frames * sizeof *pc);
                 site = (uint32_t)(at / 16);
@@ -188,7 +206,7 @@ static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned 
             if (atomic_compare_exchange_strong(word, &found, site))
                 return site;
         }
-        if (same((const record *)(const void *)(area() + (size_t)found * 16), &key, pc))
+        if (same((const record *)(const void *)(t->area.start + (size_t)found * 16), &key, pc))
             return found;
     }
     return site;
@@ -196,7 +214,8 @@ static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned 
 
 uint32_t hw_site_prior(uint32_t site)
 {
-    if (!area() || (uint64_t)site * 16 + sizeof(record) > atomic_load(&hw_this_process.sites_used) || site == 0)
+    site_table *t = the_table();
+    if (!t || (uint64_t)site * 16 + sizeof(record) > atomic_load(&hw_this_process.sites_used) || site == 0)
         return 0;
-    return ((const record *)(const void *)(area() + (size_t)site * 16))->prior;
+    return ((const record *)(const void *)(t->area.start + (size_t)site * 16))->prior;
 }

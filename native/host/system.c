@@ -152,6 +152,20 @@ void hw_lock_take(hw_lock *lock)
         hw_wait_while(lock, 2, 1000);
 }
 
+bool hw_lock_take_within(hw_lock *lock, unsigned milliseconds)
+{
+    for (int spins = 0; spins < 100; spins++)
+        if (hw_lock_try(lock))
+            return true;
+    uint64_t end = hw_milliseconds() + milliseconds, now;
+    while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0) {
+        if ((now = hw_milliseconds()) >= end)
+            return false;
+        hw_wait_while(lock, 2, (unsigned)(end - now));
+    }
+    return true;
+}
+
 void hw_lock_give(hw_lock *lock)
 {
     if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)

@@ -59,6 +59,7 @@ static inline void hw_light_fence(void)
 typedef _Atomic uint32_t hw_lock;
 void hw_lock_take(hw_lock *lock);
 bool hw_lock_try(hw_lock *lock);
+bool hw_lock_take_within(hw_lock *lock, unsigned milliseconds);
 void hw_lock_give(hw_lock *lock);
 /* Wait until the word is no longer `value`, at most so long. */
 void hw_wait_while(_Atomic uint32_t *word, uint32_t value, unsigned milliseconds);

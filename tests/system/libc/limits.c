@@ -1,0 +1,224 @@
+/* Programs that run with little: what glibc's heap manages within a limit, the checked one must manage, too.
+   `limits CASE PERCENT` says how much of the limit the program is going to use for its own data. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+static size_t wanted; /* bytes */
+
+static size_t limit_of(int resource)
+{
+    struct rlimit limit;
+    CHECK(getrlimit(resource, &limit) == 0);
+    return limit.rlim_cur == RLIM_INFINITY ? SIZE_MAX : limit.rlim_cur;
+}
+
+static void fill(size_t each)
+{
+    size_t count = wanted / each;
+    char **block = malloc(count * sizeof *block);
+    CHECK(block);
+    for (size_t i = 0; i < count; i++) {
+        block[i] = malloc(each - 16);
+        CHECK(block[i]);
+        memset(block[i], (int)i, each - 16);
+    }
+    for (size_t i = 0; i < count; i++) {
+        CHECK(block[i][each - 17] == (char)i);
+        free(block[i]);
+    }
+    free(block);
+}
+
+static void small(void)
+{
+    fill(64);
+}
+static void medium(void)
+{
+    fill(5000);
+}
+static void large(void)
+{
+    fill(300000);
+}
+static void larger(void)
+{
+    fill(2000000);
+}
+static void one(void)
+{
+    fill(wanted);
+}
+
+/* Until there is no more: then everything is given back, and as much is there again. */
+static void exhausted(void)
+{
+    static const size_t sizes[] = {100, 4000, 100000, 1000000};
+    size_t first[4], most = 0;
+    for (int round = 0; round < 8; round++) {
+        size_t size = sizes[round % 4], got = 0;
+        struct link {
+            struct link *next;
+        } *chain = NULL, *block;
+        errno = 0;
+        while ((block = malloc(size))) {
+            memset(block, 7, size);
+            block->next = chain;
+            chain = block;
+            got += size;
+        }
+        CHECK(errno == ENOMEM);
+        while (chain) {
+            block = chain;
+            chain = block->next;
+            free(block);
+        }
+        if (round < 4)
+            first[round] = got;
+        else
+            CHECK(got > first[round - 4] / 10 * 8);
+        most = got > most ? got : most;
+        CHECK(got > wanted / 2);
+    }
+    CHECK(most > wanted);
+}
+
+/* realloc that fails leaves the block alone. */
+static void reallocated(void)
+{
+    size_t size = 1 << 10;
+    unsigned char *block = malloc(size), *moved;
+    CHECK(block);
+    memset(block, 5, size);
+    while ((moved = realloc(block, size * 2))) {
+        block = moved;
+        memset(block + size, 5, size);
+        size *= 2;
+        CHECK(size < limit_of(RLIMIT_AS));
+    }
+    CHECK(errno == ENOMEM && size >= wanted / 4);
+    for (size_t i = 0; i < size; i += 100)
+        CHECK(block[i] == 5);
+    free(block);
+}
+
+static pthread_mutex_t until_all_live = PTHREAD_MUTEX_INITIALIZER;
+
+static void *worker(void *unused)
+{
+    for (int i = 0; i < 2000; i++) {
+        char *block = malloc((size_t)(i % 700) + 1);
+        CHECK(block);
+        block[0] = 1;
+        free(block);
+    }
+    char *large_one = malloc(100000);
+    CHECK(large_one);
+    memset(large_one, 1, 100000);
+    free(large_one);
+    pthread_mutex_lock(&until_all_live);
+    pthread_mutex_unlock(&until_all_live);
+    return unused;
+}
+
+/* Threads that all live at once, with small stacks. */
+static void threads(void)
+{
+    enum { MOST = 1000 };
+    static pthread_t thread[MOST];
+    size_t count = wanted / (96 << 10);
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 64 << 10);
+    count = count > MOST ? MOST : count;
+    pthread_mutex_lock(&until_all_live);
+    for (size_t i = 0; i < count; i++)
+        CHECK(pthread_create(&thread[i], &attributes, worker, NULL) == 0);
+    pthread_mutex_unlock(&until_all_live);
+    for (size_t i = 0; i < count; i++)
+        pthread_join(thread[i], NULL);
+}
+
+/* The program limits itself while it runs; threads and mappings of what is left still work. */
+static void own_limit(void)
+{
+    char *early = malloc(1000);
+    struct rlimit limit = {.rlim_cur = 512 << 20, .rlim_max = RLIM_INFINITY};
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+    struct rlimit now;
+    CHECK(getrlimit(RLIMIT_AS, &now) == 0 && now.rlim_cur == 512 << 20);
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, worker, NULL) == 0);
+    pthread_join(thread, NULL);
+    void *mapping = mmap(NULL, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(mapping != MAP_FAILED);
+    munmap(mapping, 64 << 20);
+    wanted = 200 << 20;
+    small();
+    larger();
+    one();
+    CHECK(malloc((size_t)700 << 20) == NULL && errno == ENOMEM);
+    free(early);
+}
+
+static void own_limit_by_prlimit(void)
+{
+    char *early = malloc(1000);
+    struct rlimit limit = {.rlim_cur = 512 << 20, .rlim_max = RLIM_INFINITY};
+    CHECK(prlimit(0, RLIMIT_AS, &limit, NULL) == 0);
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, worker, NULL) == 0);
+    pthread_join(thread, NULL);
+    wanted = 200 << 20;
+    medium();
+    free(early);
+}
+
+static void occupy(uintptr_t from, uintptr_t to, size_t piece)
+{
+    for (uintptr_t at = from; at < to; at += piece) {
+        void *got = mmap((void *)at, piece, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+        if (got == MAP_FAILED && piece > 64 << 20)
+            occupy(at, at + piece, piece / 16);
+    }
+}
+
+/* Another part of the program has all of the middle of the address space to itself. */
+static void occupied(void)
+{
+    occupy((uintptr_t)1 << 43, (uintptr_t)0x5000 << 32, (size_t)64 << 30);
+    wanted = 300 << 20;
+    small();
+    medium();
+    larger();
+    wanted = 8 << 20;
+    threads();
+}
+
+static const test_case cases[] = {
+    {"occupied", occupied},
+    {"small", small},
+    {"medium", medium},
+    {"large", large},
+    {"larger", larger},
+    {"one", one},
+    {"exhausted", exhausted},
+    {"reallocated", reallocated},
+    {"threads", threads},
+    {"own_limit", own_limit},
+    {"own_limit_by_prlimit", own_limit_by_prlimit},
+};
+
+int main(int argc, char **argv)
+{
+    size_t limit = limit_of(RLIMIT_AS), data = limit_of(RLIMIT_DATA);
+    limit = data < limit ? data : limit;
+    wanted = (limit == SIZE_MAX ? (size_t)64 << 20 : limit) / 100 * (size_t)atoi(argc > 2 ? argv[2] : "50");
+    return RUN_CASE(cases, argc, argv);
+}
