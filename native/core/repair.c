@@ -28,7 +28,8 @@ static bool mend_control(hw_pool *pool, size_t bytes, unsigned log2, hw_outcome 
     return true;
 }
 
-/* Whether a cached node whose links are lost was poisoned: their check may be left of them, and poison shows. */
+/* Whether a cached node whose links are lost was poisoned: their check or their words may be left of them, and
+   poison shows. */
 static bool was_poisoned(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
     if (h->size <= hw_min_node(pool))
@@ -38,6 +39,9 @@ static bool was_poisoned(const hw_pool *pool, uint32_t node, const hw_header *h)
         if (hw_link_check(pool, node, &whole) == hw_links_at(pool, node)->check)
             return left;
     }
+    const hw_links *words = hw_links_at(pool, node);
+    if (words->parent == HW_CACHED_PARENT && words->right == 0 && words->left < 2)
+        return words->left;
     return hw_poison_shows(pool, node, h);
 }
 

@@ -83,7 +83,7 @@ def _core() -> ctypes.PyDLL:
         "hw_pool_init": (pool, (pool, size, ctypes.c_uint, u32 * 4)),
         "hw_pool_extend": (ctypes.c_int, (pool, size, fault)),
         "hw_allocate": (u32, (pool, size, size, ctypes.c_uint, u32, fault)),
-        "hw_take": (u32, (pool, size, fault)),
+        "hw_take": (u32, (pool, size, size, fault)),
         "hw_cut": (ctypes.c_int, (pool, u32, size, ctypes.c_uint, u32, fault)),
         "hw_release": (ctypes.c_int, (pool, u32, u32, fault)),
         "hw_release_run": (ctypes.c_int, (pool, ctypes.POINTER(u32), ctypes.c_uint, fault)),
@@ -222,10 +222,18 @@ class Pool:
             raise Damaged(_fault(fault))
         return node or None
 
-    def take(self, size: int) -> int | None:
-        """As `allocate`, but the node comes as a cached one. Raises Damaged."""
+    def take(self, least: int, most: int) -> int | None:
+        """Take the smallest free node with room for `least` bytes as a cached one: all of it, or its
+        beginning where it has room for many more than `most`.
+
+        Returns:
+            the node, or None when no free node has that room.
+
+        Raises:
+            Damaged: what had to be changed did not verify.
+        """
         fault = _Fault()
-        node = _core().hw_take(self._address, self._size(size), fault)
+        node = _core().hw_take(self._address, self._size(least), self._size(most), fault)
         if node == 0 and fault.reason:
             raise Damaged(_fault(fault))
         return node or None

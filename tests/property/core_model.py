@@ -60,6 +60,19 @@ class Model:
         self.blocks[at : at + 1] = parts
         return offset + lead
 
+    def take(self, least: int, most: int) -> int | None:
+        need, room = self.need(least), self.need(most)
+        free = sorted((b.size, b.offset) for b in self.blocks if b.state is State.FREE and b.size >= need)
+        if not free or room < need:
+            return None
+        block = self.find(free[0][1])
+        block.state = State.CACHED
+        if block.size - room >= self.min:
+            rest = Block(block.offset + room, block.size - room)
+            self.blocks.insert(self.blocks.index(block) + 1, rest)
+            block.size = room
+        return block.offset
+
     def cut(self, offset: int, size: int) -> bool:
         block, need = self.find(offset), self.need(size)
         if block.size - need < self.min:
