@@ -160,7 +160,7 @@ def test_the_repository_and_the_package_share_one_kconfig() -> None:
 
     sources = [line.split()[1].strip('"') for line in (root / "Kconfig").read_text().splitlines() if "source" in line]
 
-    assert [(root / source).resolve() for source in sources] == [KCONFIG.resolve()]
+    assert [(root / source).read_bytes() for source in sources] == [KCONFIG.read_bytes()]
 
 
 def test_dependencies_in_kconfig_are_those_that_reading_asks_for() -> None:
