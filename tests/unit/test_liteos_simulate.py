@@ -6,9 +6,9 @@ import pytest
 from support import liteos
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.liteos import faults, simulate
+from heapwitness.liteos import faults
 from heapwitness.liteos import trace as traces
-from heapwitness.liteos.simulate import Step
+from heapwitness.liteos.simulate import Simulation, Step
 
 LOG = """
 init 16384 0x20000000
@@ -25,7 +25,7 @@ free d
 
 def steps_of(*injected: str, log: str = LOG, config: str = "backup-taskstat-32") -> list[Step]:
     given = [faults.parse(text) for text in injected]
-    return list(simulate.simulate(traces.parse(log), liteos.CONFIGS[config], given))
+    return list(Simulation(traces.parse(log), liteos.CONFIGS[config], given).run())
 
 
 def kinds_of(steps: list[Step]) -> list[tuple[int, str]]:
@@ -36,7 +36,7 @@ def kinds_of(steps: list[Step]) -> list[tuple[int, str]]:
 def test_a_recorded_trace_agrees_at_every_operation(path: Path) -> None:
     name = path.name.split(".")[0].rsplit("-", 1)[0]
 
-    steps = simulate.simulate(traces.load(path), liteos.CONFIGS[name], [])
+    steps = Simulation(traces.load(path), liteos.CONFIGS[name]).run()
 
     assert [step.number for step in steps if step.disagrees] == []
 
@@ -185,3 +185,13 @@ def test_modules_need_their_option() -> None:
         steps_of(log="a = alloc_module 10 3")
 
     assert kinds_of(steps_of(log="a = alloc_module 10 3\nfree a", config="backup-mulmodule-32")) == []
+
+
+def test_what_is_left_of_the_kernels_pool_can_be_dumped() -> None:
+    simulation = Simulation(traces.parse(LOG), liteos.CONFIGS["backup-32"], [faults.parse("overflow@8:4")])
+    list(simulation.run())
+
+    dump = simulation.kernel_bytes()
+
+    assert len(dump) == 16384
+    assert b"OVER" in dump

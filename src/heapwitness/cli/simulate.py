@@ -22,6 +22,7 @@ FINDINGS_EXIT = 99
     "header, backup, both, links, prenode, gap, write, wild-free, double-free (docs/liteos.md).",
 )
 @click.option("--tasks", type=FILE, metavar="FILE", help='Names of tasks, a line such as "5 network" for each.')
+@click.option("--dump", type=FILE, metavar="FILE", help="Write the kernel's pool as it is at the end to a file, raw.")
 @click.option("--all", "everything", is_flag=True, help="Show every operation, not only those that somebody speaks of.")
 @click.option("--full", is_flag=True, help="Show our findings in full, not only their sentence.")
 def command(
@@ -30,6 +31,7 @@ def command(
     width: str | None,
     injected: tuple[str, ...],
     tasks: Path | None,
+    dump: Path | None,
     everything: bool,
     full: bool,
 ) -> int:
@@ -43,14 +45,20 @@ def command(
     from heapwitness.liteos import faults, tasknames
     from heapwitness.liteos import trace as traces
     from heapwitness.liteos.config import Config
-    from heapwitness.liteos.simulate import simulate
+    from heapwitness.liteos.mend import refuse_inputs, write
+    from heapwitness.liteos.simulate import Simulation
     from heapwitness.liteos.simulation_text import render
 
     parsed = traces.load(trace)
-    steps = simulate(
+    if dump is not None:
+        refuse_inputs(dump, (trace, config, tasks))
+    simulation = Simulation(
         parsed,
         Config.load(config, pointer_width(width) or pointer_width(parsed.width)),
         [faults.parse(text) for text in injected],
         None if tasks is None else tasknames.load(tasks),
     )
-    return FINDINGS_EXIT if render(steps, Console(), everything=everything, full=full) else 0
+    findings = render(simulation.run(), Console(), everything=everything, full=full)
+    if dump is not None:
+        write(simulation.kernel_bytes(), dump)
+    return FINDINGS_EXIT if findings else 0

@@ -104,7 +104,7 @@ def write(data: bytes, output: Path) -> None:
         if part:
             Path(part).unlink(missing_ok=True)
         why = error.strerror or error
-        raise HeapwitnessError(f"{output} cannot be written: {why}. Give another place with -o.") from error
+        raise HeapwitnessError(f"{output} cannot be written: {why}. Give another place.") from error
 
 
 def _umask() -> int:

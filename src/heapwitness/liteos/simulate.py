@@ -90,10 +90,8 @@ class _Side:
             self.names[operation.pointer] = 0
 
 
-def simulate(
-    trace: Trace, config: Config, faults: Iterable[Fault], tasks: Mapping[int, str] | None = None
-) -> Iterator[Step]:
-    """Run a trace; a step for each operation, and a last one for a check of the whole pool.
+class Simulation:
+    """A trace on two pools: `run` it, and look at what is left of the kernel's with `kernel_bytes`.
 
     Args:
         trace: what to do.
@@ -102,27 +100,30 @@ def simulate(
         tasks: names of tasks by number.
 
     Raises:
-        HeapwitnessError: the kernel would refuse to make the pool, an operation needs an option that is off,
-            or a fault cannot be put there.
+        HeapwitnessError: the kernel would refuse to make the pool, or a fault names no operation of the trace.
     """
-    return _Simulation(trace, config, faults, tasks or {}).run()
 
-
-class _Simulation:
-    def __init__(self, trace: Trace, config: Config, faults: Iterable[Fault], tasks: Mapping[int, str]) -> None:
+    def __init__(
+        self, trace: Trace, config: Config, faults: Iterable[Fault] = (), tasks: Mapping[int, str] | None = None
+    ) -> None:
         self.trace = trace
         self.faults: dict[int, list[Fault]] = {}
         for fault in faults:
             if not 1 <= fault.operation <= len(trace.operations):
                 raise BadFault(f"{fault.text!r}: the trace has the operations 1 to {len(trace.operations)}.")
             self.faults.setdefault(fault.operation, []).append(fault)
-        self.kernel, self.ours = (_Side(_pool(trace, config, tasks, faithful=one)) for one in (True, False))
+        self.kernel, self.ours = (_Side(_pool(trace, config, tasks or {}, faithful=one)) for one in (True, False))
         self.config = config
         self.died = ""
         self._told_death = False
         self._printed = self._found = 0
 
     def run(self) -> Iterator[Step]:
+        """A step for each operation, and a last one for a check of the whole pool.
+
+        Raises:
+            HeapwitnessError: an operation needs an option that is off, or a fault cannot be put there.
+        """
         struck: tuple[str, ...] = ()
         for operation in self.trace.operations:
             yield self._step(operation, struck)
@@ -134,6 +135,10 @@ class _Simulation:
                 else:
                     self._strike(fault)
         yield self._check(len(self.trace.operations), "check of the whole pool at the end", struck)
+
+    def kernel_bytes(self) -> bytes:
+        """The kernel's pool as it is now: a raw dump."""
+        return bytes(self.kernel.pool.buffer)
 
     def _step(self, operation: Operation, struck: tuple[str, ...]) -> Step:
         if operation.kind == "check":

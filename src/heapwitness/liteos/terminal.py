@@ -26,14 +26,12 @@ _SITES = 10
 
 def render(examined: Examined, console: "Console") -> None:
     """Show everything that is known of a dump."""
-    for warning in examined.warnings:
-        plain(console, f"warning: {text.clean(warning)}")
-    if examined.warnings:
-        plain(console, "")
     for finding in examined.findings:
         render_finding(finding, console)
     for pool in examined.pools:
         _pool(pool, console)
+    for warning in examined.warnings:
+        plain(console, f"warning: {text.clean(warning)}")
     plain(console, f"heapwitness: {summed_up(examined)}")
 
 
