@@ -17,6 +17,16 @@
 
 #define HW_INLINE static inline __attribute__((always_inline))
 
+/* All of them; benchmarks/checks.py compiles engines without one, to see what it costs. */
+#ifndef HW_CHECKS
+#define HW_CHECKS (HW_CHECK_OWN | HW_CHECK_AFTER | HW_CHECK_BEFORE | HW_CHECK_SLACK | HW_CHECK_LINKS)
+#endif
+#define HW_CHECK_OWN 1
+#define HW_CHECK_AFTER 2
+#define HW_CHECK_BEFORE 4
+#define HW_CHECK_SLACK 8
+#define HW_CHECK_LINKS 16
+
 typedef struct hw_words {
     uint64_t sizes, rest; /* size | prev_size << 32, meta | check << 32 */
 } hw_words;
@@ -72,16 +82,22 @@ HW_INLINE bool hw_look(const hw_trusted *pool, uint32_t node, hw_looked *n)
     if (HW_UNLIKELY(hw_check_of(pool, n->halves, n->meta) != (uint32_t)(own.rest >> 32) || size > pool->end - node ||
                     prev > node))
         return false;
-    hw_words after = hw_load(n->at + ((size_t)size << G) + HW_HEADER);
-    if (HW_UNLIKELY(hw_differ(after, hw_load(n->at)) || (uint32_t)(after.sizes >> 32) != size))
-        return false;
+    if (HW_CHECKS & HW_CHECK_AFTER) {
+        hw_words after = hw_load(n->at + ((size_t)size << G) + HW_HEADER);
+        if (HW_UNLIKELY(hw_differ(after, hw_load(n->at)) || (uint32_t)(after.sizes >> 32) != size))
+            return false;
+    }
     if (HW_UNLIKELY(prev == 0)) {
         n->kept = pool->base + ((size_t)pool->end << G);
         return HW_LIKELY(!hw_differ(own, hw_load(n->kept)));
     }
     n->kept = n->at - ((size_t)prev << G);
+    if ((HW_CHECKS & HW_CHECK_OWN) && HW_UNLIKELY(hw_differ(own, hw_load(n->kept))))
+        return false;
+    if (!(HW_CHECKS & HW_CHECK_BEFORE))
+        return true;
     hw_words before = hw_load(n->kept + HW_HEADER);
-    return HW_LIKELY(!hw_differ(own, hw_load(n->kept)) && (uint32_t)before.sizes == prev &&
+    return HW_LIKELY((uint32_t)before.sizes == prev &&
                      hw_check_of(pool, hw_halve(pool, before.sizes, node - prev), (uint32_t)before.rest) ==
                          (uint32_t)(before.rest >> 32));
 }
@@ -109,7 +125,7 @@ HW_INLINE uint64_t hw_slack_mask(unsigned bytes)
 HW_INLINE bool hw_slack_is_right(const hw_trusted *pool, const hw_looked *n, uint32_t node)
 {
     unsigned slack = n->meta & 15;
-    if (slack == 0)
+    if (slack == 0 || !(HW_CHECKS & HW_CHECK_SLACK))
         return true;
     const char *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
     uint64_t pattern = hw_pattern_of(pool, node), last, first;
@@ -158,7 +174,7 @@ HW_INLINE void *hw_fast_take(const hw_trusted *pool, uint32_t node, size_t bytes
         return NULL;
     __builtin_memcpy(&links[0], n.at + HW_OVERHEAD, 8);
     __builtin_memcpy(&links[1], n.at + HW_OVERHEAD + 8, 8);
-    if (HW_UNLIKELY(links[0] != 0 || links[1] != hw_links_rest(pool, node)))
+    if ((HW_CHECKS & HW_CHECK_LINKS) && HW_UNLIKELY(links[0] != 0 || links[1] != hw_links_rest(pool, node)))
         return NULL;
     unsigned slack = (unsigned)(((size_t)n.size << HW_FIXED_GRANULE_LOG2) - HW_OVERHEAD - (bytes ? bytes : 1));
     hw_write_meta(pool, &n, hw_meta(slack, HW_USED, origin, site));
