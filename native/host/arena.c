@@ -14,7 +14,13 @@
 #define SPARE ((size_t)1 << 20) /* behind each pool, so that an overflow across its end does not fault */
 /* With a limit on address space all is small, and only so many threads have arenas of their own; the others are
    guests in these. */
-enum { LITTLE_SPARE = 4 * HW_PAGE, LITTLE_START = 16 << 10, LITTLE_STEP = 16 << 10, LIMIT_OF_ARENA = 1 << 20, MOST_AHEAD = 8 << 20 };
+enum {
+    LITTLE_SPARE = 4 * HW_PAGE,
+    LITTLE_START = 16 << 10,
+    LITTLE_STEP = 16 << 10,
+    LIMIT_OF_ARENA = 1 << 20,
+    MOST_AHEAD = 8 << 20
+};
 enum { START = 64 << 10, LEAST_STEP = 256 << 10, MOST_STEP = 64 << 20, TRIM_NODE = 1 << 20, TRIM_EVERY = 8 << 20 };
 enum { POPULATE_WRITE = 23 };
 enum { SEIZE_MS = 15000, FORK_PATIENCE_MS = 500 };
@@ -225,8 +231,8 @@ void hw_arenas_after_fork(bool child)
             hw_sites_renew(&a->sites, self);
             continue;
         }
-        bool torn = !seized || atomic_load(&a->busy) ||
-                    (copied_in_motion && a != hw_me.arena && atomic_load(&a->owner));
+        bool torn =
+            !seized || atomic_load(&a->busy) || (copied_in_motion && a != hw_me.arena && atomic_load(&a->owner));
         if (seized)
             hw_me.visits--;
         atomic_store(&a->wanted, 0);

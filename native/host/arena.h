@@ -23,10 +23,10 @@ typedef struct hw_trusted hw_trusted;
 typedef struct hw_place {
     hw_pool *pool;
     _Atomic size_t bytes; /* the pool's size */
-    size_t touched; /* bytes from the pool's start that were brought in by hw_place_touch */
-    hw_space space; /* what it lies in */
+    size_t touched;       /* bytes from the pool's start that were brought in by hw_place_touch */
+    hw_space space;       /* what it lies in */
     uint32_t region;
-    _Atomic bool lost; /* damaged beyond use: nothing is taken from it, what is released there is kept */
+    _Atomic bool lost;             /* damaged beyond use: nothing is taken from it, what is released there is kept */
     unsigned char fixed[HW_FIXED]; /* a second witness of the control block */
     _Atomic uint32_t pending;      /* nodes released by other threads, by offset */
     uint32_t block;                /* of a big block's pool: its node */
@@ -58,12 +58,12 @@ typedef struct hw_arena {
 
     _Atomic uint32_t places;
     _Atomic bool whole_check; /* asked for while the owner was inside: to do when it leaves */
-    bool seized;      /* by the thread that forks */
+    bool seized;              /* by the thread that forks */
     hw_lock visitors;
     struct hw_arena *_Atomic next_free, *next;
     uint64_t nodes_peak, freed_since_trim;
-    uint32_t reserve;  /* of places[0]: the cached node that new small ones are cut from, 0 for none */
-    uint32_t sweep_at; /* how many nodes on the stacks are worth a sweep */
+    uint32_t reserve;     /* of places[0]: the cached node that new small ones are cut from, 0 for none */
+    uint32_t sweep_at;    /* how many nodes on the stacks are worth a sweep */
     size_t kept_at_sweep; /* bytes that stayed on the stacks at the last one */
     uint32_t repairs;
 

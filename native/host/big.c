@@ -36,8 +36,8 @@ static size_t spare(void)
 
 static size_t pool_bytes(size_t bytes, size_t align)
 {
-    return hw_round_up(HW_CONTROL + HW_END + HW_OVERHEAD + bytes + (align > 16 ? align + 2 * HW_MIN_NODE : 0) + ROOM / 2,
-                       HW_PAGE);
+    return hw_round_up(
+        HW_CONTROL + HW_END + HW_OVERHEAD + bytes + (align > 16 ? align + 2 * HW_MIN_NODE : 0) + ROOM / 2, HW_PAGE);
 }
 
 void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
@@ -106,8 +106,7 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
         return;
     }
     hw_header h;
-    if (pointer != (void *)hw_payload(place->pool, place->block) ||
-        !hw_header_at(place->pool, place->block, &h)) {
+    if (pointer != (void *)hw_payload(place->pool, place->block) || !hw_header_at(place->pool, place->block, &h)) {
         uint32_t node = hw_locate(place->pool, (uintptr_t)pointer - (uintptr_t)place->pool);
         hw_header at;
         if (!node || !hw_header_at(place->pool, node, &at) || at.meta >> 8 != HW_SITE_QUARANTINE)
@@ -139,8 +138,8 @@ static bool stretch(hw_place *place, size_t pool)
         return false;
     size_t length = (size_t)((char *)from.mapping + from.mapped - from.start);
     if (!hw_map_units(to.start, pool, place->region) ||
-        hw_call(SYS_mremap, (long)from.start, (long)length, (long)to.bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (long)to.start,
-                0) != (long)to.start) {
+        hw_call(SYS_mremap, (long)from.start, (long)length, (long)to.bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                (long)to.start, 0) != (long)to.start) {
         hw_map_units(to.start, pool, 0);
         hw_space_give(&to);
         return false;
@@ -162,8 +161,7 @@ void *hw_big_resize(hw_place *place, void *pointer, size_t bytes, uint32_t site)
         int status = hw_resize(place->pool, place->block, bytes, site, &fault);
         if (status == HW_NOMEM) {
             size_t pool = pool_bytes(bytes, 16);
-            if (pool > place->bytes && hw_verify(place->pool, place->block, &fault) == HW_OK &&
-                stretch(place, pool)) {
+            if (pool > place->bytes && hw_verify(place->pool, place->block, &fault) == HW_OK && stretch(place, pool)) {
                 /* The pool is held and was verified just now: only a write at this very moment can
                    make this fail, and then the block has moved and must still be told where it is. */
                 if (hw_pool_extend(place->pool, pool, &fault) == HW_OK)

@@ -16,7 +16,8 @@ void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
 hw_place *hw_big_hold(uint32_t region);
 void hw_big_let_go(const hw_place *place);
 /* The rest holds the place already, and lets it go. */
-void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_context *context, uint32_t (*site)(uint32_t prior, const hw_context *context));
+void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_context *context,
+                    uint32_t (*site)(uint32_t prior, const hw_context *context));
 /* NULL: it could not be resized where it is, or by moving pages; the block is as it was. */
 void *hw_big_resize(hw_place *place, void *pointer, size_t bytes, uint32_t site);
 uint32_t hw_big_count(void);

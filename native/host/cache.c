@@ -132,7 +132,8 @@ static void release_run(hw_arena *arena, const uint64_t *entry, uint32_t count, 
         hw_fault fault;
         for (now = 0; now < MOST && done + now < count; now++)
             node[now] = node_of(entry[done + now]);
-        if (hw_release_run(arena->first->pool, node, now, &fault) == HW_DAMAGED && hw_mend(arena, arena->first, context))
+        if (hw_release_run(arena->first->pool, node, now, &fault) == HW_DAMAGED &&
+            hw_mend(arena, arena->first, context))
             for (uint32_t i = 0; i < now; i++)
                 hw_release_run(arena->first->pool, node + i, 1, &fault);
     }
@@ -141,14 +142,14 @@ static void release_run(hw_arena *arena, const uint64_t *entry, uint32_t count, 
 static bool is_beside_a_free_one(const hw_pool *pool, uint64_t entry)
 {
     hw_header h;
-    return is_free(pool, end_of(entry)) || (hw_header_at(pool, node_of(entry), &h) && h.prev_size &&
-                                            is_free(pool, node_of(entry) - h.prev_size));
+    return is_free(pool, end_of(entry)) ||
+           (hw_header_at(pool, node_of(entry), &h) && h.prev_size && is_free(pool, node_of(entry) - h.prev_size));
 }
 
 /* Without memory to sort them in: back to the index with each. */
 static void release_all(hw_arena *arena, const hw_context *context)
 {
-    for (uint32_t class = 0; class < HW_CLASSES; class++) {
+    for (uint32_t class = 0; class < HW_CLASSES; class ++) {
         hw_class *c = &arena->classes[class];
         while (c->count && !arena->first->lost) {
             uint64_t entry = (uint64_t)c->node[--c->count] << 8 | class;
@@ -167,7 +168,7 @@ static void sweep(hw_arena *arena, bool thorough, const hw_context *context)
         release_all(arena, context);
         return;
     }
-    for (uint32_t class = 0; class < HW_CLASSES; class++) {
+    for (uint32_t class = 0; class < HW_CLASSES; class ++) {
         for (uint32_t i = 0; i < arena->classes[class].count; i++)
             entry[filled++] = (uint64_t)arena->classes[class].node[i] << 8 | class;
         arena->classes[class].count = 0;

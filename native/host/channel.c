@@ -13,7 +13,14 @@
 #include <unistd.h>
 
 enum { LOG_MOST = 256 << 20 };
-enum { MESSAGE = 128 << 10, RECORD = 24 << 20, WINDOW_MOST = 4 << 20, FRAMES = 64, TOLD_FREELY = 1000, THEN_A_SECOND = 20 };
+enum {
+    MESSAGE = 128 << 10,
+    RECORD = 24 << 20,
+    WINDOW_MOST = 4 << 20,
+    FRAMES = 64,
+    TOLD_FREELY = 1000,
+    THEN_A_SECOND = 20
+};
 
 _Atomic uint64_t hw_findings, hw_repairs;
 static _Atomic uint64_t dropped;
@@ -121,7 +128,8 @@ static long send_message(const message *m)
     /* A supervisor that hangs must not hang the program: the send is bounded, too. */
     struct timeval most = {.tv_sec = hw_set.wait_ms / 1000, .tv_usec = hw_set.wait_ms % 1000 * 1000L};
     hw_call(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, (long)&most, sizeof most, 0);
-    if (hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) == 0 &&
+    if (hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
+            0 &&
         hw_call(SYS_sendto, fd, (long)m->bytes, (long)m->used, MSG_NOSIGNAL, 0, 0) == (long)m->used)
         return fd;
     hw_call(SYS_close, fd, 0, 0, 0, 0, 0);

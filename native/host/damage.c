@@ -119,8 +119,7 @@ bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context)
 
 void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context)
 {
-    if (!place->lost &&
-        (!control_is_right(place) || !hw_sound(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2)))
+    if (!place->lost && (!control_is_right(place) || !hw_sound(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2)))
         hw_mend(arena, place, context);
 }
 

@@ -223,7 +223,8 @@ HW_INLINE void *hw_fast_cut(const hw_trusted *pool, uint32_t *node, size_t bytes
     hw_words own = hw_load(n.at + HW_HEADER), last = hw_load(behind + HW_HEADER);
     uint64_t sizes = need | (own.sizes & ~UINT64_C(0xFFFFFFFF));
     unsigned slack = (unsigned)(((size_t)need << G) - HW_OVERHEAD - (bytes ? bytes : 1));
-    hw_write_both(n.at + HW_HEADER, n.kept, sizes, hw_sealed(pool, sizes, hw_meta(slack, HW_USED, origin, site), first));
+    hw_write_both(n.at + HW_HEADER, n.kept, sizes,
+                  hw_sealed(pool, sizes, hw_meta(slack, HW_USED, origin, site), first));
     n.size = need;
     hw_slack_fill(pool, &n, first, slack);
     *node = first + need;

@@ -124,7 +124,8 @@ static void give_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t 
 }
 
 /* The pointer is no used node's payload. Damage may be why: look at all of the pool first. */
-static HW_COLD void release_oddly(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context, bool again)
+static HW_COLD void release_oddly(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context,
+                                  bool again)
 {
     hw_header h;
     if (place->lost)
@@ -435,7 +436,8 @@ static size_t extent(const hw_place *place, const void *pointer)
 {
     hw_header h;
     uint32_t node = node_at(place, pointer);
-    if (node && !place->lost && peek(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta))
+    if (node && !place->lost && peek(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED &&
+        !hw_quarantined(h.meta))
         return hw_payload_bytes(place->pool, h.size) - hw_slack_of(h.meta);
     return 0;
 }
@@ -506,7 +508,8 @@ static void *resize_big(hw_place *place, void *pointer, size_t bytes, const hw_c
     hw_inspect(NULL, place, context);
     size_t size = pointer == (void *)hw_payload(place->pool, place->block) ? extent(place, pointer) : 0;
     if (!size) {
-        hw_tell_wrong_release(context, place, HW_INVALID, hw_locate(place->pool, (uintptr_t)pointer - (uintptr_t)place->pool), NULL);
+        hw_tell_wrong_release(context, place, HW_INVALID,
+                              hw_locate(place->pool, (uintptr_t)pointer - (uintptr_t)place->pool), NULL);
         hw_big_let_go(place);
         return NULL;
     }

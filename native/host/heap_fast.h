@@ -61,9 +61,8 @@ HW_INLINE bool hw_cache_released(hw_arena *arena, void *pointer, unsigned family
     hw_class *c = &arena->classes[class];
     uint32_t site;
     if (HW_UNLIKELY(hw_state_of(n.meta) != HW_USED || !hw_family_matches(n.meta, family) || hw_quarantined(n.meta) ||
-                    hw_waits_for_its_owner(pointer, &arena->pool, node) ||
-                    !hw_slack_is_right(&arena->pool, &n, node) || c->count == c->room ||
-                    !hw_site_recall(&arena->sites, caller, n.meta >> 8, &site)))
+                    hw_waits_for_its_owner(pointer, &arena->pool, node) || !hw_slack_is_right(&arena->pool, &n, node) ||
+                    c->count == c->room || !hw_site_recall(&arena->sites, caller, n.meta >> 8, &site)))
         return false;
     hw_fast_cache(&arena->pool, node, &n, site);
     c->node[c->count++] = node;

@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 /* The engine in the life of a process: start, fork, signals, exit. */
-#include "heap.h"
 #include "lifecycle.h"
+#include "heap.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -13,8 +13,8 @@ static uint32_t process; /* whose memory this is: a vfork child sees another id 
 static void tell_exit(void)
 {
     hw_heap_sums sums = hw_heap_sum();
-    uint64_t stats[8] = {sums.operations, sums.nodes, sums.nodes_peak, atomic_load(&hw_findings), atomic_load(&hw_repairs), 1,
-                         sums.big};
+    uint64_t stats[8] = {sums.operations,          sums.nodes, sums.nodes_peak, atomic_load(&hw_findings),
+                         atomic_load(&hw_repairs), 1,          sums.big};
     hw_tell_exit(stats);
 }
 

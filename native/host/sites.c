@@ -8,7 +8,15 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { AREA = 256 << 20, STEP = 1 << 20, SLOTS = 1 << 21, FEWEST_SLOTS = 1 << 14, PROBES = 128, MAIN_STACK = 8 << 20, WITH_THREADS = 16 << 20 };
+enum {
+    AREA = 256 << 20,
+    STEP = 1 << 20,
+    SLOTS = 1 << 21,
+    FEWEST_SLOTS = 1 << 14,
+    PROBES = 128,
+    MAIN_STACK = 8 << 20,
+    WITH_THREADS = 16 << 20
+};
 
 typedef struct record {
     uint32_t hash, prior, thread;

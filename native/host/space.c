@@ -96,7 +96,8 @@ bool hw_space_take(hw_space *space, size_t bytes, size_t room)
     for (int i = 0; i < TRIES; i++) {
         uintptr_t at = next_place(room);
         if (map_at(at, bytes)) {
-            *space = (hw_space){.start = (char *)at, .bytes = bytes, .room = room, .mapping = (void *)at, .mapped = bytes};
+            *space =
+                (hw_space){.start = (char *)at, .bytes = bytes, .room = room, .mapping = (void *)at, .mapped = bytes};
             return true;
         }
     }

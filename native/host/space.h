@@ -12,10 +12,10 @@ enum { HW_UNIT_LOG2 = 20 };
 #define HW_UNIT ((size_t)1 << HW_UNIT_LOG2)
 
 typedef struct hw_space {
-    char *start;       /* a multiple of HW_UNIT */
-    size_t bytes;      /* from there on that can be touched */
-    size_t room;       /* up to which they may grow */
-    void *mapping;     /* what has to be unmapped at the end */
+    char *start;   /* a multiple of HW_UNIT */
+    size_t bytes;  /* from there on that can be touched */
+    size_t room;   /* up to which they may grow */
+    void *mapping; /* what has to be unmapped at the end */
     size_t mapped;
 } hw_space;
 

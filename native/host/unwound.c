@@ -93,7 +93,7 @@ void hw_unwound_keep(hw_site_cache *cache, const hw_caller *caller, uint32_t pri
 {
     uintptr_t low = (uintptr_t)caller->frame, high = cache->stack_high;
     if (low < cache->stack_low || low >= high)
-        return; /* not on the thread's own stack */
+        return;                          /* not on the thread's own stack */
     for (unsigned i = 1; i < count; i++) /* a signal's frame is not of this kind */
         if (at[i] <= low || at[i] > high - sizeof(uint64_t) || *(const uint64_t *)at[i] != pc[i])
             return;

@@ -41,14 +41,16 @@ extern void *own_new_many(size_t) __attribute__((alias("_Znam"), visibility("hid
 extern void *own_new_one_aligned(size_t, size_t) __attribute__((alias("_ZnwmSt11align_val_t"), visibility("hidden")));
 extern void own_delete_one(void *) __attribute__((alias("_ZdlPv"), visibility("hidden")));
 extern void own_delete_many(void *) __attribute__((alias("_ZdaPv"), visibility("hidden")));
-extern void own_delete_one_aligned(void *, size_t) __attribute__((alias("_ZdlPvSt11align_val_t"), visibility("hidden")));
+extern void own_delete_one_aligned(void *, size_t)
+    __attribute__((alias("_ZdlPvSt11align_val_t"), visibility("hidden")));
 
 /* A function's address by the dynamic linker's word; the compiler must not take it for known. */
-#define REPLACED(name) (({ \
-        __typeof(&name) seen = &name; \
-        __asm__("" : "+r"(seen)); \
-        seen; \
-    }) != &own_##name)
+#define REPLACED(name)                                                                                                 \
+    (({                                                                                                                \
+         __typeof(&name) seen = &name;                                                                                 \
+         __asm__("" : "+r"(seen));                                                                                     \
+         seen;                                                                                                         \
+     }) != &own_##name)
 
 static HW_COLD void *retry(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
@@ -153,42 +155,45 @@ void delete_many(void *pointer)
         released(pointer, HW_NEW_ARRAY, HW_HERE);
 }
 
-#define DELETES_ONE(...) \
-    { \
-        if (HW_UNLIKELY(REPLACED(delete_one))) \
-            delete_one(pointer); \
-        else \
-            released(pointer, HW_NEW, HW_HERE); \
-        (void)(__VA_ARGS__); \
+#define DELETES_ONE(...)                                                                                               \
+    {                                                                                                                  \
+        if (HW_UNLIKELY(REPLACED(delete_one)))                                                                         \
+            delete_one(pointer);                                                                                       \
+        else                                                                                                           \
+            released(pointer, HW_NEW, HW_HERE);                                                                        \
+        (void)(__VA_ARGS__);                                                                                           \
     }
-#define DELETES_MANY(...) \
-    { \
-        if (HW_UNLIKELY(REPLACED(delete_many) || REPLACED(delete_one))) \
-            delete_many(pointer); \
-        else \
-            released(pointer, HW_NEW_ARRAY, HW_HERE); \
-        (void)(__VA_ARGS__); \
+#define DELETES_MANY(...)                                                                                              \
+    {                                                                                                                  \
+        if (HW_UNLIKELY(REPLACED(delete_many) || REPLACED(delete_one)))                                                \
+            delete_many(pointer);                                                                                      \
+        else                                                                                                           \
+            released(pointer, HW_NEW_ARRAY, HW_HERE);                                                                  \
+        (void)(__VA_ARGS__);                                                                                           \
     }
-#define DELETES_ALIGNED(family, ...) \
-    { \
-        if (HW_UNLIKELY(REPLACED(delete_one_aligned))) \
-            delete_one_aligned(pointer, align); \
-        else \
-            released(pointer, family, HW_HERE); \
-        (void)(__VA_ARGS__); \
+#define DELETES_ALIGNED(family, ...)                                                                                   \
+    {                                                                                                                  \
+        if (HW_UNLIKELY(REPLACED(delete_one_aligned)))                                                                 \
+            delete_one_aligned(pointer, align);                                                                        \
+        else                                                                                                           \
+            released(pointer, family, HW_HERE);                                                                        \
+        (void)(__VA_ARGS__);                                                                                           \
     }
 
-void delete_one_sized(void *pointer, size_t bytes) DELETES_ONE(bytes)
-void delete_many_sized(void *pointer, size_t bytes) DELETES_MANY(bytes)
-void delete_one_quiet(void *pointer, const nothrow *tag) DELETES_ONE(tag)
-void delete_many_quiet(void *pointer, const nothrow *tag) DELETES_MANY(tag)
-void delete_one_aligned(void *pointer, size_t align)
+void delete_one_sized(void *pointer, size_t bytes)
+    DELETES_ONE(bytes) void delete_many_sized(void *pointer, size_t bytes)
+        DELETES_MANY(bytes) void delete_one_quiet(void *pointer, const nothrow *tag)
+            DELETES_ONE(tag) void delete_many_quiet(void *pointer, const nothrow *tag)
+                DELETES_MANY(tag) void delete_one_aligned(void *pointer, size_t align)
 {
     (void)align;
     released(pointer, HW_NEW, HW_HERE);
 }
-void delete_many_aligned(void *pointer, size_t align) DELETES_ALIGNED(HW_NEW_ARRAY, align)
-void delete_one_sized_aligned(void *pointer, size_t bytes, size_t align) DELETES_ALIGNED(HW_NEW, bytes)
-void delete_many_sized_aligned(void *pointer, size_t bytes, size_t align) DELETES_ALIGNED(HW_NEW_ARRAY, bytes)
-void delete_one_aligned_quiet(void *pointer, size_t align, const nothrow *tag) DELETES_ALIGNED(HW_NEW, tag)
-void delete_many_aligned_quiet(void *pointer, size_t align, const nothrow *tag) DELETES_ALIGNED(HW_NEW_ARRAY, tag)
+void delete_many_aligned(void *pointer, size_t align)
+    DELETES_ALIGNED(HW_NEW_ARRAY, align) void delete_one_sized_aligned(void *pointer, size_t bytes, size_t align)
+        DELETES_ALIGNED(HW_NEW, bytes) void delete_many_sized_aligned(void *pointer, size_t bytes, size_t align)
+            DELETES_ALIGNED(HW_NEW_ARRAY, bytes) void delete_one_aligned_quiet(void *pointer, size_t align,
+                                                                               const nothrow *tag)
+                DELETES_ALIGNED(HW_NEW, tag) void delete_many_aligned_quiet(void *pointer, size_t align,
+                                                                            const nothrow *tag)
+                    DELETES_ALIGNED(HW_NEW_ARRAY, tag)
