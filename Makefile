@@ -2,9 +2,10 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-CMAKE ?= $(firstword $(wildcard $(VENV)/bin/cmake) cmake)
+CMAKE ?= $(VENV)/bin/cmake
 CLANG_FORMAT := $(VENV)/bin/clang-format
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 # What the installed package is made of.
 SOURCES := $(shell find src native -type f -not -path '*/_lib/*' -not -name '*.pyc') pyproject.toml CMakeLists.txt README.md
@@ -56,7 +57,7 @@ clean: ## remove what was built; .venv stays
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "heapwitness needs Python 3.11 or newer; set PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.build-tools: | $(VENV)/bin/python
 	$(PIP) $(BUILD_TOOLS)
@@ -67,6 +68,6 @@ $(VENV)/.installed: $(SOURCES) $(VENV)/.build-tools
 	$(INSTALL) .
 	@touch $@
 
-$(VENV)/.test-tools: pyproject.toml $(VENV)/.installed
+$(VENV)/.test-tools: pyproject.toml | $(VENV)/.installed
 	$(INSTALL) '.[test]'
 	@touch $@
