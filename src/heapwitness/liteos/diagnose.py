@@ -65,6 +65,9 @@ def _header_findings(evidence: Evidence, tasks: TaskNames, when: When) -> Iterat
     wild: dict[int, list[tuple[Run, Verdict]]] = {}
     for run in evidence.runs()[:FINDINGS_LIMIT]:
         verdict = judge(evidence, run)
+        if verdict.kind != "heap-buffer-overflow":
+            # What ends where a payload begins came from there, or went no further.
+            run = msgspec.structs.replace(run, stop=run.certain, exact=True)
         if verdict.kind == "header-overwrite":
             # Two wild writes that hit both copies of one header are told together.
             wild.setdefault(verdict.victim.address, []).append((run, verdict))

@@ -181,7 +181,8 @@ def _double(finding: Finding) -> str:
     block = finding.culprit
     if block is None:
         return f"{finding.pointer or 0:#x} was released twice"
-    return f"{sized(block)} was released twice: first{by(_stack(block.freed))}{_again(finding)}"
+    first = by(_stack(block.freed))
+    return f"{sized(block)} was released twice{f': first{first}' if first else ''}{_again(finding)}"
 
 
 def _again(finding: Finding) -> str:
