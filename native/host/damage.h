@@ -5,6 +5,9 @@
 
 #include "channel.h"
 
+/* How often an operation tries again after a repair. */
+enum { HW_ATTEMPTS = 4 };
+
 /* Whether the pool can be used after it. `arena` is the one that the place belongs to, NULL for a big
    block. */
 bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context);

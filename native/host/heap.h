@@ -4,6 +4,9 @@
 
 #include "channel.h"
 
+/* No request is larger: it would be an offset gone wrong. */
+#define HW_LARGEST ((size_t)1 << 46)
+
 /* NULL without memory; errno is the caller's business. `align` 0 for the usual 16 bytes. */
 void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller);
 /* Whether the memory of a block just allocated is zero already, its first 64 bytes apart. */

@@ -1,0 +1,228 @@
+#define _GNU_SOURCE
+#include "release.h"
+
+#include "big.h"
+#include "cache.h"
+#include "fast.h"
+
+static bool hold_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context);
+
+/* Give back a node that is verified to be a used one: to the cache, or to the index. */
+static void give_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
+{
+    for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
+        hw_header h = *hw_own(place->pool, node);
+        uint32_t class = hw_class_of_node(h.size);
+        hw_fault fault;
+        if (HW_UNLIKELY(hw_set.poison) && hold_back(arena, place, node, site, context))
+            return;
+        if (class < HW_CLASSES && place == arena->first) {
+            if (HW_LIKELY(hw_cache(place->pool, node, site, false, &fault) == HW_OK)) {
+                hw_stack(arena, class, node, context);
+                return;
+            }
+        } else if (HW_LIKELY(hw_release(place->pool, node, site, &fault) == HW_OK)) {
+            hw_trim_after(arena, place, node, h.prev_size, (size_t)h.size << HW_FIXED_GRANULE_LOG2);
+            return;
+        }
+        hw_header now;
+        if (!hw_mend(arena, place, context) || !hw_header_at(place->pool, node, &now) ||
+            hw_state_of(now.meta) != HW_USED || hw_quarantined(now.meta))
+            return;
+    }
+}
+
+HW_COLD void hw_release_oddly(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context, bool again)
+{
+    hw_header h;
+    if (place->lost)
+        return;
+    hw_inspect(arena, place, context);
+    uint32_t node = hw_node_at(place, pointer);
+    if (again && node && hw_header_at(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED) {
+        hw_release_inside(arena, place, pointer, context);
+        return;
+    }
+    size_t offset = (uintptr_t)pointer - (uintptr_t)place->pool;
+    uint32_t holder = hw_locate(place->pool, offset);
+    if (!holder || !hw_header_at(place->pool, holder, &h)) {
+        hw_tell_wrong_release(context, place, HW_INVALID, 0, NULL);
+        return;
+    }
+    if (hw_quarantined(h.meta))
+        return;
+    hw_header dead;
+    bool freed = hw_state_of(h.meta) != HW_USED;
+    if (freed && node && (holder == node || hw_tombstone_at(place->pool, node, &dead)))
+        hw_tell_wrong_release(context, place, HW_DOUBLE, node, NULL);
+    else
+        hw_tell_wrong_release(context, place, HW_INVALID, holder, NULL);
+}
+
+void hw_release_inside(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context)
+{
+    hw_pool *pool = place->pool;
+    uint32_t node = hw_node_at(place, pointer);
+    for (int attempt = 0;; attempt++) {
+        const hw_header *h = hw_own(pool, node);
+        if (HW_UNLIKELY(!node || place->lost || !hw_holds(pool, node, h) || hw_state_of(h->meta) != HW_USED)) {
+            hw_release_oddly(arena, place, pointer, context, attempt == 0);
+            return;
+        }
+        if (HW_LIKELY(!hw_waits(pool, node)) || attempt == HW_ATTEMPTS)
+            break;
+        hw_drain(arena, place, context);
+    }
+    uint32_t meta = hw_own(pool, node)->meta;
+    if (hw_quarantined(meta))
+        return;
+    if (HW_UNLIKELY(!hw_family_matches(meta, context->family)))
+        hw_tell_wrong_release(context, place, HW_MISMATCH, node, NULL);
+    give_back(arena, place, node, hw_site_here(meta >> 8, context), context);
+}
+
+/* --poison: hold released nodes back, so that a write into one is seen; the oldest make room. */
+static bool hold_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
+{
+    enum { BYTES = 32 << 20 };
+    size_t size = (size_t)hw_own(place->pool, node)->size << HW_FIXED_GRANULE_LOG2;
+    hw_fault fault;
+    if (size > BYTES / 4 || hw_cache(place->pool, node, site, true, &fault) != HW_OK)
+        return false;
+    while (arena->delayed.count == HW_DELAYED || (arena->delayed.count && arena->delayed.bytes + size > BYTES)) {
+        uint32_t slot = arena->delayed.head++ % HW_DELAYED, old = arena->delayed.node[slot];
+        hw_place *where = &arena->place[arena->delayed.place[slot]];
+        arena->delayed.count--;
+        if (!old) /* lost meanwhile */
+            continue;
+        if (hw_verify(where->pool, old, &fault) != HW_OK &&
+            (!hw_mend(arena, where, context) || hw_verify(where->pool, old, &fault) != HW_OK))
+            continue;
+        arena->delayed.bytes -= (size_t)hw_own(where->pool, old)->size << HW_FIXED_GRANULE_LOG2;
+        hw_release(where->pool, old, hw_own(where->pool, old)->meta >> 8, &fault);
+    }
+    uint32_t slot = (arena->delayed.head + arena->delayed.count++) % HW_DELAYED;
+    arena->delayed.node[slot] = node;
+    arena->delayed.place[slot] = (uint8_t)(place - arena->place);
+    arena->delayed.bytes += size;
+    return true;
+}
+
+/* --- releasing what another thread's arena holds ------------------------------------------------ */
+
+/* Take in what other threads released. The list is followed by verified links only; a broken one is
+   told as a write after free, and what was behind it stays a used block for good. */
+void hw_drain(hw_arena *arena, hw_place *place, const hw_context *context)
+{
+    uint32_t node = atomic_exchange_explicit(&place->pending, 0, memory_order_acquire);
+    while (node && !place->lost) {
+        hw_links *l = hw_links_at(place->pool, node);
+        hw_header h;
+        if (node < hw_first(place->pool) || node >= hw_end(place->pool))
+            return;
+        if (l->parent != HW_PENDING_PARENT || !hw_links_hold(place->pool, node)) {
+            hw_fault fault = {.reason = HW_LINKS, .node = node};
+            hw_tell_fault(context, place, &fault);
+            return;
+        }
+        uint32_t after = l->left, site = l->right;
+        if (!hw_header_at(place->pool, node, &h)) {
+            if (!hw_mend(arena, place, context) || !hw_header_at(place->pool, node, &h)) {
+                node = after;
+                continue;
+            }
+        }
+        l->parent = 0; /* no longer waiting, even where the node is merged away */
+        if (h.size == hw_min_node(place->pool))
+            hw_slack_write(place->pool, node, &h); /* the links lay over it */
+        if (hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta))
+            give_back(arena, place, node, site, context);
+        node = after;
+    }
+}
+
+void hw_drain_all(hw_arena *arena, const hw_context *context)
+{
+    for (uint32_t i = 0; i < arena->places; i++)
+        if (atomic_load_explicit(&arena->place[i].pending, memory_order_relaxed))
+            hw_drain(arena, &arena->place[i], context);
+}
+
+static void push_pending(hw_place *place, uint32_t node, uint32_t site)
+{
+    hw_links *l = hw_links_at(place->pool, node);
+    uint32_t head = atomic_load_explicit(&place->pending, memory_order_relaxed);
+    do {
+        *l = (hw_links){.left = head, .right = site, .parent = HW_PENDING_PARENT};
+        l->check = hw_link_check(place->pool, node, l);
+    } while (!atomic_compare_exchange_weak_explicit(&place->pending, &head, node, memory_order_release,
+                                                    memory_order_relaxed));
+}
+
+hw_place *hw_place_of(hw_arena *arena, const void *pointer)
+{
+    for (uint32_t i = 0; i < arena->places; i++)
+        if (hw_place_holds(&arena->place[i], pointer))
+            return &arena->place[i];
+    return NULL;
+}
+
+static void release_abroad(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context)
+{
+    uint32_t node = hw_node_at(place, pointer);
+    hw_header h;
+    if (place->lost)
+        return;
+    if (node && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta) &&
+        hw_family_matches(h.meta, context->family) && hw_payload_fault(place->pool, node, &h) == HW_NONE &&
+        !hw_waits(place->pool, node)) {
+        push_pending(place, node, hw_site_here(h.meta >> 8, context));
+        if (atomic_load_explicit(&arena->owner, memory_order_relaxed) != 0)
+            return;
+        if (!hw_is_engaged() && hw_seize(arena, 1)) { /* nobody else would */
+            hw_drain(arena, place, context);
+            hw_yield(arena);
+        }
+        return;
+    }
+    /* Anything odd is judged by who has the arena alone. */
+    if (hw_is_engaged() || !hw_seize(arena, 0))
+        return;
+    hw_release_inside(arena, place, pointer, context);
+    hw_yield(arena);
+}
+
+HW_COLD void hw_release_nowhere(void *pointer, const hw_context *context)
+{
+    hw_released released;
+    if (hw_recall_released(pointer, &released))
+        hw_tell_wrong_release(context, NULL, HW_DOUBLE, 0, &released);
+    else
+        hw_tell_wrong_release(context, NULL, HW_INVALID, 0, NULL);
+}
+
+void hw_release_elsewhere(void *pointer, const hw_context *context)
+{
+    hw_arena *mine = hw_is_engaged() ? hw_me.arena : hw_arena_own();
+    uint32_t region = hw_region_of(pointer);
+    uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
+    if (kind == HW_ARENA_POOL) {
+        hw_arena *arena = hw_arena_numbered(atomic_load(&hw_region_at(region)->arena));
+        hw_place *place = hw_place_of(arena, pointer);
+        if (!place) {
+            hw_release_nowhere(pointer, context);
+        } else if (arena == mine && !hw_is_engaged()) {
+            hw_enter(arena);
+            hw_release_inside(arena, place, pointer, context);
+            hw_leave(arena);
+        } else {
+            release_abroad(arena, place, pointer, context);
+        }
+        return;
+    }
+    hw_place *place = kind == HW_BIG_POOL || kind == HW_BIG_HELD ? hw_big_hold(region) : NULL;
+    if (place)
+        hw_big_release(place, pointer, context->family, context, hw_site_here);
+    else
+        hw_release_nowhere(pointer, context);
+}

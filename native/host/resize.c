@@ -1,0 +1,162 @@
+#define _GNU_SOURCE
+/* Resizing a block, and how large one is. */
+#include "heap.h"
+
+#include "big.h"
+#include "release.h"
+
+#include <string.h>
+
+/* What can be read of a block: all that was requested, or up to the end of what it lies in. */
+static size_t extent(const hw_place *place, const void *pointer)
+{
+    hw_header h;
+    uint32_t node = hw_node_at(place, pointer);
+    if (node && !place->lost && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED &&
+        !hw_quarantined(h.meta))
+        return hw_payload_bytes(place->pool, h.size) - hw_slack_of(h.meta);
+    return 0;
+}
+
+/* For a block in a quarantined stretch: all up to that one's end. By who is inside. */
+static size_t extent_of_lost(const hw_place *place, const void *pointer)
+{
+    size_t offset = (uintptr_t)pointer - (uintptr_t)place->pool;
+    if (place->lost)
+        return place->bytes - offset;
+    uint32_t holder = hw_locate(place->pool, offset);
+    hw_header h;
+    if (!holder || !hw_header_at(place->pool, holder, &h) || !hw_quarantined(h.meta))
+        return 0;
+    return ((size_t)(holder + h.size) << HW_FIXED_GRANULE_LOG2) - offset;
+}
+
+/* In place, by who is inside. *size: the block's size, 0 when the pointer is no block (then a wrong
+   release was told). */
+static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size_t bytes, uint32_t site,
+                           const hw_context *context, size_t *size, unsigned *family)
+{
+    uint32_t node = hw_node_at(place, pointer);
+    for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
+        *size = extent(place, pointer);
+        if (*size && hw_waits(place->pool, node)) {
+            hw_drain(arena, place, context);
+            *size = extent(place, pointer);
+        }
+        if (!*size) {
+            hw_inspect(arena, place, context);
+            *size = extent(place, pointer);
+        }
+        if (!*size) {
+            *size = extent_of_lost(place, pointer);
+            if (!*size)
+                hw_release_oddly(arena, place, pointer, context, false);
+            return NULL;
+        }
+        uint32_t meta = hw_own(place->pool, node)->meta;
+        if (!hw_family_matches(meta, HW_MALLOC)) {
+            hw_tell_wrong_release(context, place, HW_MISMATCH, node, NULL);
+            *family = meta >> 6 & 3; /* told once: what realloc gives is malloc's */
+            return NULL;
+        }
+        hw_fault fault;
+        int status = hw_resize(place->pool, node, bytes, site, &fault);
+        if (status != HW_DAMAGED)
+            return status == HW_OK ? pointer : NULL;
+        hw_mend(arena, place, context);
+    }
+    return NULL;
+}
+
+/* `family` is by which functions the old block is released. */
+static void *move(void *pointer, size_t size, size_t bytes, unsigned family, const hw_context *context)
+{
+    void *fresh = hw_heap_allocate(bytes, 0, HW_MALLOC, context->caller);
+    if (fresh) {
+        memcpy(fresh, pointer, size < bytes ? size : bytes);
+        hw_heap_release(pointer, family, context->caller);
+    }
+    return fresh;
+}
+
+static void *resize_big(hw_place *place, void *pointer, size_t bytes, const hw_context *context)
+{
+    hw_inspect(NULL, place, context);
+    size_t size = pointer == (void *)hw_payload(place->pool, place->block) ? extent(place, pointer) : 0;
+    if (!size) {
+        hw_tell_wrong_release(context, place, HW_INVALID,
+                              hw_locate(place->pool, (uintptr_t)pointer - (uintptr_t)place->pool), NULL);
+        hw_big_let_go(place);
+        return NULL;
+    }
+    uint32_t meta = hw_own(place->pool, place->block)->meta;
+    bool mismatch = !hw_family_matches(meta, HW_MALLOC);
+    if (mismatch)
+        hw_tell_wrong_release(context, place, HW_MISMATCH, place->block, NULL);
+    size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
+    if (mismatch || bytes < threshold / 2) {
+        hw_big_let_go(place);
+        return move(pointer, size, bytes, mismatch ? meta >> 6 & 3 : HW_MALLOC, context);
+    }
+    void *same = hw_big_resize(place, pointer, bytes, hw_site_here(0, context));
+    return same ? same : move(pointer, size, bytes, HW_MALLOC, context);
+}
+
+void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
+{
+    hw_context context = {.when = HW_AT_REALLOC, .caller = caller, .pointer = pointer, .family = HW_MALLOC};
+    if (bytes > HW_LARGEST)
+        return NULL;
+    hw_arena *mine = hw_is_engaged() ? NULL : hw_arena_own();
+    uint32_t region = hw_region_of(pointer);
+    uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
+    if (kind == HW_BIG_POOL || kind == HW_BIG_HELD) {
+        hw_place *place = hw_big_hold(region);
+        if (place)
+            return resize_big(place, pointer, bytes, &context);
+        kind = HW_UNUSED;
+    }
+    hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
+    hw_place *place = arena ? hw_place_of(arena, pointer) : NULL;
+    if (!place) {
+        hw_release_nowhere(pointer, &context);
+        return NULL;
+    }
+    size_t size = extent(place, pointer);
+    unsigned family = HW_MALLOC;
+    void *same = NULL;
+    if (arena == mine) {
+        uint32_t site = hw_site_of(&arena->sites, &caller, 0);
+        hw_enter(arena);
+        same = resize_inside(arena, place, pointer, bytes, site, &context, &size, &family);
+        hw_leave(arena);
+        if (same)
+            return same;
+    } else if (!size || size >= HW_PAGE) {
+        /* Worth a visit: to judge what is odd, or to spare the copy. */
+        if (mine && hw_seize(arena, 0)) {
+            uint32_t site = hw_site_here(0, &context);
+            same = resize_inside(arena, place, pointer, bytes, site, &context, &size, &family);
+            hw_yield(arena);
+            if (same)
+                return same;
+        }
+    }
+    return size ? move(pointer, size, bytes, family, &context) : NULL;
+}
+
+size_t hw_heap_size(const void *pointer)
+{
+    uint32_t region = hw_region_of(pointer);
+    uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
+    if (kind == HW_BIG_POOL || kind == HW_BIG_HELD) {
+        hw_place *place = hw_big_hold(region);
+        size_t size = place ? extent(place, pointer) : 0;
+        if (place)
+            hw_big_let_go(place);
+        return size;
+    }
+    hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
+    hw_place *place = arena ? hw_place_of(arena, pointer) : NULL;
+    return place ? extent(place, pointer) : 0;
+}
