@@ -4,8 +4,9 @@ import random
 import struct
 
 import pytest
-from support.heaps import Heap
+from support.heaps import Heap, Reason
 
+from heapwitness.diagnose import diagnose
 from heapwitness.pool import Pool
 from heapwitness.report.model import Finding
 
@@ -147,3 +148,16 @@ def test_a_write_over_several_headers_belongs_to_the_block_in_which_it_ends() ->
 
     assert finding.kind == "heap-buffer-underflow"
     assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[5])
+
+
+@pytest.mark.parametrize("size", [100, 1000, 200_000])
+def test_a_block_released_twice_has_its_own_size_though_it_was_merged(size: int) -> None:
+    heap = Heap(size=1 << 20)
+    blocks = [heap.allocate(one) for one in (size, 40, 40)]
+    heap.release(blocks[1])
+    heap.release(blocks[0])
+
+    (finding,) = diagnose(heap.event(Reason.DOUBLE, blocks[0], pointer=heap.payload(blocks[0])), heap.memory())
+
+    assert finding.culprit is not None
+    assert (finding.culprit.address, finding.culprit.size) == (heap.payload(blocks[0]), size)

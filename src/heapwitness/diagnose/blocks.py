@@ -4,6 +4,8 @@ A free node may be several released blocks merged into one. Each of them that wa
 tombstone, its old header with a check that can never hold; from these the blocks are told again.
 """
 
+import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
@@ -17,6 +19,7 @@ from heapwitness.report import model
 from heapwitness.report.model import Block, Frame, Site
 
 _SEARCH = 64 << 10
+_SEARCH_FIRST = 1 << 20
 STATES: dict[State, model.State] = {
     State.FREE: "free",
     State.USED: "used",
@@ -133,12 +136,9 @@ def first_tenant(pool: Pool, node: int, header: Header) -> Tenant:
     merged = Tenant(node, header)
     if header.state is not State.FREE:
         return merged
-    for place, stored in _headers(pool, node + pool.min_node, node + header.size):
-        # Only what was merged to this very node leads back to its start.
-        if stored.prev_size != place - node or _dug_up(pool, place, stored) is None:
-            continue
+    for place in _led_back(pool, node, node + header.size):
         tenant = Tenant(node, header._replace(size=place - node))
-        if _slack_remains(pool, tenant):
+        if tombstone(pool, place) is not None and _slack_remains(pool, tenant):
             return tenant
     return merged
 
@@ -169,6 +169,22 @@ def _slack_remains(pool: Pool, tenant: Tenant) -> bool:
         return pool.peek(start, len(expected)) == expected
     except Unreadable:
         return False
+
+
+def _led_back(pool: Pool, node: int, stop: int) -> Iterator[int]:
+    """Where in a free node something stands that leads back to its start, as only what was merged to that very node
+    does; in the first _SEARCH_FIRST bytes."""
+    stop = min(stop, node + (_SEARCH_FIRST >> pool.log2))
+    words = struct.Struct(f"<4xI{(1 << pool.log2) - 8}x")
+    for start in range(node + pool.min_node, stop, _SEARCH >> pool.log2):
+        length = (min(stop, start + (_SEARCH >> pool.log2)) - start) << pool.log2
+        try:
+            data = pool.peek((start << pool.log2) + witness.HEADER, length)
+        except Unreadable:
+            return
+        for place, (prev_size,) in enumerate(words.iter_unpack(data), start):
+            if prev_size == place - node:
+                yield place
 
 
 def _headers(pool: Pool, start: int, stop: int) -> list[tuple[int, Header]]:

@@ -1,6 +1,6 @@
 """Wrong releases: twice, of what is no block, or by another family than the allocation's."""
 
-from heapwitness.diagnose.blocks import ORIGINS, Sites, Tenant, block_of, tombstone
+from heapwitness.diagnose.blocks import ORIGINS, Sites, Tenant, block_of, first_tenant, tombstone
 from heapwitness.errors import HeapwitnessError
 from heapwitness.heap import Node, Pool, standing, walk
 from heapwitness.heap.verify import pending_links
@@ -81,7 +81,7 @@ def _tenant(event: Event, pool: Pool | None) -> Tenant | None:
     at = event.pointer - pool.base - witness.OVERHEAD
     node = at >> pool.log2 if at > 0 and at % (1 << pool.log2) == 0 else event.node
     if standing(pool, node) and node != pool.end:
-        return Tenant(node, pool.own(node))
+        return first_tenant(pool, node, pool.own(node))
     buried = tombstone(pool, node)
     return Tenant(node, buried) if buried else None
 
