@@ -152,7 +152,33 @@ def test_a_byte_that_was_overwritten_with_its_own_value_does_not_hide_an_overflo
     (finding,) = pool.check()
 
     assert finding.kind == "heap-buffer-overflow"
-    assert finding.damage is not None and finding.damage.offset == 1
+    assert finding.damage is not None and (finding.damage.offset, finding.damage.length) == (0, 4)
+    assert "The first 1 byte behind the block is as before." in finding.detail
+
+
+def test_an_overflow_into_an_aligned_block_is_one_finding_though_it_reaches_its_gap_word() -> None:
+    buffer, pool, blocks = pool_of_blocks([32])
+    aligned = pool.alloc_align(100, 64)
+    assert aligned is not None and pool.layout.node_size < aligned - blocks[0] - 32
+    end = blocks[0] + 32 - ADDRESS
+    length = aligned - ADDRESS - end
+    buffer[end : end + length] = bytes(number * number % 251 for number in range(length))
+
+    (finding,) = pool.check()
+
+    assert finding.damage is not None
+    assert (finding.kind, finding.damage.length, finding.damage.exact) == ("heap-buffer-overflow", length, False)
+
+
+def test_padding_before_the_damage_belongs_to_it_where_all_other_nodes_have_something_else() -> None:
+    buffer, pool, blocks = pool_of_blocks([32] * 8, "backup-64")
+    at = blocks[4] - ADDRESS
+    buffer[at - 8 : at] = b"UNDERRUN"
+
+    (finding,) = pool.check()
+
+    assert finding.damage is not None
+    assert (finding.kind, finding.damage.length) == ("heap-buffer-underflow", 8)
 
 
 def test_a_free_block_before_the_damage_is_told_to_be_free() -> None:

@@ -49,7 +49,9 @@ class Anchors:
         index = bisect.bisect_left(self._places, start)
         while True:
             while index < len(self._places):
-                yield self._places[index], self._before[index]
+                # What was found since may lie below.
+                if self._places[index] >= start:
+                    yield self._places[index], self._before[index]
                 index += 1
             if self._next > self._end:
                 return

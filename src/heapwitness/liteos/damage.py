@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from heapwitness.liteos.evidence import Evidence, Run
-from heapwitness.liteos.spot import Spot
+from heapwitness.liteos.evidence import Evidence
+from heapwitness.liteos.spot import Run, Spot
 from heapwitness.report.model import Copy, Damage, Stretch
 
 SHOWN = 256

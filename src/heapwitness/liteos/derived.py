@@ -4,7 +4,7 @@ Each word of these that is not what the nodes ask for is a `WrongWord`; `restore
 expected, `derived_findings` tells them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -112,10 +112,19 @@ def _of(counter: Counter) -> str:
     return "the statistics' total" if counter.task is None else f"the statistics of task {counter.task}"
 
 
-def derived_findings(evidence: Evidence, tasks: TaskNames, when: When) -> Iterator[LiteosFinding]:
-    """A finding for each stretch of wrong words, and for each aligned block that lost its gap."""
-    for words in _neighbours(sorted(wrong_words(evidence), key=lambda word: word.address)):
-        yield _finding(evidence, words, tasks, when)
+def derived_findings(
+    evidence: Evidence, tasks: TaskNames, when: When, told: Sequence[tuple[int, int]]
+) -> Iterator[LiteosFinding]:
+    """A finding for each stretch of wrong words, and for each aligned block that lost its gap.
+
+    Gap words within the extents `told` (from, to before) were hit by what is told there.
+    """
+    words = sorted(wrong_words(evidence), key=lambda word: word.address)
+    untold = (
+        word for word in words if word.copy != "slack" or not any(low <= word.address < high for low, high in told)
+    )
+    for group in _neighbours(untold):
+        yield _finding(evidence, group, tasks, when)
     for address in lost_gaps(evidence):
         node = evidence.nodes[evidence.index[address]]
         yield LiteosFinding(

@@ -13,11 +13,12 @@ from heapwitness.liteos.blocks import TaskNames, block_of
 from heapwitness.liteos.copies import fields_of
 from heapwitness.liteos.damage import damage_of_run, damage_of_runs
 from heapwitness.liteos.derived import derived_findings
-from heapwitness.liteos.evidence import Evidence, Run
+from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.judge import Verdict, judge
 from heapwitness.liteos.layout import Layout
 from heapwitness.liteos.rebuild import rebuild
 from heapwitness.liteos.records import CopyPair, LiteosFinding
+from heapwitness.liteos.spot import Run
 from heapwitness.liteos.view import PoolView
 from heapwitness.liteos.walk import Walk, WalkedNode, walk
 from heapwitness.report.model import Detected, Header, When
@@ -56,7 +57,9 @@ def diagnose(
 def findings_of(view: PoolView, walked: Walk, tasks: TaskNames, when: When = "check") -> tuple[LiteosFinding, ...]:
     """As `diagnose`, of a pool that was walked already; at most FINDINGS_LIMIT of them."""
     evidence = Evidence(view, walked, rebuild(view, walked))
-    found = [*_header_findings(evidence, tasks, when), *derived_findings(evidence, tasks, when)]
+    found = list(_header_findings(evidence, tasks, when))
+    told = [(one.address, one.address + one.length) for finding in found for one in finding.extents]
+    found += derived_findings(evidence, tasks, when, told)
     found.sort(key=lambda finding: 0 if finding.damage is None else finding.damage.address)
     return tuple(found[:FINDINGS_LIMIT])
 
@@ -68,6 +71,10 @@ def _header_findings(evidence: Evidence, tasks: TaskNames, when: When) -> Iterat
         if verdict.kind != "heap-buffer-overflow":
             # What ends where a payload begins came from there, or went no further.
             run = msgspec.structs.replace(run, stop=run.certain, exact=True)
+        elif verdict.culprit is not None:
+            # A linear overflow leaves no byte out: what is right at its beginning was written with that value.
+            end = verdict.culprit.address + verdict.culprit.size
+            run = msgspec.structs.replace(run, start=min(run.start, end))
         if verdict.kind == "header-overwrite":
             # Two wild writes that hit both copies of one header are told together.
             wild.setdefault(verdict.victim.address, []).append((run, verdict))

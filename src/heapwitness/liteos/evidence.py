@@ -7,31 +7,13 @@ passes through the payload between them.
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
-from heapwitness.diagnose.pattern import follow
 from heapwitness.liteos.copies import encode, saved_mask
+from heapwitness.liteos.edges import Edges
 from heapwitness.liteos.layout import Field, Header, Layout
 from heapwitness.liteos.rebuild import Rebuilt
-from heapwitness.liteos.registers import Registers
-from heapwitness.liteos.spot import Spot, SpotCopy
+from heapwitness.liteos.spot import Run, Spot, SpotCopy
 from heapwitness.liteos.view import PoolView
 from heapwitness.liteos.walk import Walk, WalkedNode
-from heapwitness.memory import BufferMemory
-
-
-class Run(msgspec.Struct, frozen=True):
-    """Damage from `start` to before `stop`, over `spots` in order of address.
-
-    `certain` is the end of what something vouches for; from there on bytes only continue what was
-    written. `exact` is False where the damage may go on unseen.
-    """
-
-    start: int
-    certain: int
-    stop: int
-    exact: bool
-    spots: tuple[Spot, ...]
 
 
 class Evidence:
@@ -44,8 +26,7 @@ class Evidence:
         self.nodes = walk.everything
         self.index = {node.address: number for number, node in enumerate(self.nodes)}
         self._mask = saved_mask(view.layout)
-        self.registers = Registers(view.layout, walk)
-        self._memory = BufferMemory(view.address, view.data)
+        self._edges = Edges(self)
 
     def header(self, node: WalkedNode) -> Header | None:
         """A node's header as it should be: the good copy, or what was rebuilt."""
@@ -88,7 +69,7 @@ class Evidence:
                 last = joined.pop()
                 piece = Run(last.start, piece.stop, piece.stop, True, (*last.spots, *piece.spots))
             joined.append(piece)
-        return tuple(self._followed(run) for run in joined)
+        return tuple(self._edges.extended(run) for run in joined)
 
     def _is_one_write(self, one: Run, other: Run) -> bool:
         last, first = one.spots[-1], other.spots[0]
@@ -102,28 +83,6 @@ class Evidence:
         payload = last.place + self.view.layout.node_size
         is_next = place + 1 < len(self.nodes) and self.nodes[place + 1].address == first.place
         return is_next and one.stop == payload and other.start - first.place < self.view.layout.pointer
-
-    def _followed(self, run: Run) -> Run:
-        """The run with what continues it where nothing vouches for the bytes: link registers, padding, payload."""
-        first, last = run.spots[0], run.spots[-1]
-        if first.copy == "header":
-            run = msgspec.structs.replace(run, start=self.registers.first_wrong(first, run.start))
-        if last.copy == "header":
-            stop = self.registers.last_wrong(last, run.stop)
-            run = msgspec.structs.replace(run, stop=stop, certain=stop)
-        place = self.nodes[self.index[last.place]]
-        payload = place.address + self.view.layout.node_size
-        room = _unknown_after(last, run.stop)
-        if run.stop == payload and place.address != self.walk.end.address:
-            room = place.address + place.size - payload
-        if not room:
-            return run
-        start = max(run.start, run.stop - 64)
-        data = self.view.data[start - self.view.address : run.stop - self.view.address]
-        reach = follow(self._memory, run.stop, data, room)
-        if reach is None:
-            return msgspec.structs.replace(run, exact=run.stop != payload)
-        return msgspec.structs.replace(run, stop=reach)
 
 
 def masked(layout: Layout, mask: bytes, rebuilt: Rebuilt) -> bytes:
@@ -163,10 +122,3 @@ def wrong_bytes(spot: Spot) -> Sequence[int]:
     """Offsets of bytes that something vouches for and that are otherwise."""
     triples = zip(spot.actual, spot.expected, spot.known, strict=True)
     return [at for at, (have, want, known) in enumerate(triples) if known and have != want]
-
-
-def _unknown_after(spot: Spot, address: int) -> int:
-    """How many bytes from an address on, within a copy, nothing vouches for."""
-    at = address - spot.address
-    known = spot.known.find(1, at)
-    return (len(spot.known) if known < 0 else known) - at if at < len(spot.known) else 0

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from heapwitness.liteos.evidence import Evidence, Run
-from heapwitness.liteos.spot import Spot
+from heapwitness.liteos.evidence import Evidence
+from heapwitness.liteos.spot import Run, Spot
 from heapwitness.liteos.walk import WalkedNode
 from heapwitness.report.model import Kind
 

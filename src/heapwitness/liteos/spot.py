@@ -1,4 +1,4 @@
-"""One copy of one node's header, with what its bytes should be."""
+"""One copy of one node's header with what its bytes should be, and a stretch of damage over such copies."""
 
 from typing import Literal
 
@@ -30,3 +30,17 @@ class Spot(msgspec.Struct, frozen=True):
     def fill(self) -> int | None:
         """The value of all of its bytes, where they have the same; None where they don't."""
         return self.actual[0] if self.actual == self.actual[:1] * len(self.actual) else None
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Damage from `start` to before `stop`, over `spots` in order of address.
+
+    `certain` is the end of what something vouches for; from there on bytes only continue what was
+    written. `exact` is False where the damage may go on unseen.
+    """
+
+    start: int
+    certain: int
+    stop: int
+    exact: bool
+    spots: tuple[Spot, ...]

@@ -4,10 +4,14 @@ Nothing vouches for them. But where every intact node has the same there, a dama
 as good as surely; and the end node's are zero from the start.
 """
 
+from typing import TYPE_CHECKING
+
 from heapwitness.liteos.copies import saved_mask
-from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.spot import Spot
 from heapwitness.liteos.walk import WalkedNode
+
+if TYPE_CHECKING:
+    from heapwitness.liteos.evidence import Evidence
 
 _LEAST = 4
 _LIMIT = 4096
@@ -16,7 +20,7 @@ _LIMIT = 4096
 class Unsaved:
     """What the unsaved bytes of a pool's headers are, by what all intact nodes have in common."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: "Evidence") -> None:
         self._evidence = evidence
         mask = saved_mask(evidence.view.layout)
         self._offsets = [at for at, saved in enumerate(mask) if not saved]
