@@ -7,6 +7,16 @@ void hw_control_copy(hw_pool *pool)
     __builtin_memcpy(hw_at(pool, pool->size) - HW_WITNESSED, pool, HW_WITNESSED);
 }
 
+static bool copy_is_right(const hw_pool *pool)
+{
+    const uint32_t *fixed = (const uint32_t *)pool,
+                   *copy = (const uint32_t *)(const void *)(hw_at(pool, pool->size) - HW_WITNESSED);
+    for (unsigned i = 0; i < HW_WITNESSED / 4; i++)
+        if (fixed[i] != copy[i])
+            return false;
+    return true;
+}
+
 static uint32_t granules_of(size_t bytes, unsigned log2)
 {
     size_t granules = bytes >> log2;
@@ -41,7 +51,7 @@ hw_pool *hw_pool_init(void *memory, size_t bytes, unsigned log2, const uint32_t 
 int hw_pool_extend(hw_pool *pool, size_t bytes, hw_fault *fault)
 {
     *fault = (hw_fault){0};
-    if (!hw_control_holds(pool)) {
+    if (!hw_control_holds(pool) || !copy_is_right(pool)) { /* the copy is written anew: rule 1 */
         hw_fail(fault, HW_CONTROL_BLOCK, 0);
         return HW_DAMAGED;
     }

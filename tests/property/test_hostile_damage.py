@@ -7,7 +7,7 @@ import pytest
 from support.heaps import Heap, Reason
 
 from heapwitness.diagnose import diagnose
-from heapwitness.pool import Pool
+from heapwitness.pool import Damaged, Pool
 from heapwitness.report.model import Finding
 
 
@@ -161,3 +161,15 @@ def test_a_block_released_twice_has_its_own_size_though_it_was_merged(size: int)
 
     assert finding.culprit is not None
     assert (finding.culprit.address, finding.culprit.size) == (heap.payload(blocks[0]), size)
+
+
+@pytest.mark.parametrize("byte", range(32))
+def test_a_pool_does_not_grow_over_a_damaged_copy_of_its_control_block(byte: int) -> None:
+    pool = Pool(bytearray(8192), size=4096)
+    pool.memory[pool.size - 32 + byte] ^= 0x40
+
+    with pytest.raises(Damaged) as caught:
+        pool.extend(8192 - 16)
+
+    assert caught.value.fault.reason is Reason.CONTROL
+    assert [fault.reason for fault in pool.check()] == [Reason.CONTROL]
