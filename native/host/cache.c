@@ -149,7 +149,7 @@ static bool is_beside_a_free_one(const hw_pool *pool, uint64_t entry)
 /* Without memory to sort them in: back to the index with each. */
 static void release_all(hw_arena *arena, const hw_context *context)
 {
-    for (uint32_t class = 0; class < HW_CLASSES; class ++) {
+    for (uint32_t class = 0; class < HW_CLASSES; class++) {
         hw_class *c = &arena->classes[class];
         while (c->count && !arena->first->lost) {
             uint64_t entry = (uint64_t)c->node[--c->count] << 8 | class;
@@ -168,7 +168,7 @@ static void sweep(hw_arena *arena, bool thorough, const hw_context *context)
         release_all(arena, context);
         return;
     }
-    for (uint32_t class = 0; class < HW_CLASSES; class ++) {
+    for (uint32_t class = 0; class < HW_CLASSES; class++) {
         for (uint32_t i = 0; i < arena->classes[class].count; i++)
             entry[filled++] = (uint64_t)arena->classes[class].node[i] << 8 | class;
         arena->classes[class].count = 0;
