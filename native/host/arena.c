@@ -41,6 +41,7 @@ static _Atomic uint32_t *impatient;
 HW_COLD void hw_enter_slowly(hw_arena *arena)
 {
     uint64_t since = hw_milliseconds();
+    atomic_store(&arena->waits, true);
     for (;;) {
         atomic_store_explicit(&arena->busy, 0, memory_order_release);
         uint32_t one = 1;
@@ -50,15 +51,16 @@ HW_COLD void hw_enter_slowly(hw_arena *arena)
         atomic_store(&arena->busy, 1);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&arena->wanted, memory_order_acquire) == 0)
-            return;
+            break;
         /* A thread that forks may wait for a lock of libc that this one holds, so it cannot wait for
            ever. The child, whose memory may be copied at this moment, is told by a page that both see. */
         if (atomic_load(&hw_forking) && hw_milliseconds() - since > FORK_PATIENCE_MS) {
             if (impatient)
                 atomic_store(impatient, 1);
-            return;
+            break;
         }
     }
+    atomic_store(&arena->waits, false);
 }
 
 bool hw_seize(hw_arena *arena, unsigned limit)
@@ -72,6 +74,9 @@ bool hw_seize(hw_arena *arena, unsigned limit)
     /* An arena without an owner cannot get one while its visitors' lock is held. */
     if (atomic_load(&arena->owner) == 0)
         return true;
+    /* Many visitors in a row must not keep the owner out. */
+    for (unsigned turn = 0; turn < 20 && atomic_load(&arena->waits); turn++)
+        hw_sleep(0);
     atomic_store(&arena->wanted, 1);
     hw_heavy_fence();
     for (unsigned turn = 0; atomic_load_explicit(&arena->busy, memory_order_acquire); turn++) {
@@ -236,6 +241,7 @@ void hw_arenas_after_fork(bool child)
         if (seized)
             hw_me.visits--;
         atomic_store(&a->wanted, 0);
+        atomic_store(&a->waits, false);
         atomic_store(&a->visitors, 0);
         atomic_store(&a->busy, 0);
         if (torn) /* its owner may have been in the middle of something, and does not exist here */

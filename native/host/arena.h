@@ -57,6 +57,7 @@ typedef struct hw_arena {
     hw_place *first; /* &place[0] */
 
     _Atomic uint32_t places;
+    _Atomic bool waits;       /* the owner, for visitors to leave: the next one lets it in first */
     _Atomic bool whole_check; /* asked for while the owner was inside: to do when it leaves */
     bool seized;              /* by the thread that forks */
     hw_lock visitors;

@@ -97,7 +97,9 @@ uint64_t hw_milliseconds(void)
 
 void hw_sleep(unsigned milliseconds)
 {
-    struct timespec span = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L};
+    long least = 20000; /* of nanoseconds: the shortest nap that lets somebody else run */
+    struct timespec span = {.tv_sec = milliseconds / 1000,
+                            .tv_nsec = milliseconds ? milliseconds % 1000 * 1000000L : least};
     hw_call(SYS_nanosleep, (long)&span, 0, 0, 0, 0, 0);
 }
 
