@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "arena.h"
 
+#include "fork.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -23,18 +25,15 @@ enum {
 };
 enum { START = 64 << 10, LEAST_STEP = 256 << 10, MOST_STEP = 64 << 20, TRIM_NODE = 1 << 20, TRIM_EVERY = 8 << 20 };
 enum { POPULATE_WRITE = 23 };
-enum { SEIZE_MS = 15000, FORK_PATIENCE_MS = 500 };
+enum { SEIZE_MS = 15000 };
 
 __thread hw_thread hw_me;
-_Atomic uint32_t hw_forking;
 
 static hw_lock list_lock; /* `all`, `spare_arenas`, `count` */
 static _Atomic(hw_arena *) all;
 static hw_arena *spare_arenas;
 static uint32_t count;
 static _Atomic(hw_arena *) by_number[1 << 16];
-/* In shared memory: an owner went on in its arena while a fork was under way. */
-static _Atomic uint32_t *impatient;
 
 /* --- owners and visitors ---------------------------------------------------------------------- */
 
@@ -46,19 +45,15 @@ HW_COLD void hw_enter_slowly(hw_arena *arena)
         atomic_store_explicit(&arena->busy, 0, memory_order_release);
         uint32_t one = 1;
         atomic_compare_exchange_strong(&arena->wanted, &one, 2);
-        if (atomic_load(&arena->wanted) == 2)
+        bool too_long = hw_fork_takes_too_long(since);
+        if (!too_long && atomic_load(&arena->wanted) == 2)
             hw_wait_while(&arena->wanted, 2, 50);
         atomic_store(&arena->busy, 1);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&arena->wanted, memory_order_acquire) == 0)
             break;
-        /* A thread that forks may wait for a lock of libc that this one holds, so it cannot wait for
-           ever. The child, whose memory may be copied at this moment, is told by a page that both see. */
-        if (atomic_load(&hw_forking) && hw_milliseconds() - since > FORK_PATIENCE_MS) {
-            if (impatient)
-                atomic_store(impatient, 1);
+        if (too_long)
             break;
-        }
     }
     atomic_store(&arena->waits, false);
 }
@@ -121,17 +116,50 @@ hw_arena *hw_arena_numbered(uint32_t number)
     return atomic_load_explicit(&by_number[number & 0xFFFF], memory_order_acquire);
 }
 
+void hw_arenas_hold(void)
+{
+    hw_lock_take(&list_lock);
+}
+
+void hw_arenas_let_go(void)
+{
+    hw_lock_give(&list_lock);
+}
+
+/* A thread that wants an arena must not wait longer for a fork than any other. */
+static bool hold_if_possible(void)
+{
+    uint64_t since = hw_milliseconds();
+    while (!hw_lock_take_within(&list_lock, 50))
+        if (hw_fork_takes_too_long(since))
+            return false;
+    return true;
+}
+
+void hw_arena_free(hw_arena *arena)
+{
+    atomic_store(&arena->owner, 0);
+    arena->next_free = spare_arenas;
+    spare_arenas = arena;
+}
+
+void hw_arena_lose(hw_arena *arena)
+{
+    for (uint32_t i = 0; i < arena->places; i++)
+        atomic_store(&arena->place[i].lost, true);
+}
+
+/* Of a process that libc's fork did not make, and of a vfork's child, thread ids say nothing. */
+static uint32_t known_process;
+#define UNKNOWN_THREAD UINT32_MAX
+
 /* Threads that ended without our hearing of it leave their arenas behind. */
 static void collect_orphans(void)
 {
-    uint32_t pid = hw_process_id();
     for (hw_arena *a = hw_arena_first(); a; a = a->next) {
         uint32_t owner = atomic_load(&a->owner);
-        if (owner && !hw_thread_lives(pid, owner) && !atomic_load(&a->busy)) {
-            atomic_store(&a->owner, 0);
-            a->next_free = spare_arenas;
-            spare_arenas = a;
-        }
+        if (owner && owner != UNKNOWN_THREAD && !hw_thread_lives(known_process, owner) && !atomic_load(&a->busy))
+            hw_arena_free(a);
     }
 }
 
@@ -154,18 +182,21 @@ HW_COLD hw_arena *hw_arena_own(void)
         return hw_me.arena;
     hw_me.refused = true;
     int before = errno;
-    uint32_t thread = hw_thread_id();
-    hw_lock_take(&list_lock);
-    if (!spare_arenas && count >= 16 && count % 16 == 0)
-        collect_orphans();
-    hw_arena *arena = spare_arenas;
-    if (arena)
-        spare_arenas = arena->next_free;
-    else
-        arena = make();
-    if (arena)
-        atomic_store(&arena->owner, thread);
-    hw_lock_give(&list_lock);
+    bool known = !known_process || known_process == hw_process_id();
+    uint32_t thread = known ? hw_thread_id() : UNKNOWN_THREAD;
+    hw_arena *arena = NULL;
+    if (hold_if_possible()) {
+        if (!spare_arenas && count >= 16 && count % 16 == 0 && known)
+            collect_orphans();
+        arena = spare_arenas;
+        if (arena)
+            spare_arenas = arena->next_free;
+        else
+            arena = make();
+        if (arena)
+            atomic_store(&arena->owner, thread);
+        hw_arenas_let_go();
+    }
     if (arena) {
         hw_lock_take(&arena->visitors); /* a visitor who took it for an orphan leaves first */
         hw_lock_give(&arena->visitors);
@@ -173,7 +204,7 @@ HW_COLD hw_arena *hw_arena_own(void)
         hw_sites_renew(&arena->sites, thread);
         hw_me.arena = arena;
         hw_sites_adopt(&arena->sites, thread);
-        if (have_key && thread != hw_process_id())
+        if (have_key && thread != known_process)
             pthread_setspecific(key, arena);
     }
     hw_me.refused = false;
@@ -183,81 +214,29 @@ HW_COLD hw_arena *hw_arena_own(void)
 
 void hw_arena_disown(hw_arena *arena)
 {
+    hw_me.refused = true; /* a signal handler that allocates now must not wait for the lock */
+    hw_me.ended = true;
     hw_me.arena = NULL;
-    hw_lock_take(&list_lock);
-    atomic_store(&arena->owner, 0);
-    arena->next_free = spare_arenas;
-    spare_arenas = arena;
-    hw_lock_give(&list_lock);
+    if (atomic_load(&arena->busy)) { /* cancelled in the middle of an operation */
+        hw_arena_lose(arena);
+        atomic_store(&arena->busy, 0);
+    }
+    hw_arenas_hold();
+    hw_arena_free(arena);
+    hw_arenas_let_go();
+    hw_me.refused = false;
+}
+
+void hw_arenas_see_process(void)
+{
+    known_process = hw_process_id();
 }
 
 void hw_arenas_init(void)
 {
+    hw_arenas_see_process();
     have_key = pthread_key_create(&key, thread_ends) == 0;
-    impatient = hw_map_shared(HW_PAGE);
-}
-
-/* --- across a fork ---------------------------------------------------------------------------- */
-
-/* A signal handler that interrupted an operation forks: in the child it will go on, too. */
-static bool own_and_inside(const hw_arena *arena)
-{
-    return arena == hw_me.arena && hw_is_engaged();
-}
-
-void hw_arenas_before_fork(void)
-{
-    hw_lock_take(&list_lock);
-    if (impatient)
-        atomic_store(impatient, 0);
-    atomic_store(&hw_forking, 1);
-    for (hw_arena *a = hw_arena_first(); a; a = a->next)
-        a->seized = !own_and_inside(a) && hw_seize(a, 1000);
-}
-
-void hw_arenas_after_fork(bool child)
-{
-    uint32_t self = hw_thread_id();
-    bool copied_in_motion = child && (!impatient || atomic_load(impatient));
-    if (child && impatient) {
-        hw_unmap((void *)impatient, HW_PAGE);
-        impatient = hw_map_shared(HW_PAGE);
-    }
-    for (hw_arena *a = hw_arena_first(); a; a = a->next) {
-        bool seized = a->seized;
-        a->seized = false;
-        if (!child) {
-            if (seized)
-                hw_yield(a);
-            continue;
-        }
-        if (!seized && own_and_inside(a)) {
-            atomic_store(&a->owner, self);
-            hw_sites_renew(&a->sites, self);
-            continue;
-        }
-        bool torn =
-            !seized || atomic_load(&a->busy) || (copied_in_motion && a != hw_me.arena && atomic_load(&a->owner));
-        if (seized)
-            hw_me.visits--;
-        atomic_store(&a->wanted, 0);
-        atomic_store(&a->waits, false);
-        atomic_store(&a->visitors, 0);
-        atomic_store(&a->busy, 0);
-        if (torn) /* its owner may have been in the middle of something, and does not exist here */
-            for (uint32_t i = 0; i < a->places; i++)
-                a->place[i].lost = true;
-        if (a == hw_me.arena) {
-            atomic_store(&a->owner, self);
-            hw_sites_renew(&a->sites, self);
-        } else if (atomic_load(&a->owner)) {
-            atomic_store(&a->owner, 0);
-            a->next_free = spare_arenas;
-            spare_arenas = a;
-        }
-    }
-    atomic_store(&hw_forking, 0);
-    hw_lock_give(&list_lock);
+    hw_fork_init();
 }
 
 /* --- pools ------------------------------------------------------------------------------------ */
@@ -328,8 +307,8 @@ hw_place *hw_place_add(hw_arena *arena, size_t bytes)
         place->pool = NULL;
         return NULL;
     }
-    hw_region_publish(region, place->pool, first, HW_ARENA_POOL, arena->number);
     hw_place_note(place);
+    hw_region_publish(region, place->pool, first, HW_ARENA_POOL, arena->number);
     arena->places++;
     return place;
 }

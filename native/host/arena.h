@@ -85,7 +85,10 @@ typedef struct hw_arena {
 typedef struct hw_thread {
     hw_arena *arena;
     uint32_t visits;
+    uint32_t changes; /* fork.h */
+    bool forks;
     bool refused; /* no arena could be had, or the thread is being set up */
+    bool ended;   /* its arena was given back: what it still releases needs none */
 } hw_thread;
 extern __thread hw_thread hw_me;
 
@@ -95,6 +98,14 @@ void hw_arena_disown(hw_arena *arena);
 hw_arena *hw_arena_first(void); /* of all; the next by `next` */
 hw_arena *hw_arena_numbered(uint32_t number);
 void hw_arenas_init(void);
+void hw_arenas_see_process(void); /* this is another one, made by fork */
+/* While they are held no arena gets or loses its owner. */
+void hw_arenas_hold(void);
+void hw_arenas_let_go(void);
+/* For who holds them: the arena waits for another owner. */
+void hw_arena_free(hw_arena *arena);
+/* What is in the arena is kept for good, because an operation on it stopped in the middle. */
+void hw_arena_lose(hw_arena *arena);
 
 static inline bool hw_is_engaged(void)
 {
@@ -161,10 +172,5 @@ static inline bool hw_place_holds(const hw_place *place, const void *at)
 {
     return (uintptr_t)at - (uintptr_t)place->pool < place->bytes;
 }
-
-/* Arenas across a fork: quiet before it, and in the child without their owners. */
-extern _Atomic uint32_t hw_forking;
-void hw_arenas_before_fork(void);
-void hw_arenas_after_fork(bool child);
 
 #endif

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "big.h"
 
+#include "fork.h"
+
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -40,10 +42,8 @@ static size_t pool_bytes(size_t bytes, size_t align)
         HW_CONTROL + HW_END + HW_OVERHEAD + bytes + (align > 16 ? align + 2 * HW_MIN_NODE : 0) + ROOM / 2, HW_PAGE);
 }
 
-void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
+static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
 {
-    if (bytes > ((size_t)31 << 30) || align > ((size_t)1 << 30))
-        return NULL;
     size_t pool = pool_bytes(bytes, align);
     hw_space space;
     if (!hw_space_take_fixed(&space, pool, spare()))
@@ -68,10 +68,20 @@ void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
         hw_region_free(region);
         return NULL;
     }
-    hw_region_publish(region, place->pool, pool, HW_BIG_POOL, 0);
     hw_place_note(place);
+    hw_region_publish(region, place->pool, pool, HW_BIG_POOL, 0);
     atomic_fetch_add(&blocks, 1);
     return hw_payload(place->pool, place->block);
+}
+
+void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
+{
+    if (bytes > ((size_t)31 << 30) || align > ((size_t)1 << 30))
+        return NULL;
+    hw_change_begin();
+    void *payload = allocate(bytes, align, origin, site);
+    hw_change_end();
+    return payload;
 }
 
 hw_place *hw_big_hold(uint32_t region)
@@ -122,11 +132,13 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
     size_t threshold = atomic_load(&hw_big_threshold);
     if (size >= threshold && size <= MOST_THRESHOLD)
         atomic_store(&hw_big_threshold, size + 1);
+    hw_change_begin();
     hw_map_units(place->pool, place->bytes, 0);
     hw_space space = place->space; /* the place is another's as soon as its region is free */
     hw_region_free(place->region);
     hw_space_give(&space);
     atomic_fetch_sub(&blocks, 1);
+    hw_change_end();
     hw_me.visits--;
 }
 
@@ -153,31 +165,54 @@ static bool stretch(hw_place *place, size_t pool)
     return true;
 }
 
-void *hw_big_resize(hw_place *place, void *pointer, size_t bytes, uint32_t site)
+/* Whether the block has `bytes` now; it may lie elsewhere then. */
+static bool resize(hw_place *place, size_t bytes, uint32_t site)
 {
     hw_fault fault;
+    int status = hw_resize(place->pool, place->block, bytes, site, &fault);
+    size_t pool = pool_bytes(bytes, 16);
+    if (status != HW_NOMEM || pool <= place->bytes || hw_verify(place->pool, place->block, &fault) != HW_OK ||
+        !stretch(place, pool))
+        return status == HW_OK;
+    if (hw_pool_extend(place->pool, pool, &fault) == HW_OK) {
+        hw_place_note(place);
+        if (hw_resize(place->pool, place->block, bytes, site, &fault) == HW_OK)
+            return true;
+    }
+    /* All was verified just now: it was written to at this very moment. The block has moved, and there is memory
+       for it, but its pool knows nothing of that. */
+    place->lost = true;
+    place->bytes = pool;
+    hw_region_resize(place->region, pool);
+    return true;
+}
+
+void *hw_big_resize(hw_place *place, void *pointer, size_t bytes, uint32_t site)
+{
     void *result = NULL;
-    if (pointer == (void *)hw_payload(place->pool, place->block) && bytes <= ((size_t)31 << 30)) {
-        int status = hw_resize(place->pool, place->block, bytes, site, &fault);
-        if (status == HW_NOMEM) {
-            size_t pool = pool_bytes(bytes, 16);
-            if (pool > place->bytes && hw_verify(place->pool, place->block, &fault) == HW_OK && stretch(place, pool)) {
-                /* The pool is held and was verified just now: only a write at this very moment can
-                   make this fail, and then the block has moved and must still be told where it is. */
-                if (hw_pool_extend(place->pool, pool, &fault) == HW_OK)
-                    hw_place_note(place);
-                status = hw_resize(place->pool, place->block, bytes, site, &fault);
-                if (status != HW_OK)
-                    __builtin_trap();
-            }
-        }
-        if (status == HW_OK) {
+    if (!place->lost && pointer == (void *)hw_payload(place->pool, place->block) && bytes <= ((size_t)31 << 30)) {
+        hw_change_begin();
+        if (resize(place, bytes, site)) {
             result = hw_payload(place->pool, place->block);
-            hw_place_trim(place, 1 << 20);
+            if (!place->lost)
+                hw_place_trim(place, 1 << 20);
         }
+        hw_change_end();
     }
     hw_big_let_go(place);
     return result;
+}
+
+void hw_big_after_fork(bool torn)
+{
+    uint32_t used = (uint32_t)atomic_load(&hw_this_process.regions_used);
+    for (uint32_t region = 1; region < used; region++) {
+        uint32_t kind = HW_BIG_HELD;
+        bool big =
+            atomic_compare_exchange_strong(&hw_region_at(region)->kind, &kind, HW_BIG_POOL) || kind == HW_BIG_POOL;
+        if (big && torn)
+            place_of(region)->lost = true;
+    }
 }
 
 uint32_t hw_big_count(void)

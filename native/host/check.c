@@ -54,10 +54,6 @@ bool hw_heap_check(enum hw_when when, hw_caller caller)
 void hw_checks_after_fork(void)
 {
     atomic_store(&checking, 0);
-    for (uint32_t region = 1; region < regions_used(); region++) {
-        uint32_t held = HW_BIG_HELD;
-        atomic_compare_exchange_strong(&hw_region_at(region)->kind, &held, HW_BIG_POOL);
-    }
 }
 
 HW_COLD void hw_leave_slowly(hw_arena *arena)

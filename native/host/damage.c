@@ -2,6 +2,7 @@
 #include "damage.h"
 
 #include "cache.h"
+#include "fork.h"
 
 #include <signal.h>
 #include <string.h>
@@ -88,7 +89,11 @@ static bool mend(hw_arena *arena, hw_place *place, const hw_context *context, hw
             tell(context, place, &faults[i], NULL);
     if (count == FAULTS)
         atomic_fetch_add(&hw_findings, 1);
+    if (!arena)
+        hw_change_begin();
     place->lost = !hw_repair(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, &outcome);
+    if (!arena)
+        hw_change_end();
     outcome.controls += control && !outcome.controls;
     if (arena) {
         arena->repairs++;

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 /* The engine in the life of a process: start, fork, signals, exit. */
+#include "fork.h"
 #include "lifecycle.h"
 #include "heap.h"
 
@@ -65,12 +66,12 @@ static void watch_crashes(void)
 
 static void in_parent(void)
 {
-    hw_arenas_after_fork(false);
+    hw_after_fork(false);
 }
 
 static void in_child(void)
 {
-    hw_arenas_after_fork(true);
+    hw_after_fork(true);
     process = hw_process_id();
     atomic_store(&hw_findings, 0);
     atomic_store(&hw_repairs, 0);
@@ -89,7 +90,7 @@ __attribute__((constructor(101))) static void start(void)
     process = hw_process_id();
     if (hw_me.arena) /* the program allocated before this */
         hw_sites_renew(&hw_me.arena->sites, process);
-    pthread_atfork(hw_arenas_before_fork, in_parent, in_child);
+    pthread_atfork(hw_before_fork, in_parent, in_child);
     if (hw_set.check_signal) {
         struct sigaction ask = {.sa_handler = check_is_asked_for, .sa_flags = SA_RESTART};
         sigaction(hw_set.check_signal, &ask, NULL);

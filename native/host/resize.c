@@ -12,7 +12,7 @@ static size_t extent(const hw_place *place, const void *pointer)
 {
     hw_header h;
     uint32_t node = hw_node_at(place, pointer);
-    if (node && !place->lost && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED &&
+    if (node && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED &&
         !hw_quarantined(h.meta))
         return hw_payload_bytes(place->pool, h.size) - hw_slack_of(h.meta);
     return 0;
@@ -39,6 +39,10 @@ static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size
     uint32_t node = hw_node_at(place, pointer);
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
         *size = extent(place, pointer);
+        if (place->lost) {
+            *size = *size ? *size : extent_of_lost(place, pointer);
+            return NULL;
+        }
         if (*size && hw_waits(place->pool, node)) {
             hw_drain(arena, place, context);
             *size = extent(place, pointer);
@@ -83,6 +87,8 @@ static void *resize_big(hw_place *place, void *pointer, size_t bytes, const hw_c
 {
     hw_inspect(NULL, place, context);
     size_t size = pointer == (void *)hw_payload(place->pool, place->block) ? extent(place, pointer) : 0;
+    if (!size && place->lost)
+        size = extent_of_lost(place, pointer);
     if (!size) {
         hw_tell_wrong_release(context, place, HW_INVALID,
                               hw_locate(place->pool, (uintptr_t)pointer - (uintptr_t)place->pool), NULL);
@@ -90,7 +96,7 @@ static void *resize_big(hw_place *place, void *pointer, size_t bytes, const hw_c
         return NULL;
     }
     uint32_t meta = hw_own(place->pool, place->block)->meta;
-    bool mismatch = !hw_family_matches(meta, HW_MALLOC);
+    bool mismatch = !place->lost && !hw_family_matches(meta, HW_MALLOC);
     if (mismatch)
         hw_tell_wrong_release(context, place, HW_MISMATCH, place->block, NULL);
     size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
