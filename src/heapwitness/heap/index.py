@@ -141,14 +141,17 @@ def links_before(pool: Pool, node: int, header: Header) -> Links | None:
         return min(confirmed, key=lambda one: _distance(one, stored))
     if header.state is State.CACHED:
         poisoned = _is_poisoned(pool, node, header)
-        return min(candidates, key=lambda one: (poisoned and not one.left, _distance(one, stored)))
+        # Where the payload does not tell, what is left of the links must.
+        return min(candidates, key=lambda one: (poisoned not in (None, bool(one.left)), _distance(one, stored)))
     return witness.sealed_links(pool.secret, *known, node) if known else None
 
 
-def _is_poisoned(pool: Pool, node: int, header: Header) -> bool:
-    """Whether poison shows anywhere in a cached node's payload but in what was its slack."""
+def _is_poisoned(pool: Pool, node: int, header: Header) -> bool | None:
+    """Whether poison shows anywhere in a cached node's payload but in what was its slack; None: too little to tell."""
     start, end = poison_range(pool, node, header)
     have = pool.peek(start, max(0, min(_SAMPLE, end - header.slack - start)))
+    if len(have) < 8:
+        return None
     want = witness.pattern(pool.secret, node)
     return any(have[at : at + 8] == want for at in range(0, len(have) - 7, 8))
 
