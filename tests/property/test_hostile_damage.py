@@ -150,17 +150,18 @@ def test_a_write_over_several_headers_belongs_to_the_block_in_which_it_ends() ->
     assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[5])
 
 
-@pytest.mark.parametrize("size", [100, 1000, 200_000])
-def test_a_block_released_twice_has_its_own_size_though_it_was_merged(size: int) -> None:
-    heap = Heap(size=1 << 20)
-    blocks = [heap.allocate(one) for one in (size, 40, 40)]
-    heap.release(blocks[1])
-    heap.release(blocks[0])
+@pytest.mark.parametrize("size", [100, 1000, 2_000_000])
+@pytest.mark.parametrize("order", [(1, 0), (0, 1), (2, 1, 0), (2, 0, 1), (2, 1, 0)])
+def test_a_block_released_twice_has_its_own_size_though_it_was_merged(size: int, order: tuple[int, ...]) -> None:
+    heap = Heap(size=4 << 20)
+    blocks = [heap.allocate(one) for one in (40, size, 40, 40)]
+    for number in order:
+        heap.release(blocks[number])
 
-    (finding,) = diagnose(heap.event(Reason.DOUBLE, blocks[0], pointer=heap.payload(blocks[0])), heap.memory())
+    (finding,) = diagnose(heap.event(Reason.DOUBLE, blocks[1], pointer=heap.payload(blocks[1])), heap.memory())
 
     assert finding.culprit is not None
-    assert (finding.culprit.address, finding.culprit.size) == (heap.payload(blocks[0]), size)
+    assert (finding.culprit.address, finding.culprit.size) == (heap.payload(blocks[1]), size)
 
 
 @pytest.mark.parametrize("byte", range(32))

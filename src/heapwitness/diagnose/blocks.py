@@ -19,7 +19,7 @@ from heapwitness.report import model
 from heapwitness.report.model import Block, Frame, Site
 
 _SEARCH = 64 << 10
-_SEARCH_FIRST = 1 << 20
+_SEARCH_FIRST = 4 << 20
 STATES: dict[State, model.State] = {
     State.FREE: "free",
     State.USED: "used",

@@ -80,10 +80,8 @@ def _tenant(event: Event, pool: Pool | None) -> Tenant | None:
         return None
     at = event.pointer - pool.base - witness.OVERHEAD
     node = at >> pool.log2 if at > 0 and at % (1 << pool.log2) == 0 else event.node
-    if standing(pool, node) and node != pool.end:
-        return first_tenant(pool, node, pool.own(node))
-    buried = tombstone(pool, node)
-    return Tenant(node, buried) if buried else None
+    header = pool.own(node) if standing(pool, node) and node != pool.end else tombstone(pool, node)
+    return first_tenant(pool, node, header) if header else None
 
 
 def _double(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | None, str]:
