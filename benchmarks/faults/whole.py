@@ -27,18 +27,11 @@ def runs(program: Path, seed: int, first: int, count: int, poison: bool) -> Iter
 def _run(program: Path, seed: int, number: int, poison: bool) -> Result | None:
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory) / "report.json"
-        options = [
-            "--check-signal",
-            "USR2",
-            "--output",
-            os.devnull,
-            "--json",
-            report,
-            *(["--poison"] if poison else []),
-        ]
+        command = [sys.executable, "-m", "heapwitness", "run", "--check-signal", "USR2", "--output", os.devnull]
+        command += ["--poison"] if poison else []
+        command += ["--json", str(report), "--", str(program), str(seed), str(number), "1"]
         done = subprocess.run(
-            [sys.executable, "-m", "heapwitness", "run", *options, "--", program]
-            + [str(seed), str(number), "1", "poison" if poison else "plain"],
+            [*command, "poison" if poison else "plain"],
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,
