@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "arena.h"
 
+#include "abandon.h"
 #include "fork.h"
 
 #include <errno.h>
@@ -37,7 +38,7 @@ static _Atomic(hw_arena *) by_number[1 << 16];
 
 /* --- owners and visitors ---------------------------------------------------------------------- */
 
-HW_COLD void hw_enter_slowly(hw_arena *arena)
+HW_COLD void hw_enter_slowly(hw_arena *arena, const void *frame)
 {
     uint64_t since = hw_milliseconds();
     atomic_store(&arena->waits, true);
@@ -48,7 +49,7 @@ HW_COLD void hw_enter_slowly(hw_arena *arena)
         bool too_long = hw_fork_takes_too_long(since);
         if (!too_long && atomic_load(&arena->wanted) == 2)
             hw_wait_while(&arena->wanted, 2, 50);
-        atomic_store(&arena->busy, 1);
+        atomic_store(&arena->busy, (uint32_t)(uintptr_t)frame | 1);
         atomic_thread_fence(memory_order_seq_cst);
         if (atomic_load_explicit(&arena->wanted, memory_order_acquire) == 0)
             break;
@@ -67,6 +68,7 @@ bool hw_seize(hw_arena *arena, unsigned limit)
         return false;
     }
     /* An arena without an owner cannot get one while its visitors' lock is held. */
+    hw_me.visited = arena;
     if (atomic_load(&arena->owner) == 0)
         return true;
     /* Many visitors in a row must not keep the owner out. */
@@ -92,6 +94,7 @@ void hw_yield(hw_arena *arena)
 {
     if (atomic_exchange_explicit(&arena->wanted, 0, memory_order_release) == 2)
         hw_wake(&arena->wanted);
+    hw_me.visited = NULL;
     hw_lock_give(&arena->visitors);
     hw_me.visits--;
 }
@@ -141,12 +144,6 @@ void hw_arena_free(hw_arena *arena)
     atomic_store(&arena->owner, 0);
     arena->next_free = spare_arenas;
     spare_arenas = arena;
-}
-
-void hw_arena_lose(hw_arena *arena)
-{
-    for (uint32_t i = 0; i < arena->places; i++)
-        atomic_store(&arena->place[i].lost, true);
 }
 
 /* Of a process that libc's fork did not make, and of a vfork's child, thread ids say nothing. */
@@ -214,13 +211,10 @@ HW_COLD hw_arena *hw_arena_own(void)
 
 void hw_arena_disown(hw_arena *arena)
 {
+    hw_abandon(); /* what it was in the middle of when it was cancelled */
     hw_me.refused = true; /* a signal handler that allocates now must not wait for the lock */
     hw_me.ended = true;
     hw_me.arena = NULL;
-    if (atomic_load(&arena->busy)) { /* cancelled in the middle of an operation */
-        hw_arena_lose(arena);
-        atomic_store(&arena->busy, 0);
-    }
     hw_arenas_hold();
     hw_arena_free(arena);
     hw_arenas_let_go();

@@ -49,7 +49,8 @@ struct hw_trusted {
 
 typedef struct hw_arena {
     /* The hot line. */
-    _Atomic uint32_t busy, wanted;
+    _Atomic uint32_t busy; /* 0, or the lower half of the frame of who is inside (abandon.h) */
+    _Atomic uint32_t wanted;
     _Atomic uint32_t owner; /* thread id, 0 for none */
     uint32_t number;
     uint64_t operations;
@@ -85,6 +86,9 @@ typedef struct hw_arena {
 typedef struct hw_thread {
     hw_arena *arena;
     uint32_t visits;
+    uint32_t frame;    /* abandon.h: of the operation that visits, and what it visits or holds */
+    hw_arena *visited;
+    hw_place *held;
     uint32_t changes; /* fork.h */
     bool forks;
     bool refused; /* no arena could be had, or the thread is being set up */
@@ -104,30 +108,36 @@ void hw_arenas_hold(void);
 void hw_arenas_let_go(void);
 /* For who holds them: the arena waits for another owner. */
 void hw_arena_free(hw_arena *arena);
-/* What is in the arena is kept for good, because an operation on it stopped in the middle. */
-void hw_arena_lose(hw_arena *arena);
 
 static inline bool hw_is_engaged(void)
 {
     return hw_me.visits || (hw_me.arena && atomic_load_explicit(&hw_me.arena->busy, memory_order_relaxed));
 }
 
-void hw_enter_slowly(hw_arena *arena);
+void hw_enter_slowly(hw_arena *arena, const void *frame);
 void hw_leave_slowly(hw_arena *arena);
-/* False: somebody wants the arena; one is not inside. */
-static inline bool hw_try_enter(hw_arena *arena)
+/* Before an operation looks at what is not its thread's own; false: the thread is engaged. */
+static inline bool hw_visit_begins(const hw_caller *caller)
 {
-    atomic_store_explicit(&arena->busy, 1, memory_order_relaxed);
+    if (hw_is_engaged())
+        return false;
+    hw_me.frame = (uint32_t)(uintptr_t)caller->frame;
+    return true;
+}
+/* False: somebody wants the arena; one is not inside. */
+static inline bool hw_try_enter(hw_arena *arena, const void *frame)
+{
+    atomic_store_explicit(&arena->busy, (uint32_t)(uintptr_t)frame | 1, memory_order_relaxed);
     hw_light_fence();
     if (HW_LIKELY(!atomic_load_explicit(&arena->wanted, memory_order_acquire)))
         return true;
     atomic_store_explicit(&arena->busy, 0, memory_order_release);
     return false;
 }
-static inline void hw_enter(hw_arena *arena)
+static inline void hw_enter(hw_arena *arena, const void *frame)
 {
-    if (HW_UNLIKELY(!hw_try_enter(arena)))
-        hw_enter_slowly(arena);
+    if (HW_UNLIKELY(!hw_try_enter(arena, frame)))
+        hw_enter_slowly(arena, frame);
     arena->operations++;
 }
 /* The second half of hw_leave, for who has nothing else to do after it. */

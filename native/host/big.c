@@ -91,7 +91,7 @@ hw_place *hw_big_hold(uint32_t region)
         uint32_t kind = HW_BIG_POOL;
         if (atomic_compare_exchange_strong(&r->kind, &kind, HW_BIG_HELD)) {
             hw_me.visits++;
-            return place_of(region);
+            return hw_me.held = place_of(region);
         }
         if (kind != HW_BIG_HELD)
             return NULL;
@@ -103,6 +103,7 @@ hw_place *hw_big_hold(uint32_t region)
 
 void hw_big_let_go(const hw_place *place)
 {
+    hw_me.held = NULL;
     atomic_store_explicit(&hw_region_at(place->region)->kind, HW_BIG_POOL, memory_order_release);
     hw_me.visits--;
 }
@@ -135,6 +136,7 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
     hw_change_begin();
     hw_map_units(place->pool, place->bytes, 0);
     hw_space space = place->space; /* the place is another's as soon as its region is free */
+    hw_me.held = NULL;
     hw_region_free(place->region);
     hw_space_give(&space);
     atomic_fetch_sub(&blocks, 1);

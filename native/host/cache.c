@@ -73,12 +73,13 @@ static bool grow(hw_class *class)
     uint32_t *node = hw_map(room * sizeof *node);
     if (!node)
         return false;
-    if (class->room) {
-        memcpy(node, class->node, class->count * sizeof *node);
-        hw_unmap(class->node, class->room * sizeof *node);
-    }
+    uint32_t *old = class->node, old_room = class->room;
+    if (old_room)
+        memcpy(node, old, class->count * sizeof *node);
     class->node = node;
     class->room = room;
+    if (old_room)
+        hw_unmap(old, old_room * sizeof *old);
     return true;
 }
 
@@ -224,11 +225,12 @@ void hw_stacks_check(hw_arena *arena)
     for (uint32_t i = 0; i < HW_CLASSES; i++) {
         hw_class *c = &arena->classes[i];
         uint32_t kept = 0;
-        for (uint32_t k = 0; k < c->count; k++)
+        for (uint32_t k = 0; k < c->count && !arena->first->lost; k++)
             if (hw_header_at(pool, c->node[k], &h) && hw_state_of(h.meta) == HW_CACHED)
                 c->node[kept++] = c->node[k];
         c->count = kept;
     }
-    if (arena->reserve && (!hw_header_at(pool, arena->reserve, &h) || hw_state_of(h.meta) != HW_CACHED))
+    if (arena->first->lost ||
+        (arena->reserve && (!hw_header_at(pool, arena->reserve, &h) || hw_state_of(h.meta) != HW_CACHED)))
         arena->reserve = 0;
 }

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 /* Going over every pool of the process, and summing up what is in them. */
+#include "abandon.h"
 #include "big.h"
 #include "heap.h"
 
@@ -32,12 +33,14 @@ static void check_arena(hw_arena *arena, const hw_context *context)
 bool hw_heap_check(enum hw_when when, hw_caller caller)
 {
     hw_context context = {.when = when, .caller = caller};
-    if (hw_is_engaged()) {
+    if (hw_still_engaged(&caller)) {
         if (hw_me.arena)
             atomic_store(&hw_me.arena->whole_check, true);
         return false;
     }
-    if (!hw_lock_try(&checking))
+    hw_visit_begins(&caller);
+    /* At exit it is done even if who is at it does not come to an end. */
+    if (!hw_lock_take_within(&checking, when == HW_AT_EXIT ? 2000 : 0) && when != HW_AT_EXIT)
         return false;
     for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
         if (!hw_seize(arena, when == HW_AT_EXIT ? 500 : 0))
@@ -63,10 +66,13 @@ HW_COLD void hw_leave_slowly(hw_arena *arena)
     hw_heap_check(HW_AT_CHECK, HW_HERE);
 }
 
-size_t hw_heap_trim(void)
+size_t hw_heap_trim(hw_caller caller)
 {
     size_t given = 0;
-    for (hw_arena *arena = hw_arena_first(); arena && !hw_is_engaged(); arena = arena->next) {
+    if (hw_still_engaged(&caller))
+        return 0;
+    hw_visit_begins(&caller);
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
         if (!hw_seize(arena, 100))
             continue;
         for (uint32_t i = 0; i < arena->places; i++)
@@ -105,11 +111,14 @@ static void measure_place(const hw_place *place, hw_heap_use *use)
     }
 }
 
-hw_heap_use hw_heap_measure(void)
+hw_heap_use hw_heap_measure(hw_caller caller)
 {
     hw_heap_use use = {0};
+    bool engaged = hw_still_engaged(&caller);
+    if (!engaged)
+        hw_visit_begins(&caller);
     for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
-        bool alone = !hw_is_engaged() && hw_seize(arena, 100);
+        bool alone = !engaged && hw_seize(arena, 100);
         for (uint32_t i = 0; i < arena->places; i++) {
             if (alone)
                 measure_place(&arena->place[i], &use);

@@ -55,7 +55,7 @@ static void forget_lost_nodes(hw_arena *arena, const hw_place *place)
     for (uint32_t i = 0; i < arena->delayed.count; i++) {
         uint32_t slot = (arena->delayed.head + i) % HW_DELAYED;
         if (arena->delayed.place[slot] == index && arena->delayed.node[slot] &&
-            (!hw_header_at(place->pool, arena->delayed.node[slot], &h) || hw_state_of(h.meta) != HW_CACHED))
+            (place->lost || !hw_header_at(place->pool, arena->delayed.node[slot], &h) || hw_state_of(h.meta) != HW_CACHED))
             arena->delayed.node[slot] = 0;
     }
 }
@@ -120,6 +120,32 @@ bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context)
     bool usable = mend(arena, place, context, faults);
     hw_unmap(faults, FAULTS * sizeof *faults);
     return usable;
+}
+
+void hw_mend_quietly(hw_arena *arena)
+{
+    for (uint32_t i = 0; i < arena->places; i++) {
+        hw_place *place = &arena->place[i];
+        hw_outcome outcome;
+        if (place->lost)
+            continue;
+        /* It may have stopped while the pool was growing. */
+        if (!hw_control_holds(place->pool))
+            memcpy(place->pool, place->fixed, HW_FIXED);
+        else if ((size_t)place->pool->size << HW_FIXED_GRANULE_LOG2 <= place->space.bytes)
+            hw_place_note(place);
+        place->lost = !hw_repair(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, &outcome);
+        arena->repairs++;
+        forget_lost_nodes(arena, place);
+    }
+}
+
+void hw_lose(hw_arena *arena)
+{
+    for (uint32_t i = 0; i < arena->places; i++) {
+        atomic_store(&arena->place[i].lost, true);
+        forget_lost_nodes(arena, &arena->place[i]);
+    }
 }
 
 void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context)

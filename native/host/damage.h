@@ -13,6 +13,10 @@ enum { HW_ATTEMPTS = 4 };
 bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context);
 /* Check a pool that nothing has complained about; mend it if need be. */
 void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context);
+/* Put an arena in order that was left in the middle of an operation. Nobody is to blame for it. */
+void hw_mend_quietly(hw_arena *arena);
+/* The same where even that cannot be relied on: all that is in the arena is kept as it is, for good. */
+void hw_lose(hw_arena *arena);
 /* Tell of damage that no walk would find. */
 void hw_tell_fault(const hw_context *context, const hw_place *place, const hw_fault *fault);
 /* Tell of a wrong release. `node` is what the pointer leads to, 0 for nothing. */

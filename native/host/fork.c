@@ -94,16 +94,21 @@ static void leave_in_child(bool in_motion)
         }
         if (!seized && own_and_inside(a))
             continue;
-        if (!seized || atomic_load(&a->busy) || (in_motion && !mine && atomic_load(&a->owner)))
-            hw_arena_lose(a); /* its owner may have been in the middle of something, and does not exist here */
+        bool torn = !seized || atomic_load(&a->busy) || (in_motion && !mine && atomic_load(&a->owner));
+        if (torn) /* its owner may have been in the middle of something, and does not exist here */
+            hw_lose(a);
         if (seized)
             hw_me.visits--;
         atomic_store(&a->wanted, 0);
         atomic_store(&a->waits, false);
         atomic_store(&a->visitors, 0);
         atomic_store(&a->busy, 0);
-        if (!mine && atomic_load(&a->owner))
-            hw_arena_free(a);
+        if (!mine && atomic_load(&a->owner)) {
+            if (torn)
+                atomic_store(&a->owner, 0); /* and nobody takes it over */
+            else
+                hw_arena_free(a);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "heap.h"
 
+#include "abandon.h"
 #include "big.h"
 #include "cache.h"
 #include "damage.h"
@@ -21,11 +22,11 @@ static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
 void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
-    if (!arena || hw_is_engaged() || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed))
+    if (!arena || hw_still_engaged(&caller) || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed))
         return allocate_elsewhere(bytes, align, origin, &caller);
     hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
-    hw_enter(arena);
+    hw_enter(arena, caller.frame);
     void *payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);
     if (HW_UNLIKELY(!payload))
@@ -38,10 +39,10 @@ void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
     hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
-    if (!arena || hw_is_engaged() || !hw_place_holds(arena->first, pointer)) {
+    if (!arena || hw_still_engaged(&caller) || !hw_place_holds(arena->first, pointer)) {
         hw_release_elsewhere(pointer, &context);
     } else {
-        hw_enter(arena);
+        hw_enter(arena, caller.frame);
         hw_release_inside(arena, arena->first, pointer, &context);
         hw_leave(arena);
     }
@@ -136,7 +137,7 @@ static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned ori
 {
     if (bytes > HW_LARGEST)
         return NULL;
-    hw_arena *arena = hw_is_engaged() ? NULL : hw_arena_own();
+    hw_arena *arena = hw_visit_begins(caller) ? hw_arena_own() : NULL;
     size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
     if (arena && bytes < threshold)
         return hw_heap_allocate(bytes, align, origin, *caller);
@@ -152,7 +153,7 @@ static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned ori
     if (payload || !arena)
         return payload;
     /* Too many big blocks, or no address space for one of its own. */
-    hw_enter(arena);
+    hw_enter(arena, caller->frame);
     payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);
     return payload;

@@ -19,12 +19,12 @@ void hw_heap_released(void *pointer, unsigned family, hw_caller caller);
 /* NULL without memory, and then the block is as it was; `pointer` is not NULL, `bytes` not 0. */
 void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller);
 /* Bytes that were requested for the block; 0 for none that we know. */
-size_t hw_heap_size(const void *pointer);
+size_t hw_heap_size(const void *pointer, hw_caller caller);
 
 /* Every node of every pool. False: it has to wait until the thread leaves its arena. */
 bool hw_heap_check(enum hw_when when, hw_caller caller);
 void hw_checks_after_fork(void);
-size_t hw_heap_trim(void);
+size_t hw_heap_trim(hw_caller caller);
 
 /* What the engine has counted. */
 typedef struct hw_heap_sums {
@@ -37,6 +37,6 @@ hw_heap_sums hw_heap_sum(void);
 typedef struct hw_heap_use {
     size_t pools, free, free_nodes, big, big_blocks;
 } hw_heap_use;
-hw_heap_use hw_heap_measure(void);
+hw_heap_use hw_heap_measure(hw_caller caller);
 
 #endif

@@ -76,7 +76,7 @@ HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller
     hw_arena *arena = hw_me.arena;
     uint32_t site;
     if (HW_UNLIKELY(!arena || bytes >= HW_CLASSES << HW_FIXED_GRANULE_LOG2 || hw_set.unusual || hw_is_engaged() ||
-                    !hw_site_recall(&arena->sites, &caller, 0, &site) || !hw_try_enter(arena)))
+                    !hw_site_recall(&arena->sites, &caller, 0, &site) || !hw_try_enter(arena, caller.frame)))
         return hw_heap_allocate(bytes, 0, origin, caller);
     void *payload = hw_take_cached(arena, bytes, origin, site);
     if (HW_UNLIKELY(!payload && arena->classes[hw_class_of(bytes)].count == 0))
@@ -93,7 +93,7 @@ HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
     hw_arena *arena = hw_me.arena;
     if (HW_UNLIKELY(!arena ||
                     ((uintptr_t)pointer - (uintptr_t)arena->pool.base) >> HW_FIXED_GRANULE_LOG2 >= arena->pool.end ||
-                    hw_set.unusual || hw_is_engaged() || !hw_try_enter(arena))) {
+                    hw_set.unusual || hw_is_engaged() || !hw_try_enter(arena, caller.frame))) {
         hw_heap_release(pointer, family, caller);
         return;
     }

@@ -203,7 +203,7 @@ HW_COLD void hw_release_nowhere(void *pointer, const hw_context *context)
 
 void hw_release_elsewhere(void *pointer, const hw_context *context)
 {
-    hw_arena *mine = hw_is_engaged() || hw_me.ended ? hw_me.arena : hw_arena_own();
+    hw_arena *mine = hw_visit_begins(&context->caller) && !hw_me.ended ? hw_arena_own() : hw_me.arena;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
     if (kind == HW_ARENA_POOL) {
@@ -212,7 +212,7 @@ void hw_release_elsewhere(void *pointer, const hw_context *context)
         if (!place) {
             hw_release_nowhere(pointer, context);
         } else if (arena == mine && !hw_is_engaged()) {
-            hw_enter(arena);
+            hw_enter(arena, context->caller.frame);
             hw_release_inside(arena, place, pointer, context);
             hw_leave(arena);
         } else {

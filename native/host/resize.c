@@ -2,6 +2,7 @@
 /* Resizing a block, and how large one is. */
 #include "heap.h"
 
+#include "abandon.h"
 #include "big.h"
 #include "release.h"
 
@@ -113,7 +114,7 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
     hw_context context = {.when = HW_AT_REALLOC, .caller = caller, .pointer = pointer, .family = HW_MALLOC};
     if (bytes > HW_LARGEST)
         return NULL;
-    hw_arena *mine = hw_is_engaged() ? NULL : hw_arena_own();
+    hw_arena *mine = !hw_still_engaged(&caller) && hw_visit_begins(&caller) ? hw_arena_own() : NULL;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
     if (kind == HW_BIG_POOL || kind == HW_BIG_HELD) {
@@ -133,7 +134,7 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
     void *same = NULL;
     if (arena == mine) {
         uint32_t site = hw_site_of(&arena->sites, &caller, 0);
-        hw_enter(arena);
+        hw_enter(arena, caller.frame);
         same = resize_inside(arena, place, pointer, bytes, site, &context, &size, &family);
         hw_leave(arena);
         if (same)
@@ -151,8 +152,10 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
     return size ? move(pointer, size, bytes, family, &context) : NULL;
 }
 
-size_t hw_heap_size(const void *pointer)
+size_t hw_heap_size(const void *pointer, hw_caller caller)
 {
+    if (!hw_still_engaged(&caller))
+        hw_visit_begins(&caller);
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
     if (kind == HW_BIG_POOL || kind == HW_BIG_HELD) {

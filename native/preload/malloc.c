@@ -126,7 +126,7 @@ EXPORT void *pvalloc(size_t bytes)
 
 EXPORT size_t malloc_usable_size(void *pointer)
 {
-    return pointer ? hw_heap_size(pointer) : 0;
+    return pointer ? hw_heap_size(pointer, HW_HERE) : 0;
 }
 
 /* The names under which glibc's own are reachable, too: a block must come back to where it came from. */
@@ -149,12 +149,12 @@ ALIAS("free") void cfree(void *);
 EXPORT int malloc_trim(size_t pad)
 {
     (void)pad;
-    return hw_heap_trim() != 0;
+    return hw_heap_trim(HW_HERE) != 0;
 }
 
 EXPORT struct mallinfo2 mallinfo2(void)
 {
-    hw_heap_use use = hw_heap_measure();
+    hw_heap_use use = hw_heap_measure(HW_HERE);
     return (struct mallinfo2){.arena = use.pools,
                               .ordblks = use.free_nodes,
                               .hblks = use.big_blocks,
@@ -191,7 +191,7 @@ EXPORT int malloc_info(int options, FILE *stream)
         errno = EINVAL;
         return -1;
     }
-    hw_heap_use use = hw_heap_measure();
+    hw_heap_use use = hw_heap_measure(HW_HERE);
     fprintf(stream,
             "<malloc version=\"1\">\n<heap nr=\"0\">\n<system type=\"current\" size=\"%zu\"/>\n</heap>\n"
             "<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n"
@@ -202,7 +202,7 @@ EXPORT int malloc_info(int options, FILE *stream)
 
 EXPORT void malloc_stats(void)
 {
-    hw_heap_use use = hw_heap_measure();
+    hw_heap_use use = hw_heap_measure(HW_HERE);
     fprintf(stderr, "heapwitness: %zu bytes in pools, %zu of them in use; %zu big blocks of %zu bytes\n", use.pools,
             use.pools - use.free, use.big_blocks, use.big);
 }

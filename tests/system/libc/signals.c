@@ -261,6 +261,7 @@ static const test_case cases[] = {
     {"threads", threads},
     {"starts_and_ends", starts_and_ends},
     {"alternate_stack", alternate_stack},
+    {"jumps", jumps},
     {"forking", forking},
 };
 

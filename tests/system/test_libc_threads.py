@@ -1,0 +1,17 @@
+"""Threads that start, are cancelled, end and vanish while they use the heap."""
+
+import pytest
+from libc.harness import both_heaps, build, case_names, needs_engine, run
+
+pytestmark = needs_engine
+
+# A thread that is cancelled inside of glibc's malloc takes a lock with it.
+BEYOND_GLIBC = {"cancel_inside_of_malloc"}
+
+
+@both_heaps
+@pytest.mark.parametrize("case", case_names("threads.c"))
+def test_threads_come_and_go_in_all_ways(case: str, with_engine: bool) -> None:
+    if not with_engine and case in BEYOND_GLIBC:
+        pytest.skip("deadlocks with glibc's heap")
+    run(build("threads.c"), case, with_engine=with_engine).assert_clean()
