@@ -5,7 +5,7 @@
 bool hw_pair_holds(const hw_pool *pool, uint32_t node, hw_fault *fault)
 {
     const hw_header *h = hw_own(pool, node);
-    if (!hw_holds(pool, node, h) || !hw_same(h, hw_kept(pool, hw_keeper(pool, node, h))))
+    if (node > hw_end(pool) || !hw_holds(pool, node, h) || !hw_same(h, hw_kept(pool, hw_keeper(pool, node, h))))
         return hw_fail(fault, HW_HEADERS, node);
     return true;
 }

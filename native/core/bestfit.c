@@ -55,7 +55,7 @@ static hw_links *load(hw_pool *pool, uint32_t node, hw_fault *fault)
 static hw_links *load_under(hw_pool *pool, uint32_t bin, uint32_t parent, uint32_t node, hw_fault *fault)
 {
     hw_links *l = load(pool, node, fault);
-    if (l && (l->parent != parent || hw_index_bin(pool, hw_own(pool, node)->size) != bin)) {
+    if (l && (l->parent != parent || node == parent || hw_index_bin(pool, hw_own(pool, node)->size) != bin)) {
         hw_index_wrong(pool, fault, parent ? HW_LINKS : HW_CONTROL_BLOCK, parent ? node : 0);
         return NULL;
     }
