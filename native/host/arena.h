@@ -86,7 +86,7 @@ typedef struct hw_arena {
 typedef struct hw_thread {
     hw_arena *arena;
     uint32_t visits;
-    uint32_t frame;    /* abandon.h: of the operation that visits, and what it visits or holds */
+    uint32_t frame; /* abandon.h: of the operation that visits, and what it visits or holds */
     hw_arena *visited;
     hw_place *held;
     uint32_t changes; /* fork.h */

@@ -55,7 +55,8 @@ static void forget_lost_nodes(hw_arena *arena, const hw_place *place)
     for (uint32_t i = 0; i < arena->delayed.count; i++) {
         uint32_t slot = (arena->delayed.head + i) % HW_DELAYED;
         if (arena->delayed.place[slot] == index && arena->delayed.node[slot] &&
-            (place->lost || !hw_header_at(place->pool, arena->delayed.node[slot], &h) || hw_state_of(h.meta) != HW_CACHED))
+            (place->lost || !hw_header_at(place->pool, arena->delayed.node[slot], &h) ||
+             hw_state_of(h.meta) != HW_CACHED))
             arena->delayed.node[slot] = 0;
     }
 }

@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 /* The engine in the life of a process: start, fork, signals, exit. */
-#include "fork.h"
 #include "lifecycle.h"
+#include "fork.h"
 #include "heap.h"
 
 #include <errno.h>

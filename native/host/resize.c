@@ -13,8 +13,7 @@ static size_t extent(const hw_place *place, const void *pointer)
 {
     hw_header h;
     uint32_t node = hw_node_at(place, pointer);
-    if (node && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED &&
-        !hw_quarantined(h.meta))
+    if (node && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta))
         return hw_payload_bytes(place->pool, h.size) - hw_slack_of(h.meta);
     return 0;
 }
