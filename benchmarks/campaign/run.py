@@ -60,6 +60,12 @@ def markdown(results: Iterable[Result]) -> str:
         groups.setdefault(group, Counter())[result.verdict] += 1
         operations[group] += result.operations
     lines = [
+        "# Programs that people use, without and with the heap",
+        "",
+        "Made by `python benchmarks/campaign/run.py --markdown docs/campaign.md`. Each program runs twice and is",
+        "compared by exit status, output and the tests that fail. *Both fail*: it fails in the same way with the",
+        "heap and without; mostly what it needs is missing here.",
+        "",
         f"{datetime.date.today():%Y-%m-%d}, Linux {platform.release()}, {' '.join(platform.libc_ver())}, "
         f"Python {platform.python_version()}",
         "",
@@ -71,7 +77,7 @@ def markdown(results: Iterable[Result]) -> str:
     lines += ["", "| program | verdict | remark |", "| --- | --- | --- |"]
     for result in known:
         if result.verdict != "same" or result.remark:
-            remark = result.remark.replace("|", "\\|")
+            remark = result.remark.replace("|", "\\|").replace(sys.base_prefix, "PREFIX")
             lines.append(f"| {result.key} | {result.verdict} | {remark} |")
     return "\n".join(lines) + "\n"
 
