@@ -10,6 +10,8 @@
 #include "settings.h"
 #include "system.h"
 
+/* A frame pointer that leads further is none: it might lead off a stack of another kind. */
+enum { HW_FRAME_MOST = 64 << 10 };
 enum { HW_FAST_FRAMES = 8, HW_FULL_FRAMES = 32, HW_RECENT = 1024, HW_DEPTHS = 256 };
 
 /* Where the program called in: the return address, and the frame of the function that was called. */
@@ -56,7 +58,7 @@ static inline unsigned hw_follow(const hw_site_cache *cache, const hw_caller *ca
     if (below < cache->stack_low || below >= cache->stack_high)
         return 1;
     uintptr_t at = (uintptr_t)caller->frame[0];
-    while (n < limit && at > below && at < cache->stack_high - 16 && (at & 15) == 0) {
+    while (n < limit && at > below && at - below < HW_FRAME_MOST && at < cache->stack_high - 16 && (at & 15) == 0) {
         pc[n++] = ((uint64_t *)at)[1];
         below = at;
         at = ((uintptr_t *)at)[0];
