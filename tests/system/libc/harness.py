@@ -66,7 +66,7 @@ def build(source: str, *options: str) -> Path:
     path = SOURCES / source
     output = Path(tempfile.mkdtemp(dir=_work)) / (path.stem + (".so" if "-shared" in options else ""))
     output.parent.chmod(0o755)
-    command = [compiler, "-g", "-O1", "-w", "-fno-builtin", "-pthread", *options, "-o", output, path, "-ldl"]
+    command = [compiler, "-g", "-O1", "-w", "-fno-builtin", "-pthread", "-o", output, path, *options, "-ldl"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stderr
     return output
