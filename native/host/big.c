@@ -125,7 +125,7 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
         hw_big_let_go(place);
         return;
     }
-    if (!hw_family_matches(h.meta, family))
+    if (hw_is_mismatch(h.meta, family))
         hw_tell_wrong_release(context, place, HW_MISMATCH, place->block, NULL);
     size_t size = hw_payload_bytes(place->pool, h.size) - hw_slack_of(h.meta);
     hw_released gone = {(uint64_t)(uintptr_t)pointer, size, site_of(h.meta >> 8, context), h.meta >> 6 & 3};

@@ -33,6 +33,14 @@ static void tell(const hw_context *context, const hw_place *place, const hw_faul
                                   place ? place->region : 0, fault, released));
 }
 
+bool hw_is_mismatch(uint32_t meta, unsigned family)
+{
+    if (hw_family_matches(meta, family))
+        return false;
+    hw_set.families_mix = hw_families_mix && hw_families_mix();
+    return !hw_set.families_mix;
+}
+
 void hw_tell_fault(const hw_context *context, const hw_place *place, const hw_fault *fault)
 {
     tell(context, place, fault, NULL);

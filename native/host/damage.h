@@ -27,8 +27,12 @@ void hw_tell_wrong_release(const hw_context *context, const hw_place *place, uns
 static inline bool hw_family_matches(uint32_t meta, unsigned family)
 {
     unsigned origin = meta >> 6 & 3;
-    return (origin == HW_ALIGNED ? (unsigned)HW_MALLOC : origin) == family;
+    return (origin == HW_ALIGNED ? (unsigned)HW_MALLOC : origin) == family || hw_set.families_mix;
 }
+/* Whether the program replaced some of the operators new and delete; the malloc family knows. */
+extern bool hw_families_mix(void) __attribute__((weak));
+/* Whether a release by this family is to be told. */
+bool hw_is_mismatch(uint32_t meta, unsigned family);
 
 /* Big blocks that were released last, so that a second release is known for one. */
 void hw_remember_released(const hw_released *released);

@@ -76,7 +76,7 @@ void hw_release_inside(hw_arena *arena, hw_place *place, void *pointer, const hw
     uint32_t meta = hw_own(pool, node)->meta;
     if (hw_quarantined(meta))
         return;
-    if (HW_UNLIKELY(!hw_family_matches(meta, context->family)))
+    if (HW_UNLIKELY(hw_is_mismatch(meta, context->family)))
         hw_tell_wrong_release(context, place, HW_MISMATCH, node, NULL);
     give_back(arena, place, node, hw_site_here(meta >> 8, context), context);
 }

@@ -58,7 +58,7 @@ static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size
             return NULL;
         }
         uint32_t meta = hw_own(place->pool, node)->meta;
-        if (!hw_family_matches(meta, HW_MALLOC)) {
+        if (hw_is_mismatch(meta, HW_MALLOC)) {
             hw_tell_wrong_release(context, place, HW_MISMATCH, node, NULL);
             *family = meta >> 6 & 3; /* told once: what realloc gives is malloc's */
             return NULL;
@@ -96,7 +96,7 @@ static void *resize_big(hw_place *place, void *pointer, size_t bytes, const hw_c
         return NULL;
     }
     uint32_t meta = hw_own(place->pool, place->block)->meta;
-    bool mismatch = !place->lost && !hw_family_matches(meta, HW_MALLOC);
+    bool mismatch = !place->lost && hw_is_mismatch(meta, HW_MALLOC);
     if (mismatch)
         hw_tell_wrong_release(context, place, HW_MISMATCH, place->block, NULL);
     size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);

@@ -11,9 +11,6 @@
 typedef struct nothrow nothrow; /* std::nothrow_t */
 typedef void (*new_handler)(void);
 
-extern new_handler get_new_handler(void) __asm__("_ZSt15get_new_handlerv") __attribute__((weak));
-extern _Noreturn void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv") __attribute__((weak));
-
 void *new_one(size_t) NAMED("_Znwm");
 void *new_many(size_t) NAMED("_Znam");
 void *new_one_quiet(size_t, const nothrow *) NAMED("_ZnwmRKSt9nothrow_t");
@@ -39,6 +36,11 @@ void delete_many_aligned_quiet(void *, size_t, const nothrow *) NAMED("_ZdaPvSt1
 extern void *own_new_one(size_t) __attribute__((alias("_Znwm"), visibility("hidden")));
 extern void *own_new_many(size_t) __attribute__((alias("_Znam"), visibility("hidden")));
 extern void *own_new_one_aligned(size_t, size_t) __attribute__((alias("_ZnwmSt11align_val_t"), visibility("hidden")));
+extern void *own_new_many_aligned(size_t, size_t) __attribute__((alias("_ZnamSt11align_val_t"), visibility("hidden")));
+extern void *own_new_one_quiet(size_t, const nothrow *)
+    __attribute__((alias("_ZnwmRKSt9nothrow_t"), visibility("hidden")));
+extern void *own_new_many_quiet(size_t, const nothrow *)
+    __attribute__((alias("_ZnamRKSt9nothrow_t"), visibility("hidden")));
 extern void own_delete_one(void *) __attribute__((alias("_ZdlPv"), visibility("hidden")));
 extern void own_delete_many(void *) __attribute__((alias("_ZdaPv"), visibility("hidden")));
 extern void own_delete_one_aligned(void *, size_t)
@@ -52,11 +54,33 @@ extern void own_delete_one_aligned(void *, size_t)
          seen;                                                                                                         \
      }) != &own_##name)
 
+/* A function of the C++ library, which may have been loaded for a part of the program only. */
+static HW_COLD void *of_cxx(const char *name)
+{
+    static const char *const libraries[] = {"libstdc++.so.6", "libc++abi.so.1", "libc++.so.1"};
+    void *found = dlsym(RTLD_NEXT, name);
+    for (unsigned i = 0; !found && i < sizeof libraries / sizeof libraries[0]; i++) {
+        void *library = dlopen(libraries[i], RTLD_LAZY | RTLD_NOLOAD);
+        if (library)
+            found = dlsym(library, name);
+    }
+    return found;
+}
+
+static new_handler the_handler(void)
+{
+    new_handler (*get)(void);
+    *(void **)&get = of_cxx("_ZSt15get_new_handlerv");
+    return get ? get() : NULL;
+}
+
 static HW_COLD void *retry(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
     for (;;) {
-        new_handler handler = get_new_handler ? get_new_handler() : NULL;
+        new_handler handler = the_handler();
         if (!handler) {
+            void (*throw_bad_alloc)(void);
+            *(void **)&throw_bad_alloc = of_cxx("_ZSt17__throw_bad_allocv");
             if (throw_bad_alloc)
                 throw_bad_alloc();
             abort();
@@ -72,10 +96,15 @@ static HW_COLD void *retry(size_t bytes, size_t align, unsigned origin, hw_calle
 static HW_COLD void *retry_quietly(size_t bytes, const nothrow *tag, const char *name)
 {
     void *(*next)(size_t, const nothrow *);
-    if (!get_new_handler || !get_new_handler())
-        return NULL;
-    *(void **)&next = dlsym(RTLD_NEXT, name);
+    *(void **)&next = of_cxx(name);
     return next ? next(bytes, tag) : NULL;
+}
+
+static HW_COLD void *retry_aligned_quietly(size_t bytes, size_t align, const nothrow *tag, const char *name)
+{
+    void *(*next)(size_t, size_t, const nothrow *);
+    *(void **)&next = of_cxx(name);
+    return next ? next(bytes, align, tag) : NULL;
 }
 
 static inline void *must(size_t bytes, size_t align, unsigned origin, hw_caller caller)
@@ -132,14 +161,20 @@ void *new_many_aligned(size_t bytes, size_t align)
 
 void *new_one_aligned_quiet(size_t bytes, size_t align, const nothrow *tag)
 {
-    (void)tag;
-    return hw_heap_allocate(bytes, align, HW_NEW, HW_HERE);
+    static const char name[] = "_ZnwmSt11align_val_tRKSt9nothrow_t";
+    if (HW_UNLIKELY(REPLACED(new_one_aligned)))
+        return retry_aligned_quietly(bytes, align, tag, name);
+    void *payload = hw_heap_allocate(bytes, align, HW_NEW, HW_HERE);
+    return HW_LIKELY(payload) ? payload : retry_aligned_quietly(bytes, align, tag, name);
 }
 
 void *new_many_aligned_quiet(size_t bytes, size_t align, const nothrow *tag)
 {
-    (void)tag;
-    return hw_heap_allocate(bytes, align, HW_NEW_ARRAY, HW_HERE);
+    static const char name[] = "_ZnamSt11align_val_tRKSt9nothrow_t";
+    if (HW_UNLIKELY(REPLACED(new_one_aligned) || REPLACED(new_many_aligned)))
+        return retry_aligned_quietly(bytes, align, tag, name);
+    void *payload = hw_heap_allocate(bytes, align, HW_NEW_ARRAY, HW_HERE);
+    return HW_LIKELY(payload) ? payload : retry_aligned_quietly(bytes, align, tag, name);
 }
 
 void delete_one(void *pointer)
@@ -197,3 +232,11 @@ void delete_many_aligned(void *pointer, size_t align)
                 DELETES_ALIGNED(HW_NEW, tag) void delete_many_aligned_quiet(void *pointer, size_t align,
                                                                             const nothrow *tag)
                     DELETES_ALIGNED(HW_NEW_ARRAY, tag)
+
+    /* A replaced operator calls malloc or free, as a rule, and goes with the default form of the other. */
+    bool hw_families_mix(void)
+{
+    return REPLACED(new_one) || REPLACED(new_many) || REPLACED(new_one_quiet) || REPLACED(new_many_quiet) ||
+           REPLACED(new_one_aligned) || REPLACED(new_many_aligned) || REPLACED(delete_one) || REPLACED(delete_many) ||
+           REPLACED(delete_one_aligned);
+}

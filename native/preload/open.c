@@ -19,7 +19,7 @@ static __attribute__((noinline)) opener *find_next(void)
 /* The real one looks at its return address to know who asks, and searches where that one's libraries lie: so
    it has to be the last call in here, made by a jump. */
 __attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls"))) void *dlopen(const char *file,
-                                                                                               int mode)
+                                                                                              int mode)
 {
     opener *open = __atomic_load_n(&next, __ATOMIC_RELAXED);
     if (!open)
