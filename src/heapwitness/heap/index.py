@@ -140,7 +140,8 @@ def links_before(pool: Pool, node: int, header: Header) -> Links | None:
     if confirmed:
         return min(confirmed, key=lambda one: _distance(one, stored))
     if header.state is State.CACHED:
-        poisoned = _is_poisoned(pool, node, header)
+        # One and zero are more than chance; zeros alone may have been written.
+        poisoned = (stored.left, stored.right) == (1, 0) or _is_poisoned(pool, node, header)
         # Where the payload does not tell, what is left of the links must.
         return min(candidates, key=lambda one: (poisoned not in (None, bool(one.left)), _distance(one, stored)))
     return witness.sealed_links(pool.secret, *known, node) if known else None
