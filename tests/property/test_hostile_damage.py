@@ -1,14 +1,17 @@
 """What the fault campaign (benchmarks/faults) found, each as the smallest case."""
 
+import io
 import random
 import struct
 
 import pytest
-from support.heaps import Heap, Reason
+from rich.console import Console
+from support.heaps import SECRET, Heap, Reason
 
 from heapwitness.diagnose import diagnose
 from heapwitness.pool import Damaged, Pool
-from heapwitness.report.model import Finding
+from heapwitness.report import json, terminal
+from heapwitness.report.model import Finding, Report
 
 
 def row(size: int, count: int = 20) -> tuple[Heap, list[int]]:
@@ -174,3 +177,25 @@ def test_a_pool_does_not_grow_over_a_damaged_copy_of_its_control_block(byte: int
 
     assert caught.value.fault.reason is Reason.CONTROL
     assert [fault.reason for fault in pool.check()] == [Reason.CONTROL]
+
+
+@pytest.mark.parametrize("log2", [3, 4])
+@pytest.mark.parametrize("at", [4, 14, 18, 30, -60, -34, -20, -8])
+@pytest.mark.parametrize("length", [1, 3, 8, 40])
+def test_no_report_shows_the_key_of_a_pool(log2: int, at: int, length: int) -> None:
+    heap = Heap(granule_log2=log2)
+    heap.allocate(40)
+    heap.write(heap.pool.start + (at if at > 0 else heap.pool.size + at), b"\xee" * length)
+    key = struct.pack("<4I", *SECRET)
+
+    findings = heap.findings()
+
+    written = json.encode(Report(findings=findings)).decode()
+    shown = io.StringIO()
+    for finding in findings:
+        terminal.render(finding, Console(file=shown, width=100))
+    assert findings
+    for place in range(0, 16, 4):
+        word = key[place : place + 4]
+        assert word.hex() not in written
+        assert word.hex(" ") not in shown.getvalue()

@@ -5,6 +5,7 @@ import msgspec
 from heapwitness.diagnose.blocks import Tenant
 from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
+from heapwitness.layout import witness
 from heapwitness.memory import read_up_to
 from heapwitness.report.model import Copy, Damage, Stretch
 
@@ -16,6 +17,7 @@ _PAYLOAD = 16
 _STRETCHES = 8
 _LAST = 3
 _UNKNOWN = ".."
+_KEY = 16
 
 
 def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: Tenant | None) -> Damage:
@@ -29,7 +31,7 @@ def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: T
         length=length,
         offset=None if origin is None else extent.start - origin,
         expected=_expected(evidence, extent.start, len(actual)),
-        actual=actual.hex(),
+        actual=_actual(evidence, extent.start, actual),
         shown=len(actual),
         copies=_copies(evidence, extent),
         exact=extent.exact,
@@ -37,12 +39,30 @@ def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: T
     )
 
 
+def _actual(evidence: Evidence, start: int, data: bytes) -> str:
+    """Bytes of the pool in hexadecimal; ".." for those of its key that are still there: no report gives it away."""
+    key = evidence.pool.trusted.pack()[-_KEY:]
+    text = []
+    for at, byte in enumerate(data, start):
+        place = _place_in_key(evidence, at)
+        text.append(_UNKNOWN if place is not None and byte == key[place] else f"{byte:02x}")
+    return "".join(text)
+
+
+def _place_in_key(evidence: Evidence, at: int) -> int | None:
+    """Which byte of the key lies at a byte of the pool: in the control block, or in its copy."""
+    for stop in (witness.WITNESSED, evidence.pool.length):
+        if stop - _KEY <= at < stop:
+            return at - (stop - _KEY)
+    return None
+
+
 def _expected(evidence: Evidence, start: int, length: int) -> str:
-    """What bytes should be, in hexadecimal; ".." for those that nothing vouches for."""
+    """What bytes should be, in hexadecimal; ".." for those that nothing vouches for, and for the key."""
     text = [_UNKNOWN] * length
     for span in evidence.spans_in(start, start + length):
         for at in range(max(start, span.at), min(start + length, span.end)):
-            if span.known[at - span.at]:
+            if span.known[at - span.at] and _place_in_key(evidence, at) is None:
                 text[at - start] = f"{span.expected[at - span.at]:02x}"
     return "".join(text)
 
@@ -113,7 +133,7 @@ def _stretch(evidence: Evidence, copy: Copy, start: int, stop: int, block: int |
         copy=copy,
         address=pool.base + start,
         expected=_expected(evidence, start, len(actual)),
-        actual=actual.hex(),
+        actual=_actual(evidence, start, actual),
         block=block,
         missing=missing,
     )

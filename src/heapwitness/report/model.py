@@ -89,7 +89,8 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     `offset` counts from the culprit's end (0 is the first byte past it); for an underflow it is
     negative and counts from the culprit's start; for a write into a freed block it counts from that
     block's start. It is null where no culprit is known. `expected` and `actual` are hexadecimal, at
-    most `shown` bytes from `address`; ".." stands for a byte that no copy vouches for. `copies`
+    most `shown` bytes from `address`; ".." stands for a byte that no copy vouches for, and in both for the
+    pool's key, which no report shows. `copies`
     names what was hit, in order of address. `exact` is false where the damage may have gone on over
     bytes that nothing vouches for. `picture` shows the bytes around, for renderers.
     """

@@ -12,6 +12,8 @@ from heapwitness.report.text import count
 BYTES = 8
 """Bytes in a row: a row fits into 80 columns."""
 
+_UNKNOWN = ".."
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -61,7 +63,11 @@ def _stretch(damage: Damage, stretch: Stretch, origin: int | None) -> Iterator[R
     size = len(stretch.actual) // 2
     marks = [_is_damaged(damage, stretch, number) for number in range(size)]
     part = stretch.copy
-    if part != "payload" and ".." not in stretch.expected and not any(marks):
+    known = all(
+        _pair(stretch.expected, number) != _UNKNOWN or _pair(stretch.actual, number) == _UNKNOWN
+        for number in range(size)
+    )
+    if part != "payload" and known and not any(marks):
         yield Row(_place(stretch.address, origin), part, note="as it should be")
     else:
         for start in range(0, size, BYTES):
@@ -74,15 +80,18 @@ def _is_damaged(damage: Damage, stretch: Stretch, number: int) -> bool:
     at = stretch.address + number
     if not damage.address <= at < damage.address + damage.length:
         return False
-    pair = slice(2 * number, 2 * number + 2)
-    return stretch.expected[pair] != stretch.actual[pair]
+    return _pair(stretch.expected, number) != _pair(stretch.actual, number)
+
+
+def _pair(digits: str, number: int) -> str:
+    return digits[2 * number : 2 * number + 2]
 
 
 def _row(stretch: Stretch, start: int, stop: int, marks: list[bool], part: str, origin: int | None) -> Row:
-    digits = [stretch.actual[2 * number : 2 * number + 2] for number in range(start, stop)]
-    should = [stretch.expected[2 * number : 2 * number + 2] for number in range(start, stop)]
+    digits = [_pair(stretch.actual, number) for number in range(start, stop)]
+    should = [_pair(stretch.expected, number) for number in range(start, stop)]
     damaged = marks[start:stop]
-    vouched = any(mark and one != ".." for mark, one in zip(damaged, should, strict=True))
+    vouched = any(mark and one != _UNKNOWN for mark, one in zip(damaged, should, strict=True))
     return Row(
         place=_place(stretch.address + start, origin),
         part=part,
@@ -99,5 +108,7 @@ def _place(address: int, origin: int | None) -> str:
 
 
 def _character(digits: str) -> str:
+    if digits == _UNKNOWN:
+        return "."
     value = int(digits, 16)
     return chr(value) if 0x20 <= value < 0x7F else "."
