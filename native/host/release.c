@@ -167,23 +167,32 @@ hw_place *hw_place_of(hw_arena *arena, const void *pointer)
     return NULL;
 }
 
+/* What was handed over to an arena without an owner. */
+static void take_in_for_nobody(hw_arena *arena, hw_place *place, const hw_context *context)
+{
+    if (atomic_load_explicit(&arena->owner, memory_order_relaxed) == 0 && !hw_is_engaged() && hw_seize(arena, 1)) {
+        hw_drain(arena, place, context);
+        hw_yield(arena);
+    }
+}
+
 static void release_abroad(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context)
 {
     uint32_t node = hw_node_at(place, pointer);
     hw_header h;
     if (place->lost)
         return;
-    if (node && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta) &&
-        hw_family_matches(h.meta, context->family) && hw_payload_fault(place->pool, node, &h) == HW_NONE &&
-        !hw_waits(place->pool, node)) {
-        push_pending(place, node, hw_site_here(h.meta >> 8, context));
-        if (atomic_load_explicit(&arena->owner, memory_order_relaxed) != 0)
+    if (node && hw_push_begin(arena)) {
+        bool usual = hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED &&
+                     !hw_quarantined(h.meta) && hw_family_matches(h.meta, context->family) &&
+                     hw_payload_fault(place->pool, node, &h) == HW_NONE && !hw_waits(place->pool, node);
+        if (usual)
+            push_pending(place, node, hw_site_here(h.meta >> 8, context));
+        hw_push_end(arena);
+        if (usual) {
+            take_in_for_nobody(arena, place, context);
             return;
-        if (!hw_is_engaged() && hw_seize(arena, 1)) { /* nobody else would */
-            hw_drain(arena, place, context);
-            hw_yield(arena);
         }
-        return;
     }
     /* Anything odd is judged by who has the arena alone. */
     if (hw_is_engaged() || !hw_seize(arena, 0))

@@ -19,6 +19,15 @@ RUN = (*HEAPWITNESS, "run", "--")
 WAITS = ("sh", "-c", "trap 'echo caught; exit 3' {0}; echo ready; while :; do sleep 0.05; done")
 
 
+@pytest.fixture(autouse=True)
+def signals_as_usual() -> Iterator[None]:
+    """What is ignored where the tests are started (nohup) could not be trapped in what they start."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 class Terminal:
     """A terminal in whose foreground a command runs."""
 
