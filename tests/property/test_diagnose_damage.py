@@ -55,8 +55,11 @@ def scenes(draw: st.DrawFn) -> Scene:
             heap.release(block, pc=0x2000 + number)
         elif turn < 0.95:
             heap.cache(block, pc=0x2000 + number, poison=turn < 0.87)
-        else:
+        elif len(heap.pool.payload(block)) > 16:
+            # In the smallest node links replace the slack: with all of their words gone, what was there is not known.
             heap.give_to_owner(block, pc=0x3000 + number)
+        else:
+            live.append(block)
     return Scene(heap, list(heap.pool.nodes()), set(live))
 
 

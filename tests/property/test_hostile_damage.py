@@ -199,3 +199,16 @@ def test_no_report_shows_the_key_of_a_pool(log2: int, at: int, length: int) -> N
         word = key[place : place + 4]
         assert word.hex() not in written
         assert word.hex(" ") not in shown.getvalue()
+
+
+@pytest.mark.parametrize("inside", [1, 4, 8, 9, 10, 11])
+def test_an_overflow_into_the_links_of_a_waiting_block_ends_where_it_ends(inside: int) -> None:
+    heap = Heap(granule_log2=3)
+    blocks = [heap.allocate(size) for size in (40, 1, 5, 40)]
+    heap.give_to_owner(blocks[2])
+    first, end = heap.write(heap.end(blocks[1]), b"\xee" * (47 + inside))
+
+    (finding,) = heap.findings()
+
+    assert finding.damage is not None
+    assert (finding.damage.address, finding.damage.address + finding.damage.length) == (first, end)

@@ -278,7 +278,11 @@ def _payload(evidence: Evidence, node: Node, waiting: bool) -> None:
 
 def _waited(pool: Pool, node: Node) -> bool:
     """Whether damaged links lie where the smallest node's slack would be: it waited for its owner."""
-    return links_over_slack(pool, node.header) and pool.links(node.offset).parent == witness.PENDING_PARENT
+    if not links_over_slack(pool, node.header):
+        return False
+    # Its last byte is enough: no slack has such a one, and a write from the front leaves it for last.
+    parent = pool.links(node.offset).parent
+    return parent >> 24 == witness.PENDING_PARENT >> 24 and parent != witness.CACHED_PARENT
 
 
 def _links(evidence: Evidence, node: Node, start: int) -> Links | None:
