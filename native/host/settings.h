@@ -12,7 +12,7 @@ typedef struct hw_settings {
     bool unusual; /* one of poison, check_every: operations take the long way */
     enum hw_stacks stacks;
     bool poison;
-    bool families_mix; /* not by the environment: blocks made by new are rightly released by free, and so on */
+    bool families_mix;    /* not by the environment: blocks made by new are rightly released by free, and so on */
     char on_error;        /* 'g' go on, 'a' abort, 's' stop: when nobody answers */
     unsigned wait_ms;     /* how long a thread waits for an answer */
     uint64_t check_every; /* operations of one thread between checks of everything, 0 for never */
