@@ -382,6 +382,29 @@ def test_growing_leaves_nothing_of_the_old_end_behind(pool: Pool) -> None:
     assert pool.check() == []
 
 
+@pytest.mark.parametrize("last", [State.FREE, State.USED])
+def test_a_pool_grows_only_over_what_verifies(pool: Pool, last: State) -> None:
+    pool = Pool(mmap.mmap(-1, ROOM), granule_log2=pool.granule_log2, size=1024, secret=SECRET)
+    while last is State.USED and pool.allocate(16) is not None:
+        pass
+    before = bytes(pool.memory)
+    nodes = [node.offset for node in pool.nodes()]
+    met = [own(pool, node) for node in (nodes[0], nodes[-1], pool.end)]
+    met += [kept(pool, node) for node in ([*nodes, pool.end][-2:])]
+    met += [slice(0, 32), slice(pool.size - 32, pool.size)]
+    if last is State.FREE:
+        met.append(links(pool, nodes[-1]))
+    for byte in (byte for stretch in met for byte in range(stretch.start, stretch.stop)):
+        pool.memory[byte] ^= 0x10
+        with pytest.raises(Damaged):
+            pool.extend(2048)
+        assert pool.size == 1024
+        pool.repair()
+        assert bytes(pool.memory) == before
+    assert pool.extend(2048)
+    assert pool.check() == []
+
+
 @pytest.mark.parametrize("where", ["control block", "copy"])
 def test_damage_elsewhere_is_found_with_the_control_block_lost(pool: Pool, where: str) -> None:
     (block,) = taken(pool, 40)
