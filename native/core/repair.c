@@ -40,7 +40,7 @@ static bool was_poisoned(const hw_pool *pool, uint32_t node, const hw_header *h)
             return left;
     }
     const hw_links *words = hw_links_at(pool, node);
-    if (words->parent == HW_CACHED_PARENT && words->right == 0 && words->left < 2)
+    if (words->right == 0 && (words->left == 1 || (words->left == 0 && words->parent == HW_CACHED_PARENT)))
         return words->left;
     return hw_poison_shows(pool, node, h);
 }

@@ -204,6 +204,17 @@ def test_a_poisoned_block_whose_links_were_overwritten_is_poisoned_after_repair(
     assert bytes(pool.memory) == before
 
 
+@pytest.mark.parametrize("begin", [8, 12, 15, 16])
+def test_a_poisoned_block_with_a_few_bytes_of_its_links_left_is_poisoned_after_repair(pool: Pool, begin: int) -> None:
+    (block,) = taken(pool, 100)
+    pool.cache(block, poison=True)
+    before = bytes(pool.memory)
+    start = (block << pool.granule_log2) + OVERHEAD
+    pool.memory[start + begin : start + 96] = b"\xee" * (96 - begin)
+    pool.repair()
+    assert bytes(pool.memory) == before
+
+
 @pytest.mark.parametrize("copy", [own, "backup"])
 def test_releasing_into_a_free_neighbour_verifies_the_header_behind_it(pool: Pool, copy: object) -> None:
     first, second, third, _ = taken(pool, 40, 40, 40, 40)
