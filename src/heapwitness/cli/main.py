@@ -77,5 +77,7 @@ def _sentence(error: click.ClickException) -> str:
 
 
 def _say(text: str) -> int:
-    print(f"heapwitness: {' '.join(text.split())}", file=sys.stderr)
+    from heapwitness.report.text import harmless
+
+    print(f"heapwitness: {harmless(' '.join(text.split()))}", file=sys.stderr)
     return ERROR_EXIT

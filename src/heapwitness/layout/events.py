@@ -20,9 +20,10 @@ EVENT_WORDS = struct.Struct("<IHHIIIIIIQQQQII16sIIQ")
 WINDOW_WORDS = struct.Struct("<II")
 SECTION_WORDS = struct.Struct("<IIQQ")
 
-MESSAGE_LIMIT = 256 << 20
+MESSAGE_LIMIT = 64 << 20
 WINDOWS_LIMIT = 1 << 16
-FRAMES_LIMIT = 1 << 10
+FRAMES_LIMIT = 256
+MAPS_LIMIT = 8 << 20
 SECTIONS_LIMIT = 1 << 16
 WORDS_LIMIT = 4096
 
@@ -232,7 +233,7 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
             case SectionKind.MEMORY:
                 memory.append((address, data))
             case SectionKind.MAPS:
-                event = replace(event, maps=_text(data))
+                event = replace(event, maps=_text(data[:MAPS_LIMIT]))
             case SectionKind.COMMAND:
                 event = replace(event, command=_command(data))
             case SectionKind.STATS:

@@ -21,6 +21,11 @@ def clean(text: str) -> str:
     """Text of the target's, on one line, without anything that a terminal would obey; cut when very long."""
     if len(text) > _LONGEST:
         text = text[: _LONGEST - 3] + "..."
+    return harmless(text)
+
+
+def harmless(text: str) -> str:
+    """The same without a cut, for sentences of our own that hold names."""
     return "".join(one if one.isprintable() else _escaped(one) for one in text)
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from heapwitness.memory import Memory, ProcessMemory
 
 _MAPS_LIMIT = 8 << 20
+_CODE_LIMIT = 1 << 20
+_TEXTS_LIMIT = 128 << 20
+"""Bytes of mappings, of all findings together, that are kept until their stacks have names."""
 
 _KINDS: dict[Reason, Kind] = {
     Reason.SLACK: "heap-buffer-overflow",
@@ -44,6 +47,8 @@ class Examiner:
 
     def __init__(self) -> None:
         self._stacks = PythonStacks()
+        self._maps = ""
+        self._kept = 0
 
     def examine(self, event: Event, pid: int) -> Examined | None:
         """Diagnose a finding's event while its thread waits.
@@ -57,10 +62,10 @@ class Examiner:
         Returns:
             None when the process may not be looked into.
         """
-        maps = _maps(pid)
         memory = _open(pid)
         if memory is None:
             return None
+        maps = self._code(pid)
         with memory:
             return Examined(diagnosed(event, memory, maps), maps, _program(pid))
 
@@ -68,6 +73,15 @@ class Examiner:
         """The waiting thread's Python frames; () when it runs no Python."""
         # In another pid namespace the thread's id means nothing here.
         return self._stacks.frames(pid, event.tid) if event.pid == pid and is_python(maps) else ()
+
+    def _code(self, pid: int) -> str:
+        """The mappings of code of a process: one text for as long as they stay the same, and none when a process
+        changes them so often that they would fill the memory."""
+        maps = _maps(pid)
+        if maps != self._maps:
+            self._kept += len(maps)
+            self._maps = maps if self._kept <= _TEXTS_LIMIT else ""
+        return self._maps
 
     def close(self) -> None:
         """Let go of the reader of Python frames."""
@@ -116,11 +130,14 @@ def _open(pid: int) -> "ProcessMemory | None":
 
 
 def _maps(pid: int) -> str:
+    """The lines of a process's mappings that may be executed: all that names stacks."""
     try:
         with open(f"/proc/{pid:d}/maps", "rb") as stream:
-            return stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape")
+            lines = stream.read(_MAPS_LIMIT).splitlines(keepends=True)
     except OSError:
         return ""
+    code = b"".join(line for line in lines if b"x" in line.split(b" ", 2)[1])
+    return code[:_CODE_LIMIT].decode("utf-8", "surrogateescape")
 
 
 def _program(pid: int) -> str:

@@ -7,18 +7,23 @@ the process only new against new[] is told.
 """
 
 import functools
-import mmap
+import os
 import re
+import stat
+import time
 
 from heapwitness.layout.events import Event, Reason
 from heapwitness.layout.witness import Origin
 from heapwitness.report.model import Finding
 
-_FILE_LIMIT = 1 << 30
+_FILE_LIMIT = 512 << 20
 _FILES_LIMIT = 4096
+_SECONDS = 3.0
+_CHUNK = 4 << 20
 _EXECUTABLE = re.compile(r"^\S+ ..x. .* (/.+)$", re.MULTILINE)
 # The name of what operator new throws is in each file that defines it, and in no other of importance.
-_THROWN = b"St9bad_alloc\0"
+_NAMES = (b"St9bad_alloc\0", b"libstdc++.so.", b"libc++.so.")
+_LONGEST = max(map(len, _NAMES))
 _RUNTIMES = re.compile(rb"lib(std)?c\+\+")
 
 
@@ -28,8 +33,12 @@ def believable(finding: Finding, event: Event, maps: str) -> bool:
         return True
     if event.family in (Origin.NEW, Origin.NEW_ARRAY) and finding.culprit.origin in ("new", "new[]"):
         return True
-    paths = list(dict.fromkeys(_EXECUTABLE.findall(maps)))[:_FILES_LIMIT]
-    return not any(_has_own_runtime(path) for path in paths)
+    until = time.monotonic() + _SECONDS
+    for path in dict.fromkeys(_EXECUTABLE.findall(maps)):
+        # What is not known in time is no proof; what was read is known the next time.
+        if time.monotonic() > until or _has_own_runtime(path):
+            return False
+    return True
 
 
 @functools.lru_cache(maxsize=_FILES_LIMIT)
@@ -37,10 +46,18 @@ def _has_own_runtime(path: str) -> bool:
     """Whether a file defines operator new without being, or being linked with, the shared C++ library."""
     if _RUNTIMES.search(path.rsplit("/", 1)[-1].encode("utf-8", "surrogateescape")):
         return False
+    names = [False, False, False]
     try:
-        with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if len(content) > _FILE_LIMIT or content.find(_THROWN) < 0:
+        # Not mapped, and not waited for: a file may be cut short, or be a pipe by now.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            about = os.fstat(stream.fileno())
+            if not stat.S_ISREG(about.st_mode) or about.st_size > _FILE_LIMIT:
                 return False
-            return content.find(b"libstdc++.so.") < 0 and content.find(b"libc++.so.") < 0
+            before = b""
+            while part := stream.read(_CHUNK):
+                data = before + part
+                names = [found or data.find(name) >= 0 for found, name in zip(names, _NAMES, strict=True)]
+                before = part[-_LONGEST:]
     except (OSError, ValueError):
         return False
+    return names == [True, False, False]

@@ -22,6 +22,10 @@ from heapwitness.supervise.merge import with_python
 CASES_LIMIT = 10_000
 """Different findings that are kept and shown; what is beyond is counted as dropped."""
 
+FRAMES_LIMIT = 200_000
+"""Frames in all of them: nearly all of a report is frames, some 300 bytes each. Findings that tell of no block and no
+bytes, as forged ones do, get a quarter."""
+
 
 class Shower(Protocol):
     """Where findings and sentences are shown; called from one thread at a time."""
@@ -68,10 +72,13 @@ class Reporter:
         self._asked: set[Hashable] = set()
         self._counts: Counter[Hashable] = Counter()
         self._repaired: Counter[Hashable] = Counter()
+        self._frames = 0
         self._thread: threading.Thread | None = None
         # Written by the thread only, read after its end.
         self._shown: dict[Hashable, _Shown] = {}
         self._same: dict[Hashable, Hashable] = {}
+        self._named = 0
+        self._unkept: set[Hashable] = set()
 
     def is_new(self, examined: Examined) -> bool:
         """Whether one of the findings was neither submitted nor asked for before."""
@@ -86,9 +93,11 @@ class Reporter:
         for finding in examined.findings:
             key = _raw_key(examined, finding)
             if key not in self._counts:
-                if len(self._counts) >= CASES_LIMIT:
-                    self.dropped += 1
+                frames = self._frames + _frames(finding)
+                if len(self._counts) >= CASES_LIMIT or frames > _share(finding):
+                    self.dropped += finding.count
                     continue
+                self._frames = frames
                 self._put(_Case(key, examined, finding))
             self._counts[key] += finding.count
             self._repaired[key] += finding.count * finding.repaired
@@ -106,7 +115,8 @@ class Reporter:
         for raw, key in self._same.items():
             self._shown[key].count += self._counts[raw]
             self._shown[key].repaired += self._repaired[raw]
-        self._same = {}
+        self.dropped += sum(self._counts[key] for key in self._unkept)
+        self._same, self._unkept = {}, set()
         findings = tuple(
             msgspec.structs.replace(one.finding, count=one.count, repaired=one.repaired == one.count)
             for one in self._shown.values()
@@ -140,11 +150,28 @@ class Reporter:
                     finding, detected=msgspec.structs.replace(finding.detected, stack=stack)
                 )
             key = same(finding)
+            if key not in self._shown:
+                # Inlined functions make many frames of one address.
+                self._named += _frames(finding)
+                if self._named > 2 * FRAMES_LIMIT:
+                    self._unkept.add(item.key)
+                    continue
             self._same[item.key] = key
             if key not in self._shown:
                 self._shown[key] = _Shown(finding, 0, 0)
                 with contextlib.suppress(Exception):
                     self._shower.finding(finding)
+
+
+def _frames(finding: Finding) -> int:
+    """How many frames a finding has in all its stacks."""
+    blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect)
+    sites = [site for block in blocks if block is not None for site in (block.allocated, block.freed) if site]
+    return len(finding.detected.stack) + sum(len(site.stack) for site in sites)
+
+
+def _share(finding: Finding) -> int:
+    return FRAMES_LIMIT if finding.culprit is not None or finding.damage is not None else FRAMES_LIMIT // 4
 
 
 def _raw_key(examined: Examined, finding: Finding) -> Hashable:

@@ -60,9 +60,11 @@ class Screen:
 
     def sentence(self, text: str) -> None:
         """Show one line of our own."""
+        from heapwitness.report.text import harmless
+
         try:
             if self._stream is not None:
-                self._stream.write(f"{PREFIX}{text}\n")
+                self._stream.write(f"{PREFIX}{harmless(text)}\n")
                 self._stream.flush()
         except (OSError, ValueError):
             self._stream = None

@@ -16,7 +16,7 @@ from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
 
-OUTCOME_WAIT = 1.0
+OUTCOME_WAIT = 3.0
 """Seconds after a finding's answer in which its thread is expected to say what it repaired."""
 
 FREELY, THEN_A_SECOND = 1000, 50
@@ -25,9 +25,18 @@ FREELY, THEN_A_SECOND = 1000, 50
 ALL_FREELY, ALL_A_SECOND = 5000, 250
 """The same of all processes together."""
 
+SECONDS_FREELY, SECONDS_A_SECOND = 10.0, 0.1
+"""Time for the findings of one process: a heap can be forged so that each takes long."""
+
+ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND = 30.0, 0.3
+"""The same of all processes together."""
+
+LOG_SECONDS = 60.0
+"""Time for what was recorded, at the end of a run."""
+
 _ANSWERS: dict[OnError, bytes] = {"continue": b"g", "abort": b"a", "stop": b"s"}
 _UNANSWERED_LIMIT = 4096
-_BUDGETS_LIMIT = 4096
+_SHARES_LIMIT = 4096
 
 _Thread = tuple[int, int]
 
@@ -58,8 +67,8 @@ class Session:
         self._on_error: OnError = on_error
         self._reporter = Reporter(shower)
         self._examiner = Examiner()
-        self._budget = _Budget(ALL_FREELY, ALL_A_SECOND)
-        self._budgets: OrderedDict[int, _Budget] = OrderedDict()
+        self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
+        self._shares: OrderedDict[int, _Share] = OrderedDict()
         self._told: OrderedDict[tuple[_Thread, int], _Told] = OrderedDict()
         self._last: tuple[Event, tuple[_Thread, int]] | None = None
         self._unanswered: dict[tuple[int, ...], Event] = {}
@@ -126,24 +135,32 @@ class Session:
     def _take_log(self, log: Path, start: int) -> None:
         from heapwitness.supervise.records import read_records
 
+        until = time.monotonic() + LOG_SECONDS
         with open(log, "rb") as stream:
             stream.seek(start)
             for one in read_records(stream, self.ledger):
                 self._unanswered.pop(_identity(one.event), None)
                 self._reporter.submit(one.examined)
+                if time.monotonic() > until:
+                    self._reporter.say("the log is too long; only its first part is told of.")
+                    return
 
     def _found(self, event: Event, pid: int) -> bytes | None:
         self._last = None
-        if not self._may_look(pid):
+        share = self._share_of(pid)
+        if not (share.take() and self._share.take()):
             self.ledger.dropped += 1
             return _ANSWERS[self._on_error]
+        started = time.monotonic()
         examined = self._examiner.examine(event, pid)
+        if examined is not None and self._reporter.is_new(examined):
+            examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
+        for one in (share, self._share):
+            one.seconds.spend(time.monotonic() - started)
         if examined is None:
             # Without an answer the engine writes a record with all that is needed.
             self._await_record(event)
             return None
-        if self._reporter.is_new(examined):
-            examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
         self._number += 1
         key = ((pid, event.tid), self._number)
         self._told[key] = _Told(examined, time.monotonic() + OUTCOME_WAIT)
@@ -155,14 +172,16 @@ class Session:
             )
         return _ANSWERS[self._on_error]
 
-    def _may_look(self, pid: int) -> bool:
-        """Whether there is time for a finding of this process: a flood must not make programs wait."""
-        budget = self._budgets.get(pid)
-        if budget is None:
-            budget = self._budgets[pid] = _Budget(FREELY, THEN_A_SECOND)
-            if len(self._budgets) > _BUDGETS_LIMIT:
-                self._budgets.popitem(last=False)
-        return budget.take() and self._budget.take()
+    def _share_of(self, pid: int) -> "_Share":
+        """What a process may have looked at: a flood of findings must not make other programs wait."""
+        share = self._shares.get(pid)
+        if share is None:
+            share = self._shares[pid] = _Share(
+                _Budget(FREELY, THEN_A_SECOND), _Budget(SECONDS_FREELY, SECONDS_A_SECOND)
+            )
+            if len(self._shares) > _SHARES_LIMIT:
+                self._shares.popitem(last=False)
+        return share
 
     def _mended(self, thread: _Thread, outcome: Outcome) -> None:
         from heapwitness.diagnose import with_outcome
@@ -182,28 +201,44 @@ class Session:
     def _await_record(self, event: Event) -> None:
         identity = _identity(event)
         if len(self._unanswered) < _UNANSWERED_LIMIT and identity not in self._unanswered:
-            self._unanswered[identity] = event
+            self._unanswered[identity] = replace(event, memory=(), maps=None, command=None)
         else:
             self.ledger.dropped += 1
 
 
 class _Budget:
-    """So many at once, and then so many a second."""
+    """So much at once, and then so much a second."""
 
-    def __init__(self, most: int, rate: int) -> None:
-        self._most = float(most)
+    def __init__(self, most: float, rate: float) -> None:
+        self._most = most
         self._rate = rate
-        self._left = self._most
+        self._left = most
         self._since = time.monotonic()
 
-    def take(self) -> bool:
-        """Whether there is one more."""
+    def left(self) -> float:
+        """How much there is now."""
         now = time.monotonic()
         self._left = min(self._most, self._left + (now - self._since) * self._rate)
         self._since = now
-        if self._left < 1:
+        return self._left
+
+    def spend(self, amount: float) -> None:
+        """Take some, even when there is less."""
+        self._left -= amount
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What may be spent on findings: their number, and time."""
+
+    findings: _Budget
+    seconds: _Budget
+
+    def take(self) -> bool:
+        """Whether there is room for one more finding, which is counted then."""
+        if self.findings.left() < 1 or self.seconds.left() <= 0:
             return False
-        self._left -= 1
+        self.findings.spend(1)
         return True
 
 
