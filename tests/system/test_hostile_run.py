@@ -1,11 +1,14 @@
 """A program that attacks its supervisor from inside is limited and outlived, and a real bug in it is still told."""
 
 import json
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from run_support import FOUND, compiled, heapwitness_command, heapwitness_run, needs_engine
+from run_support import FOUND, OVERFLOW, compiled, heapwitness_command, heapwitness_run, needs_engine
+
+from heapwitness.native import library
 
 pytestmark = needs_engine
 
@@ -163,3 +166,16 @@ int main(int count, char **words)
     return 0;
 }
 """
+
+
+def test_a_log_does_not_grow_without_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    full = 256 * MEGABYTE + 1
+    with open(log, "wb") as stream:
+        stream.truncate(full)
+    environment = {"LD_PRELOAD": str(library("preload")), "HEAPWITNESS_LOG": str(log)}
+
+    done = subprocess.run([compiled(OVERFLOW)], env=environment, capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout) == (5, "done\n")
+    assert log.stat().st_size == full
