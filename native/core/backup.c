@@ -97,18 +97,16 @@ bool hw_poison_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
     return wrong == 0;
 }
 
-/* Whether some of a node's poison is left: in what was no slack, which holds the same pattern. */
+/* Whether the end of a node's poison is left, of which a write from its start leaves the longest: its last two words
+   before what was slack, which holds the same pattern. Two, because old slack may have left one anywhere. */
 bool hw_poison_shows(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
-    const unsigned char *p = hw_payload(pool, node) + sizeof(hw_links);
+    const unsigned char *start = hw_payload(pool, node) + sizeof(hw_links);
     const unsigned char *end = hw_at(pool, node + h->size) - (hw_slack_of(h->meta) + 7) / 8 * 8;
     uint64_t pattern = hw_pattern(pool->secret, node);
-    if (p >= end)
+    if (start >= end)
         return hw_poison_holds(pool, node, h);
-    for (; p < end; p += 8)
-        if (load64(p) == pattern)
-            return true;
-    return false;
+    return load64(end - 8) == pattern && (end - start < 16 || load64(end - 16) == pattern);
 }
 
 void hw_poison_write(hw_pool *pool, uint32_t node, const hw_header *h)

@@ -127,6 +127,14 @@ static bool rotate(hw_pool *pool, uint32_t *root, uint32_t node, hw_fault *fault
     return true;
 }
 
+/* Whether the bit of a bin says what its root says. It is about to be written, and damage must not pass with that. */
+static bool bit_is_right(hw_pool *pool, uint32_t bin, hw_fault *fault)
+{
+    if (bin == HW_BINS || (pool->bitmap[bin / 32] >> bin % 32 & 1) == (pool->bins[bin] != 0))
+        return true;
+    return hw_index_wrong(pool, fault, HW_CONTROL_BLOCK, 0);
+}
+
 bool hw_index_insert(hw_pool *pool, uint32_t node, hw_fault *fault)
 {
     uint32_t size = hw_own(pool, node)->size, bin = hw_index_bin(pool, size), parent = 0;
@@ -134,6 +142,8 @@ bool hw_index_insert(hw_pool *pool, uint32_t node, hw_fault *fault)
     hw_links *n = hw_links_at(pool, node), *p = NULL;
     *n = (hw_links){0};
     seal(pool, node, n);
+    if (!bit_is_right(pool, bin, fault))
+        return false;
     for (uint32_t at = *root; at; at = before(pool, size, node, at) ? p->left : p->right) {
         p = load_under(pool, bin, parent, at, fault);
         if (!p)
@@ -161,6 +171,8 @@ bool hw_index_remove(hw_pool *pool, uint32_t node, hw_fault *fault)
     uint32_t bin = hw_index_bin(pool, hw_own(pool, node)->size);
     uint32_t *root = root_of(pool, bin);
     hw_links *n;
+    if (!bit_is_right(pool, bin, fault))
+        return false;
     for (;;) {
         n = load(pool, node, fault);
         if (!n)

@@ -42,6 +42,8 @@ static bool was_poisoned(const hw_pool *pool, uint32_t node, const hw_header *h)
     const hw_links *words = hw_links_at(pool, node);
     if (words->right == 0 && (words->left == 1 || (words->left == 0 && words->parent == HW_CACHED_PARENT)))
         return words->left;
+    if ((words->left & 0xFF) == 1) /* hardly chance, while zeros may well have been written */
+        return true;
     return hw_poison_shows(pool, node, h);
 }
 

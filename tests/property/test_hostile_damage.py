@@ -212,3 +212,35 @@ def test_an_overflow_into_the_links_of_a_waiting_block_ends_where_it_ends(inside
 
     assert finding.damage is not None
     assert (finding.damage.address, finding.damage.address + finding.damage.length) == (first, end)
+
+
+@pytest.mark.parametrize("present", [False, True])
+def test_a_wrong_bit_of_a_bin_is_found_by_the_release_that_would_put_it_right(present: bool) -> None:
+    heap = Heap()
+    blocks = [heap.allocate(40) for _ in range(6)]
+    if present:
+        heap.release(blocks[1])
+    number = heap.pool.node(blocks[3]).size - 3  # type: ignore[union-attr]
+    heap.room[heap.pool.start + 48 + number // 8] ^= 1 << number % 8
+
+    with pytest.raises(Damaged):
+        heap.pool.release(blocks[3])
+        heap.pool.allocate(40)
+
+    assert [fault.reason for fault in heap.pool.check()] == [Reason.CONTROL]
+
+
+def test_old_slack_in_a_released_block_is_not_taken_for_its_poison() -> None:
+    heap = Heap()
+    block = heap.allocate(65)
+    heap.allocate(40)
+    heap.pool.resize(block, 80)
+    heap.cache(block)
+    before = bytes(payload_of(heap.pool, block))
+    heap.write(heap.start(block) + 8, b"\xee" * 8)
+
+    (finding,) = heap.findings()
+    heap.pool.repair()
+
+    assert finding.damage is not None and finding.damage.length == 8
+    assert bytes(payload_of(heap.pool, block)) == before

@@ -15,8 +15,6 @@ from heapwitness.layout import witness
 from heapwitness.layout.witness import Header, Links, State
 from heapwitness.memory import Unreadable
 
-_SAMPLE = 64 << 10
-
 NODES_LIMIT = 200_000
 """Pools with more nodes than this are not walked only to tell what links were."""
 
@@ -140,21 +138,23 @@ def links_before(pool: Pool, node: int, header: Header) -> Links | None:
     if confirmed:
         return min(confirmed, key=lambda one: _distance(one, stored))
     if header.state is State.CACHED:
-        # One and zero are more than chance; zeros alone may have been written.
-        poisoned = (stored.left, stored.right) == (1, 0) or _is_poisoned(pool, node, header)
+        # A first byte of 1 is hardly chance; zeros may well have been written.
+        poisoned = stored.left & 0xFF == 1 or _is_poisoned(pool, node, header)
         # Where the payload does not tell, what is left of the links must.
         return min(candidates, key=lambda one: (poisoned not in (None, bool(one.left)), _distance(one, stored)))
     return witness.sealed_links(pool.secret, *known, node) if known else None
 
 
 def _is_poisoned(pool: Pool, node: int, header: Header) -> bool | None:
-    """Whether poison shows anywhere in a cached node's payload but in what was its slack; None: too little to tell."""
+    """Whether the end of poison is left in a cached node's payload, of which a write from its start leaves the longest;
+    None: too little to tell."""
     start, end = poison_range(pool, node, header)
-    have = pool.peek(start, max(0, min(_SAMPLE, end - header.slack - start)))
-    if len(have) < 8:
+    # What was slack holds the same pattern, and old slack may have left a word of it anywhere.
+    end -= (header.slack + 7) // 8 * 8
+    length = min(16, end - start)
+    if length < 8:
         return None
-    want = witness.pattern(pool.secret, node)
-    return any(have[at : at + 8] == want for at in range(0, len(have) - 7, 8))
+    return pool.peek(end - length, length) == witness.pattern(pool.secret, node) * (length // 8)
 
 
 def _distance(one: Links, other: Links) -> int:
