@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 from damage import ROWS, Row, inflict, lost, spots
 from program import BASE, Diverged, Program, Saved
@@ -9,6 +10,7 @@ from truth import Mode, Repair, Result, Truth, judge
 
 from heapwitness.diagnose import diagnose
 from heapwitness.errors import HeapwitnessError
+from heapwitness.layout import witness
 from heapwitness.layout.events import Event, Reason, Type, Window
 from heapwitness.layout.witness import State
 from heapwitness.pool import Damaged, Pool
@@ -63,13 +65,17 @@ def _checked(program: Program, truth: Truth, when: str = "check", misled: bool =
 def _used(choose: random.Random, program: Program, truth: Truth) -> Result:
     """Go on using the heap until an operation meets the damage, and to the end."""
     found: list[Finding] = []
-    when = ""
+    when, moved = "", False
+    node = (truth.block - BASE) >> program.pool.granule_log2 if truth.block else 0
+    node -= witness.OVERHEAD >> program.pool.granule_log2
+    block = program.blocks.get(node)
     gone = lost(program)
     if gone:  # the twin is no model any more once nodes are given up
         return _checked(program, truth)
 
     def guard() -> None:
-        nonlocal when
+        nonlocal when, moved
+        moved = moved or (when == "" and program.blocks.get(node) != block)
         when = when or "operation"
         found.extend(_findings(program))
         program.pool.repair()
@@ -88,6 +94,10 @@ def _used(choose: random.Random, program: Program, truth: Truth) -> Result:
     if not found:
         found = _findings(program)
         when = "exit" if found else ""
+        moved = program.blocks.get(node) != block
+    if moved:
+        # The block was resized, or released and its memory used again, before anything was noticed.
+        truth = replace(truth, block=0)
     repair, wrong = _repair(program)
     return _result(truth, "operations", when, found, repair, not remark, remark or wrong, extents=False)
 

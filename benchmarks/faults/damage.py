@@ -50,15 +50,18 @@ def inflict(choose: random.Random, program: Program, row: Row) -> Truth | None:
         return None
     start, stop = changed[0], changed[-1] + 1
     first, last = write.parts[0][0], write.parts[-1][0] + len(write.parts[-1][1])
-    # Bytes at its ends that are written with the value that they have may be counted or not.
-    kinds = row.kinds | _alike(program, row, watched[0], watched[-1] + 1) | _alike(program, row, first, last)
     for at, data in write.parts:
         buffer[at : at + len(data)] = data
+    gone = lost(program)
+    # Bytes at its ends that were written with the value that they had may be counted or not.
+    kinds = (
+        row.kinds | _alike(program, row, watched[0], watched[-1] + 1, gone) | _alike(program, row, first, last, gone)
+    )
     return Truth(
         row=row.name,
         kinds=kinds,
         block=BASE + program.start(write.node) if write.node else 0,
-        size=0 if lost(program) and row.kinds == _UNDERFLOW else write.size,
+        size=0 if gone and row.kinds == _UNDERFLOW else write.size,
         start=BASE + start,
         stop=BASE + stop,
         wrote=(BASE + first, BASE + last),
@@ -105,7 +108,7 @@ def lost(program: Program) -> bool:
 
 def _unpoisoned(program: Program, node: int) -> bool:
     start, found = program.start(node), program.twin.node(node)
-    if found is None or program.same(start, start + witness.HEADER):
+    if found is None or program.same(start, start + witness.HEADER) or program.buffer[start] == 1:
         return False
     # The rest is slack, which holds the pattern whether there was poison or not.
     behind = start + found.requested // 8 * 8
@@ -128,11 +131,11 @@ def _watched(program: Program, changed: list[int]) -> list[int]:
     return found
 
 
-def _alike(program: Program, row: Row, start: int, stop: int) -> set[Kind]:
+def _alike(program: Program, row: Row, start: int, stop: int, gone: bool) -> set[Kind]:
     """The kinds by which a write of another block would look the same.
 
     A wild write that touches a block's edge looks like a write across that edge, and one that fills all between two
-    blocks may have come from either.
+    blocks may have come from either. With a header `gone` it is not known which blocks are live.
     """
     alike: set[Kind] = set()
     if not row.kinds & {"header-overwrite", "heap-buffer-overflow", "heap-buffer-underflow"}:
@@ -147,7 +150,7 @@ def _alike(program: Program, row: Row, start: int, stop: int) -> set[Kind]:
             alike.add("heap-buffer-overflow")
         elif behind < start < end + NEAR:
             alike.add("header-overwrite")
-        if stop == at + witness.OVERHEAD and live:
+        if stop == at + witness.OVERHEAD and (live or gone):
             alike.add("heap-buffer-underflow")
     return alike
 
@@ -336,7 +339,7 @@ ROWS = (
     Row("header or backup, 1 to 8 bytes", _word, _WILD),
     Row("header, whole", _header, _WILD),
     Row("backup, whole", _backup, _WILD),
-    Row("header and its backup", _both, _WILD),
+    Row("header and its backup", _both, _WILD | _OVERFLOW | _UNDERFLOW),
     Row("use after free: links", _links, _AFTER_FREE),
     Row("use after free: poison", _poison, _AFTER_FREE),
     Row("control block, fixed part", _control(0, witness.WITNESSED), _WILD),

@@ -67,14 +67,14 @@ _KINDS: tuple[Kind, ...] = (
 )
 _LINEAR, _TERMINATED, _NO_CULPRIT = 1, 2, 8
 _NOTHING_DONE = 4
-_TARGET = Path(__file__).with_name("target.c")
+_SOURCES = sorted(Path(__file__).with_name("target").glob("*.c"))
 
 
 def build(directory: Path) -> Path:
     """The program, compiled."""
     program = directory / "target"
     flags = ("-std=gnu11", "-O2", "-g", "-w", "-fno-omit-frame-pointer", "-pthread")
-    subprocess.run(["gcc", *flags, "-o", program, _TARGET], check=True)
+    subprocess.run(["gcc", *flags, "-o", program, *_SOURCES], check=True)
     return program
 
 
@@ -132,15 +132,18 @@ def runs(program: Path, seed: int, first: int, count: int, poison: bool) -> Iter
             assert process.stdout is not None
             channel.wake_on(process.stdout.fileno())
             truths: dict[int, tuple[int, Mode, Truth, int]] = {}
+            notes: dict[int, str] = {}
             for line in _lines(process.stdout, channel, supervisor):
                 words = line.split()
                 number = int(words[1])
                 if words[0] == "run":
                     truths[number] = truth_of(words)
+                elif words[0] == "note":
+                    notes[number] = " ".join(words[2:])
                 elif number in truths:
                     pid, mode, truth, lost = truths.pop(number)
                     findings = supervisor.processes.pop(pid, _Process()).findings
-                    yield number, result(findings, mode, truth, lost, int(words[2]))
+                    yield number, result(findings, mode, truth, lost, int(words[2]), notes.pop(number, ""))
                 elif int(words[2]) != _NOTHING_DONE:
                     raise AssertionError(f"run {number} ended with status {words[2]} before it did anything")
             channel.sleep_through(process.stdout.fileno())
@@ -200,16 +203,19 @@ def _kinds(bits: int) -> frozenset[Kind]:
     return frozenset(kind for number, kind in enumerate(_KINDS) if bits >> number & 1)
 
 
-def result(findings: Sequence[Finding], mode: Mode, truth: Truth, lost: int, status: int) -> Result:
+def result(findings: Sequence[Finding], mode: Mode, truth: Truth, lost: int, status: int, note: str = "") -> Result:
     """What came of a run.
 
     Args:
         lost: something had nothing left to restore it from.
         status: with which the program ended.
+        note: what it says of bytes that were not restored.
     """
     at_once = mode == "check" and bool(findings) and findings[0].detected.when == "check"
     judged: Judgement = judge(truth, findings, extents=at_once)
-    remark = {0: "", 1: "not restored", 2: "a payload is wrong"}.get(status, f"the program ended with {status}")
+    remark = {0: "", 1: f"not restored: {note}", 2: "a payload is wrong"}.get(
+        status, f"the program ended with {status}"
+    )
     repair: Repair = ""
     if truth.stop > truth.start:
         repair = "lost" if lost else "yes" if status == 0 and all(one.repaired for one in findings) else "no"
