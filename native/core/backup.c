@@ -48,6 +48,25 @@ static inline uint64_t top_bytes(unsigned n)
     return n == 0 ? 0 : n >= 8 ? ~UINT64_C(0) : ~UINT64_C(0) << (64 - 8 * n);
 }
 
+/* In the smallest node the links of one that waits for its owner lie where its slack was. Another thread may be
+   writing them, under a check that says so; a torn look, between two of its attempts, is taken again. */
+static bool was_handed_over(const hw_pool *pool, uint32_t node)
+{
+    const hw_links *l = hw_links_at(pool, node);
+    for (int look = 0; look < 4; look++) {
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        uint32_t check = __atomic_load_n(&l->check, __ATOMIC_ACQUIRE);
+        if (check == hw_handover_check(pool, node))
+            return true;
+        hw_links seen = {.left = __atomic_load_n(&l->left, __ATOMIC_RELAXED),
+                         .right = __atomic_load_n(&l->right, __ATOMIC_RELAXED),
+                         .parent = __atomic_load_n(&l->parent, __ATOMIC_RELAXED)};
+        if (seen.parent == HW_PENDING_PARENT && check == hw_link_check(pool, node, &seen))
+            return true;
+    }
+    return false;
+}
+
 /* Payloads are whole multiples of 8 bytes and at least 16, so two words hold all slack. */
 static bool slack_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
@@ -56,11 +75,7 @@ static bool slack_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
     uint64_t pattern = hw_pattern(pool->secret, node);
     uint64_t last = (load64(end - 8) ^ pattern) & top_bytes(slack);
     uint64_t first = slack > 8 ? (load64(end - 16) ^ pattern) & top_bytes(slack - 8) : 0;
-    if ((last | first) == 0)
-        return true;
-    /* In the smallest node the links of one that waits for its owner lie where its slack was. */
-    return h->size == hw_min_node(pool) && hw_links_at(pool, node)->parent == HW_PENDING_PARENT &&
-           hw_links_hold(pool, node);
+    return (last | first) == 0 || (h->size == hw_min_node(pool) && was_handed_over(pool, node));
 }
 
 void hw_slack_write(hw_pool *pool, uint32_t node, const hw_header *h)

@@ -130,6 +130,13 @@ static inline bool hw_links_hold(const hw_pool *pool, uint32_t node)
     return l->check == hw_link_check(pool, node, l);
 }
 
+/* What stands as the check while another thread writes such links. Over the slack of the smallest node it says that
+   what is there now is no damage. */
+static inline uint32_t hw_handover_check(const hw_pool *pool, uint32_t node)
+{
+    return hw_keyed(pool->secret, UINT32_MAX, UINT32_MAX, HW_PENDING_PARENT, node ^ (uint32_t)HW_LINK_KEY);
+}
+
 /* backup.c */
 bool hw_pair_holds(const hw_pool *pool, uint32_t node, hw_fault *fault);
 int hw_around(const hw_pool *pool, uint32_t node, hw_fault *fault);

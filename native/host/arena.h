@@ -58,10 +58,9 @@ typedef struct hw_arena {
     hw_place *first; /* &place[0] */
 
     _Atomic uint32_t places;
-    _Atomic uint32_t pushing, walks; /* threads that hand a node over; walks over whole pools. Not both at once */
-    _Atomic bool waits;              /* the owner, for visitors to leave: the next one lets it in first */
-    _Atomic bool whole_check;        /* asked for while the owner was inside: to do when it leaves */
-    bool seized;                     /* by the thread that forks */
+    _Atomic bool waits;       /* the owner, for visitors to leave: the next one lets it in first */
+    _Atomic bool whole_check; /* asked for while the owner was inside: to do when it leaves */
+    bool seized;              /* by the thread that forks */
     hw_lock visitors;
     struct hw_arena *_Atomic next_free, *next;
     uint64_t nodes_peak, freed_since_trim;
@@ -151,24 +150,6 @@ static inline void hw_leave(hw_arena *arena)
     atomic_store_explicit(&arena->busy, 0, memory_order_release);
     if (HW_UNLIKELY(arena->whole_check))
         hw_leave_slowly(arena);
-}
-/* A walk over a whole pool, by who is inside, must not meet a node that another thread is handing over at
-   this moment: in the smallest nodes the links of the pending list are written over the slack. False: somebody
-   did not end within two seconds. */
-bool hw_walk_begin(hw_arena *arena);
-void hw_walk_end(hw_arena *arena);
-/* Handing over, by any thread. False: a walk is going on; do it as a visitor. */
-static inline bool hw_push_begin(hw_arena *arena)
-{
-    atomic_fetch_add(&arena->pushing, 1);
-    if (HW_LIKELY(!atomic_load(&arena->walks)))
-        return true;
-    atomic_fetch_sub(&arena->pushing, 1);
-    return false;
-}
-static inline void hw_push_end(hw_arena *arena)
-{
-    atomic_fetch_sub_explicit(&arena->pushing, 1, memory_order_release);
 }
 /* Have a foreign arena (or one's own, when not inside) to oneself. With a limit in milliseconds (0:
    none) it may fail. */

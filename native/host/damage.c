@@ -37,8 +37,10 @@ bool hw_is_mismatch(uint32_t meta, unsigned family)
 {
     if (hw_family_matches(meta, family))
         return false;
-    hw_set.families_mix = hw_families_mix && hw_families_mix();
-    return !hw_set.families_mix;
+    if (!hw_families_mix || !hw_families_mix())
+        return true;
+    hw_set.families_mix = true;
+    return false;
 }
 
 void hw_tell_fault(const hw_context *context, const hw_place *place, const hw_fault *fault)
@@ -126,10 +128,7 @@ bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context)
         place->lost = true;
         return false;
     }
-    bool walks = arena && hw_walk_begin(arena);
     bool usable = mend(arena, place, context, faults);
-    if (walks)
-        hw_walk_end(arena);
     hw_unmap(faults, FAULTS * sizeof *faults);
     return usable;
 }
@@ -162,12 +161,8 @@ void hw_lose(hw_arena *arena)
 
 void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context)
 {
-    if (place->lost || (arena && !hw_walk_begin(arena)))
-        return;
-    if (!control_is_right(place) || !hw_sound(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2))
+    if (!place->lost && (!control_is_right(place) || !hw_sound(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2)))
         hw_mend(arena, place, context);
-    if (arena)
-        hw_walk_end(arena);
 }
 
 /* A ring without a lock: a torn entry fails its own check and is not believed. */

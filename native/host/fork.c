@@ -88,8 +88,6 @@ static void leave_in_child(bool in_motion)
     for (hw_arena *a = hw_arena_first(); a; a = a->next) {
         bool seized = a->seized, mine = a == hw_me.arena;
         a->seized = false;
-        atomic_store(&a->pushing, 0);
-        atomic_store(&a->walks, 0);
         if (mine) {
             atomic_store(&a->owner, self);
             hw_sites_renew(&a->sites, self);

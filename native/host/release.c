@@ -153,8 +153,14 @@ static void push_pending(hw_place *place, uint32_t node, uint32_t site)
     hw_links *l = hw_links_at(place->pool, node);
     uint32_t head = atomic_load_explicit(&place->pending, memory_order_relaxed);
     do {
-        *l = (hw_links){.left = head, .right = site, .parent = HW_PENDING_PARENT};
-        l->check = hw_link_check(place->pool, node, l);
+        /* The owner may be going over its pool: at no moment is this damage (hw_handover_check). */
+        hw_links links = {.left = head, .right = site, .parent = HW_PENDING_PARENT};
+        __atomic_store_n(&l->check, hw_handover_check(place->pool, node), __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_RELEASE);
+        __atomic_store_n(&l->left, links.left, __ATOMIC_RELAXED);
+        __atomic_store_n(&l->right, links.right, __ATOMIC_RELAXED);
+        __atomic_store_n(&l->parent, links.parent, __ATOMIC_RELAXED);
+        __atomic_store_n(&l->check, hw_link_check(place->pool, node, &links), __ATOMIC_RELEASE);
     } while (!atomic_compare_exchange_weak_explicit(&place->pending, &head, node, memory_order_release,
                                                     memory_order_relaxed));
 }
@@ -182,17 +188,12 @@ static void release_abroad(hw_arena *arena, hw_place *place, void *pointer, cons
     hw_header h;
     if (place->lost)
         return;
-    if (node && hw_push_begin(arena)) {
-        bool usual = hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED &&
-                     !hw_quarantined(h.meta) && hw_family_matches(h.meta, context->family) &&
-                     hw_payload_fault(place->pool, node, &h) == HW_NONE && !hw_waits(place->pool, node);
-        if (usual)
-            push_pending(place, node, hw_site_here(h.meta >> 8, context));
-        hw_push_end(arena);
-        if (usual) {
-            take_in_for_nobody(arena, place, context);
-            return;
-        }
+    if (node && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta) &&
+        hw_family_matches(h.meta, context->family) && hw_payload_fault(place->pool, node, &h) == HW_NONE &&
+        !hw_waits(place->pool, node)) {
+        push_pending(place, node, hw_site_here(h.meta >> 8, context));
+        take_in_for_nobody(arena, place, context);
+        return;
     }
     /* Anything odd is judged by who has the arena alone. */
     if (hw_is_engaged() || !hw_seize(arena, 0))

@@ -3,6 +3,7 @@
 #ifndef HEAPWITNESS_SETTINGS_H
 #define HEAPWITNESS_SETTINGS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -12,7 +13,7 @@ typedef struct hw_settings {
     bool unusual; /* one of poison, check_every: operations take the long way */
     enum hw_stacks stacks;
     bool poison;
-    bool families_mix;    /* not by the environment: blocks made by new are rightly released by free, and so on */
+    _Atomic bool families_mix; /* not by the environment: made by new, released by free, and the like is right */
     char on_error;        /* 'g' go on, 'a' abort, 's' stop: when nobody answers */
     unsigned wait_ms;     /* how long a thread waits for an answer */
     uint64_t check_every; /* operations of one thread between checks of everything, 0 for never */

@@ -10,8 +10,10 @@
 #endif
 
 /* Above what starts low in memory, below programs and what the kernel places from the top down. */
-#define LOW ((uintptr_t)1 << 44)
-#define SPAN ((uintptr_t)1 << 46)
+#ifndef HW_SPACE_LOW
+#define HW_SPACE_LOW ((uintptr_t)0x11 << 40)
+#define HW_SPACE ((uintptr_t)1 << 46)
+#endif
 #define STRIDE ((size_t)1 << 30)
 enum { TRIES = 4 };
 
@@ -47,9 +49,9 @@ static uintptr_t next_place(size_t room)
     uintptr_t none = 0, random;
     if (atomic_load_explicit(&cursor, memory_order_relaxed) == 0) {
         hw_random(&random, sizeof random);
-        atomic_compare_exchange_strong(&cursor, &none, random % (SPAN / STRIDE) * STRIDE + STRIDE);
+        atomic_compare_exchange_strong(&cursor, &none, random % (HW_SPACE / STRIDE) * STRIDE + STRIDE);
     }
-    return LOW + atomic_fetch_add(&cursor, hw_round_up(room + HW_UNIT, STRIDE)) % SPAN;
+    return HW_SPACE_LOW + atomic_fetch_add(&cursor, hw_round_up(room + HW_UNIT, STRIDE)) % HW_SPACE;
 }
 
 /* Give back what lies before and behind `bytes` from the aligned start. */

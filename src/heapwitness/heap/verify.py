@@ -48,7 +48,10 @@ def slack_holds(pool: Pool, node: int, header: Header) -> bool:
     start, expected = slack_pattern(pool, node, header)
     if pool.read(start, len(expected)) == expected:
         return True
-    return links_over_slack(pool, header) and pending_links(pool, node, header) is not None
+    if not links_over_slack(pool, header):
+        return False
+    handed_over = witness.being_handed_over(pool.secret, pool.links(node), node)
+    return handed_over or pending_links(pool, node, header) is not None
 
 
 def links_over_slack(pool: Pool, header: Header) -> bool:

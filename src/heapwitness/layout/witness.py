@@ -212,6 +212,11 @@ def links_hold(secret: Secret, links: Links, offset: int) -> bool:
     return links.check == keyed(secret, links.left, links.right, links.parent, offset ^ LINK_KEY)
 
 
+def being_handed_over(secret: Secret, links: Links, offset: int) -> bool:
+    """Whether another thread is writing a pending node's links there just now, over whatever there was."""
+    return links.check == keyed(secret, _U32, _U32, PENDING_PARENT, offset ^ LINK_KEY)
+
+
 def pattern(secret: Secret, offset: int) -> bytes:
     """The eight bytes of a node's slack and poison: payload byte q holds byte q modulo 8 of them."""
     s0, s1, s2, s3 = secret

@@ -74,7 +74,7 @@ def build(source: str, *options: str) -> Path:
 
 def run(
     program: Path | str,
-    *words: str | Path,
+    *words: str | int | Path,
     with_engine: bool = True,
     environment: Mapping[str, str] | None = None,
     timeout: float = TIMEOUT_S,

@@ -1,0 +1,55 @@
+/* Threads that start, allocate, hand something on, and end: `churn THREADS AT_ONCE`. Prints resident KiB after a tenth
+   of them and at the end. */
+#define _GNU_SOURCE
+#include "../libc/check.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { SHARED = 256 };
+static char *_Atomic shared[SHARED];
+
+static void *briefly(void *number)
+{
+    char *mine[40];
+    for (int i = 0; i < 40; i++) {
+        mine[i] = malloc((size_t)(i * 37 % 500) + 1);
+        mine[i][0] = 1;
+    }
+    for (int i = 0; i < 40; i++)
+        free(i % 8 ? mine[i] : atomic_exchange(&shared[(unsigned)(uintptr_t)number % SHARED], mine[i]));
+    if ((uintptr_t)number % 100 == 0) {
+        char *large = malloc(1000000);
+        memset(large, 1, 1000000);
+        free(large);
+    }
+    return NULL;
+}
+
+static long resident(void)
+{
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file && fscanf(file, "%*d %ld", &pages) == 1);
+    fclose(file);
+    return pages * 4;
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc > 2);
+    enum { MOST = 64 };
+    pthread_t thread[MOST];
+    int count = atoi(argv[1]), at_once = atoi(argv[2]);
+    CHECK(at_once <= MOST);
+    for (int done = 0; done < count; done += at_once) {
+        for (int i = 0; i < at_once; i++)
+            CHECK(pthread_create(&thread[i], NULL, briefly, (void *)(intptr_t)(done + i)) == 0);
+        for (int i = 0; i < at_once; i++)
+            pthread_join(thread[i], NULL);
+        if (done / at_once == count / at_once / 10)
+            printf("%ld\n", resident());
+    }
+    printf("%ld\n", resident());
+    return 0;
+}
