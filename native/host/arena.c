@@ -150,7 +150,7 @@ void hw_arena_free(hw_arena *arena)
 static uint32_t known_process;
 #define UNKNOWN_THREAD UINT32_MAX
 
-/* Threads that ended without our hearing of it leave their arenas behind. */
+/* Threads that ended without our hearing of it leave their arenas behind. Each time there are twice as many. */
 static void collect_orphans(void)
 {
     for (hw_arena *a = hw_arena_first(); a; a = a->next) {
@@ -183,7 +183,7 @@ HW_COLD hw_arena *hw_arena_own(void)
     uint32_t thread = known ? hw_thread_id() : UNKNOWN_THREAD;
     hw_arena *arena = NULL;
     if (hold_if_possible()) {
-        if (!spare_arenas && count >= 16 && count % 16 == 0 && known)
+        if (!spare_arenas && count >= 16 && (count & (count - 1)) == 0 && known)
             collect_orphans();
         arena = spare_arenas;
         if (arena)
@@ -197,10 +197,8 @@ HW_COLD hw_arena *hw_arena_own(void)
     if (arena) {
         hw_lock_take(&arena->visitors); /* a visitor who took it for an orphan leaves first */
         hw_lock_give(&arena->visitors);
-        arena->sites.stack_high = 0; /* hw_sites_adopt may allocate */
-        hw_sites_renew(&arena->sites, thread);
-        hw_me.arena = arena;
         hw_sites_adopt(&arena->sites, thread);
+        hw_me.arena = arena;
         if (have_key && thread != known_process)
             pthread_setspecific(key, arena);
     }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* What is free is used up from its smallest pieces on; a piece that serves as reserve has some room. */
-enum { FEWEST = 64, FIRST_SWEEP = 131072, MUCH = 1 << 20, PIECE = 512, RESERVE = 64 << 10 };
+enum { FIRST_SWEEP = 131072, MUCH = 1 << 20, PIECE = 512, LEAST_RESERVE = 8 << 10, MOST_RESERVE = 64 << 10 };
 
 /* --- the reserve ------------------------------------------------------------------------------ */
 
@@ -17,7 +17,9 @@ static bool renew_reserve(hw_arena *arena, size_t bytes, hw_fault *fault)
     arena->reserve = 0;
     if (old && hw_release_run(pool, &old, 1, fault) == HW_DAMAGED)
         return false;
-    arena->reserve = hw_take(pool, bytes > PIECE ? bytes : PIECE, RESERVE, fault);
+    size_t wish = arena->first->bytes / 8; /* many threads have little each */
+    wish = wish < LEAST_RESERVE ? LEAST_RESERVE : wish > MOST_RESERVE ? MOST_RESERVE : wish;
+    arena->reserve = hw_take(pool, bytes > PIECE ? bytes : PIECE, wish, fault);
     if (arena->reserve)
         hw_place_touch(arena->first, hw_at(pool, arena->reserve),
                        (size_t)hw_own(pool, arena->reserve)->size << HW_FIXED_GRANULE_LOG2);
@@ -67,18 +69,19 @@ static size_t cached_bytes(const hw_arena *arena)
     return bytes;
 }
 
-static bool grow(hw_class *class)
+/* The first few lie in the arena, so that a thread with blocks of many sizes needs no page for each. */
+static bool grow(hw_arena *arena, hw_class *class)
 {
-    uint32_t room = class->room ? class->room * 2 : FEWEST;
-    uint32_t *node = hw_map(room * sizeof *node);
+    uint32_t room = class->room == 0 ? HW_FEW : class->room == HW_FEW ? HW_PAGE / sizeof(uint32_t) : class->room * 2;
+    uint32_t *few = arena->few[class - arena->classes], *old = class->node, old_room = class->room;
+    uint32_t *node = old_room == 0 ? few : hw_map(room * sizeof *node);
     if (!node)
         return false;
-    uint32_t *old = class->node, old_room = class->room;
     if (old_room)
         memcpy(node, old, class->count * sizeof *node);
     class->node = node;
     class->room = room;
-    if (old_room)
+    if (old_room && old != few)
         hw_unmap(old, old_room * sizeof *old);
     return true;
 }
@@ -150,7 +153,7 @@ static bool is_beside_a_free_one(const hw_pool *pool, uint64_t entry)
 /* Without memory to sort them in: back to the index with each. */
 static void release_all(hw_arena *arena, const hw_context *context)
 {
-    for (uint32_t class = 0; class < HW_CLASSES; class++) {
+    for (uint32_t class = 0; class < HW_CLASSES; class ++) {
         hw_class *c = &arena->classes[class];
         while (c->count && !arena->first->lost) {
             uint64_t entry = (uint64_t)c->node[--c->count] << 8 | class;
@@ -169,7 +172,7 @@ static void sweep(hw_arena *arena, bool thorough, const hw_context *context)
         release_all(arena, context);
         return;
     }
-    for (uint32_t class = 0; class < HW_CLASSES; class++) {
+    for (uint32_t class = 0; class < HW_CLASSES; class ++) {
         for (uint32_t i = 0; i < arena->classes[class].count; i++)
             entry[filled++] = (uint64_t)arena->classes[class].node[i] << 8 | class;
         arena->classes[class].count = 0;
@@ -200,7 +203,7 @@ void hw_stack(hw_arena *arena, uint32_t class, uint32_t node, const hw_context *
     if (c->count == c->room) {
         if (stacked(arena) >= (arena->sweep_at ? arena->sweep_at : FIRST_SWEEP))
             sweep(arena, false, context);
-        if (c->count == c->room && !grow(c)) {
+        if (c->count == c->room && !grow(arena, c)) {
             uint64_t entry = (uint64_t)node << 8 | class;
             release_run(arena, &entry, 1, context);
             return;

@@ -100,10 +100,12 @@ static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned fr
 
 void hw_sites_renew(hw_site_cache *cache, uint32_t thread)
 {
+    if (cache->thread) { /* else it is new, and its pages need not be touched */
+        memset(cache->recent, 0, sizeof cache->recent);
+        hw_unwound_forget(cache);
+    }
     cache->thread = thread;
     cache->most = hw_set.stacks == HW_STACKS_FAST ? HW_FAST_FRAMES : hw_set.stacks == HW_STACKS_CALLER ? 1 : 0;
-    memset(cache->recent, 0, sizeof cache->recent);
-    hw_unwound_forget(cache);
 }
 
 void hw_sites_adopt(hw_site_cache *cache, uint32_t thread)

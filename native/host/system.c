@@ -173,5 +173,5 @@ bool hw_lock_take_within(hw_lock *lock, unsigned milliseconds)
 void hw_lock_give(hw_lock *lock)
 {
     if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
-        hw_wake(lock);
+        hw_call(SYS_futex, (long)lock, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0); /* who takes it leaves it awaited */
 }
