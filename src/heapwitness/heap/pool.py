@@ -12,6 +12,7 @@ from heapwitness.layout.witness import Fixed, Header, Links
 from heapwitness.memory import Memory, Unreadable
 
 _CHUNK = 64 << 10
+_LEAST = 256
 _SEARCH_BUDGET = 64 << 20
 _RECOVERY_BUDGET = 8
 
@@ -48,6 +49,8 @@ class Pool:
         self.recovery_budget = _RECOVERY_BUDGET
         self._chunk = b""
         self._chunk_at = 0
+        self._ahead = _CHUNK
+        self._hits = 3
 
     @classmethod
     def open(cls, memory: Memory, base: int, size: int | None = None) -> Self:
@@ -99,10 +102,14 @@ class Pool:
         """
         start = at - self._chunk_at
         if start >= 0 and start + length <= len(self._chunk):
+            self._hits += 1
             return self._chunk[start : start + length]
         if length > _CHUNK or at < 0 or length < 0 or at + length > self.length:
             return self.peek(at, length)
-        want = min(_CHUNK, self.length - at)
+        # Where nodes are larger than what is read ahead, that is of no use.
+        self._ahead = min(_CHUNK, 4 * self._ahead) if self._hits > 2 else max(_LEAST, self._ahead // 4)
+        self._hits = 0
+        want = min(max(length, self._ahead), self.length - at)
         try:
             data = self.memory.read(self.base + at, want)
         except Unreadable:

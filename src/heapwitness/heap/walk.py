@@ -15,6 +15,10 @@ from heapwitness.layout.witness import HEADER_WORDS, Header, Origin, State
 from heapwitness.memory import Unreadable
 
 _SCAN_CHUNK = 1 << 20
+# What is spent of a pool's budget for searching, in bytes: for a place that could hold a header, by its first word; and
+# as the part of their number for bytes that are all zero.
+_LOOK = 512
+_ZERO = 16
 _SIZES = {3: struct.Struct("<I4x"), 4: struct.Struct("<I12x")}
 
 
@@ -117,8 +121,9 @@ def resync(pool: Pool, lost: int, known: int = -1) -> int:
             data = pool.memory.read(pool.base + (at << log2), length)
         except Unreadable:
             break
-        if data.count(0) != len(data):
-            pool.search_budget -= length
+        zero = data.count(0) == len(data)
+        pool.search_budget -= length // _ZERO if zero else length
+        if not zero:
             found = _first_verified(pool, data, at, min(stop, at + granules), lost)
             if found is not None:
                 return found
@@ -139,8 +144,10 @@ def _first_verified(pool: Pool, data: bytes, start: int, stop: int, lost: int) -
             break
         if not min_node <= size <= largest:
             continue
-        raw = data[(place - start) << log2 :][: witness.HEADER]
-        if len(raw) < witness.HEADER:
+        at = (place - start) << log2
+        raw = data[at : at + witness.HEADER]
+        pool.search_budget -= _LOOK
+        if len(raw) < witness.HEADER or pool.search_budget < 0:
             break
         header = Header.unpack(raw)
         node = place - header_at
