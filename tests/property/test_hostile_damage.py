@@ -244,3 +244,14 @@ def test_old_slack_in_a_released_block_is_not_taken_for_its_poison() -> None:
 
     assert finding.damage is not None and finding.damage.length == 8
     assert bytes(payload_of(heap.pool, block)) == before
+
+
+@pytest.mark.parametrize("length", [1, 3, 5, 20, 40])
+def test_a_fill_of_ones_over_the_slack_of_the_smallest_block_is_its_overflow(length: int) -> None:
+    heap, blocks = row(11)
+    first, end = heap.write(heap.end(blocks[3]), b"\xff" * length)
+
+    (finding,) = heap.findings()
+
+    assert finding.kind == "heap-buffer-overflow" and finding.damage is not None
+    assert (finding.damage.address, finding.damage.address + finding.damage.length) == (first, end)
