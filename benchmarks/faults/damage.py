@@ -69,6 +69,7 @@ def inflict(choose: random.Random, program: Program, row: Row) -> Truth | None:
         linear=len(write.parts) == 1,
         terminated=write.parts[0][1][-2:].strip(b"\0") != b"" and write.parts[0][1][-1:] == b"\0",
         alike=kinds - row.kinds,
+        measured=row.name not in _SEVERAL,
     )
 
 
@@ -327,6 +328,8 @@ _OVERFLOW: frozenset[Kind] = frozenset({"heap-buffer-overflow"})
 _UNDERFLOW: frozenset[Kind] = frozenset({"heap-buffer-underflow"})
 _WILD: frozenset[Kind] = frozenset({"header-overwrite"})
 _AFTER_FREE: frozenset[Kind] = frozenset({"use-after-free-write"})
+
+_SEVERAL = frozenset({"header and its backup"})
 
 ROWS = (
     Row("overflow: a fill (memset)", _overflow("fill"), _OVERFLOW, linear=True),

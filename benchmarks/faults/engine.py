@@ -190,6 +190,7 @@ def truth_of(words: Sequence[str]) -> tuple[int, Mode, Truth, int]:
         linear=bool(flags & _LINEAR),
         terminated=bool(flags & _TERMINATED),
         alike=_kinds(alike),
+        measured=row != "both",
         maker=maker,
     )
     return pid, "check" if mode == "check" else "operations", truth, lost

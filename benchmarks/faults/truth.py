@@ -33,6 +33,7 @@ class Truth:
         seen: as `start` and `stop`, of the bytes that something vouches for.
         alike: kinds by which a write of another block would look the same; then no culprit is asked for.
         linear: no byte in between was left out.
+        measured: its extent can be compared: it was one write.
         maker: address of the function that allocated the block, 0 where that is not asked for.
         terminated: the last byte is a NUL, which is not told from zeros behind it.
     """
@@ -47,6 +48,7 @@ class Truth:
     seen: tuple[int, int] = (0, 0)
     linear: bool = True
     terminated: bool = False
+    measured: bool = True
     maker: int = 0
     alike: frozenset[Kind] = frozenset()
 
@@ -109,7 +111,7 @@ def judge(truth: Truth, findings: Sequence[Finding], *, extents: bool = True) ->
             remarks.append(f"culprit {_block(best)} instead of {truth.block:#x}, {truth.size} bytes")
     extent: Extent = ""
     same = [one.damage for one in findings if one.damage is not None and one.kind == best.kind]
-    if extents and truth.stop > truth.start and same and right and not (truth.block and other):
+    if extents and truth.measured and truth.stop > truth.start and same and right and not (truth.block and other):
         here, there = min(one.address for one in same), max(one.address + one.length for one in same)
         exact = all(one.exact for one in same)
         extent = _extent(truth, here, there, exact)

@@ -171,8 +171,6 @@ static bool after_free(worker *w, truth *t, bool poison, unsigned long number)
     watch(t->of.at, 16);
     for (size_t at = 16; poison && at < t->of.size; at += 64)
         watch(t->of.at + at, (unsigned)(t->of.size - at < 64 ? t->of.size - at : 64));
-    /* Of links and poison that are all gone nothing is left to restore them from but slack, which holds the same. */
-    t->lost = poison && begin == 0 && begin + length >= (t->of.size & ~(size_t)7);
     return inflict(t, t->of.at + begin, length, number);
 }
 

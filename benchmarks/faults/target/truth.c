@@ -68,12 +68,15 @@ static bool changed(const struct watched *w, unsigned from, unsigned length)
     return memcmp(w->at + from, w->bytes + from, length) != 0;
 }
 
-/* A header is lost when its own copy and the backup in the node before were both hit. */
+/* A header is lost when its own copy and the backup in the node before were both hit; that a released block was
+   poisoned, when the first byte of its links was (docs/faults.md). */
 static bool is_lost(void)
 {
     const struct watched *before = NULL;
     for (unsigned i = 0; i < watches; i++) {
         const struct watched *w = &watched[i];
+        if (!w->node && w->length == 16 && w->bytes[0] == 1 && changed(w, 0, 1))
+            return true;
         if (!w->node)
             continue;
         if (before && changed(w, 16, 16) && changed(before, 0, 16))
