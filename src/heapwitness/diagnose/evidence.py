@@ -280,12 +280,12 @@ def _waited(pool: Pool, node: Node) -> bool:
     """Whether damaged links lie where the smallest node's slack would be: it waited for its owner."""
     if not links_over_slack(pool, node.header):
         return False
-    # The last byte of that word is enough, for no slack has such a one and a write from the front leaves it for last; but
-    # not when the check behind it is slack, or filled with the same.
+    # The last byte of that word is enough: no slack has such a one, and a write from the front leaves it for last. But it
+    # may be the fill of an overflow into slack, which shows in the check behind it.
     links = pool.links(node.offset)
     slack = witness.pattern(pool.secret, node.offset)[4:]
-    check = links.check.to_bytes(4, "little")
-    return links.parent >> 24 == 0xFF and links.parent != witness.CACHED_PARENT and check not in (slack, b"\xff" * 4)
+    filled = all(have in (0xFF, want) for have, want in zip(links.check.to_bytes(4, "little"), slack, strict=True))
+    return links.parent >> 24 == 0xFF and links.parent != witness.CACHED_PARENT and not filled
 
 
 def _links(evidence: Evidence, node: Node, start: int) -> Links | None:
