@@ -2,9 +2,7 @@
 #include "big.h"
 
 #include "fork.h"
-
-#include <sys/mman.h>
-#include <sys/syscall.h>
+#include "huge.h"
 
 enum { SPARE = 1 << 20, FIRST_THRESHOLD = 512 << 10, MOST_THRESHOLD = 32 << 20, ROOM = 4096 };
 
@@ -19,15 +17,17 @@ static hw_place *place_of(uint32_t region)
     return &atomic_load_explicit(&chunks[region / CHUNK], memory_order_acquire)[region % CHUNK];
 }
 
-static bool have_place(uint32_t region)
+hw_place *hw_big_place(uint32_t region)
 {
     _Atomic(hw_place *) *chunk = &chunks[region / CHUNK];
     if (atomic_load_explicit(chunk, memory_order_acquire))
-        return true;
+        return place_of(region);
     hw_place *fresh = hw_map(CHUNK * sizeof *fresh), *none = NULL;
-    if (fresh && !atomic_compare_exchange_strong(chunk, &none, fresh))
+    if (!fresh)
+        return NULL;
+    if (!atomic_compare_exchange_strong(chunk, &none, fresh))
         hw_unmap(fresh, CHUNK * sizeof *fresh);
-    return fresh != NULL;
+    return place_of(region);
 }
 
 /* The spare memory behind the pool is address space only; with little of that it is left out. */
@@ -49,7 +49,8 @@ static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
     if (!hw_space_take_fixed(&space, pool, spare()))
         return NULL;
     uint32_t region = hw_region_claim();
-    if (!region || !have_place(region)) {
+    hw_place *place = region ? hw_big_place(region) : NULL;
+    if (!place) {
         if (region)
             hw_region_free(region);
         hw_space_give(&space);
@@ -57,7 +58,6 @@ static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
     }
     uint32_t secret[4];
     hw_random(secret, sizeof secret);
-    hw_place *place = place_of(region);
     *place = (hw_place){.pool = (hw_pool *)(void *)space.start, .bytes = pool, .space = space, .region = region};
     hw_fault fault;
     if (hw_pool_init(place->pool, pool, HW_FIXED_GRANULE_LOG2, secret))
@@ -76,7 +76,9 @@ static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
 
 void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
 {
-    if (bytes > ((size_t)31 << 30) || align > ((size_t)1 << 30))
+    if (bytes > HW_MOST_IN_POOL)
+        return hw_huge_allocate(bytes, align);
+    if (align > ((size_t)1 << 30))
         return NULL;
     hw_change_begin();
     void *payload = allocate(bytes, align, origin, site);
@@ -150,17 +152,12 @@ static bool stretch(hw_place *place, size_t pool)
     hw_space to, from = place->space;
     if (!hw_space_reserve(&to, pool, spare()))
         return false;
-    size_t length = (size_t)((char *)from.mapping + from.mapped - from.start);
-    if (!hw_map_units(to.start, pool, place->region) ||
-        hw_call(SYS_mremap, (long)from.start, (long)length, (long)to.bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
-                (long)to.start, 0) != (long)to.start) {
+    if (!hw_map_units(to.start, pool, place->region) || !hw_space_move(&from, &to)) {
         hw_map_units(to.start, pool, 0);
         hw_space_give(&to);
         return false;
     }
     hw_map_units(from.start, place->bytes, 0);
-    if (from.start > (char *)from.mapping)
-        hw_unmap(from.mapping, (size_t)(from.start - (char *)from.mapping));
     place->pool = (hw_pool *)(void *)to.start;
     place->space = to;
     atomic_store(&hw_region_at(place->region)->base, (uint64_t)(uintptr_t)to.start);
@@ -192,7 +189,7 @@ static bool resize(hw_place *place, size_t bytes, uint32_t site)
 void *hw_big_resize(hw_place *place, void *pointer, size_t bytes, uint32_t site)
 {
     void *result = NULL;
-    if (!place->lost && pointer == (void *)hw_payload(place->pool, place->block) && bytes <= ((size_t)31 << 30)) {
+    if (!place->lost && pointer == (void *)hw_payload(place->pool, place->block) && bytes <= HW_MOST_IN_POOL) {
         hw_change_begin();
         if (resize(place, bytes, site)) {
             result = hw_payload(place->pool, place->block);

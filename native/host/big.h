@@ -20,6 +20,8 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
                     uint32_t (*site)(uint32_t prior, const hw_context *context));
 /* NULL: it could not be resized where it is, or by moving pages; the block is as it was. */
 void *hw_big_resize(hw_place *place, void *pointer, size_t bytes, uint32_t site);
+/* What is known of the block of a region; NULL without memory. */
+hw_place *hw_big_place(uint32_t region);
 uint32_t hw_big_count(void);
 /* In the child of a fork. `torn`: others may have been changing big blocks while memory was copied. */
 void hw_big_after_fork(bool torn);

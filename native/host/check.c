@@ -131,7 +131,7 @@ hw_heap_use hw_heap_measure(hw_caller caller)
     }
     for (uint32_t region = 1; region < regions_used(); region++) {
         uint32_t kind = atomic_load(&hw_region_at(region)->kind);
-        if (kind != HW_BIG_POOL && kind != HW_BIG_HELD)
+        if (kind != HW_BIG_POOL && kind != HW_BIG_HELD && kind != HW_HUGE)
             continue;
         use.big += atomic_load(&hw_region_at(region)->bytes);
         use.big_blocks++;

@@ -6,6 +6,7 @@
 #include "cache.h"
 #include "damage.h"
 #include "heap_fast.h"
+#include "huge.h"
 #include "release.h"
 
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
@@ -150,7 +151,7 @@ static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned ori
         payload = hw_big_allocate(bytes, align, origin, site);
     if (payload && arena)
         arena->operations++;
-    if (payload || !arena)
+    if (payload || !arena || bytes > HW_MOST_IN_POOL)
         return payload;
     /* Too many big blocks, or no address space for one of its own. */
     hw_enter(arena, caller->frame);
@@ -162,5 +163,6 @@ static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned ori
 bool hw_heap_is_fresh(const void *pointer)
 {
     uint32_t region = hw_region_of(pointer);
-    return region && atomic_load(&hw_region_at(region)->kind) == HW_BIG_POOL;
+    uint32_t kind = region ? atomic_load(&hw_region_at(region)->kind) : HW_UNUSED;
+    return kind == HW_BIG_POOL || kind == HW_HUGE;
 }

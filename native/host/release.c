@@ -4,6 +4,7 @@
 #include "big.h"
 #include "cache.h"
 #include "fast.h"
+#include "huge.h"
 
 static bool hold_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context);
 
@@ -231,7 +232,9 @@ void hw_release_elsewhere(void *pointer, const hw_context *context)
         return;
     }
     hw_place *place = kind == HW_BIG_POOL || kind == HW_BIG_HELD ? hw_big_hold(region) : NULL;
-    if (place)
+    if (kind == HW_HUGE)
+        hw_huge_release(region, pointer, hw_site_here(0, context), context);
+    else if (place)
         hw_big_release(place, pointer, context->family, context, hw_site_here);
     else
         hw_release_nowhere(pointer, context);

@@ -4,6 +4,7 @@
 
 #include "abandon.h"
 #include "big.h"
+#include "huge.h"
 #include "release.h"
 
 #include <string.h>
@@ -122,6 +123,11 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
             return resize_big(place, pointer, bytes, &context);
         kind = HW_UNUSED;
     }
+    if (kind == HW_HUGE) {
+        size_t size;
+        void *same = hw_huge_resize(region, pointer, bytes, &size, &context);
+        return same || !size ? same : move(pointer, size, bytes, HW_MALLOC, &context);
+    }
     hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
     hw_place *place = arena ? hw_place_of(arena, pointer) : NULL;
     if (!place) {
@@ -164,6 +170,8 @@ size_t hw_heap_size(const void *pointer, hw_caller caller)
             hw_big_let_go(place);
         return size;
     }
+    if (kind == HW_HUGE)
+        return hw_huge_size(region, pointer);
     hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
     hw_place *place = arena ? hw_place_of(arena, pointer) : NULL;
     return place ? extent(place, pointer) : 0;

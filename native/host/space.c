@@ -35,7 +35,7 @@ size_t hw_space_limit(void)
 static bool map_at(uintptr_t at, size_t bytes)
 {
     long got = hw_call(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     if (got == (long)at)
         return true;
     if (got > 0 || got <= -HW_PAGE) /* a kernel that does not know the flag */
@@ -120,11 +120,23 @@ bool hw_space_reserve(hw_space *space, size_t bytes, size_t spare)
 bool hw_space_take_fixed(hw_space *space, size_t bytes, size_t spare)
 {
     size_t mapped = bytes + spare + HW_UNIT;
-    if (!wrap(space, hw_map(mapped), mapped))
+    long got = hw_call(SYS_mmap, 0, (long)mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!wrap(space, got > 0 ? (void *)got : NULL, mapped))
         return false;
     space->bytes = space->room = bytes;
     if (hw_space_limit() != SIZE_MAX)
         trim(space, bytes + spare);
+    return true;
+}
+
+bool hw_space_move(const hw_space *from, const hw_space *to)
+{
+    size_t length = (size_t)((char *)from->mapping + from->mapped - from->start);
+    if (hw_call(SYS_mremap, (long)from->start, (long)length, (long)to->bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                (long)to->start, 0) != (long)to->start)
+        return false;
+    if (from->start > (char *)from->mapping)
+        hw_unmap(from->mapping, (size_t)(from->start - (char *)from->mapping));
     return true;
 }
 

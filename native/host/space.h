@@ -27,6 +27,8 @@ bool hw_space_take(hw_space *space, size_t bytes, size_t room);
 bool hw_space_take_fixed(hw_space *space, size_t bytes, size_t spare);
 /* The same without memory: what is to be moved there. */
 bool hw_space_reserve(hw_space *space, size_t bytes, size_t spare);
+/* Move the pages of one to what was reserved for them; nothing is left of it. */
+bool hw_space_move(const hw_space *from, const hw_space *to);
 /* Let it grow to `bytes`, whole pages. False: then it is as it was. */
 bool hw_space_grow(hw_space *space, size_t bytes);
 void hw_space_give(const hw_space *space);

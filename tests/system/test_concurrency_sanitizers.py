@@ -18,6 +18,8 @@ _WRAPPED = "-Wl,--wrap=hw_call,--wrap=hw_map,--wrap=hw_unmap"
 THREAD = ("-fsanitize=thread", "-Wno-tsan", _WRAPPED, *_PLACE)
 ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 EVEN = ("-DHW_EVEN_FENCES",)
+# So that many of the large blocks are too large for a pool.
+HUGE = (*ADDRESS, "-DHW_MOST_IN_POOL=((size_t)650000)")
 
 pytestmark = pytest.mark.skipif(
     not NATIVE.is_dir() or shutil.which("gcc") is None, reason="needs gcc and the sources of the engine"
@@ -57,7 +59,7 @@ def run(program: Path, *words: object, log: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("options", [THREAD, ADDRESS, EVEN], ids=["thread", "address", "even fences"])
+@pytest.mark.parametrize("options", [THREAD, ADDRESS, EVEN, HUGE], ids=["thread", "address", "even fences", "huge"])
 def test_threads_share_blocks_without_a_race_or_a_finding(options: tuple[str, ...], seed: int, tmp_path: Path) -> None:
     steps = 3000 if options == THREAD else 6000
     run(built(*options), seed, 4, steps, log=tmp_path / "log")

@@ -164,6 +164,7 @@ def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path:
         "HW_BIG_POOL": process.RegionKind.BIG,
         "HW_BIG_HELD": process.RegionKind.BIG_HELD,
         "HW_CLAIMED": process.RegionKind.CLAIMED,
+        "HW_HUGE": process.RegionKind.HUGE,
     }
     assert evaluate(tmp_path, ["process.h"], list(expected)) == expected
     assert evaluate(tmp_path, ["process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT

@@ -33,6 +33,7 @@ class RegionKind(IntEnum):
     BIG = 2
     BIG_HELD = 3
     CLAIMED = 4
+    HUGE = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <malloc.h>
+#include <sys/mman.h>
 
 static const size_t sizes_to_try[] = {0,    1,    7,    8,    15,   16,    17,    24,     31,     32,     100,    1000,
                                       1023, 1024, 1025, 4096, 9000, 65536, 99999, 300000, 524288, 600000, 5000000};
@@ -290,6 +291,43 @@ static void huge(void)
     }
 }
 
+static int kernel_gives(size_t bytes)
+{
+    void *mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapping == MAP_FAILED)
+        return 0;
+    munmap(mapping, bytes);
+    return 1;
+}
+
+/* As much as the kernel gives, and no more: what is never there must not be promised. */
+static void as_the_kernel_gives(void)
+{
+    for (size_t size = (size_t)4 << 30; size < (size_t)1 << 43; size += size / 4) {
+        char *block = malloc(size), *moved;
+        CHECK((block != NULL) == kernel_gives(size + (4 << 20)));
+        if (!block)
+            continue;
+        CHECK(malloc_usable_size(block) >= size);
+        block[0] = block[size - 1] = block[size / 2] = 9;
+        moved = realloc(block, size + (1 << 20));
+        if (moved) {
+            CHECK(moved[0] == 9 && moved[size - 1] == 9 && moved[size / 2] == 9);
+            moved[size + 1000] = 9;
+            block = moved;
+        }
+        block = realloc(block, 5000);
+        CHECK(block && block[0] == 9);
+        free(block);
+        block = calloc(size / 4, 4);
+        CHECK(block && block[0] == 0 && block[size - 8] == 0);
+        free(block);
+        block = aligned_alloc(64 << 20, size - (size - (128 << 20)) % (64 << 20));
+        CHECK(!block || ((uintptr_t)block & ((64 << 20) - 1)) == 0);
+        free(block);
+    }
+}
+
 /* Many programs measure by these, some print them, none may break. */
 static void statistics(void)
 {
@@ -380,6 +418,7 @@ static const test_case cases[] = {
     {"growing", growing},
     {"cleared", cleared},
     {"huge", huge},
+    {"as_the_kernel_gives", as_the_kernel_gives},
     {"statistics", statistics},
     {"tuning", tuning},
     {"information", information},
