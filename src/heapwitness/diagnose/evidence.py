@@ -280,8 +280,8 @@ def _waited(pool: Pool, node: Node) -> bool:
     """Whether damaged links lie where the smallest node's slack would be: it waited for its owner."""
     if not links_over_slack(pool, node.header):
         return False
-    # The last byte of that word is enough: no slack has such a one, and a write from the front leaves it for last. But it
-    # may be the fill of an overflow into slack, which shows in the check behind it.
+    # The last byte of that word is enough: no slack has such a one, and a write from the front leaves it for last.
+    # But it may be the fill of an overflow into slack, which shows in the check behind it.
     links = pool.links(node.offset)
     slack = witness.pattern(pool.secret, node.offset)[4:]
     filled = all(have in (0xFF, want) for have, want in zip(links.check.to_bytes(4, "little"), slack, strict=True))
