@@ -153,10 +153,10 @@ static bool is_beside_a_free_one(const hw_pool *pool, uint64_t entry)
 /* Without memory to sort them in: back to the index with each. */
 static void release_all(hw_arena *arena, const hw_context *context)
 {
-    for (uint32_t class = 0; class < HW_CLASSES; class ++) {
-        hw_class *c = &arena->classes[class];
+    for (uint32_t number = 0; number < HW_CLASSES; number++) {
+        hw_class *c = &arena->classes[number];
         while (c->count && !arena->first->lost) {
-            uint64_t entry = (uint64_t)c->node[--c->count] << 8 | class;
+            uint64_t entry = (uint64_t)c->node[--c->count] << 8 | number;
             release_run(arena, &entry, 1, context);
         }
     }
@@ -172,10 +172,10 @@ static void sweep(hw_arena *arena, bool thorough, const hw_context *context)
         release_all(arena, context);
         return;
     }
-    for (uint32_t class = 0; class < HW_CLASSES; class ++) {
-        for (uint32_t i = 0; i < arena->classes[class].count; i++)
-            entry[filled++] = (uint64_t)arena->classes[class].node[i] << 8 | class;
-        arena->classes[class].count = 0;
+    for (uint32_t number = 0; number < HW_CLASSES; number++) {
+        for (uint32_t i = 0; i < arena->classes[number].count; i++)
+            entry[filled++] = (uint64_t)arena->classes[number].node[i] << 8 | number;
+        arena->classes[number].count = 0;
     }
     entry = sort(entry, memory + count + 1, count, (uint32_t *)(memory + 2 * (count + 1)));
     for (uint32_t i = 0, run; i < count && !arena->first->lost; i += run) {

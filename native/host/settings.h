@@ -14,12 +14,12 @@ typedef struct hw_settings {
     enum hw_stacks stacks;
     bool poison;
     _Atomic bool families_mix; /* not by the environment: made by new, released by free, and the like is right */
-    char on_error;        /* 'g' go on, 'a' abort, 's' stop: when nobody answers */
-    unsigned wait_ms;     /* how long a thread waits for an answer */
-    uint64_t check_every; /* operations of one thread between checks of everything, 0 for never */
-    int check_signal;     /* 0 for none */
-    char socket[108];     /* path, empty for none */
-    char log[1024];       /* path, empty for none */
+    char on_error;             /* 'g' go on, 'a' abort, 's' stop: when nobody answers */
+    unsigned wait_ms;          /* how long a thread waits for an answer */
+    uint64_t check_every;      /* operations of one thread between checks of everything, 0 for never */
+    int check_signal;          /* 0 for none */
+    char socket[108];          /* path, empty for none */
+    char log[1024];            /* path, empty for none */
 } hw_settings;
 
 extern hw_settings hw_set;
