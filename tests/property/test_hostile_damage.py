@@ -9,6 +9,7 @@ from rich.console import Console
 from support.heaps import SECRET, Heap, Reason
 
 from heapwitness.diagnose import diagnose
+from heapwitness.layout import witness
 from heapwitness.pool import Damaged, Pool
 from heapwitness.report import json, terminal
 from heapwitness.report.model import Finding, Report
@@ -255,3 +256,40 @@ def test_a_fill_of_ones_over_the_slack_of_the_smallest_block_is_its_overflow(len
 
     assert finding.kind == "heap-buffer-overflow" and finding.damage is not None
     assert (finding.damage.address, finding.damage.address + finding.damage.length) == (first, end)
+
+
+@pytest.mark.parametrize("size", [20, 100])
+def test_noise_over_lost_headers_whose_first_byte_was_the_same_is_an_overflow(size: int) -> None:
+    heap, blocks = row(size)
+    length = heap.start(blocks[6]) + 9 - heap.end(blocks[3])
+    noise = bytearray(random.Random(11).randbytes(length))
+    noise[0] = heap.room[heap.end(blocks[3])]
+    heap.write(heap.end(blocks[3]), bytes(noise))
+
+    finding = heap.findings()[0]
+
+    assert finding.kind == "heap-buffer-overflow"
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[3])
+
+
+def test_a_fill_from_a_released_block_whose_last_byte_was_the_same_still_ends_before_the_live_one() -> None:
+    heap, blocks = row(56)
+    heap.cache(blocks[4], poison=True)
+    begin, end = heap.start(blocks[5]) - 60, heap.start(blocks[5])
+    heap.write(begin, bytes([heap.room[end - 1]]) * 60)
+
+    (finding,) = heap.findings()
+
+    assert finding.kind == "heap-buffer-underflow"
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[5])
+
+
+@pytest.mark.parametrize("fill", [0xFF, 0x41, 0xA5])
+def test_a_fill_of_the_control_block_is_one_finding_though_it_says_that_the_index_is_stale(fill: int) -> None:
+    heap, _ = row(40)
+    begin, end = heap.pool.start + 32, heap.pool.start + witness.CONTROL
+    heap.write(begin, bytes([fill]) * (end - begin))
+
+    (finding,) = heap.findings()
+
+    assert extent(heap, finding) == (begin, end, True)

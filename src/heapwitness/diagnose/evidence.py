@@ -142,7 +142,8 @@ def _control(evidence: Evidence, shape: Shape) -> None:
         stored = witness.CONTROL_WORDS.unpack(pool.peek(0, witness.CONTROL))
     except Unreadable:
         return
-    flags = stored[9] & witness.FLAG_STALE
+    # Other bits beside it were written by nobody but the damage, and then this one may have been, too.
+    flags = witness.FLAG_STALE if stored[9] == witness.FLAG_STALE else 0
     large, bitmap, bins = shape.large, (shape.bitmap & 0xFFFFFFFF, shape.bitmap >> 32), shape.bins
     if flags:
         # While the index is stale its roots say nothing.

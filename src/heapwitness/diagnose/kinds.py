@@ -56,7 +56,9 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
     if before is not None and over and ends_at is not None and (inside := _begun_inside(pool, before, extent)):
         extent = extent._replace(start=before.end(pool) - inside)
         over, suspect = False, before
-    if before is not None and over and not (ends_at is not None and skipped):
+    direct = node is None or ends_at is None or ends_at.offset in (node.offset, node.next)
+    # Where it leads over other headers, and the last of them is lost, that it ends there is a guess.
+    if before is not None and over and not (ends_at is not None and skipped and (direct or not ends_at.lost)):
         return Verdict(
             kind="heap-buffer-overflow",
             culprit=before,
@@ -94,7 +96,7 @@ def _into_released(pool: Pool, nodes: Sequence[Node], extent: Extent, node: Node
     ends exactly there."""
     released = first_tenant(pool, node.offset, node.header)
     start = (node.offset << pool.log2) + witness.OVERHEAD
-    under = _ending_at(pool, nodes, extent)
+    under = _ending_at(pool, nodes, extent) or _ending_before(pool, nodes, extent)
     if under is None or under.offset == node.offset or extent.start == start:
         return Verdict(
             kind="use-after-free-write",
@@ -212,6 +214,16 @@ def _ending_at(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None
         return None
     lasts = (_last_of(nodes, node) for node in nodes if node.lost)
     return next((node for node in lasts if node is not None and node.offset == at), None)
+
+
+def _ending_before(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+    """The node of a live block before which the damage ends but for bytes that were written with what they had."""
+    for node in nodes:
+        start = (node.offset << pool.log2) + witness.OVERHEAD
+        if node.offset != pool.end and extent.certain < start <= extent.certain + JOIN:
+            live = not node.lost and node.header.state is State.USED
+            return node if live and _continued_up(pool, extent, start - extent.certain) else None
+    return None
 
 
 def _last_of(nodes: Sequence[Node], lost: Node) -> Node | None:
