@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "channel.h"
 
+#include "record.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,7 +14,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LOG_MOST = 256 << 20 };
 enum {
     MESSAGE = 128 << 10,
     RECORD = 24 << 20,
@@ -68,20 +69,35 @@ static void put_section(message *m, enum hw_section_kind kind, uint64_t address,
     close_section(m, at);
 }
 
+static void put_open_file(message *m, enum hw_section_kind kind, long file)
+{
+    size_t at = open_section(m, kind, 0), begin = m->used;
+    long got = 1;
+    while (got > 0 && m->room - m->used > 4096) {
+        got = hw_call(SYS_pread64, file, (long)(m->bytes + m->used), (long)(m->room - m->used - 64),
+                      (long)(m->used - begin), 0, 0);
+        if (got > 0)
+            m->used += (size_t)got;
+    }
+    close_section(m, at);
+}
+
 static void put_file(message *m, enum hw_section_kind kind, const char *path)
 {
     long file = hw_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
     if (file < 0)
         return;
-    size_t at = open_section(m, kind, 0);
-    long got = 1;
-    while (got > 0 && m->room - m->used > 4096) {
-        got = hw_call(SYS_read, file, (long)(m->bytes + m->used), (long)(m->room - m->used - 64), 0, 0, 0);
-        if (got > 0)
-            m->used += (size_t)got;
-    }
-    close_section(m, at);
+    put_open_file(m, kind, file);
     hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+}
+
+static void put_maps(message *m)
+{
+    long kept = hw_record_maps();
+    if (kept >= 0)
+        put_open_file(m, HW_MAPS, kept);
+    else
+        put_file(m, HW_MAPS, "/proc/self/maps");
 }
 
 static void put_memory(message *m, uintptr_t start, size_t length)
@@ -136,12 +152,25 @@ static long send_message(const message *m)
     return -1;
 }
 
-static bool tell(const message *m)
+/* Where Yama lets only ancestors read a process's memory (kernel.yama.ptrace_scope of 1), the supervisor of a daemon
+   needs its leave. Given once, before the program can give its own to somebody else; elsewhere it has no effect. */
+static void let_peer_read(long fd)
+{
+    struct ucred peer = {0};
+    socklen_t length = sizeof peer;
+    if (hw_call(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, (long)&peer, (long)&length, 0) == 0 && peer.pid > 0)
+        hw_call(SYS_prctl, PR_SET_PTRACER, peer.pid, 0, 0, 0, 0);
+}
+
+static bool tell(const message *m, bool first)
 {
     long fd = send_message(m);
-    if (fd >= 0)
-        hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
-    return fd >= 0;
+    if (fd < 0)
+        return false;
+    if (first)
+        let_peer_read(fd);
+    hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
+    return true;
 }
 
 static char ask(const message *m)
@@ -167,28 +196,10 @@ static char ask(const message *m)
 
 static bool append(const message *m)
 {
-    if (hw_set.log[0] == 0)
-        return false;
-    long fd = hw_call(SYS_openat, AT_FDCWD, (long)hw_set.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600, 0, 0);
-    if (fd < 0)
-        return false;
-    /* A program that is damaged for ever must not fill the disk. */
-    if (hw_call(SYS_lseek, fd, 0, SEEK_END, 0, 0, 0) > LOG_MOST) {
+    enum hw_appended result = hw_record_append(m->bytes, m->used);
+    if (result == HW_FILE_IS_FULL)
         atomic_fetch_add(&dropped, 1);
-        hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
-        return false;
-    }
-    size_t done = 0;
-    while (done < m->used) {
-        long wrote = hw_call(SYS_write, fd, (long)(m->bytes + done), (long)(m->used - done), 0, 0, 0);
-        if (wrote == -EINTR)
-            continue;
-        if (wrote <= 0)
-            break;
-        done += (size_t)wrote;
-    }
-    hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
-    return done == m->used;
+    return result == HW_APPENDED;
 }
 
 /* --- what a record needs of the memory -------------------------------------------------------- */
@@ -314,7 +325,7 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
             m.room = RECORD - (4 << 20);
             put_evidence(&m, pool, bytes, region, fault);
             m.room = RECORD;
-            put_file(&m, HW_MAPS, "/proc/self/maps");
+            put_maps(&m);
             put_file(&m, HW_COMMAND, "/proc/self/cmdline");
             finish(&m, &event);
             last_was_logged = append(&m);
@@ -338,7 +349,7 @@ void hw_tell_outcome(const hw_outcome *outcome)
     if (last_was_logged)
         append(&m);
     else
-        tell(&m);
+        tell(&m, false);
 }
 
 static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
@@ -356,7 +367,7 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
         put_section(&m, HW_STATS, 0, stats, 8 * sizeof stats[0]);
     put_file(&m, HW_COMMAND, "/proc/self/cmdline");
     finish(&m, &event);
-    if (!tell(&m))
+    if (!tell(&m, type == HW_HELLO))
         append(&m);
     hw_unmap(m.bytes, MESSAGE);
 }

@@ -1,0 +1,117 @@
+#define _GNU_SOURCE
+#include "record.h"
+
+#include "settings.h"
+#include "system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+/* A program that is damaged for ever must not fill the disk. */
+enum { LOG_MOST = 256 << 20 };
+/* Where programs do not expect their own descriptors. */
+enum { HIGH = 500 };
+
+/* An open file that the program may have closed, and its number be used for something else, meanwhile. */
+typedef struct kept {
+    _Atomic long file; /* descriptor + 1, 0 for none */
+    _Atomic uint64_t device, inode;
+} kept;
+static kept log_file, maps_file;
+
+static bool identify(long file, struct stat *found)
+{
+    return hw_call(SYS_fstat, file, (long)found, 0, 0, 0, 0) == 0;
+}
+
+/* Negative: it is not there any more. */
+static long still_open(kept *k)
+{
+    struct stat found;
+    long file = atomic_load(&k->file) - 1;
+    return file >= 0 && identify(file, &found) && found.st_dev == atomic_load(&k->device) &&
+                   found.st_ino == atomic_load(&k->inode)
+               ? file
+               : -1;
+}
+
+static void keep(kept *k, long file)
+{
+    struct stat found;
+    if (file < 0)
+        return;
+    long high = hw_call(SYS_fcntl, file, F_DUPFD_CLOEXEC, HIGH, 0, 0, 0);
+    if (high >= 0) {
+        hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+        file = high;
+    }
+    if (!identify(file, &found)) {
+        hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+        return;
+    }
+    atomic_store(&k->device, found.st_dev);
+    atomic_store(&k->inode, found.st_ino);
+    atomic_store(&k->file, file + 1);
+}
+
+static long open_log(void)
+{
+    if (hw_set.log[0] == 0)
+        return -1;
+    return hw_call(SYS_openat, AT_FDCWD, (long)hw_set.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600, 0, 0);
+}
+
+void hw_record_keep(void)
+{
+    if (hw_set.log[0] == 0 || still_open(&log_file) >= 0)
+        return;
+    keep(&log_file, open_log());
+    keep(&maps_file, hw_call(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0, 0, 0));
+}
+
+static void forget(kept *k)
+{
+    long file = still_open(k);
+    if (file >= 0)
+        hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+    atomic_store(&k->file, 0);
+}
+
+void hw_record_forget(void)
+{
+    forget(&log_file);
+    forget(&maps_file);
+}
+
+static bool write_all(long file, const unsigned char *bytes, size_t length)
+{
+    for (size_t done = 0; done < length;) {
+        long wrote = hw_call(SYS_write, file, (long)(bytes + done), (long)(length - done), 0, 0, 0);
+        if (wrote == -EINTR)
+            continue;
+        if (wrote <= 0)
+            return false;
+        done += (size_t)wrote;
+    }
+    return true;
+}
+
+enum hw_appended hw_record_append(const void *bytes, size_t length)
+{
+    long own = still_open(&log_file), file = own >= 0 ? own : open_log();
+    if (file < 0)
+        return HW_NO_FILE;
+    enum hw_appended result = HW_FILE_IS_FULL;
+    if (hw_call(SYS_lseek, file, 0, SEEK_END, 0, 0, 0) <= LOG_MOST)
+        result = write_all(file, bytes, length) ? HW_APPENDED : HW_NO_FILE;
+    if (file != own)
+        hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+    return result;
+}
+
+long hw_record_maps(void)
+{
+    return still_open(&maps_file);
+}

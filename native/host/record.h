@@ -1,0 +1,18 @@
+/* The file that records go to when nobody answers, and what of it a process keeps when it changes its root: then
+   neither its path nor /proc leads anywhere any more. */
+#ifndef HEAPWITNESS_RECORD_H
+#define HEAPWITNESS_RECORD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum hw_appended { HW_APPENDED, HW_NO_FILE, HW_FILE_IS_FULL };
+/* Append to the file that the settings name. */
+enum hw_appended hw_record_append(const void *bytes, size_t length);
+/* Before the root is changed: that file and /proc/self/maps stay open. When it was not changed after all: no more. */
+void hw_record_keep(void);
+void hw_record_forget(void);
+/* The descriptor of /proc/self/maps, negative when it was not kept. */
+long hw_record_maps(void);
+
+#endif
