@@ -1,1 +1,18 @@
-"""Its place lets tests import `support`, which has what tests of several kinds share."""
+"""Its place lets tests import `support`, which has what tests of several kinds share.
+
+Tests marked `long` are run with `--long` only; each has a short form that always runs.
+"""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the long forms of tests, too (about half an hour)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="needs --long"))

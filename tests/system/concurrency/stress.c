@@ -1,5 +1,7 @@
-/* Threads that allocate, hand blocks to each other, and release what others allocated: `stress THREADS MILLISECONDS`.
-   Every block's content is verified by who releases it. Prints how many operations were done. */
+/* Threads that allocate, hand blocks to each other, and release what others allocated:
+   `stress THREADS MILLISECONDS [DAMAGES]`. Every block's content is verified by who releases it. With DAMAGES each
+   thread writes past so many blocks meanwhile. Prints how many operations were done, and how often was written past
+   a block. */
 #define _GNU_SOURCE
 #include "../libc/check.h"
 
@@ -17,7 +19,8 @@ typedef struct block {
 
 static block *_Atomic shared[SHARED];
 static _Atomic bool over;
-static _Atomic unsigned long operations;
+static _Atomic unsigned long operations, written;
+static int damages;
 
 /* Small ones carry no header of ours: their size is in their place's number. */
 static unsigned char *_Atomic tiny[16][64];
@@ -64,12 +67,34 @@ static void release(block *one, unsigned way)
     free(one);
 }
 
+/* One block between others, by one byte or over what lies behind it; then all are released. */
+static void write_past_a_block(bool far)
+{
+    enum { AROUND = 12 };
+    char *around[AROUND];
+    for (int i = 0; i < AROUND; i++) {
+        around[i] = malloc(40);
+        CHECK(around[i]);
+        memset(around[i], i, 40);
+    }
+    memset((char *)hidden(around[AROUND / 2]) + 40, 'x', far ? 24 : 1);
+    atomic_fetch_add(&written, 1);
+    for (int i = 0; i < AROUND; i++) {
+        for (int k = 0; k < 40; k++)
+            CHECK(around[i][k] == i);
+        free(around[i]);
+    }
+}
+
 static void *work(void *seed)
 {
     uint64_t state = 88172645463325252u * (2 * (uint64_t)(uintptr_t)seed + 1);
     block *own[OWN] = {0};
     unsigned long done = 0;
-    while (!over) {
+    int left = damages;
+    while (!over || left) {
+        if (left)
+            write_past_a_block(left-- % 2);
         for (int turn = 0; turn < 100; turn++, done++) {
             state ^= state << 13, state ^= state >> 7, state ^= state << 17;
             unsigned roll = (unsigned)(state >> 33), way = (unsigned)(state >> 20);
@@ -111,6 +136,7 @@ int main(int argc, char **argv)
     enum { MOST = 64 };
     pthread_t thread[MOST];
     int count = atoi(argv[1]), milliseconds = atoi(argv[2]);
+    damages = argc > 3 ? atoi(argv[3]) : 0;
     CHECK(count <= MOST);
     for (int i = 0; i < count; i++)
         CHECK(pthread_create(&thread[i], NULL, work, (void *)(intptr_t)i) == 0);
@@ -123,6 +149,6 @@ int main(int argc, char **argv)
     for (int size = 0; size < 16; size++)
         for (int i = 0; i < 64; i++)
             free(tiny[size][i]);
-    printf("%lu\n", operations);
+    printf("%lu %lu\n", operations, written);
     return 0;
 }

@@ -1,6 +1,6 @@
 /* A tree of forked processes, each with a heap that its parent was using: `tree BRANCHES DEPTH [damage]`. Every
-   process has BRANCHES children, DEPTH generations long; a thread allocates in each meanwhile. With `damage` every
-   process writes past one block. Prints how many processes there were. */
+   process has BRANCHES children, DEPTH generations long; a thread allocates in each meanwhile. With `damage` both
+   threads of every process write past one block. Prints how many processes there were. */
 #define _GNU_SOURCE
 #include "../libc/check.h"
 
@@ -13,15 +13,25 @@
 static _Atomic int *processes;
 static _Atomic bool over;
 
-static void *allocate(void *unused)
+static void write_past_a_block(void)
 {
+    char *block = malloc(24);
+    CHECK(block);
+    ((char *)hidden(block))[24] = 'x';
+    free(block);
+}
+
+static void *allocate(void *damaging)
+{
+    if (damaging)
+        write_past_a_block();
     while (!over) {
         char *block = malloc(100);
         CHECK(block);
         free(realloc(block, 1000));
         usleep(100);
     }
-    return unused;
+    return NULL;
 }
 
 static void live(int branches, int depth, bool damaging)
@@ -31,7 +41,7 @@ static void live(int branches, int depth, bool damaging)
     pthread_t thread;
     atomic_fetch_add(processes, 1);
     over = false;
-    CHECK(pthread_create(&thread, NULL, allocate, NULL) == 0);
+    CHECK(pthread_create(&thread, NULL, allocate, damaging ? "damaging" : NULL) == 0);
     for (int i = 0; i < 50; i++) {
         kept[i] = malloc((size_t)i * 20);
         memset(kept[i], i, (size_t)i * 20);
@@ -48,11 +58,8 @@ static void live(int branches, int depth, bool damaging)
             exit(0);
         }
     }
-    if (damaging) {
-        char *block = malloc(24);
-        ((char *)hidden(block))[24] = 'x';
-        free(block);
-    }
+    if (damaging)
+        write_past_a_block();
     for (int i = 0; i < branches && depth > 0; i++) {
         int status;
         CHECK(waitpid(child[i], &status, 0) == child[i] && status == 0);
