@@ -1,18 +1,21 @@
-/* Whole stacks, unwound once: the return addresses of a stack and the places on it where they lie.
+/* Whole stacks: unwound, and known again.
 
-   Unwinding depends on return addresses and on nothing else that changes: where a call comes from the same
-   place (return address and frame), and each place on the stack still holds the return address that it held,
-   unwinding again would give the same frames. So comparing them is enough, and takes a load a frame.
-   Only for frames on the thread's own stack. */
+   A stack is unwound by rules, one for each return address (frame_rules.h), that lead from frame to frame. The rules
+   never change, so what they give depends on the words on the stack that they used and on nothing else: the return
+   addresses, and where a frame is found by rbp, the places where rbp was saved. Where a call comes from the same
+   place (return address and frame) and each of those words still holds what it held, unwinding again would give the
+   same frames; so comparing them is enough, and takes a load each.
+
+   Only for frames on the thread's own stack, and only where there are rules for all of them; anything else is
+   unwound by libgcc each time. */
 #ifndef HEAPWITNESS_UNWOUND_H
 #define HEAPWITNESS_UNWOUND_H
 
 #include "sites.h"
 
-/* Unwind from the caller on: HW_FULL_FRAMES return addresses at most, and where each lies on the stack.
-   Returns how many. */
+/* Unwind from the caller on: HW_FULL_FRAMES return addresses at most. Returns how many. `at` is not used. */
 unsigned hw_unwound_follow(const hw_caller *caller, uint64_t *pc, uintptr_t *at);
-/* Remember the site of a stack that was followed. */
+/* Remember the site of a stack that was followed. `at` is not used. */
 void hw_unwound_keep(hw_site_cache *cache, const hw_caller *caller, uint32_t prior, uint32_t site, const uint64_t *pc,
                      const uintptr_t *at, unsigned count);
 void hw_unwound_forget(hw_site_cache *cache);

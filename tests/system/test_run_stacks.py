@@ -1,0 +1,123 @@
+"""Call stacks are the right ones, where frames are found in every way there is, and when they are remembered."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+from run_support import compiled, heapwitness_run, needs_engine
+
+pytestmark = needs_engine
+
+NATIVE = Path(__file__).parents[2] / "native"
+KERNELS = Path(__file__).parents[2] / "benchmarks" / "kernels"
+
+DYNAMIC = """
+#include <alloca.h>
+#include <stdlib.h>
+#include <string.h>
+#define KEEP(p) __asm__ volatile("" : : "r"(p) : "memory")
+static char *(*volatile way)(size_t);
+static char *block[64];
+__attribute__((noinline)) char *make(void) { char *p = malloc(24); KEEP(p); return p; }
+__attribute__((noinline)) char *below(size_t room) { KEEP(alloca(room)); char *p = make(); KEEP(p); return p; }
+__attribute__((noinline)) char *through(size_t room) { char *p = below(room); KEEP(p); return p; }
+__attribute__((noinline)) char *call(size_t room) { char *p = way(room); KEEP(p); return p; }
+int main(void) {
+    for (volatile int turn = 0; turn < 2; turn++) /* one loop, with one call */
+        for (int i = 0; i < 32; i++) {
+            way = turn ? through : below;
+            block[2 * i + turn] = call(16 + 16 * i);
+        }
+    for (int i = 1; i < 64; i += 2)
+        memset(block[i], 'x', 25);
+    return 0;
+}
+"""
+"""Whatever `below` takes from the stack, all outer frames are at the same places: the innermost one, and
+most return addresses, look the same whether it was called directly or not."""
+
+RELEASE = """
+#include <stdlib.h>
+#define KEEP(p) __asm__ volatile("" : : "r"(p) : "memory")
+__attribute__((noinline)) void drop(void *p) { free(p); KEEP(p); }
+__attribute__((noinline)) void wrap(void *p) { drop(p); KEEP(p); }
+int main(void) {
+    void *p = malloc(20);
+    wrap(p);
+    wrap(p);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("option", ["-fomit-frame-pointer", "-fno-omit-frame-pointer"])
+def test_a_remembered_stack_is_not_taken_for_one_that_goes_another_way(option: str) -> None:
+    result = heapwitness_run(compiled(DYNAMIC, option), options=("--stacks", "full"))
+
+    stacks = [one["culprit"]["allocated"]["stack"] for one in result.findings]
+    names = [[frame["function"] for frame in stack] for stack in stacks]
+    assert names
+    assert all(each[:5] == ["make", "below", "through", "call", "main"] for each in names), names
+
+
+@pytest.mark.parametrize("stacks", ["fast", "full"])
+def test_the_stack_of_a_release_is_as_deep_as_that_of_an_allocation(stacks: str) -> None:
+    result = heapwitness_run(compiled(RELEASE, "-fno-omit-frame-pointer"), options=("--stacks", stacks))
+
+    assert [one["kind"] for one in result.findings] == ["double-free"]
+    freed = [frame["function"] for frame in result.findings[0]["culprit"]["freed"]["stack"]]
+    assert freed[:3] == ["drop", "wrap", "main"]
+
+
+@cache
+def _comparing_engine() -> Path:
+    """An engine that unwinds each new stack by its rules and by libgcc, and dies where they differ."""
+    library = Path(tempfile.mkdtemp(prefix="heapwitness-unwinders-")) / "engine.so"
+    sources = [source for part in ("core", "host", "preload") for source in sorted((NATIVE / part).glob("*.c"))]
+    flags = ["-std=c11", "-O1", "-fPIC", "-shared", "-pthread", "-fexceptions", "-static-libgcc", "-fno-builtin"]
+    flags += ["-fvisibility=hidden", "-ftls-model=initial-exec", "-fno-optimize-sibling-calls"]
+    flags += ["-DHW_FIXED_GRANULE_LOG2=4", "-DHW_COMPARE_UNWINDERS", f"-I{NATIVE / 'core'}", f"-I{NATIVE / 'host'}"]
+    subprocess.run(["gcc", *flags, *sources, "-o", library, "-ldl"], check=True, timeout=200)
+    return library
+
+
+def _run_compared(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    more = {"LD_PRELOAD": str(_comparing_engine()), "HEAPWITNESS_STACKS": "full", "PYTHONMALLOC": "malloc"}
+    return subprocess.run(command, env=os.environ | more, capture_output=True, text=True, timeout=200, check=False)
+
+
+@pytest.mark.skipif(not NATIVE.is_dir() or shutil.which("g++") is None, reason="needs g++ and the engine's sources")
+@pytest.mark.parametrize("options", ["-O0", "-O2", "-O3 -mavx2", "-O2 -fno-omit-frame-pointer"])
+def test_stacks_of_cxx_are_those_that_libgcc_unwinds(options: str, tmp_path: Path) -> None:
+    program = tmp_path / "containers"
+    command = ["g++", *options.split(), "-std=c++17", "-pthread", KERNELS / "containers.cpp", "-o", program]
+    subprocess.run(command, check=True, timeout=120)
+    if "avx2" in options and "avx2" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("needs AVX2")
+
+    done = _run_compared(program, "2", "1")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 0
+
+
+@pytest.mark.skipif(not NATIVE.is_dir(), reason="needs the engine's sources")
+def test_stacks_of_programs_are_those_that_libgcc_unwinds() -> None:
+    commands = [
+        ("git", "--version"),
+        ("perl", "-e", "my %h; $h{$_ % 99} .= $_ for 1 .. 5000; eval { die 'x' }; print scalar keys %h"),
+        ("gcc", "-O2", "-S", "-o", os.devnull, str(KERNELS / "fragments.c")),
+        (sys.executable, "-c", "import json, re, decimal, ctypes, email.message; print(json.dumps([1.5, {}]))"),
+    ]
+    for command in commands:
+        if shutil.which(command[0]) is None:
+            continue
+
+        done = _run_compared(*command)
+
+        assert done.returncode == 0, (command, done.stderr)
