@@ -2,6 +2,7 @@
 
     python benchmarks/campaign/run.py                      all; hours
     python benchmarks/campaign/run.py --only server/       those whose name contains a text
+    python benchmarks/campaign/run.py --without cpython/   those whose name does not
     python benchmarks/campaign/run.py --table              only print what is known
 
 A result is kept in the state directory as soon as it is there; started again, the campaign goes on where it was. With
@@ -20,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import cpython
+import suites
 import tools
 from task import Result, Task, carry_out
 
@@ -33,7 +35,7 @@ def main() -> int:
     done = _load(log)
     if not options.table:
         again = set(filter(None, options.again.split(",")))
-        for task in _tasks(options.only):
+        for task in _tasks(options.only, options.without):
             known = done.get(task.key)
             if known is not None and known.verdict not in again:
                 continue
@@ -85,6 +87,7 @@ def markdown(results: Iterable[Result]) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="TEXT", help="tasks whose name contains it")
+    parser.add_argument("--without", default="", metavar="TEXT", help="no task whose name contains it")
     parser.add_argument("--again", default="", metavar="VERDICTS", help="comma separated, e.g. differs,hangs")
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to a file")
@@ -92,8 +95,12 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _tasks(only: str) -> list[Task]:
-    return [task for task in (*tools.tasks(), *cpython.tasks()) if only in task.key]
+def _tasks(only: str, without: str) -> list[Task]:
+    return [
+        task
+        for task in (*tools.tasks(), *suites.tasks(), *cpython.tasks())
+        if only in task.key and not (without and without in task.key)
+    ]
 
 
 def _load(log: Path) -> dict[str, Result]:
