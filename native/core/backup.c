@@ -49,11 +49,13 @@ static inline uint64_t top_bytes(unsigned n)
 }
 
 /* In the smallest node the links of one that waits for its owner lie where its slack was. Another thread may be
-   writing them, under a check that says so; a torn look, between two of its attempts, is taken again. */
+   writing them, under a check that says so; a torn look, between two of its attempts, is taken again. A look is torn
+   only when yet another thread was first with the list (tests/unit/test_concurrency_pending.py). */
 static bool was_handed_over(const hw_pool *pool, uint32_t node)
 {
+    enum { LOOKS = 64 };
     const hw_links *l = hw_links_at(pool, node);
-    for (int look = 0; look < 4; look++) {
+    for (int look = 0; look < LOOKS; look++) {
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
         uint32_t check = __atomic_load_n(&l->check, __ATOMIC_ACQUIRE);
         if (check == hw_handover_check(pool, node))
