@@ -136,7 +136,11 @@ def _repair(program: Program, gone: bool = False, misled: bool = False) -> tuple
         return "lost", ""
     for start, stop in spots(program):
         if not misled and not program.same(start, stop):
-            return "no", f"bytes {start} to {stop} of the pool were not restored"
+            cached = any(
+                block.state is State.CACHED and program.start(node) <= start < program.start(node) + max(block.size, 16)
+                for node, block in program.blocks.items()
+            )
+            return "no", f"bytes {start} to {stop} of {'a cached block' if cached else 'the pool'} were not restored"
     return "yes", ""
 
 

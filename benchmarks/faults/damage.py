@@ -153,6 +153,8 @@ def _alike(program: Program, row: Row, start: int, stop: int, gone: bool) -> set
             alike.add("header-overwrite")
         if stop == at + witness.OVERHEAD and (live or gone):
             alike.add("heap-buffer-underflow")
+        if start == at + witness.OVERHEAD and not live:
+            alike.add("use-after-free-write")
     return alike
 
 

@@ -1,11 +1,12 @@
 """Results counted, kept, and shown as tables."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from truth import Result
+from why import reason
 
 KINDS = (
     "heap-buffer-overflow",
@@ -17,6 +18,8 @@ KINDS = (
     "mismatched-free",
 )
 _SHORT = ("overflow", "underflow", "header", "after free", "double", "invalid", "mismatched")
+_REASONS = ("headers", "slack", "links", "poison", "control block")
+_EXTENTS = {"extent exact": "exact", "at least": "bounded", "look-alikes": "alike", "extent wrong": "wrong"}
 _EXAMPLES = 4
 
 
@@ -45,11 +48,12 @@ class Tally:
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
 
-    def add(self, number: int, result: Result) -> None:
-        """Count one run."""
+    def add(self, number: str, result: Result) -> None:
+        """Count one run; `number` is its name in lists of misses."""
         row = self.rows.setdefault(result.truth.row, Row())
         told = result.told[0] if len(set(result.told)) == 1 else "several" if result.told else "nothing"
         labels = ["runs", f"told {told}", f"when {result.when or 'never'}"]
+        labels += ["diagnosed"]
         labels += ["detected"] if result.told else []
         labels += ["right"] if result.right else []
         labels += ["once"] if len(result.told) == 1 else []
@@ -69,8 +73,9 @@ class Tally:
             ("not finished", not result.finished),
         ):
             if wrong:
-                row.counts[what] += 1
-                known = row.misses.setdefault(what, [])
+                case = f"{what}: {reason(what, result)}"
+                row.counts.update((what, f"why {case}"))
+                known = row.misses.setdefault(case, [])
                 if len(known) < _EXAMPLES:
                     known.append(f"{number}: {result.remark}")
 
@@ -108,16 +113,25 @@ class Tally:
 
 
 def outcome(tally: Tally) -> str:
-    """What came of each row, in percent of its runs."""
-    body = []
-    for name, row in tally.rows.items():
-        words = [f"{row.counts['runs']:,}", row.share("detected", "runs"), row.share("right", "runs")]
-        words += [row.share("named", "asked")]
-        words += [row.share(f"extent {one}", "measured") for one in ("exact", "bounded", "alike", "wrong")]
-        words += [row.share("repair yes", "mended"), f"{row.counts['repair lost']:,}", row.share("finished", "runs")]
-        body.append([name, *words])
-    heading = ["damage", "runs", "detected", "right kind", "culprit named", "extent exact", "at least", "look-alikes"]
-    return _markdown([*heading, "extent wrong", "restored", "nothing left", "finished"], body)
+    """What came of each row, in percent of its runs; columns that nobody asked for are left out."""
+    columns: list[tuple[str, Callable[[Row], str]]] = [
+        ("runs", lambda row: f"{row.counts['runs']:,}"),
+        ("detected", lambda row: row.share("detected", "runs")),
+        ("right kind", lambda row: row.share("right", "diagnosed")),
+        ("culprit named", lambda row: row.share("named", "asked")),
+        *((title, _extent(one)) for title, one in _EXTENTS.items()),
+        ("restored", lambda row: row.share("repair yes", "mended")),
+        ("nothing left", lambda row: f"{row.counts['repair lost']:,}" if row.counts["repair lost"] else ""),
+        ("finished", lambda row: row.share("finished", "runs")),
+    ]
+    cells = [[show(row) for row in tally.rows.values()] for _, show in columns]
+    kept = [number for number, column in enumerate(cells) if any(column)]
+    body = [[name, *(cells[number][place] for number in kept)] for place, name in enumerate(tally.rows)]
+    return _markdown(["damage", *(columns[number][0] for number in kept)], body)
+
+
+def _extent(label: str) -> Callable[[Row], str]:
+    return lambda row: row.share(f"extent {label}", "measured")
 
 
 def moments(tally: Tally) -> str:
@@ -128,21 +142,31 @@ def moments(tally: Tally) -> str:
 
 
 def confusion(tally: Tally) -> str:
-    """As what each row's damage was told, in runs; empty for 0."""
-    columns = [*KINDS, "several", "nothing"]
+    """As what each row's damage was told, in runs; empty for 0. Without a diagnosis, as which reason."""
+    diagnosed = any(row.counts["diagnosed"] for row in tally.rows.values())
+    columns = (*KINDS, "several", "nothing") if diagnosed else (*_REASONS, "several", "nothing")
+    titles = (*_SHORT, "several kinds", "nothing") if diagnosed else columns
     body = []
     for name, row in tally.rows.items():
-        body.append([name, *(f"{row.counts[f'told {one}']:,}" if row.counts[f"told {one}"] else "" for one in columns)])
-    return _markdown(["damage", *_SHORT, "several kinds", "nothing"], body)
+        cells = [f"{row.counts[f'told {one}']:,}" if row.counts[f"told {one}"] else "" for one in columns]
+        if any(cells):
+            body.append([name, *cells])
+    return _markdown(["damage", *titles], body)
 
 
 def misses(tally: Tally) -> str:
-    """Some runs of each kind of miss, with their numbers."""
-    lines = []
+    """How many runs are of each class of misses, which rows have them, and an example."""
+    classes: dict[str, list[tuple[str, int, str]]] = {}
     for name, row in tally.rows.items():
-        for what, examples in row.misses.items():
-            lines += [f"* {name}: {what}, {row.counts[what]:,} runs", *(f"  * run {one}" for one in examples)]
-    return "\n".join(lines) + "\n" if lines else "none\n"
+        for case, examples in row.misses.items():
+            classes.setdefault(case, []).append((name, row.counts[f"why {case}"], examples[0] if examples else ""))
+    body = []
+    for case, parts in sorted(classes.items()):
+        parts.sort(key=lambda part: -part[1])
+        number = sum(count for _, count, _ in parts)
+        rows = ", ".join(f"{name} {count:,}" for name, count, _ in parts)
+        body.append([*case.split(": ", 1), f"{number:,}", rows, parts[0][2].split(":", 2)[1] if parts[0][2] else ""])
+    return _markdown(["miss", "class", "runs", "of", "for example run"], body) if body else "none\n"
 
 
 def _markdown(heading: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -293,3 +293,14 @@ def test_a_fill_of_the_control_block_is_one_finding_though_it_says_that_the_inde
     (finding,) = heap.findings()
 
     assert extent(heap, finding) == (begin, end, True)
+
+
+def test_zeros_over_several_headers_are_no_overflow_of_a_block_whose_slack_is_whole() -> None:
+    heap, blocks = row(49)
+    begin, end = heap.end(blocks[3]) + 15, heap.start(blocks[6])
+    heap.write(begin, bytes(end - begin))
+
+    (finding,) = heap.findings()
+
+    assert finding.kind == "heap-buffer-underflow"
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[6])

@@ -16,6 +16,7 @@ from heapwitness.report.model import Kind
 
 _SAMPLE = 64
 _BACK = 1 << 20
+_CHANCE = 2
 _NEAR = 16
 """A block that ends at most this many bytes before damage is worth a mention."""
 
@@ -56,9 +57,9 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
     if before is not None and over and ends_at is not None and (inside := _begun_inside(pool, before, extent)):
         extent = extent._replace(start=before.end(pool) - inside)
         over, suspect = False, before
-    direct = node is None or ends_at is None or ends_at.offset in (node.offset, node.next)
-    # Where it leads over other headers, and the last of them is lost, that it ends there is a guess.
-    if before is not None and over and not (ends_at is not None and skipped and (direct or not ends_at.lost)):
+    # One or two bytes are the same by chance; where a header is lost, that the damage ends with it is a guess.
+    guess = ends_at is not None and ends_at.lost and node is not None and ends_at.offset not in (node.offset, node.next)
+    if before is not None and over and not (ends_at is not None and skipped and not (guess and skipped <= _CHANCE)):
         return Verdict(
             kind="heap-buffer-overflow",
             culprit=before,
