@@ -1,7 +1,7 @@
 """What each check of the fast path costs: engines that leave one out, against the one that has all.
 
 python benchmarks/checks.py                    a table, ratios to the engine with all checks
-python benchmarks/checks.py --markdown FILE
+python benchmarks/checks.py --into docs/performance.md
 
 The engines are compiled for the measurement only and are not installed: one that leaves a check out is no checked heap.
 """
@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 
 import kernels
+import page
+import programs
 import tables
 from measure import Column, Launcher, Row, interleave
 
@@ -56,7 +58,7 @@ def columns(into: Path) -> list[Column]:
 
 
 def rows(into: Path) -> list[Row]:
-    """Few live blocks, which stay in the caches of the processor, and many, which do not."""
+    """Few live blocks, which stay in the caches of the processor, many, which do not, and a program."""
     program = kernels.compile_source("lifetimes", into)
     lifo = kernels.compile_source("lifo", into)
     return [
@@ -64,6 +66,7 @@ def rows(into: Path) -> list[Row]:
         Row("1,000 live", (str(program), "1000", "3000000"), prints_cost=True),
         Row("100,000 live", (str(program), "100000", "3000000"), prints_cost=True),
         Row("1,000,000 live", (str(program), "1000000", "3000000"), prints_cost=True),
+        programs.PROGRAMS["c++"](into, 2),
     ]
 
 
@@ -71,17 +74,17 @@ def main() -> int:
     """Compile, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="rounds that count (7)")
-    parser.add_argument("--markdown", type=Path, help="write the table to this file")
+    parser.add_argument("--into", type=Path, help="put the table into this page")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="heapwitness-checks-") as folder:
         work = Path(folder)
         ways = columns(work)
         launcher = Launcher(kernels.compile_source("launch", work), 120)
         results = {row.name: interleave(launcher, row, ways, options.rounds, _failed) for row in rows(work)}
-    table = tables.Table("The fast path's checks", "ns", tuple(way.name for way in ways), results)
+    table = tables.Table("The fast path's checks", "ns (the program: s)", tuple(way.name for way in ways), results)
     print(tables.text(table))
-    if options.markdown:
-        options.markdown.write_text(tables.markdown(table))
+    if options.into:
+        page.put(options.into, "checks", f"{page.made_by()}\n{tables.markdown(table)}")
     return 0
 
 

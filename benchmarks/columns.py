@@ -17,10 +17,12 @@ ALLOCATORS = {
     "mimalloc": ("libmimalloc.so.2", "libmimalloc2.0"),
     "jemalloc": ("libjemalloc.so.2", "libjemalloc2"),
     "tcmalloc": ("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
+    "tcmalloc_debug": ("libtcmalloc_minimal_debug.so.4", "libtcmalloc-minimal4"),
     "scudo": ("libclang_rt.scudo_standalone-x86_64.so", "libclang-rt-14-dev"),
-    "hardened": ("libhardened_malloc.so", "no Debian package; put the library into /usr/local/lib"),
+    "hardened": ("libhardened_malloc.so", "no package in Debian 12; put the library into /usr/local/lib"),
+    "isoalloc": ("libisoalloc.so", "no package in Debian 12; put the library into /usr/local/lib"),
 }
-AGAINST = (*ALLOCATORS, "malloc_check", "valgrind")
+AGAINST = (*ALLOCATORS, "malloc_check", "asan", "valgrind")
 _PLACES = ("/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/local/lib", "/usr/lib64", "/usr/lib")
 
 
@@ -52,7 +54,11 @@ def against(name: str) -> Column:
     if name == "valgrind":
         if shutil.which("valgrind") is None:
             raise NotInstalled("valgrind is not installed (valgrind)")
-        return Column(name, wrap=("valgrind", "-q", "--trace-children=yes"))
+        return Column(name, wrap=("valgrind", "-q", "--trace-children=yes"), most_rounds=1)
+    if name == "asan":
+        if shutil.which("gcc") is None:
+            raise NotInstalled("gcc is not installed (gcc)")
+        return Column(name, environment={"ASAN_OPTIONS": "detect_leaks=0"}, own_build=True)
     if name == "malloc_check":
         preload = str(_find("libc_malloc_debug.so.0", "libc6"))
         return Column(name, environment={"LD_PRELOAD": preload, "MALLOC_CHECK_": "3"})

@@ -5,6 +5,7 @@ command. In each round every column runs once, in an order that rotates, so that
 all of them; ratios are taken within a round and their median counts.
 """
 
+import math
 import statistics
 import subprocess
 import tempfile
@@ -15,11 +16,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A way to run commands: words put before the command, and additions to its environment."""
+    """A way to run commands: words put before the command, and additions to its environment.
+
+    `own_build`: only rows that can be built for it have it. `most_rounds`: for what takes very long.
+    """
 
     name: str
     wrap: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    own_build: bool = False
+    most_rounds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class Row:
     """A command to be measured; `statuses` are the exit statuses that mean success.
 
     A command may print its own cost as the last line of its output (`prints_cost`, ns an operation), which then counts
-    in place of its wall time.
+    in place of its wall time. `builds` makes its command for the column of that name (`own_build`).
     """
 
     name: str
@@ -36,6 +42,7 @@ class Row:
     statuses: tuple[int, ...] = (0,)
     directory: Path | None = None
     prints_cost: bool = False
+    builds: Mapping[str, Callable[[], tuple[str, ...]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A row in a column, over all rounds: medians, and medians of the ratios to the first column."""
+    """A row in a column, over all rounds: medians, and medians of the ratios to the first column.
+
+    NaN in all of them: the command failed there.
+    """
 
     time: float
     peak: float
@@ -67,8 +77,8 @@ class Launcher:
         self._launch = launch
         self._timeout = timeout
 
-    def run(self, row: Row, column: Column) -> Cost:
-        """Run once.
+    def run(self, row: Row, column: Column, command: Sequence[str]) -> Cost:
+        """Run once; `command` is the row's, or its build for the column.
 
         Raises:
             RunFailed: with the last line that the command wrote to its standard error.
@@ -76,7 +86,7 @@ class Launcher:
         settings = [f"{key}={value}" for key, value in {**row.environment, **column.environment}.items()]
         with tempfile.NamedTemporaryFile() as output:
             done = subprocess.run(
-                [str(self._launch), output.name, *settings, "--", *column.wrap, *row.command],
+                [str(self._launch), output.name, *settings, "--", *column.wrap, *command],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 cwd=row.directory,
@@ -102,33 +112,42 @@ def interleave(
 ) -> dict[str, Cell]:
     """Measure one row in all columns; the first column is the baseline.
 
-    A column in which the command fails is left out, and `failed` is told.
+    Where the command fails, `failed` is told. A column for which the row has no build is left out.
     """
-    alive = list(columns)
-    costs: dict[str, list[Cost]] = {column.name: [] for column in columns}
+    commands = {
+        column.name: row.builds[column.name]() if column.own_build else row.command
+        for column in columns
+        if not column.own_build or column.name in row.builds
+    }
+    alive = [column for column in columns if column.name in commands]
+    costs: dict[str, dict[int, Cost]] = {column.name: {} for column in alive}
     for turn in range(rounds + 1):
         shift = turn % len(alive)
         for column in alive[shift:] + alive[:shift]:
+            # The first round warms caches and does not count; it would take what is slow too long.
+            if column.most_rounds is not None and not 0 < turn <= column.most_rounds:
+                continue
             try:
-                cost = launcher.run(row, column)
+                cost = launcher.run(row, column, commands[column.name])
             except (RunFailed, subprocess.TimeoutExpired) as error:
                 failed(column, str(error))
                 if column is columns[0]:
                     return {}
                 alive.remove(column)
-                del costs[column.name]
+                costs[column.name].clear()
                 continue
-            # The first round warms caches and does not count.
             if turn > 0:
-                costs[column.name].append(cost)
+                costs[column.name][turn] = cost
     base = costs[columns[0].name]
     return {name: _cell(base, each) for name, each in costs.items()}
 
 
-def _cell(base: Sequence[Cost], costs: Sequence[Cost]) -> Cell:
+def _cell(base: Mapping[int, Cost], costs: Mapping[int, Cost]) -> Cell:
+    if not costs:
+        return Cell(math.nan, math.nan, math.nan, math.nan)
     return Cell(
-        time=statistics.median(cost.time for cost in costs),
-        peak=statistics.median(cost.peak for cost in costs),
-        time_ratio=statistics.median(cost.time / ours.time for cost, ours in zip(costs, base, strict=True)),
-        peak_ratio=statistics.median(cost.peak / ours.peak for cost, ours in zip(costs, base, strict=True)),
+        time=statistics.median(cost.time for cost in costs.values()),
+        peak=statistics.median(cost.peak for cost in costs.values()),
+        time_ratio=statistics.median(cost.time / base[turn].time for turn, cost in costs.items()),
+        peak_ratio=statistics.median(cost.peak / base[turn].peak for turn, cost in costs.items()),
     )

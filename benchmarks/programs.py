@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from kernels import compile_source
+import debian
+from kernels import ADDRESS_SANITIZER, compile_source, sanitized
 from measure import Row
 
 HERE = Path(__file__).parent
@@ -24,7 +25,7 @@ class Missing(Exception):
 def sqlite(work: Path, scale: int) -> Row:
     """Builds a table with two indexes in memory, and queries it."""
     script = work / "sqlite.sql"
-    rows = 60_000 * scale
+    rows = 100_000 * scale
     script.write_text(
         "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT, kind INTEGER, price REAL);\n"
         f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{rows})\n"
@@ -34,7 +35,25 @@ def sqlite(work: Path, scale: int) -> Row:
         "SELECT count(*) FROM item a JOIN item b ON a.name = b.name WHERE a.kind < b.kind;\n"
         "SELECT substr(group_concat(name), 1, 40) FROM item WHERE name LIKE '%99%';\n"
     )
-    return Row("sqlite3", (_tool("sqlite3"), ":memory:", f".read {script}"))
+    words = (":memory:", f".read {script}")
+    return Row("sqlite3", (_tool("sqlite3"), *words), builds=_sqlite_sanitized(work, words))
+
+
+def _sqlite_sanitized(work: Path, words: tuple[str, ...]) -> dict[str, Callable[[], tuple[str, ...]]]:
+    """AddressSanitizer's build, from Debian's source where the campaign has fetched and configured that."""
+    made = next(debian.SOURCES.glob("sqlite3-*/b/sqlite3.c"), None)
+    if made is None:
+        return {}
+    program = work / "sqlite3-asan"
+    flags = ("-O2", *ADDRESS_SANITIZER, "-DSQLITE_THREADSAFE=1", "-DSQLITE_ENABLE_MATH_FUNCTIONS")
+
+    def build() -> tuple[str, ...]:
+        if not program.exists():
+            sources = (str(made), str(made.with_name("shell.c")))
+            debian.run("gcc", *flags, *sources, "-o", str(program), "-lm", "-lpthread", "-ldl", directory=work)
+        return (str(program), *words)
+
+    return {"asan": build}
 
 
 def gcc(work: Path, scale: int) -> Row:
@@ -43,7 +62,7 @@ def gcc(work: Path, scale: int) -> Row:
     functions = "\n".join(
         f"int f{i}(int *a, int n) {{ int s = {i}; for (int k = 0; k < n; k++) {{"
         f" if (a[k] % {i % 7 + 2}) s += a[k] * {i % 13 + 1}; else s ^= g(a[k] + {i}, s); }} return s; }}"
-        for i in range(220 * scale)
+        for i in range(70 * scale)
     )
     source.write_text(f"static int g(int x, int y) {{ return x * 31 + y; }}\n{functions}\n")
     return Row("gcc -O2", (_tool("gcc"), "-O2", "-c", "-o", os.devnull, str(source)))
@@ -56,7 +75,7 @@ def gxx(work: Path, scale: int) -> Row:
         f"struct T{i} {{ int v; bool operator<(T{i} o) const {{ return v < o.v; }} }};\n"
         f'int use{i}() {{ std::map<T{i}, std::vector<std::string>> m; m[T{i}{{1}}].push_back("x");'
         f" return static_cast<int>(m.size()); }}\n"
-        for i in range(12 * scale)
+        for i in range(8 * scale)
     )
     source.write_text(f"#include <map>\n#include <string>\n#include <vector>\n{kinds}")
     return Row("g++ -O1", (_tool("g++"), "-O1", "-c", "-o", os.devnull, str(source)))
@@ -141,7 +160,7 @@ def redis(work: Path, scale: int) -> Row:
         f"cd {work}\nrm -f dump.rdb redis.sock\n"
         f"{server} --port 0 --unixsocket {work}/redis.sock --save 3600 1 --daemonize no >/dev/null & server=$!\n"
         f"until {cli} -s {work}/redis.sock ping >/dev/null 2>&1; do sleep 0.02; done\n"
-        f"{client} -s {work}/redis.sock -q -n {15_000 * scale} -r 100000 -d 100 -P 16"
+        f"{client} -s {work}/redis.sock -q -n {6_000 * scale} -r 100000 -d 100 -P 16"
         " -t set,get,lpush,lrange_100,hset,zadd,mset\n"
         f"{cli} -s {work}/redis.sock shutdown save || true\n"
         "wait $server\n"
@@ -152,13 +171,18 @@ def redis(work: Path, scale: int) -> Row:
 def containers(work: Path, scale: int) -> Row:
     """A C++ program that uses the standard library's containers, in one thread."""
     _tool("g++")
-    return Row("C++ containers", (str(compile_source("containers", work)), "1", str(18 * scale)))
+    return _containers("C++ containers", work, "1", str(14 * scale))
 
 
 def containers_threads(work: Path, scale: int) -> Row:
     """The same in eight threads."""
     _tool("g++")
-    return Row("C++ containers, 8 threads", (str(compile_source("containers", work)), "8", str(3 * scale)))
+    return _containers("C++ containers, 8 threads", work, "8", str(2 * scale))
+
+
+def _containers(name: str, work: Path, *words: str) -> Row:
+    program = compile_source("containers", work)
+    return Row(name, (str(program), *words), builds={"asan": sanitized("containers", work, *words)})
 
 
 PROGRAMS: dict[str, Callable[[Path, int], Row]] = {

@@ -3,12 +3,10 @@
 python benchmarks/run.py                       programs: glibc, the engine alone, all of `heapwitness run`
 python benchmarks/run.py --kernels             kernels of allocation as well
 python benchmarks/run.py --against mimalloc,scudo,malloc_check --markdown FILE --svg FILE
+python benchmarks/run.py --kernels --against all --into docs/performance.md --svg docs/performance.svg
 """
 
 import argparse
-import datetime
-import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import columns as ways
 import kernels
+import page
 import programs
 import tables
 from measure import Cell, Column, Launcher, Row, interleave
@@ -45,11 +44,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small inputs")
     parser.add_argument("--kernels", action="store_true", help="measure the kernels of allocation, too")
     parser.add_argument("--only", default="", help=f"programs, of {','.join(programs.PROGRAMS)}")
-    parser.add_argument("--against", default="", help=f"more columns, of {','.join(ways.AGAINST)}")
+    parser.add_argument("--against", default="", help=f"more columns, of {','.join(ways.AGAINST)}; or all")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one run")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
+    parser.add_argument("--into", type=Path, help="put the tables into this page, where it has places for them")
     parser.add_argument("--svg", type=Path, help="write the picture to this file")
     options = parser.parse_args()
+    if options.against == "all":
+        options.against = ",".join(ways.AGAINST)
     options.rounds = options.rounds or (3 if options.quick else 5)
     for name in filter(None, options.against.split(",")):
         if name not in ways.AGAINST:
@@ -102,21 +104,13 @@ def _write(options: argparse.Namespace, results: list[tables.Table]) -> None:
     for table in results:
         print("\n" + tables.text(table))
         print(tables.text(table, peak=True))
+    parts = [page.made_by(), *(tables.markdown(table, peak) for table in results for peak in (False, True))]
     if options.markdown:
-        parts = [_machine(), *(tables.markdown(table, peak) for table in results for peak in (False, True))]
         options.markdown.write_text("\n".join(parts))
+    if options.into:
+        page.put(options.into, "programs", "\n".join(parts))
     if options.svg:
         options.svg.write_text(tables.svg(results))
-
-
-def _machine() -> str:
-    processor = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in processor if line.startswith("model name")), "unknown")
-    libc = " ".join(platform.libc_ver())
-    return (
-        f"{datetime.date.today():%Y-%m-%d}, {os.cpu_count()} cores of {model}, Linux {platform.release()}, {libc}, "
-        f"Python {platform.python_version()}. `{' '.join(['python', *sys.argv])}`\n"
-    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class Table:
 
     def ratios(self, column: str, peak: bool) -> list[float]:
         """The ratios of a column to the first, over the rows that have both."""
-        cells = [row[column] for row in self.results.values() if column in row]
+        cells = [row[column] for row in self.results.values() if column in row and not math.isnan(row[column].time)]
         return [cell.peak_ratio if peak else cell.time_ratio for cell in cells]
 
 
@@ -41,10 +41,10 @@ def lines(table: Table, peak: bool = False) -> list[list[str]]:
         words = [name, _figure(first)]
         for column in others:
             cell = row.get(column)
-            words.append("failed" if cell is None else f"{cell.peak_ratio if peak else cell.time_ratio:.2f}")
+            words.append("-" if cell is None else _ratio(cell.peak_ratio if peak else cell.time_ratio))
         body.append(words)
-    means = [f"{geometric_mean(table.ratios(column, peak)):.2f}" for column in others]
-    worst = [f"{max(table.ratios(column, peak), default=math.nan):.2f}" for column in others]
+    means = [_ratio(geometric_mean(table.ratios(column, peak)), "-") for column in others]
+    worst = [_ratio(max(table.ratios(column, peak), default=math.nan), "-") for column in others]
     return [heading, *body, ["geometric mean", "", *means], ["worst", "", *worst]]
 
 
@@ -69,8 +69,11 @@ def markdown(table: Table, peak: bool = False) -> str:
 
 
 # Colours that stay apart in grey and for the colour-blind (Okabe and Ito).
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
-_ROW, _BAR, _LEFT, _WIDTH = 10, 9, 190, 420
+_COLOURS = (
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442"),
+    *("#7a4fa3", "#8c6d31", "#444444"),
+)
+_ROW, _BAR, _LEFT, _WIDTH = 7, 6, 190, 560
 
 
 def svg(tables: Sequence[Table]) -> str:
@@ -84,13 +87,13 @@ def svg(tables: Sequence[Table]) -> str:
         shapes.append(_text(8, y, f"{table.title}: time, ratio to {table.columns[0]}", weight="bold"))
         for index, column in enumerate(others):
             colour = _COLOURS[index % len(_COLOURS)]
-            shapes.append(f'<rect x="{_LEFT + 90 * index}" y="{y + 6}" width="10" height="10" fill="{colour}"/>')
-            shapes.append(_text(_LEFT + 14 + 90 * index, y + 15, column))
+            shapes.append(f'<rect x="{_LEFT + 72 * index}" y="{y + 6}" width="10" height="10" fill="{colour}"/>')
+            shapes.append(_text(_LEFT + 13 + 72 * index, y + 15, column))
         top = y = y + 26
         for name, row in table.results.items():
             shapes.append(_text(_LEFT - 6, y + len(others) * _ROW / 2 + 4, name, anchor="end"))
             for index, column in enumerate(others):
-                if column in row:
+                if column in row and not math.isnan(row[column].time):
                     ratio = row[column].time_ratio
                     width = min(ratio, limit) * unit
                     colour = _COLOURS[index % len(_COLOURS)]
@@ -100,7 +103,7 @@ def svg(tables: Sequence[Table]) -> str:
                         f"<title>{escape(column)} {ratio:.2f}</title></rect>"
                     )
                     if ratio > limit:
-                        shapes.append(_text(_LEFT + _WIDTH + 4, at + 8, f"{ratio:.1f}"))
+                        shapes.append(_text(_LEFT + _WIDTH + 4, at + 6, f"{ratio:.1f}"))
             y += len(others) * _ROW + 6
         x = _LEFT + unit
         shapes.append(f'<line x1="{x:.1f}" y1="{top - 4}" x2="{x:.1f}" y2="{y}" stroke="#000" stroke-dasharray="3 3"/>')
@@ -116,6 +119,10 @@ def svg(tables: Sequence[Table]) -> str:
 
 def _text(x: float, y: float, words: str, anchor: str = "start", weight: str = "normal") -> str:
     return f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-weight="{weight}">{escape(words)}</text>'
+
+
+def _ratio(value: float, nothing: str = "failed") -> str:
+    return nothing if math.isnan(value) else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def _figure(value: float) -> str:

@@ -25,6 +25,10 @@ import suites
 import tools
 from task import Result, Task, carry_out
 
+PACKAGES = (
+    "sqlite3 postgresql gcc g++ binutils git redis-server redis-tools nginx apache2-utils perl tcl tcl-dev nodejs "
+    "default-jdk-headless gdb imagemagick ffmpeg chromium make zlib1g-dev dpkg-dev"
+)
 STATE = Path(__file__).parents[2] / "build" / "campaign"
 
 
@@ -67,6 +71,15 @@ def markdown(results: Iterable[Result]) -> str:
         "Made by `python benchmarks/campaign/run.py --markdown docs/campaign.md`. Each program runs twice and is",
         "compared by exit status, output and the tests that fail. *Both fail*: it fails in the same way with the",
         "heap and without; mostly what it needs is missing here.",
+        "",
+        "What is not installed is skipped. On Debian 12 it is all there after",
+        "",
+        "```sh",
+        f"apt-get install {PACKAGES}",
+        "```",
+        "",
+        "numpy, scipy and pandas come from PyPI into a directory of the campaign's own, and the tests of sqlite3, perl",
+        "and tcl from the source packages of Debian.",
         "",
         f"{datetime.date.today():%Y-%m-%d}, Linux {platform.release()}, {' '.join(platform.libc_ver())}, "
         f"Python {platform.python_version()}",

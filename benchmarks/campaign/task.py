@@ -27,8 +27,9 @@ class Skip(Exception):
 class Task:
     """A program to be run twice, in a directory of its own that `prepare` fills.
 
-    `words` picks what is compared from the output, in addition to the exit status (all of it by default). With
-    `plain_first` unset the plain run is only made when the other did not succeed, to see whether it does there.
+    `words` picks what is compared from the output, in addition to the exit status (all of it by default).
+    `note` says what of it the heap does not see. With `plain_first` unset the plain run is only made when the other did
+    not succeed, to see whether it does there.
     """
 
     group: str
@@ -39,6 +40,7 @@ class Task:
     environment: Mapping[str, str] = field(default_factory=dict)
     plain_first: bool = True
     timeout: float = 600
+    note: str = ""
 
     @property
     def key(self) -> str:
@@ -96,7 +98,7 @@ def _judge(task: Task, plain: _Run | None, with_heap: _Run, report: dict[str, An
         first = report["findings"][0]
         return "finding", f"{first['kind']}: {first['detail'] or first['damage']}"[:300]
     if plain is None:
-        return "same", _about(report)
+        return "same", _about(task, report)
     if with_heap.status == -signal.SIGKILL:
         return ("both fail", "both hang") if plain.status == -signal.SIGKILL else ("hangs", with_heap.tail)
     if with_heap.status != plain.status:
@@ -107,11 +109,11 @@ def _judge(task: Task, plain: _Run | None, with_heap: _Run, report: dict[str, An
         return "both fail", f"status {plain.status}: {plain.tail}"
     if task.words(plain.output) != task.words(with_heap.output):
         return "differs", "the output is another"
-    return "same", _about(report)
+    return "same", _about(task, report)
 
 
-def _about(report: dict[str, Any]) -> str:
-    return "" if report["summary"].get("operations") else "brings its own allocator: no operation was seen"
+def _about(task: Task, report: dict[str, Any]) -> str:
+    return task.note if report["summary"].get("operations") else "brings its own allocator: no operation was seen"
 
 
 def _fresh(task: Task, work: Path) -> Path:

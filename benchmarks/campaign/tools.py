@@ -43,12 +43,14 @@ def tasks() -> Iterator[Task]:
     yield Task("language", "tcl", ("tclsh", "work.tcl"), _with("work.tcl", "tclsh"))
     yield Task("language", "node", ("node", "work.js"), _with("work.js", "node"))
     java = ("/bin/sh", "-ec", "javac Work.java; java Work")
-    yield Task("language", "JVM: javac and java", java, _with("Work.java", "java", "javac"))
+    note = "maps the heap of its objects itself; its native parts use malloc"
+    yield Task("language", "JVM: javac and java", java, _with("Work.java", "java", "javac"), note=note)
     yield Task("language", "gdb", _script("gdb.sh"), _with("gdb.sh", "gdb", "g++", also=(CONTAINERS,)))
     yield Task("media", "ImageMagick", _script("imagemagick.sh"), _with("imagemagick.sh", "convert", "identify"))
     yield Task("media", "ffmpeg", _script("ffmpeg.sh"), _with("ffmpeg.sh", "ffmpeg"))
     ready = _with("chromium.sh", "chromium", also=(INPUT / "page.html",))
-    yield Task("media", "Chromium headless", _script("chromium.sh"), ready)
+    note = "brings its own allocator (PartitionAlloc): only what its libraries and helpers allocate before is seen"
+    yield Task("media", "Chromium headless", _script("chromium.sh"), ready, note=note)
     containers = ("/bin/sh", "-ec", "g++ -O2 -std=c++17 -pthread containers.cpp -o containers; ./containers 8 30")
     yield Task("library", "C++ containers, 8 threads", containers, _with("containers.cpp", "g++"))
     for package, modules in LIBRARIES.items():

@@ -1,0 +1,97 @@
+"""How much later a program starts, and how fast a heap is walked.
+
+python benchmarks/starts.py                                 a table
+python benchmarks/starts.py --into docs/performance.md
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import columns as ways
+import kernels
+import page
+
+PROCESSES = 200
+STARTS = 20
+LIVE, PAIRS, EVERY = 200_000, 40_000, 2_000
+
+
+def until_main(stamp: Path, wrap: tuple[str, ...], environment: Mapping[str, str]) -> float:
+    """Milliseconds from before the process is made until its main begins."""
+    before = time.monotonic_ns()
+    done = subprocess.run(
+        [*wrap, str(stamp)], env=os.environ | dict(environment), capture_output=True, check=True, timeout=60
+    )
+    return (int(done.stdout) - before) / 1e6
+
+
+def engine_start(stamp: Path) -> tuple[float, float]:
+    """Medians without and with the engine, over processes that take turns."""
+    preload = ways.engine().environment
+    pairs = [(until_main(stamp, (), {}), until_main(stamp, (), preload)) for _ in range(PROCESSES)]
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+
+
+def whole_process(launch: Path, directory: Path) -> tuple[float, float]:
+    """Medians of all that a process which does nothing takes, from fork to wait, without and with the engine."""
+    output = directory / "cost"
+
+    def once(*settings: str) -> float:
+        subprocess.run([str(launch), str(output), *settings, "--", "/bin/true"], check=True, timeout=60)
+        return int(output.read_text().split()[0]) / 1e6
+
+    preload = f"LD_PRELOAD={ways.engine().environment['LD_PRELOAD']}"
+    pairs = [(once(), once(preload)) for _ in range(PROCESSES)]
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+
+
+def walk_speed(lifetimes: Path, rounds: int) -> float:
+    """Nodes a second of a check of the whole heap: the program with checks against the same without."""
+
+    def cost(every: int) -> float:
+        more = {**ways.engine().environment, "HEAPWITNESS_CHECK_EVERY": str(every)}
+        words = [str(lifetimes), str(LIVE), str(PAIRS)]
+        done = subprocess.run(words, env=os.environ | more, capture_output=True, check=True, timeout=120)
+        return float(done.stdout) * PAIRS
+
+    checks = 2 * PAIRS // EVERY
+    return statistics.median(checks * LIVE * 1e9 / (cost(EVERY) - cost(0)) for _ in range(rounds))
+
+
+def main() -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--into", type=Path, help="put the table into this page")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="heapwitness-starts-") as folder:
+        work = Path(folder)
+        stamp = kernels.compile_source("stamp", work)
+        plain, engine = engine_start(stamp)
+        process, with_engine = whole_process(kernels.compile_source("launch", work), work)
+        supervised = statistics.median(until_main(stamp, ways.run().wrap, {}) for _ in range(STARTS))
+        speed = walk_speed(kernels.compile_source("lifetimes", work), 5)
+    lines = [
+        "| | measured | aim |",
+        "| --- | ---: | ---: |",
+        f"| the engine, until main: {engine:.2f} ms, {plain:.2f} without | {engine - plain:.2f} ms | 2 ms |",
+        f"| the engine, a whole process: {with_engine:.2f} ms, {process:.2f} without "
+        f"| {with_engine - process:.2f} ms | 2 ms |",
+        f"| `heapwitness run`, until the program's main | {supervised:.0f} ms | 150 ms |",
+        f"| a check of the whole heap, {LIVE:,} live blocks | {speed / 1e6:.0f} million nodes/s | 50 million nodes/s |",
+    ]
+    text = "\n".join([page.made_by(), *lines])
+    print(text)
+    if options.into:
+        page.put(options.into, "starts", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
