@@ -304,3 +304,16 @@ def test_zeros_over_several_headers_are_no_overflow_of_a_block_whose_slack_is_wh
 
     assert finding.kind == "heap-buffer-underflow"
     assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[6])
+
+
+@pytest.mark.parametrize("inside", [13, 14, 15])
+def test_zeros_that_end_inside_of_a_lost_header_are_at_least_as_many_as_they_are(inside: int) -> None:
+    heap, blocks = row(91)
+    length = heap.start(blocks[5]) - 16 + inside - heap.end(blocks[3])
+    first, stop = heap.write(heap.end(blocks[3]), bytes(length))
+
+    finding = heap.findings()[0]
+
+    begin, end, exact = extent(heap, finding)
+    assert not exact
+    assert begin == first - heap.address(0) and end <= stop - heap.address(0)

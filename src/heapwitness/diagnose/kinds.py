@@ -64,7 +64,7 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
             kind="heap-buffer-overflow",
             culprit=before,
             origin=before.end(pool),
-            extent=extent,
+            extent=_promised(evidence, extent),
             victim=victim,
             details=_overflow(pool, before, ends_at, skipped or 0),
         )
@@ -90,6 +90,13 @@ def judge(pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent)
         suspect=suspect,
         details=_wild(pool, part, suspect, extent),
     )
+
+
+def _promised(evidence: Evidence, extent: Extent) -> Extent:
+    """An extent that is no more than the least: of a header that is lost the last bytes need not be damaged."""
+    run = evidence.run_at(extent.stop - 1)
+    guessed = not extent.exact and run is not None and run.state == "lost"
+    return extent._replace(stop=extent.certain) if guessed else extent
 
 
 def _into_released(pool: Pool, nodes: Sequence[Node], extent: Extent, node: Node, victim: Node | None) -> Verdict:
