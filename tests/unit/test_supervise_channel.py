@@ -72,6 +72,21 @@ def test_message_sent_before_its_sender_closed_is_heard(served: tuple[Channel, E
     assert [message for _, message in echo.heard] == [b"farewell", b"next"]
 
 
+def test_it_knows_that_more_wait_than_it_takes_at_once() -> None:
+    with Channel() as channel:
+        senders = [connect(channel.path) for _ in range(70)]
+        for sender in senders:
+            sender.send(b"word")
+        behind = []
+        for _ in range(3):
+            channel.serve(Echo(), 0.0)
+            behind.append(channel.behind)
+
+        assert behind == [True, False, False]
+        for sender in senders:
+            sender.close()
+
+
 def test_silent_connections_hold_nobody_up_and_are_closed(
     served: tuple[Channel, Echo], monkeypatch: pytest.MonkeyPatch
 ) -> None:

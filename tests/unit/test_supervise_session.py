@@ -206,6 +206,33 @@ def test_answer_that_came_too_late_leaves_the_finding_to_the_record(run: Run, tm
     assert run.end(log).summary.findings == 1
 
 
+def test_answer_that_came_too_late_to_one_of_too_many_counts_it_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(session_module, "FREELY", 0)
+    log = tmp_path / "log"
+    assert run.say(found(0x40)) == b"g"
+    run.session.unheard()
+    log.write_bytes(found(0x40))
+
+    summary = run.end(log).summary
+
+    assert (summary.findings, summary.dropped) == (1, 0)
+
+
+def test_records_of_hundreds_of_threads_at_once_have_their_outcomes(run: Run, tmp_path: Path) -> None:
+    threads = range(1, 301)
+    log = tmp_path / "log"
+    log.write_bytes(
+        b"".join(found(0x30, tid=tid) for tid in threads)
+        + b"".join(message(OUTCOME, outcome(), tid=tid) for tid in threads)
+    )
+
+    summary = run.end(log).summary
+
+    assert (summary.findings, summary.repaired) == (300, 300)
+
+
 def test_processes_and_what_they_counted_are_summed_up(run: Run) -> None:
     run.say(message(HELLO, section(COMMAND, b"a\0b\0")))
     run.say(message(EXIT, stats(operations=10, nodes=3)))

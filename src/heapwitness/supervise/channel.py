@@ -56,6 +56,7 @@ class Channel:
         directory: removed with everything in it at the end.
         path: of the socket.
         refused: messages that were cut off, and peers of other users.
+        behind: more connections may wait than were taken last.
 
     Raises:
         HeapwitnessError: no socket can be made.
@@ -63,6 +64,7 @@ class Channel:
 
     def __init__(self) -> None:
         self.refused = 0
+        self.behind = False
         self._buffer = bytearray(MESSAGE_LIMIT)
         self._open: dict[socket.socket, tuple[float, Peer]] = {}
         self.directory = _directory()
@@ -94,7 +96,7 @@ class Channel:
             wait: in seconds.
         """
         ready = self._selector.select(wait)
-        busy = False
+        busy = self.behind = False
         for key, _ in ready:
             if key.fileobj is self._listener:
                 busy |= self._accept(handler)
@@ -143,6 +145,7 @@ class Channel:
             # Most have sent their message already; the others are told by the selector.
             self._selector.register(connection, selectors.EVENT_READ)
             self._receive(handler, connection)
+        self.behind = True
         return True
 
     def _receive(self, handler: Handler, connection: socket.socket) -> None:

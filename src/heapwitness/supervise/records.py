@@ -9,7 +9,8 @@ from heapwitness.layout.events import BadEvent, Event, Type, read_events
 from heapwitness.supervise.examine import Examined, diagnosed
 from heapwitness.supervise.ledger import Ledger
 
-_HELD_LIMIT = 64
+_HELD_LIMIT, _HELD_CHARACTERS = 4096, 64 << 20
+"""Findings that wait for their outcomes, and the text of what was mapped that they hold: threads may find at once."""
 
 
 class CutShort(BadEvent):
@@ -39,6 +40,15 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
     from heapwitness.diagnose import with_outcome
 
     held: dict[tuple[int, int], list[Recorded]] = {}
+    waiting = characters = 0
+
+    def pop(thread: tuple[int, int]) -> list[Recorded]:
+        nonlocal waiting, characters
+        popped = held.pop(thread, [])
+        waiting -= len(popped)
+        characters -= sum(len(one.examined.maps) for one in popped)
+        return popped
+
     whole = stream.tell()
     try:
         for event in read_events(stream):
@@ -47,10 +57,12 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
             thread = (event.pid, event.tid)
             if event.type is Type.FINDING:
                 held.setdefault(thread, []).append(_recorded(event))
-                if sum(map(len, held.values())) > _HELD_LIMIT:
-                    yield from held.pop(next(iter(held)))
+                waiting += 1
+                characters += len(event.maps or "")
+                while waiting > _HELD_LIMIT or characters > _HELD_CHARACTERS:
+                    yield from pop(next(iter(held)))
             elif event.type is Type.OUTCOME and event.outcome is not None:
-                for one in held.pop(thread, ()):
+                for one in pop(thread):
                     mended = tuple(with_outcome(finding, event.outcome) for finding in one.examined.findings)
                     yield replace(one, examined=replace(one.examined, findings=mended))
     except BadEvent:
@@ -62,8 +74,8 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
 
 
 def _all(held: dict[tuple[int, int], list[Recorded]]) -> Iterator[Recorded]:
-    for waiting in held.values():
-        yield from waiting
+    for each in held.values():
+        yield from each
 
 
 def _recorded(event: Event) -> Recorded:

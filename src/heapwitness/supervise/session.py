@@ -70,7 +70,8 @@ class Session:
         self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
         self._shares: OrderedDict[int, _Share] = OrderedDict()
         self._told: OrderedDict[tuple[_Thread, int], _Told] = OrderedDict()
-        self._last: tuple[Event, tuple[_Thread, int]] | None = None
+        # The finding that was answered last; without a key it was only counted.
+        self._last: tuple[Event, tuple[_Thread, int] | None] | None = None
         self._unanswered: dict[tuple[int, ...], Event] = {}
         self._number = 0
 
@@ -98,11 +99,17 @@ class Session:
         """The engine waited no longer and kept a record; what was read since may be repaired already."""
         if self._last is not None:
             event, key = self._last
-            self._told.pop(key, None)
+            if key is None:
+                self.ledger.dropped -= 1
+            else:
+                self._told.pop(key, None)
             self._await_record(event)
 
     def tick(self) -> None:
-        """Report what has waited long enough for its outcome; to be called a few times a second."""
+        """Report what has waited long enough for its outcome; to be called a few times a second.
+
+        Not while messages wait to be taken: the outcome may be among them.
+        """
         now = time.monotonic()
         self._report(lambda _, told: told.until <= now)
 
@@ -150,6 +157,7 @@ class Session:
         share = self._share_of(pid)
         if not (share.take() and self._share.take()):
             self.ledger.dropped += 1
+            self._last = (event, None)
             return _ANSWERS[self._on_error]
         started = time.monotonic()
         examined = self._examiner.examine(event, pid)

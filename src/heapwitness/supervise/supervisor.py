@@ -95,7 +95,7 @@ def _serve(channel: Channel, session: "Session", program: Program) -> None:
     while True:
         busy = channel.serve(session, wait)
         now = time.monotonic()
-        if now - ticked >= _TICK:
+        if now - ticked >= _TICK and not channel.behind:
             session.tick()
             ticked = now
         if program.exit_status is None:
