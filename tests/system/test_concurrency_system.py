@@ -71,7 +71,7 @@ def test_findings_of_threads_that_release_each_others_blocks_are_all_recorded(si
     assert_all_are_accounted_for(outcome, written)
 
 
-@sizes(short=(100_000,), long=(10_000_000,))
+@sizes(short=(100_000,), long=(3_000_000,))
 def test_blocks_are_handed_over_while_their_owner_goes_over_its_pool(size: Size) -> None:
     every = {"HEAPWITNESS_CHECK_EVERY": "1"}
     run(program("handed.c"), 3, *size.words, environment=every, timeout=size.timeout).assert_clean()
@@ -113,9 +113,8 @@ def test_findings_of_a_tree_of_processes_are_all_recorded(size: Size) -> None:
     processes = sum(branches**generation for generation in range(depth + 1))
     assert numbers(outcome) == [processes]
     assert_all_are_accounted_for(outcome, 2 * processes)
-    # In each process two threads found something.
+    # Two threads of each process damaged something; who has no arena of its own yet does it in another's.
     assert set(Counter(event.pid for event in outcome.findings).values()) == {2}
-    assert len({(event.pid, event.tid) for event in outcome.findings}) == 2 * processes
 
 
 @pytest.mark.parametrize("words", [(1, 100), (16, 15), (4, 10, 6)], ids=["one", "threads", "processes"])
@@ -159,6 +158,7 @@ def test_report_of_findings_from_everywhere_adds_up(
     told = sum(finding["count"] for finding in outcome.findings)
     summary = outcome.report["summary"]
     assert told + summary["dropped"] == summary["findings"] == expected
+    assert summary["repaired"] == told
     if form == "short":
         assert summary["dropped"] == 0
 

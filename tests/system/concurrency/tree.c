@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 
 static _Atomic int *processes;
-static _Atomic bool over;
+static _Atomic bool forked, over;
 
 static void write_past_a_block(void)
 {
@@ -23,9 +23,11 @@ static void write_past_a_block(void)
 
 static void *allocate(void *damaging)
 {
-    if (damaging)
-        write_past_a_block();
-    while (!over) {
+    while (!over || damaging) {
+        if (damaging && forked) { /* a child would inherit what is damaged while it is made, and tell it, too */
+            write_past_a_block();
+            damaging = NULL;
+        }
         char *block = malloc(100);
         CHECK(block);
         free(realloc(block, 1000));
@@ -40,7 +42,7 @@ static void live(int branches, int depth, bool damaging)
     char *kept[50];
     pthread_t thread;
     atomic_fetch_add(processes, 1);
-    over = false;
+    forked = over = false;
     CHECK(pthread_create(&thread, NULL, allocate, damaging ? "damaging" : NULL) == 0);
     for (int i = 0; i < 50; i++) {
         kept[i] = malloc((size_t)i * 20);
@@ -58,6 +60,7 @@ static void live(int branches, int depth, bool damaging)
             exit(0);
         }
     }
+    forked = true;
     if (damaging)
         write_past_a_block();
     for (int i = 0; i < branches && depth > 0; i++) {
