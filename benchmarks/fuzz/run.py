@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import seeds
+
 HERE = Path(__file__).parent
 CORE = HERE.parents[1] / "native" / "core"
 SANITIZED = ("-std=gnu11", "-O2", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -69,7 +71,12 @@ def _attacks(directory: Path, seconds: int) -> Iterator[Attack]:
         return
     for target in ("events", "records", "pools"):
         limits = (f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", f"-artifact_prefix={directory}/")
-        yield Attack(f"inputs, {target}", (sys.executable, str(HERE / "inputs.py"), target, *limits))
+        corpus = directory / target
+        corpus.mkdir()
+        if target == "pools":
+            seeds.write(corpus)
+            limits = (*limits, f"-max_len={seeds.SIZE + 16}")
+        yield Attack(f"inputs, {target}", (sys.executable, str(HERE / "inputs.py"), target, *limits, str(corpus)))
 
 
 def _options() -> argparse.Namespace:
