@@ -22,7 +22,8 @@ ALLOCATORS = {
     "hardened": ("libhardened_malloc.so", "no package in Debian 12; put the library into /usr/local/lib"),
     "isoalloc": ("libisoalloc.so", "no package in Debian 12; put the library into /usr/local/lib"),
 }
-AGAINST = (*ALLOCATORS, "malloc_check", "asan", "valgrind")
+SLOW = "valgrind"
+AGAINST = (*ALLOCATORS, "malloc_check", "asan", SLOW)
 _PLACES = ("/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/local/lib", "/usr/lib64", "/usr/lib")
 
 
@@ -51,7 +52,7 @@ def against(name: str) -> Column:
     Raises:
         NotInstalled: with the package that has it.
     """
-    if name == "valgrind":
+    if name == SLOW:
         if shutil.which("valgrind") is None:
             raise NotInstalled("valgrind is not installed (valgrind)")
         return Column(name, wrap=("valgrind", "-q", "--trace-children=yes"), most_rounds=1)

@@ -25,7 +25,7 @@ class Missing(Exception):
 def sqlite(work: Path, scale: int) -> Row:
     """Builds a table with two indexes in memory, and queries it."""
     script = work / "sqlite.sql"
-    rows = 100_000 * scale
+    rows = 50_000 * scale
     script.write_text(
         "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT, kind INTEGER, price REAL);\n"
         f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{rows})\n"
@@ -62,7 +62,7 @@ def gcc(work: Path, scale: int) -> Row:
     functions = "\n".join(
         f"int f{i}(int *a, int n) {{ int s = {i}; for (int k = 0; k < n; k++) {{"
         f" if (a[k] % {i % 7 + 2}) s += a[k] * {i % 13 + 1}; else s ^= g(a[k] + {i}, s); }} return s; }}"
-        for i in range(70 * scale)
+        for i in range(40 * scale)
     )
     source.write_text(f"static int g(int x, int y) {{ return x * 31 + y; }}\n{functions}\n")
     return Row("gcc -O2", (_tool("gcc"), "-O2", "-c", "-o", os.devnull, str(source)))
@@ -75,7 +75,7 @@ def gxx(work: Path, scale: int) -> Row:
         f"struct T{i} {{ int v; bool operator<(T{i} o) const {{ return v < o.v; }} }};\n"
         f'int use{i}() {{ std::map<T{i}, std::vector<std::string>> m; m[T{i}{{1}}].push_back("x");'
         f" return static_cast<int>(m.size()); }}\n"
-        for i in range(8 * scale)
+        for i in range(4 * scale)
     )
     source.write_text(f"#include <map>\n#include <string>\n#include <vector>\n{kinds}")
     return Row("g++ -O1", (_tool("g++"), "-O1", "-c", "-o", os.devnull, str(source)))
@@ -90,7 +90,7 @@ def git(work: Path, scale: int) -> Row:
     generator = random.Random(SEED)
     lines = [f"line {i} {generator.random()}" for i in range(400)]
     with stream.open("w") as out:
-        for commit in range(150 * scale):
+        for commit in range(400 * scale):
             lines[generator.randrange(len(lines))] = f"changed in {commit} {generator.random()}"
             text = "\n".join(lines)
             out.write(
@@ -109,7 +109,7 @@ def perl(work: Path, scale: int) -> Row:
     script = work / "words.pl"
     script.write_text(
         "my (%h, $x); $x = 7;\n"
-        f"for my $i (1 .. {120_000 * scale}) {{ $x = ($x * 1103515245 + 12345) % 2147483648;"
+        f"for my $i (1 .. {60_000 * scale}) {{ $x = ($x * 1103515245 + 12345) % 2147483648;"
         ' my $w = "w" . ($x % 20011); push @{$h{$w}}, "$i:$w"; }\n'
         "my @s = sort { @{$h{$b}} <=> @{$h{$a}} || $a cmp $b } keys %h;\n"
         "my $t = join ',', map { my $k = $_; map { s/(\\d+)/<$1>/gr } @{$h{$k}} } @s;\n"
@@ -123,7 +123,7 @@ def python(work: Path, scale: int) -> Row:
     script = work / "objects.py"
     script.write_text(
         "import json, re, collections\n"
-        f"n = {9_000 * scale}\n"
+        f"n = {6_000 * scale}\n"
         "rows = [{'id': i, 'name': f'user {i*7919%10007}', 'tags': [str(i % k) for k in range(1, 12)]}"
         " for i in range(n)]\n"
         "text = json.dumps(rows)\n"
@@ -144,7 +144,7 @@ def jq(work: Path, scale: int) -> Row:
     generator = random.Random(SEED)
     rows = [
         {"user": f"u{generator.randrange(500)}", "n": i, "tags": [f"t{generator.randrange(40)}" for _ in range(5)]}
-        for i in range(9_000 * scale)
+        for i in range(6_000 * scale)
     ]
     document.write_text(json.dumps(rows))
     program = "group_by(.user) | map({user: .[0].user, n: (map(.n) | add), tags: (map(.tags[]) | unique)})"
@@ -160,7 +160,7 @@ def redis(work: Path, scale: int) -> Row:
         f"cd {work}\nrm -f dump.rdb redis.sock\n"
         f"{server} --port 0 --unixsocket {work}/redis.sock --save 3600 1 --daemonize no >/dev/null & server=$!\n"
         f"until {cli} -s {work}/redis.sock ping >/dev/null 2>&1; do sleep 0.02; done\n"
-        f"{client} -s {work}/redis.sock -q -n {6_000 * scale} -r 100000 -d 100 -P 16"
+        f"{client} -s {work}/redis.sock -q -n {5_000 * scale} -r 100000 -d 100 -P 16"
         " -t set,get,lpush,lrange_100,hset,zadd,mset\n"
         f"{cli} -s {work}/redis.sock shutdown save || true\n"
         "wait $server\n"
@@ -171,13 +171,13 @@ def redis(work: Path, scale: int) -> Row:
 def containers(work: Path, scale: int) -> Row:
     """A C++ program that uses the standard library's containers, in one thread."""
     _tool("g++")
-    return _containers("C++ containers", work, "1", str(14 * scale))
+    return _containers("C++ containers", work, "1", str(9 * scale))
 
 
 def containers_threads(work: Path, scale: int) -> Row:
     """The same in eight threads."""
     _tool("g++")
-    return _containers("C++ containers, 8 threads", work, "8", str(2 * scale))
+    return _containers("C++ containers, 8 threads", work, "8", str(scale))
 
 
 def _containers(name: str, work: Path, *words: str) -> Row:

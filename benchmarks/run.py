@@ -3,7 +3,7 @@
 python benchmarks/run.py                       programs: glibc, the engine alone, all of `heapwitness run`
 python benchmarks/run.py --kernels             kernels of allocation as well
 python benchmarks/run.py --against mimalloc,scudo,malloc_check --markdown FILE --svg FILE
-python benchmarks/run.py --kernels --against all --into docs/performance.md --svg docs/performance.svg
+python benchmarks/run.py --kernels --against fast --into docs/performance.md --svg docs/performance.svg
 """
 
 import argparse
@@ -44,14 +44,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small inputs")
     parser.add_argument("--kernels", action="store_true", help="measure the kernels of allocation, too")
     parser.add_argument("--only", default="", help=f"programs, of {','.join(programs.PROGRAMS)}")
-    parser.add_argument("--against", default="", help=f"more columns, of {','.join(ways.AGAINST)}; or all")
+    parser.add_argument(
+        "--against", default="", help=f"more columns, of {','.join(ways.AGAINST)}; or all, or fast: all but valgrind"
+    )
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one run")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
     parser.add_argument("--into", type=Path, help="put the tables into this page, where it has places for them")
+    parser.add_argument("--part", default="programs", help="the place in that page (programs)")
     parser.add_argument("--svg", type=Path, help="write the picture to this file")
     options = parser.parse_args()
     if options.against == "all":
         options.against = ",".join(ways.AGAINST)
+    if options.against == "fast":
+        options.against = ",".join(name for name in ways.AGAINST if name != ways.SLOW)
     options.rounds = options.rounds or (3 if options.quick else 5)
     for name in filter(None, options.against.split(",")):
         if name not in ways.AGAINST:
@@ -108,7 +113,7 @@ def _write(options: argparse.Namespace, results: list[tables.Table]) -> None:
     if options.markdown:
         options.markdown.write_text("\n".join(parts))
     if options.into:
-        page.put(options.into, "programs", "\n".join(parts))
+        page.put(options.into, options.part, "\n".join(parts))
     if options.svg:
         options.svg.write_text(tables.svg(results))
 
