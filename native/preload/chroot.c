@@ -2,14 +2,23 @@
 #define _GNU_SOURCE
 #include "record.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Another library's, such as fakechroot's, if there is one. */
+static int change_root(const char *path)
+{
+    int (*next)(const char *);
+    *(void **)&next = dlsym(RTLD_NEXT, "chroot");
+    return next ? next(path) : (int)syscall(SYS_chroot, path);
+}
+
 __attribute__((visibility("default"))) int chroot(const char *path)
 {
     hw_record_keep();
-    int result = (int)syscall(SYS_chroot, path);
+    int result = change_root(path);
     int number = errno;
     if (result != 0)
         hw_record_forget();

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from libc.harness import build, case_names, needs_engine, run
+from libc.harness import build, case_names, engine, needs_engine, run
 from programs.harness import FOUND, run_command
 
 pytestmark = needs_engine
@@ -48,6 +48,19 @@ def test_nothing_is_opened_or_written_that_is_not_ours(case: str, tmp_path: Path
     outcome = run(build("confined.c"), case, tmp_path)
 
     assert (outcome.status, outcome.stderr) == (0, "")
+
+
+def test_another_library_s_chroot_is_called(tmp_path: Path) -> None:
+    source = tmp_path / "fake.c"
+    source.write_text("int chroot(const char *path) { return path[0] == '/' ? 0 : -1; }")
+    library = build(str(source), "-shared", "-fPIC")
+    program = tmp_path / "program.c"
+    program.write_text(
+        "#include <unistd.h>\n"
+        'int main(void) { return chroot("/nowhere/at/all") == 0 && access("/proc", F_OK) == 0 ? 0 : 1; }'
+    )
+
+    run(build(str(program)), environment={"LD_PRELOAD": f"{engine()}:{library}"}, with_engine=False).assert_clean()
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
