@@ -37,7 +37,7 @@ def rows(work: Path, scale: int) -> list[Row]:
             found.append(programs.PROGRAMS[name](work / name, scale))
         except programs.Missing as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
-    script = work / "json.py"
+    script = work / "longer.py"
     script.write_text(
         "import json\n"
         f"rows = [{{'id': i, 'tags': [str(i % k) for k in range(1, 12)]}} for i in range({2_000 * scale})]\n"
@@ -63,8 +63,10 @@ def main() -> int:
         launcher = Launcher(kernels.compile_source("launch", work), 300)
         results = {}
         for row in rows(work, 1 if options.quick else 4):
-            results[row.name] = interleave(launcher, row, columns(), options.rounds, _failed)
-            print(row.name, *(f"{cell.time_ratio:.2f}" for cell in results[row.name].values()), file=sys.stderr)
+            cells = interleave(launcher, row, columns(), options.rounds, _failed)
+            if cells:
+                results[row.name] = cells
+                print(row.name, *(f"{cell.time_ratio:.2f}" for cell in cells.values()), file=sys.stderr, flush=True)
     table = tables.Table("Call stacks", "s (kernels: ns)", STACKS, results)
     print(tables.text(table))
     if options.into:
