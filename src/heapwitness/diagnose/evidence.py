@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import chain, product
 from typing import Literal, NamedTuple
 
-from heapwitness.diagnose.pattern import first_difference
+from heapwitness.diagnose.pattern import first_difference, leads_on
 from heapwitness.heap import Node, Pool
 from heapwitness.heap.index import Shape, links_before
 from heapwitness.heap.verify import links_over_slack, pending_links, poison_range, slack_pattern
@@ -21,6 +21,9 @@ from heapwitness.report.model import Copy
 
 _POISON_CHUNK = 4096
 _POISON_LIMIT = 64 << 20
+_GUESSED_END = witness.HEADER + 10
+"""Bytes of a node up to the second one of its `meta`: further than that no overflow ends whose header can be found."""
+
 _POISON_IN_DETAIL = 32
 """Chunks of damaged poison that are looked at byte by byte; of others only where the damage begins and ends."""
 
@@ -222,13 +225,23 @@ def _recover(
     if pool.recovery_budget > 0:
         pool.recovery_budget -= 1
         # Two bytes are tried only where the rest is sure: that is one search and not four.
-        guessed = 2 if size and known[4] else 1
+        guessed = 0 if _is_overrun(pool, node) else 2 if size and known[4] else 1
         for one_size, one_back in product(sizes, backs):
             found = _pieced_together(pool, node, one_size, one_back, guessed)
             if found is not None:
                 evidence.recovered[node.offset] = found
                 return found, None
     return Header(size, prev_size, 0, 0), bytes(known)
+
+
+def _is_overrun(pool: Pool, node: Node) -> bool:
+    """Whether what was written over a header went on over its check, so that there is nothing to find it by."""
+    at = node.offset << pool.log2
+    try:
+        start, end = pool.peek(at, _GUESSED_END), pool.peek(at + _GUESSED_END, witness.OVERHEAD - _GUESSED_END)
+    except Unreadable:
+        return False
+    return leads_on(start, end)
 
 
 def _pieced_together(pool: Pool, node: Node, size: int, prev_size: int, guessed: int) -> Header | None:

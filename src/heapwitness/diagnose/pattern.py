@@ -95,6 +95,14 @@ def is_continued(more: bytes, data: bytes) -> bool:
     return False
 
 
+def leads_on(data: bytes, more: bytes) -> bool:
+    """Whether `more`, right behind `data`, goes on with it: with its pattern, text or zeros."""
+    pattern = find_pattern(0, data)
+    if pattern is not None:
+        return pattern.predict(len(data), len(more)) == more
+    return not any((*data, *more)) or (_is_text(data) and _PRINTABLE.issuperset(more))
+
+
 def reach_back(before: bytes, data: bytes) -> int:
     """How many bytes at the end of `before` go on, backwards, with the word that `data` repeats.
 
