@@ -1,7 +1,7 @@
 """A producer/consumer soak: does memory grow without bound under the engine?
 
 python benchmarks/soak.py                      10 minutes with glibc's heap, 10 with the engine
-python benchmarks/soak.py --minutes 1 --markdown FILE
+python benchmarks/soak.py --minutes 1 --into docs/performance.md
 
 One program (kernels/soak.c) runs with each heap in turn. Threads allocate, others release, all end and start again
 every 2 seconds; what is alive at a time stays the same. Every second its resident memory and its address space are
@@ -14,9 +14,7 @@ read from /proc. The status is 1 when either grows without bound under the engin
 """
 
 import argparse
-import datetime
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -26,6 +24,7 @@ from pathlib import Path
 
 import columns
 import kernels
+import page
 from measure import Column
 
 MIB = 1 << 20
@@ -124,19 +123,11 @@ def text(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def markdown(rows: Sequence[Sequence[str]], machine: str) -> str:
-    """The table as a section of a page."""
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """The table for a page."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "| --- |" + " ---: |" * (len(rows[0]) - 1))
-    return f"{machine}\n\n" + "\n".join(lines) + "\n"
-
-
-def machine(minutes: float, pairs: int) -> str:
-    """When, where and how the figures came about, as one line."""
-    return (
-        f"{datetime.date.today():%Y-%m-%d}, {os.cpu_count()} cores, Linux {platform.release()}, "
-        f"{' '.join(platform.libc_ver())}. `python benchmarks/soak.py --minutes {minutes:g} --pairs {pairs}`"
-    )
+    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
@@ -144,7 +135,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="for each heap (10)")
     parser.add_argument("--pairs", type=int, default=2, choices=range(1, 17), help="of threads (2)")
     parser.add_argument("--leak", type=int, default=0, metavar="BYTES", help="to be lost in each second, as a test")
-    parser.add_argument("--markdown", type=Path, help="write the table to this file, too")
+    parser.add_argument("--into", type=Path, help="put the table into this page")
     options = parser.parse_args()
     seconds = round(options.minutes * 60)
     if seconds < LEAST_SAMPLES:
@@ -160,8 +151,8 @@ def main() -> int:
                 return 1
     rows = table(results)
     print(text(rows), end="")
-    if options.markdown:
-        options.markdown.write_text(markdown(rows, machine(options.minutes, options.pairs)))
+    if options.into:
+        page.put(options.into, "soak", f"{page.made_by()}\n{markdown(rows)}")
     _, resident, space = growths(results[columns.ENGINE])
     return int(resident.unbounded or space.unbounded)
 
