@@ -68,8 +68,7 @@ def pools(data: bytes) -> None:
     rest = bytearray(provider.ConsumeBytes(8192))
     rest += bytes(-len(rest) % 16 + max(0, 512 - len(rest)) // 16 * 16)
     size = len(rest) >> log2
-    check = witness.keyed(SECRET, witness.MAGIC, 1 | log2 << 8, size, 0)
-    rest[:32] = Fixed(witness.MAGIC, 1 | log2 << 8, size, check, SECRET).pack()
+    rest[:32] = Fixed.sealed(witness.MAGIC, 1 | log2 << 8, size, SECRET).pack()
     _seal(rest, log2)
     block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, BASE, len(rest), BASE, len(rest) // 24)
     memory = SegmentsMemory([(BASE, bytes(rest)), (PROCESS, block)])

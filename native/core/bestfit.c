@@ -67,10 +67,17 @@ static void seal(hw_pool *pool, uint32_t node, hw_links *l)
     l->check = hw_link_check(pool, node, l);
 }
 
+/* The check alone is linear, and would order nodes at equal distances like a list. */
+static uint32_t priority(const hw_pool *pool, uint32_t node)
+{
+    uint32_t x = hw_keyed(pool->secret, node, 0, 0, 0) * UINT32_C(0x85EBCA6B);
+    return (x ^ x >> 15) * UINT32_C(0x9E3779B1);
+}
+
 /* Whether `a` belongs above `b`. */
 static bool above(const hw_pool *pool, uint32_t a, uint32_t b)
 {
-    uint32_t mine = hw_keyed(pool->secret, a, 0, 0, 0), other = hw_keyed(pool->secret, b, 0, 0, 0);
+    uint32_t mine = priority(pool, a), other = priority(pool, b);
     return mine > other || (mine == other && a < b);
 }
 

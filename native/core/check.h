@@ -5,19 +5,34 @@
 
 #include <stdint.h>
 
+/* A pool's secret as three odd factors: multilinear hashing modulo 2^64, of which the upper half is the check. Where
+   one word differs alone, the sum does, whatever the secret. */
+typedef struct hw_factors {
+    uint64_t sizes, meta, offset;
+} hw_factors;
+
+static inline hw_factors hw_factors_of(const uint32_t s[4])
+{
+    hw_factors f = {((uint64_t)s[1] << 32 | s[0]) | 1, ((uint64_t)s[3] << 32 | s[2]) | 1, 0};
+    f.offset = f.sizes * f.meta;
+    return f;
+}
+
 static inline uint32_t hw_keyed(const uint32_t s[4], uint32_t a, uint32_t b, uint32_t c, uint32_t offset)
 {
-    uint64_t x = (uint64_t)(uint32_t)(a + s[0]) * (uint32_t)(b + s[1]) +
-                 (uint64_t)(uint32_t)(c + s[2]) * (uint32_t)(offset + s[3]);
-    return (uint32_t)(((x ^ (x >> 32)) * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
+    hw_factors f = hw_factors_of(s);
+    return (uint32_t)(((a | (uint64_t)b << 32) * f.sizes + c * f.meta + offset * f.offset) >> 32);
+}
+
+/* No byte of it is NUL, ASCII or 0xFF. `place` is the offset's part of the sum. */
+static inline uint64_t hw_pattern_of(uint64_t place)
+{
+    return ((place ^ place >> 32) & UINT64_C(0x1E1E1E1E1E1E1E1E)) | UINT64_C(0x8181818181818181);
 }
 
 static inline uint64_t hw_pattern(const uint32_t s[4], uint32_t offset)
 {
-    uint64_t x = (uint64_t)(uint32_t)(offset + s[1]) * (s[2] | 1) + ((uint64_t)s[3] << 32 | s[0]);
-    x = (x ^ (x >> 29)) * UINT64_C(0xBF58476D1CE4E5B9);
-    x ^= x >> 32;
-    return (x & UINT64_C(0x1E1E1E1E1E1E1E1E)) | UINT64_C(0x8181818181818181);
+    return hw_pattern_of(offset * hw_factors_of(s).offset);
 }
 
 #endif

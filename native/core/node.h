@@ -82,10 +82,16 @@ static inline bool hw_holds(const hw_pool *pool, uint32_t node, const hw_header 
     return h->check == hw_keyed(pool->secret, h->size, h->prev_size, h->meta, node) && h->size <= pool->size - node &&
            h->prev_size <= node;
 }
+/* It covers the secret, too: of its lower bits little is seen in the check of a few small words. */
+static inline uint32_t hw_control_check(const hw_pool *pool)
+{
+    const uint32_t *s = pool->secret;
+    return hw_keyed(s, pool->magic, pool->shape, pool->size, s[0] ^ s[1] ^ s[2] ^ s[3]);
+}
 /* The magic keeps zeros from passing: they are a valid check of zeros. */
 static inline bool hw_control_holds(const hw_pool *pool)
 {
-    return pool->magic == HW_MAGIC && pool->check == hw_keyed(pool->secret, pool->magic, pool->shape, pool->size, 0);
+    return pool->magic == HW_MAGIC && pool->check == hw_control_check(pool);
 }
 /* The node that keeps this node's backup. */
 static inline uint32_t hw_keeper(const hw_pool *pool, uint32_t node, const hw_header *h)
@@ -121,7 +127,7 @@ static inline bool hw_quarantined(uint32_t meta)
 }
 static inline uint32_t hw_link_check(const hw_pool *pool, uint32_t node, const hw_links *l)
 {
-    return hw_keyed(pool->secret, l->left, l->right, l->parent, node ^ (uint32_t)HW_LINK_KEY);
+    return hw_keyed(pool->secret, l->left, l->right, l->parent, node + (uint32_t)HW_LINK_KEY);
 }
 
 static inline bool hw_links_hold(const hw_pool *pool, uint32_t node)
@@ -134,7 +140,7 @@ static inline bool hw_links_hold(const hw_pool *pool, uint32_t node)
    what is there now is no damage. */
 static inline uint32_t hw_handover_check(const hw_pool *pool, uint32_t node)
 {
-    return hw_keyed(pool->secret, UINT32_MAX, UINT32_MAX, HW_PENDING_PARENT, node ^ (uint32_t)HW_LINK_KEY);
+    return hw_keyed(pool->secret, UINT32_MAX, UINT32_MAX, HW_PENDING_PARENT, node + (uint32_t)HW_LINK_KEY);
 }
 
 /* backup.c */

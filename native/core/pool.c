@@ -35,7 +35,7 @@ hw_pool *hw_pool_init(void *memory, size_t bytes, unsigned log2, const uint32_t 
     pool->size = granules_of(bytes, log2);
     for (int i = 0; i < 4; i++)
         pool->secret[i] = secret[i];
-    pool->check = hw_keyed(pool->secret, pool->magic, pool->shape, pool->size, 0);
+    pool->check = hw_control_check(pool);
     hw_control_copy(pool);
     hw_index_clear(pool);
     uint32_t first = hw_first(pool), end = hw_end(pool);
@@ -72,7 +72,7 @@ int hw_pool_extend(hw_pool *pool, size_t bytes, hw_fault *fault)
     /* Nothing of the old end node may pass for a node, a tombstone or a witness. */
     hw_clear(hw_at(pool, end), HW_END);
     pool->size = size;
-    pool->check = hw_keyed(pool->secret, pool->magic, pool->shape, pool->size, 0);
+    pool->check = hw_control_check(pool);
     hw_control_copy(pool);
     if (absorb) {
         tail.size += grown;

@@ -251,14 +251,12 @@ static bool provide(hw_place *place, size_t bytes)
 
 static void trust(hw_trusted *trusted, hw_pool *pool)
 {
-    const uint32_t *s = pool->secret;
+    hw_factors key = hw_factors_of(pool->secret);
     *trusted = (hw_trusted){.base = (char *)pool,
                             .end = hw_end(pool),
                             .first = hw_first(pool),
-                            .secret = {s[0], s[1], s[2], s[3]},
-                            .links_product = (uint64_t)s[0] * s[1],
-                            .pattern_factor = s[2] | 1,
-                            .pattern_term = (uint64_t)s[3] << 32 | s[0]};
+                            .key = key,
+                            .links = HW_CACHED_PARENT * key.meta + HW_LINK_KEY * key.offset};
 }
 
 void hw_place_note(hw_place *place)

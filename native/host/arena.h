@@ -43,8 +43,8 @@ typedef struct hw_class {
 struct hw_trusted {
     char *base;
     uint32_t end, first; /* offsets of the end node and the first node */
-    uint32_t secret[4];
-    uint64_t links_product, pattern_factor, pattern_term; /* of the check and the pattern: what never changes */
+    hw_factors key;
+    uint64_t links; /* of the check of a cached node's links: what is the same for all */
 };
 
 typedef struct hw_arena {
@@ -65,7 +65,6 @@ typedef struct hw_arena {
     struct hw_arena *_Atomic next_free, *next;
     uint64_t nodes_peak, freed_since_trim;
     uint32_t reserve;     /* of places[0]: the cached node that new small ones are cut from, 0 for none */
-    uint32_t sweep_at;    /* how many nodes on the stacks are worth a sweep */
     size_t kept_at_sweep; /* bytes that stayed on the stacks at the last one */
     uint32_t repairs;
 
@@ -125,11 +124,14 @@ static inline bool hw_visit_begins(const hw_caller *caller)
     hw_me.frame = (uint32_t)(uintptr_t)caller->frame;
     return true;
 }
-/* False: somebody wants the arena; one is not inside. */
-static inline bool hw_try_enter(hw_arena *arena, const void *frame)
+/* False: somebody wants the arena; one is not inside. `uneven`: what hw_light_fence would find is known. */
+static inline bool hw_try_enter(hw_arena *arena, const void *frame, bool uneven)
 {
     atomic_store_explicit(&arena->busy, (uint32_t)(uintptr_t)frame | 1, memory_order_relaxed);
-    hw_light_fence();
+    if (uneven)
+        atomic_signal_fence(memory_order_seq_cst);
+    else
+        hw_light_fence();
     if (HW_LIKELY(!atomic_load_explicit(&arena->wanted, memory_order_acquire)))
         return true;
     atomic_store_explicit(&arena->busy, 0, memory_order_release);
@@ -137,7 +139,7 @@ static inline bool hw_try_enter(hw_arena *arena, const void *frame)
 }
 static inline void hw_enter(hw_arena *arena, const void *frame)
 {
-    if (HW_UNLIKELY(!hw_try_enter(arena, frame)))
+    if (HW_UNLIKELY(!hw_try_enter(arena, frame, false)))
         hw_enter_slowly(arena, frame);
     arena->operations++;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* What is free is used up from its smallest pieces on; a piece that serves as reserve has some room. */
-enum { FIRST_SWEEP = 131072, MUCH = 1 << 20, PIECE = 512, LEAST_RESERVE = 8 << 10, MOST_RESERVE = 64 << 10 };
+enum { FIRST_SWEEP = 32 << 20, MUCH = 1 << 20, PIECE = 512, LEAST_RESERVE = 8 << 10, MOST_RESERVE = 64 << 10 };
 
 /* --- the reserve ------------------------------------------------------------------------------ */
 
@@ -191,7 +191,6 @@ static void sweep(hw_arena *arena, bool thorough, const hw_context *context)
         class->node[class->count++] = node_of(entry[i]);
     }
     hw_unmap(memory, bytes);
-    arena->sweep_at = kept < FIRST_SWEEP / 2 ? FIRST_SWEEP : 2 * kept;
     arena->kept_at_sweep = cached_bytes(arena);
     if (arena->repairs != repairs) /* some may have been quarantined meanwhile */
         hw_stacks_check(arena);
@@ -201,7 +200,8 @@ void hw_stack(hw_arena *arena, uint32_t class, uint32_t node, const hw_context *
 {
     hw_class *c = &arena->classes[class];
     if (c->count == c->room) {
-        if (stacked(arena) >= (arena->sweep_at ? arena->sweep_at : FIRST_SWEEP))
+        size_t cached = cached_bytes(arena);
+        if (cached >= FIRST_SWEEP && cached >= 2 * arena->kept_at_sweep)
             sweep(arena, false, context);
         if (c->count == c->room && !grow(arena, c)) {
             uint64_t entry = (uint64_t)node << 8 | class;

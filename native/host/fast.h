@@ -38,148 +38,140 @@ HW_INLINE hw_words hw_load(const char *at)
     __builtin_memcpy(&w.rest, at + 8, 8);
     return w;
 }
-HW_INLINE bool hw_differ(hw_words a, hw_words b)
+/* 0 when they are equal. Differences are gathered and looked at once: a branch for each would cost more. */
+HW_INLINE uint64_t hw_difference(hw_words a, hw_words b)
 {
-    return ((a.sizes ^ b.sizes) | (a.rest ^ b.rest)) != 0;
+    return (a.sizes ^ b.sizes) | (a.rest ^ b.rest);
 }
-HW_INLINE uint32_t hw_fold(uint64_t x)
+/* Not 0 when the upper half of `rest` is no check of what the sum was made of. */
+HW_INLINE uint64_t hw_unsealed(uint64_t sum, uint64_t rest)
 {
-    return (uint32_t)(((x ^ (x >> 32)) * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
+    return (sum ^ rest) >> 32;
 }
-
-/* The parts of a header's check that do not depend on `meta`: hw_keyed, taken apart. */
-typedef struct hw_halves {
-    uint64_t product, factor;
-} hw_halves;
-
-HW_INLINE hw_halves hw_halve(const hw_trusted *pool, uint64_t sizes, uint32_t node)
+HW_INLINE uint64_t hw_seal(uint64_t sum, uint32_t meta)
 {
-    return (hw_halves){(uint64_t)(uint32_t)((uint32_t)sizes + pool->secret[0]) *
-                           (uint32_t)((uint32_t)(sizes >> 32) + pool->secret[1]),
-                       (uint32_t)(node + pool->secret[3])};
+    return (sum >> 32 << 32) | meta;
 }
-HW_INLINE uint32_t hw_check_of(const hw_trusted *pool, hw_halves halves, uint32_t meta)
+/* The offset's part of a keyed sum. */
+HW_INLINE uint64_t hw_place_sum(const hw_trusted *pool, uint32_t node)
 {
-    return hw_fold(halves.product + (uint64_t)(uint32_t)(meta + pool->secret[2]) * halves.factor);
+    return node * pool->key.offset;
 }
 
 typedef struct hw_looked {
     char *at, *kept; /* the node, and its backup */
     uint32_t size, meta;
-    hw_halves halves;
+    uint64_t place, sum; /* parts of the keyed sum: of the offset; of that and the sizes */
 } hw_looked;
 
-/* False: something is not as it should be. */
-HW_INLINE bool hw_look(const hw_trusted *pool, uint32_t node, hw_looked *n)
+/* Not 0: something is not as it should be. `size`: what is known of it, 0 for nothing. */
+HW_INLINE uint64_t hw_look(const hw_trusted *pool, uint32_t node, uint32_t size, hw_looked *n)
 {
     enum { G = HW_FIXED_GRANULE_LOG2 };
     n->at = pool->base + ((size_t)node << G);
     hw_words own = hw_load(n->at + HW_HEADER);
-    uint32_t size = (uint32_t)own.sizes, prev = (uint32_t)(own.sizes >> 32);
-    n->size = size;
+    uint32_t prev = (uint32_t)(own.sizes >> 32);
+    uint64_t wrong = 0;
+    n->size = (uint32_t)own.sizes;
     n->meta = (uint32_t)own.rest;
-    n->halves = hw_halve(pool, own.sizes, node);
-    if (HW_UNLIKELY(hw_check_of(pool, n->halves, n->meta) != (uint32_t)(own.rest >> 32) || size > pool->end - node ||
-                    prev > node))
-        return false;
+    n->place = hw_place_sum(pool, node);
+    n->sum = n->place + own.sizes * pool->key.sizes;
+    /* What follows is read where these lead. */
+    if (HW_UNLIKELY(hw_unsealed(n->sum + n->meta * pool->key.meta, own.rest) ||
+                    (size ? n->size != size : n->size > pool->end - node) || prev > node))
+        return 1;
     if (HW_CHECKS & HW_CHECK_AFTER) {
-        hw_words after = hw_load(n->at + ((size_t)size << G) + HW_HEADER);
-        if (HW_UNLIKELY(hw_differ(after, hw_load(n->at)) || (uint32_t)(after.sizes >> 32) != size))
-            return false;
-    }
-    if (HW_UNLIKELY(prev == 0)) {
-        n->kept = pool->base + ((size_t)pool->end << G);
-        return HW_LIKELY(!hw_differ(own, hw_load(n->kept)));
+        hw_words after = hw_load(n->at + ((size_t)n->size << G) + HW_HEADER);
+        wrong = hw_difference(after, hw_load(n->at)) | (after.sizes >> 32 ^ n->size);
     }
     n->kept = n->at - ((size_t)prev << G);
-    if ((HW_CHECKS & HW_CHECK_OWN) && HW_UNLIKELY(hw_differ(own, hw_load(n->kept))))
-        return false;
-    if (!(HW_CHECKS & HW_CHECK_BEFORE))
-        return true;
-    hw_words before = hw_load(n->kept + HW_HEADER);
-    return HW_LIKELY((uint32_t)before.sizes == prev &&
-                     hw_check_of(pool, hw_halve(pool, before.sizes, node - prev), (uint32_t)before.rest) ==
-                         (uint32_t)(before.rest >> 32));
+    if (HW_UNLIKELY(prev == 0)) {
+        n->kept = pool->base + ((size_t)pool->end << G);
+        return wrong | hw_difference(own, hw_load(n->kept));
+    }
+    if (HW_CHECKS & HW_CHECK_OWN)
+        wrong |= hw_difference(own, hw_load(n->kept));
+    if (HW_CHECKS & HW_CHECK_BEFORE) {
+        hw_words before = hw_load(n->kept + HW_HEADER);
+        uint64_t sum = n->place - hw_place_sum(pool, prev) + before.sizes * pool->key.sizes;
+        wrong |= hw_unsealed(sum + (uint32_t)before.rest * pool->key.meta, before.rest);
+        wrong |= (uint32_t)before.sizes ^ prev;
+    }
+    return wrong;
 }
 
 HW_INLINE void hw_write_meta(const hw_trusted *pool, const hw_looked *n, uint32_t meta)
 {
-    uint64_t rest = meta | (uint64_t)hw_check_of(pool, n->halves, meta) << 32;
+    uint64_t rest = hw_seal(n->sum + meta * pool->key.meta, meta);
     __builtin_memcpy(n->at + HW_HEADER + 8, &rest, 8);
     __builtin_memcpy(n->kept + 8, &rest, 8);
 }
 
-/* hw_pattern, with what is the same for all nodes taken out. */
-HW_INLINE uint64_t hw_pattern_of(const hw_trusted *pool, uint32_t node)
-{
-    uint64_t x = (uint64_t)(uint32_t)(node + pool->secret[1]) * pool->pattern_factor + pool->pattern_term;
-    x = (x ^ (x >> 29)) * UINT64_C(0xBF58476D1CE4E5B9);
-    x ^= x >> 32;
-    return (x & UINT64_C(0x1E1E1E1E1E1E1E1E)) | UINT64_C(0x8181818181818181);
-}
-HW_INLINE uint64_t hw_slack_mask(unsigned bytes)
-{
-    return ~UINT64_C(0) << (64 - 8 * bytes);
-}
+/* For the last two words of a payload: which of their bytes are slack. Every payload has two. */
+static const uint64_t hw_slack_masks[16][2] = {
+#define HW_TOP(n) ((n) ? ~UINT64_C(0) << (64 - 8 * ((n) ? (n) : 8)) : 0)
+#define HW_MASKS(n) {(n) > 8 ? HW_TOP((n) - 8) : 0, (n) > 8 ? ~UINT64_C(0) : HW_TOP(n)}
+    HW_MASKS(0), HW_MASKS(1), HW_MASKS(2),  HW_MASKS(3),  HW_MASKS(4),  HW_MASKS(5),  HW_MASKS(6),  HW_MASKS(7),
+    HW_MASKS(8), HW_MASKS(9), HW_MASKS(10), HW_MASKS(11), HW_MASKS(12), HW_MASKS(13), HW_MASKS(14), HW_MASKS(15),
+#undef HW_MASKS
+#undef HW_TOP
+};
 
-HW_INLINE bool hw_slack_is_right(const hw_trusted *pool, const hw_looked *n, uint32_t node)
+HW_INLINE uint64_t hw_slack_wrong(const hw_looked *n)
 {
-    unsigned slack = n->meta & 15;
-    if (slack == 0 || !(HW_CHECKS & HW_CHECK_SLACK))
-        return true;
-    const char *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
-    uint64_t pattern = hw_pattern_of(pool, node), last, first;
-    __builtin_memcpy(&last, end - 8, 8);
-    if (slack <= 8)
-        return ((last ^ pattern) & hw_slack_mask(slack)) == 0;
-    __builtin_memcpy(&first, end - 16, 8);
-    return last == pattern && ((first ^ pattern) & hw_slack_mask(slack - 8)) == 0;
+    if (!(HW_CHECKS & HW_CHECK_SLACK))
+        return 0;
+    const uint64_t *mask = hw_slack_masks[n->meta & 15];
+    uint64_t pattern = hw_pattern_of(n->place);
+    hw_words end = hw_load(n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2) - 16);
+    return ((end.sizes ^ pattern) & mask[0]) | ((end.rest ^ pattern) & mask[1]);
 }
 
 /* Nothing of a new block's payload is worth keeping, so whole words may be written. */
-HW_INLINE void hw_slack_fill(const hw_trusted *pool, const hw_looked *n, uint32_t node, unsigned slack)
+HW_INLINE void hw_slack_fill(const hw_looked *n, uint32_t size)
 {
-    if (slack == 0)
-        return;
-    char *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
-    uint64_t pattern = hw_pattern_of(pool, node);
+    char *end = n->at + ((size_t)size << HW_FIXED_GRANULE_LOG2);
+    uint64_t pattern = hw_pattern_of(n->place);
     __builtin_memcpy(end - 8, &pattern, 8);
-    if (slack > 8)
-        __builtin_memcpy(end - 16, &pattern, 8);
+    __builtin_memcpy(end - 16, &pattern, 8);
+}
+
+/* The same where the payload stays. */
+HW_INLINE void hw_slack_refill(const hw_looked *n, unsigned slack)
+{
+    const uint64_t *mask = hw_slack_masks[slack];
+    char *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2) - 16;
+    uint64_t pattern = hw_pattern_of(n->place);
+    hw_words last = hw_load(end);
+    last.sizes ^= (last.sizes ^ pattern) & mask[0];
+    last.rest ^= (last.rest ^ pattern) & mask[1];
+    __builtin_memcpy(end, &last.sizes, 8);
+    __builtin_memcpy(end + 8, &last.rest, 8);
 }
 
 /* The links of a cached node that is not poisoned: 0, 0, HW_CACHED_PARENT and their check. */
-HW_INLINE uint64_t hw_links_rest(const hw_trusted *pool, uint32_t node)
+HW_INLINE uint64_t hw_links_rest(const hw_trusted *pool, uint64_t place)
 {
-    uint32_t factor = (node ^ (uint32_t)HW_LINK_KEY) + pool->secret[3];
-    uint32_t check = hw_fold(pool->links_product + (uint64_t)(uint32_t)(HW_CACHED_PARENT + pool->secret[2]) * factor);
-    return HW_CACHED_PARENT | (uint64_t)check << 32;
+    return hw_seal(place + pool->links, HW_CACHED_PARENT);
+}
+
+/* Not 0: it is no cached node, or its links are damaged. */
+HW_INLINE uint64_t hw_cached_wrong(const hw_trusted *pool, const hw_looked *n)
+{
+    hw_words links = hw_load(n->at + HW_OVERHEAD);
+    uint64_t wrong = (n->meta & 0x30) ^ (uint32_t)HW_CACHED << 4;
+    if (HW_CHECKS & HW_CHECK_LINKS)
+        wrong |= links.sizes | (links.rest ^ hw_links_rest(pool, n->place));
+    return wrong;
 }
 
 /* A used node that was looked at becomes a cached one. */
-HW_INLINE void hw_fast_cache(const hw_trusted *pool, uint32_t node, const hw_looked *n, uint32_t site)
+HW_INLINE void hw_fast_cache(const hw_trusted *pool, const hw_looked *n, uint32_t site)
 {
-    uint64_t links[2] = {0, hw_links_rest(pool, node)};
+    uint64_t links[2] = {0, hw_links_rest(pool, n->place)};
     hw_write_meta(pool, n, (n->meta & 0xCF) | (uint32_t)HW_CACHED << 4 | site << 8);
     __builtin_memcpy(n->at + HW_OVERHEAD, &links[0], 8);
     __builtin_memcpy(n->at + HW_OVERHEAD + 8, &links[1], 8);
-}
-
-/* A cached node becomes a used one of `bytes`, which need exactly its size. NULL: something is odd. */
-HW_INLINE void *hw_fast_take(const hw_trusted *pool, uint32_t node, size_t bytes, unsigned origin, uint32_t site)
-{
-    hw_looked n;
-    uint64_t links[2];
-    if (HW_UNLIKELY(!hw_look(pool, node, &n) || hw_state_of(n.meta) != HW_CACHED))
-        return NULL;
-    __builtin_memcpy(&links[0], n.at + HW_OVERHEAD, 8);
-    __builtin_memcpy(&links[1], n.at + HW_OVERHEAD + 8, 8);
-    if ((HW_CHECKS & HW_CHECK_LINKS) && HW_UNLIKELY(links[0] != 0 || links[1] != hw_links_rest(pool, node)))
-        return NULL;
-    unsigned slack = (unsigned)(((size_t)n.size << HW_FIXED_GRANULE_LOG2) - HW_OVERHEAD - (bytes ? bytes : 1));
-    hw_write_meta(pool, &n, hw_meta(slack, HW_USED, origin, site));
-    hw_slack_fill(pool, &n, node, slack);
-    return n.at + HW_OVERHEAD;
 }
 
 /* Which cache a request, or a node, belongs to; HW_CLASSES and more: none. */
@@ -191,6 +183,24 @@ HW_INLINE uint32_t hw_class_of_node(uint32_t size)
 {
     return size - ((uint32_t)HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
 }
+/* What is left over of the last granule; nothing of 0 bytes is a granule's first byte. */
+HW_INLINE unsigned hw_slack_for(size_t bytes)
+{
+    return (unsigned)-(bytes + (bytes == 0)) & 15;
+}
+
+/* A cached node becomes a used one of `bytes`, which need exactly its size. NULL: something is odd. */
+HW_INLINE void *hw_fast_take(const hw_trusted *pool, uint32_t node, size_t bytes, unsigned origin, uint32_t site)
+{
+    hw_looked n;
+    uint32_t size = (uint32_t)hw_class_of(bytes) + ((uint32_t)HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
+    uint64_t wrong = hw_look(pool, node, size, &n);
+    if (HW_UNLIKELY(wrong | hw_cached_wrong(pool, &n)))
+        return NULL;
+    hw_write_meta(pool, &n, hw_meta(hw_slack_for(bytes), HW_USED, origin, site));
+    hw_slack_fill(&n, size);
+    return n.at + HW_OVERHEAD;
+}
 
 HW_INLINE void hw_write_both(char *own, char *kept, uint64_t sizes, uint64_t rest)
 {
@@ -199,42 +209,38 @@ HW_INLINE void hw_write_both(char *own, char *kept, uint64_t sizes, uint64_t res
     __builtin_memcpy(kept, &sizes, 8);
     __builtin_memcpy(kept + 8, &rest, 8);
 }
-HW_INLINE uint64_t hw_sealed(const hw_trusted *pool, uint64_t sizes, uint32_t meta, uint32_t node)
+HW_INLINE uint64_t hw_sealed(const hw_trusted *pool, uint64_t sizes, uint32_t meta, uint64_t place)
 {
-    return meta | (uint64_t)hw_check_of(pool, hw_halve(pool, sizes, node), meta) << 32;
+    return hw_seal(place + sizes * pool->key.sizes + meta * pool->key.meta, meta);
 }
 
 /* The first part of a cached node becomes a used one of `bytes`; the rest stays cached behind it. `*node`
    is moved on to that. NULL: too small, or something is odd. */
 HW_INLINE void *hw_fast_cut(const hw_trusted *pool, uint32_t *node, size_t bytes, unsigned origin, uint32_t site)
 {
-    enum { G = HW_FIXED_GRANULE_LOG2 };
+    enum { G = HW_FIXED_GRANULE_LOG2, LEAST = HW_MIN_NODE >> G };
     hw_looked n;
-    uint64_t links[2];
-    uint32_t need = (uint32_t)(hw_class_of(bytes) + (HW_MIN_NODE >> G)), first = *node, rest;
-    if (HW_UNLIKELY(!hw_look(pool, first, &n) || hw_state_of(n.meta) != HW_CACHED ||
-                    n.size < need + (HW_MIN_NODE >> G)))
+    uint32_t need = (uint32_t)hw_class_of(bytes) + LEAST;
+    uint64_t wrong = hw_look(pool, *node, 0, &n), none = 0, links;
+    if (HW_UNLIKELY((wrong | hw_cached_wrong(pool, &n)) || n.size < need + LEAST))
         return NULL;
-    links[1] = hw_links_rest(pool, first);
-    if (HW_UNLIKELY(hw_differ(hw_load(n.at + HW_OVERHEAD), (hw_words){0, links[1]})))
-        return NULL;
-    rest = n.size - need;
+    uint32_t rest = n.size - need;
+    uint64_t place = n.place + hw_place_sum(pool, need); /* of the rest */
     char *tail = n.at + ((size_t)need << G), *behind = n.at + ((size_t)n.size << G);
     hw_words own = hw_load(n.at + HW_HEADER), last = hw_load(behind + HW_HEADER);
-    uint64_t sizes = need | (own.sizes & ~UINT64_C(0xFFFFFFFF));
-    unsigned slack = (unsigned)(((size_t)need << G) - HW_OVERHEAD - (bytes ? bytes : 1));
+    uint64_t sizes = need | own.sizes >> 32 << 32;
     hw_write_both(n.at + HW_HEADER, n.kept, sizes,
-                  hw_sealed(pool, sizes, hw_meta(slack, HW_USED, origin, site), first));
-    n.size = need;
-    hw_slack_fill(pool, &n, first, slack);
-    *node = first + need;
+                  hw_sealed(pool, sizes, hw_meta(hw_slack_for(bytes), HW_USED, origin, site), n.place));
+    hw_slack_fill(&n, need);
+    *node += need;
     sizes = rest | (uint64_t)need << 32;
-    hw_write_both(tail + HW_HEADER, n.at, sizes, hw_sealed(pool, sizes, hw_meta(0, HW_CACHED, HW_MALLOC, 0), *node));
-    links[0] = 0;
-    links[1] = hw_links_rest(pool, *node);
-    __builtin_memcpy(tail + HW_OVERHEAD, links, 16);
+    hw_write_both(tail + HW_HEADER, n.at, sizes, hw_sealed(pool, sizes, hw_meta(0, HW_CACHED, HW_MALLOC, 0), place));
+    links = hw_links_rest(pool, place);
+    __builtin_memcpy(tail + HW_OVERHEAD, &none, 8);
+    __builtin_memcpy(tail + HW_OVERHEAD + 8, &links, 8);
     sizes = (uint32_t)last.sizes | (uint64_t)rest << 32;
-    hw_write_both(behind + HW_HEADER, tail, sizes, hw_sealed(pool, sizes, (uint32_t)last.rest, first + need + rest));
+    hw_write_both(behind + HW_HEADER, tail, sizes,
+                  hw_sealed(pool, sizes, (uint32_t)last.rest, place + hw_place_sum(pool, rest)));
     return n.at + HW_OVERHEAD;
 }
 

@@ -7,22 +7,14 @@
 #include "fast.h"
 #include "heap.h"
 
-HW_INLINE bool hw_waits_for_its_owner(const char *payload, const hw_trusted *pool, uint32_t node)
-{
-    const hw_links *l = (const hw_links *)(const void *)payload;
-    return HW_UNLIKELY(l->parent == HW_PENDING_PARENT) &&
-           l->check == hw_keyed(pool->secret, l->left, l->right, l->parent, node ^ (uint32_t)HW_LINK_KEY);
-}
-
 /* Invariant: a cached node is on exactly one list of its own arena; it is verified, with both
    neighbours, before its state changes, and both copies are written before it is handed out.
    By who is inside. */
 HW_INLINE void *hw_take_cached(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
 {
-    size_t class = hw_class_of(bytes);
-    if (HW_UNLIKELY(class >= HW_CLASSES || arena->classes[class].count == 0))
+    hw_class *c = &arena->classes[hw_class_of(bytes)];
+    if (HW_UNLIKELY(c->count == 0))
         return NULL;
-    hw_class *c = &arena->classes[class];
     uint32_t left = c->count - 1;
     void *payload = hw_fast_take(&arena->pool, c->node[left], bytes, origin, site);
     if (HW_LIKELY(payload != NULL)) {
@@ -33,11 +25,11 @@ HW_INLINE void *hw_take_cached(hw_arena *arena, size_t bytes, unsigned origin, u
     return payload;
 }
 
-/* A new node of the reserve, where best fit has none of exactly this size. By who is inside. */
+/* A new node of the reserve, where neither cache nor best fit has one of exactly this size. By who is inside. */
 HW_INLINE void *hw_take_new(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
 {
     hw_pool *pool = (hw_pool *)(void *)arena->pool.base;
-    if (!arena->reserve || pool->bins[hw_class_of(bytes)] != 0)
+    if (!arena->reserve || arena->classes[hw_class_of(bytes)].count || pool->bins[hw_class_of(bytes)] != 0)
         return NULL;
     void *payload = hw_fast_cut(&arena->pool, &arena->reserve, bytes, origin, site);
     if (payload) {
@@ -47,61 +39,132 @@ HW_INLINE void *hw_take_new(hw_arena *arena, size_t bytes, unsigned origin, uint
     return payload;
 }
 
-/* The other way round. False: it is no usual release. */
-HW_INLINE bool hw_cache_released(hw_arena *arena, void *pointer, unsigned family, const hw_caller *caller)
+/* Of the 16 pairs of state and origin, those that a function of this family releases: used ones of its own. */
+HW_INLINE uint32_t hw_usual_kinds(unsigned family)
 {
-    uintptr_t offset = (uintptr_t)pointer - (uintptr_t)arena->pool.base - HW_OVERHEAD;
-    uint32_t node = (uint32_t)(offset >> HW_FIXED_GRANULE_LOG2);
-    hw_looked n;
-    if (HW_UNLIKELY((offset & 15) || node < arena->pool.first || !hw_look(&arena->pool, node, &n)))
-        return false;
-    uint32_t class = hw_class_of_node(n.size);
-    if (class >= HW_CLASSES)
-        return false;
-    hw_class *c = &arena->classes[class];
-    uint32_t site;
-    if (HW_UNLIKELY(hw_state_of(n.meta) != HW_USED || !hw_family_matches(n.meta, family) || hw_quarantined(n.meta) ||
-                    hw_waits_for_its_owner(pointer, &arena->pool, node) || !hw_slack_is_right(&arena->pool, &n, node) ||
-                    c->count == c->room || !hw_site_recall(&arena->sites, caller, n.meta >> 8, &site)))
-        return false;
-    hw_fast_cache(&arena->pool, node, &n, site);
-    c->node[c->count++] = node;
-    return true;
+    return UINT32_C(1) << (HW_USED | family << 2) |
+           (family == HW_MALLOC ? UINT32_C(1) << (HW_USED | (unsigned)HW_ALIGNED << 2) : 0);
 }
 
-/* The two below call nothing but the long way, and that last: so they need no frame to save registers in.
+/* Not 0: it is no usual block of this family. One that was made by another family is told elsewhere, one that
+   another thread released waits with such a `parent`. */
+HW_INLINE uint64_t hw_look_at_used(const hw_arena *arena, uint32_t node, unsigned family, hw_looked *n)
+{
+    uint32_t parent;
+    uint64_t wrong = hw_look(&arena->pool, node, 0, n);
+    if (HW_UNLIKELY(wrong || hw_class_of_node(n->size) >= HW_CLASSES))
+        return 1;
+    __builtin_memcpy(&parent, n->at + HW_OVERHEAD + 8, sizeof parent);
+    return hw_slack_wrong(n) | (parent == HW_PENDING_PARENT) | !(hw_usual_kinds(family) >> (n->meta >> 4 & 15) & 1);
+}
+
+/* The other way round; `n` was looked at. False: it is no usual release, or its site is not known: none is for a
+   quarantined node. */
+HW_INLINE bool hw_cache_used(hw_arena *arena, uint32_t node, const hw_looked *n, hw_caller caller)
+{
+    hw_class *c = &arena->classes[hw_class_of_node(n->size)];
+    uint32_t site;
+    if (HW_UNLIKELY(c->count == c->room))
+        return false;
+    HW_SITE_RECALL(site, &arena->sites, caller, n->meta >> 8, unknown);
+    hw_fast_cache(&arena->pool, n, site);
+    c->node[c->count++] = node;
+    return true;
+unknown:
+    return false;
+}
+
+/* A pointer's node in the arena's first pool. Turned so that what lies between granules, or before the first
+   payload, leads far beyond the pool's end. */
+HW_INLINE uint64_t hw_fast_node(const hw_arena *arena, const void *pointer)
+{
+    enum { G = HW_FIXED_GRANULE_LOG2, FIRST = HW_CONTROL >> G };
+    uint64_t offset = (uintptr_t)pointer - (uintptr_t)arena->pool.base - HW_CONTROL - HW_OVERHEAD;
+    return (offset >> G | offset << (64 - G)) + FIRST;
+}
+
+/* These call nothing but the long way, and that last: so they need no frame to save registers in.
    Whatever stops them, they have changed nothing. */
 HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
     uint32_t site;
-    if (HW_UNLIKELY(!arena || bytes >= HW_CLASSES << HW_FIXED_GRANULE_LOG2 || hw_set.unusual || hw_is_engaged() ||
-                    !hw_site_recall(&arena->sites, &caller, 0, &site) || !hw_try_enter(arena, caller.frame)))
-        return hw_heap_allocate(bytes, 0, origin, caller);
+    if (HW_UNLIKELY(!arena || hw_class_of(bytes) >= HW_CLASSES || hw_set.unusual || hw_is_engaged()))
+        goto slowly;
+    HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
+    if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
+        goto slowly;
     void *payload = hw_take_cached(arena, bytes, origin, site);
-    if (HW_UNLIKELY(!payload && arena->classes[hw_class_of(bytes)].count == 0))
+    if (HW_UNLIKELY(!payload))
         payload = hw_take_new(arena, bytes, origin, site);
     arena->operations += payload != NULL;
     hw_is_out(arena);
     if (HW_UNLIKELY(!payload || arena->whole_check))
         return hw_heap_allocated(payload, bytes, origin, caller);
     return payload;
+slowly:
+    return hw_heap_allocate(bytes, 0, origin, caller);
 }
 
 HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
-    if (HW_UNLIKELY(!arena ||
-                    ((uintptr_t)pointer - (uintptr_t)arena->pool.base) >> HW_FIXED_GRANULE_LOG2 >= arena->pool.end ||
-                    hw_set.unusual || hw_is_engaged() || !hw_try_enter(arena, caller.frame))) {
+    uint64_t node;
+    if (HW_UNLIKELY(!arena || hw_set.unusual || (node = hw_fast_node(arena, pointer)) >= arena->pool.end ||
+                    hw_is_engaged() || !hw_try_enter(arena, caller.frame, true))) {
         hw_heap_release(pointer, family, caller);
         return;
     }
-    bool done = hw_cache_released(arena, pointer, family, &caller);
+    hw_looked n;
+    bool done = !hw_look_at_used(arena, (uint32_t)node, family, &n) && hw_cache_used(arena, (uint32_t)node, &n, caller);
     arena->operations += done;
     hw_is_out(arena);
     if (HW_UNLIKELY(!done || arena->whole_check))
         hw_heap_released(done ? NULL : pointer, family, caller);
+}
+
+/* A small block made larger or smaller, where both sizes have caches. */
+HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
+{
+    hw_arena *arena = hw_me.arena;
+    uint64_t node;
+    uint32_t site;
+    if (HW_UNLIKELY(!arena || hw_set.unusual || hw_class_of(bytes) >= HW_CLASSES ||
+                    (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_engaged()))
+        goto slowly;
+    HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
+    if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
+        goto slowly;
+    hw_looked n;
+    void *payload = NULL;
+    if (HW_LIKELY(!hw_look_at_used(arena, (uint32_t)node, HW_MALLOC, &n) && n.meta >> 8 != HW_SITE_QUARANTINE)) {
+        size_t had = ((size_t)n.size << HW_FIXED_GRANULE_LOG2) - HW_OVERHEAD - (n.meta & 15);
+        if (hw_class_of(had) == hw_class_of(bytes)) {
+            unsigned slack = hw_slack_for(bytes);
+            hw_write_meta(&arena->pool, &n, hw_meta(slack, HW_USED, n.meta >> 6 & 3, site));
+            hw_slack_refill(&n, slack);
+            payload = pointer;
+        } else if ((payload = hw_take_cached(arena, bytes, HW_MALLOC, site)) != NULL ||
+                   (payload = hw_take_new(arena, bytes, HW_MALLOC, site)) != NULL) {
+            __builtin_memcpy(payload, pointer, had < bytes ? had : bytes);
+            /* The reserve may have been the node before: then that one is another now. */
+            if (hw_look(&arena->pool, (uint32_t)node, 0, &n) || !hw_cache_used(arena, (uint32_t)node, &n, caller)) {
+                /* No room, or a site to learn: out of the arena, as any release. */
+                arena->operations++;
+                hw_is_out(arena);
+                hw_heap_release(pointer, HW_MALLOC, caller);
+                return payload;
+            }
+        }
+    }
+    arena->operations += payload != NULL;
+    hw_is_out(arena);
+    if (HW_UNLIKELY(arena->whole_check))
+        hw_heap_released(NULL, HW_MALLOC, caller);
+    if (HW_LIKELY(payload != NULL))
+        return payload;
+slowly:
+    return hw_heap_resize(pointer, bytes, caller);
 }
 
 #endif

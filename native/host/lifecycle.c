@@ -84,8 +84,8 @@ static void in_child(void)
 __attribute__((constructor(101))) static void start(void)
 {
     int before = errno;
-    hw_settings_read();
     hw_fence_init();
+    hw_settings_read();
     hw_arenas_init();
     process = hw_process_id();
     if (hw_me.arena) /* the program allocated before this */

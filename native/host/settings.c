@@ -1,11 +1,13 @@
 #define _GNU_SOURCE
 #include "settings.h"
 
+#include "system.h"
+
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
-hw_settings hw_set = {.stacks = HW_STACKS_FAST, .on_error = 'g', .wait_ms = 10000};
+hw_settings hw_set = {.unusual = true, .stacks = HW_STACKS_FAST, .on_error = 'g', .wait_ms = 10000};
 
 static const char *value(const char *name)
 {
@@ -43,7 +45,7 @@ void hw_settings_read(void)
     hw_set.on_error = strcmp(error, "abort") == 0 ? 'a' : strcmp(error, "stop") == 0 ? 's' : 'g';
     hw_set.poison = number(value("HEAPWITNESS_POISON"), 0, 1) != 0;
     hw_set.check_every = number(value("HEAPWITNESS_CHECK_EVERY"), 0, UINT64_C(1) << 62);
-    hw_set.unusual = hw_set.poison || hw_set.check_every;
+    hw_set.unusual = hw_set.poison || hw_set.check_every || !hw_fences_are_uneven;
     hw_set.check_signal = (int)number(value("HEAPWITNESS_CHECK_SIGNAL"), 0, 64);
     hw_set.wait_ms = (unsigned)number(value("HEAPWITNESS_WAIT_MS"), 10000, 3600000);
     copy(hw_set.socket, sizeof hw_set.socket, value("HEAPWITNESS_SOCKET"));

@@ -44,10 +44,52 @@ static inline uint64_t mix(uint64_t h, uint64_t value)
 static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior);
 static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned frames);
 
+/* Two sites of one slot do not drive each other out: the one that came first moves beside it. */
+static void keep(hw_site_cache *cache, uint64_t key, uint32_t prior, uint32_t site)
+{
+    unsigned slot = hw_recent_slot(key, prior);
+    cache->recent[slot ^ 1].key = 0; /* a signal handler that comes now finds nothing */
+    atomic_signal_fence(memory_order_seq_cst);
+    hw_recent old = cache->recent[slot];
+    cache->recent[slot].key = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    cache->recent[slot].prior = prior;
+    cache->recent[slot].site = site;
+    cache->recent[slot ^ 1].prior = old.prior;
+    cache->recent[slot ^ 1].site = old.site;
+    atomic_signal_fence(memory_order_seq_cst);
+    cache->recent[slot].key = key;
+    cache->recent[slot ^ 1].key = old.key;
+}
+
+static inline bool is_recent(const hw_site_cache *cache, unsigned slot, uint64_t key, uint32_t prior)
+{
+    return cache->recent[slot].key == key && cache->recent[slot].prior == prior;
+}
+
+__attribute__((noinline)) uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
+{
+    uint64_t pc[HW_FAST_FRAMES] = {(uint64_t)(uintptr_t)caller.pc};
+    uint32_t site;
+    unsigned slot = hw_recent_slot(pc[0], prior) ^ 1;
+    if (is_recent(cache, slot, pc[0], prior))
+        return cache->recent[slot].site;
+    slot = hw_depth_slot(pc[0]);
+    unsigned limit = cache->depth[slot].pc == (uintptr_t)caller.pc ? cache->depth[slot].frames : cache->most;
+    if (limit == 0)
+        return hw_unwound_recall(cache, &caller, prior, &site) ? site : HW_SITE_UNKNOWN;
+    uint64_t key = hw_site_key(pc, hw_follow(cache, &caller, pc, limit));
+    slot = hw_recent_slot(key, prior);
+    slot ^= !is_recent(cache, slot, key, prior);
+    return is_recent(cache, slot, key, prior) ? cache->recent[slot].site : HW_SITE_UNKNOWN;
+}
+
 HW_COLD uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint64_t pc[HW_FULL_FRAMES] = {(uint64_t)(uintptr_t)caller->pc};
     unsigned frames = 1;
+    if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
+        return 0;
     if (cache->most == 0) {
         uintptr_t at[HW_FULL_FRAMES];
         frames = hw_unwound_follow(caller, pc, at);
@@ -57,10 +99,9 @@ HW_COLD uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, ui
     }
     if (cache->most > 1)
         frames = believable(cache, pc, hw_follow(cache, caller, pc, HW_FAST_FRAMES));
-    uint64_t key = hw_site_key(pc, frames, prior);
+    uint64_t key = hw_site_key(pc, frames);
     uint32_t site = intern(cache, pc, frames, prior);
-    cache->recent[key % HW_RECENT].key = key;
-    cache->recent[key % HW_RECENT].site = site;
+    keep(cache, key, prior, site);
     return site;
 }
 

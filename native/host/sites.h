@@ -21,6 +21,11 @@ typedef struct hw_caller {
 } hw_caller;
 #define HW_HERE ((hw_caller){__builtin_return_address(0), (void **)__builtin_frame_address(0)})
 
+typedef struct hw_recent {
+    uint64_t key; /* the caller alone, or a hash of several frames: that is no address */
+    uint32_t prior, site;
+} hw_recent;
+
 /* One thread's memory of sites. `depth` is how many frames may be believed from a return address on:
    code without frame pointers leads astray, and is followed only once. */
 typedef struct hw_site_cache {
@@ -29,10 +34,7 @@ typedef struct hw_site_cache {
     uint32_t most; /* frames to follow; 0 where each stack is unwound */
     struct hw_unwound *unwound;
     uint32_t next_way;
-    struct {
-        uint64_t key;
-        uint32_t site;
-    } recent[HW_RECENT];
+    hw_recent recent[HW_RECENT];
     struct {
         uintptr_t pc;
         uint32_t frames;
@@ -66,13 +68,16 @@ static inline unsigned hw_follow(const hw_site_cache *cache, const hw_caller *ca
     return n;
 }
 
-static inline uint64_t hw_site_key(const uint64_t *pc, unsigned frames, uint32_t prior)
+static inline uint64_t hw_site_key(const uint64_t *pc, unsigned frames)
 {
-    uint64_t key = prior;
-    for (unsigned i = 0; i < frames; i++)
+    uint64_t key = pc[0];
+    for (unsigned i = 1; i < frames; i++)
         key = (key << 9 | key >> 55) + pc[i];
-    key *= UINT64_C(0x9E3779B97F4A7C15);
-    return key ^ key >> 32;
+    return frames > 1 ? key * UINT64_C(0x9E3779B97F4A7C15) >> 1 | UINT64_C(1) << 63 : key;
+}
+static inline unsigned hw_recent_slot(uint64_t key, uint32_t prior)
+{
+    return (unsigned)(key + prior) % HW_RECENT;
 }
 
 static inline unsigned hw_depth_slot(uint64_t pc)
@@ -80,28 +85,28 @@ static inline unsigned hw_depth_slot(uint64_t pc)
     return (unsigned)((pc ^ pc >> 8) % HW_DEPTHS);
 }
 
-/* The number of the calling site if the thread knows it already; `prior` is the block's allocation site for
-   a release, else 0. */
-static inline __attribute__((always_inline)) bool hw_site_recall(const hw_site_cache *cache, const hw_caller *caller,
-                                                                 uint32_t prior, uint32_t *site)
-{
-    uint64_t pc[HW_FAST_FRAMES] = {(uint64_t)(uintptr_t)caller->pc};
-    unsigned slot = hw_depth_slot(pc[0]), frames = 1;
-    unsigned limit = cache->depth[slot].pc == pc[0] ? cache->depth[slot].frames : cache->most;
-    if (HW_UNLIKELY(limit != 1)) {
-        if (limit == 0)
-            return hw_unwound_recall(cache, caller, prior, site);
-        frames = hw_follow(cache, caller, pc, limit);
-    }
-    uint64_t key = hw_site_key(pc, frames, prior);
-    *site = cache->recent[key % HW_RECENT].site;
-    return HW_LIKELY(cache->recent[key % HW_RECENT].key == key);
-}
+#define HW_SITE_UNKNOWN UINT32_C(0xFFFFFFFF)
+uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
+
+/* The number of the calling site if the thread knows it already, else HW_SITE_UNKNOWN, and a jump there; `prior` is
+   the block's allocation site for a release, else 0. Only sites whose caller is all that may be believed have keys of
+   one frame. */
+#define HW_SITE_RECALL(site, cache, caller, prior_site, unknown)                                                       \
+    do {                                                                                                               \
+        const hw_recent *seen_ = &(cache)->recent[hw_recent_slot((uint64_t)(uintptr_t)(caller).pc, prior_site)];       \
+        (site) = seen_->site;                                                                                          \
+        if (HW_UNLIKELY(seen_->key != (uint64_t)(uintptr_t)(caller).pc || seen_->prior != (prior_site)) &&             \
+            ((site) = hw_site_recall_deep(cache, caller, prior_site)) == HW_SITE_UNKNOWN)                              \
+            goto unknown;                                                                                              \
+    } while (0)
 
 static inline uint32_t hw_site_of(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint32_t site;
-    return hw_site_recall(cache, caller, prior, &site) ? site : hw_site_learn(cache, caller, prior);
+    HW_SITE_RECALL(site, cache, *caller, prior, learn);
+    return site;
+learn:
+    return hw_site_learn(cache, caller, prior);
 }
 
 /* For a release: which allocation site a site number of the table leads to. */

@@ -45,15 +45,15 @@ EXPORT void *calloc(size_t count, size_t each)
     return failing(payload);
 }
 
-static inline void *resize(void *pointer, size_t bytes, hw_caller caller)
+static __attribute__((noinline)) void *resize(void *pointer, size_t bytes, hw_caller caller)
 {
     if (!pointer)
-        return failing(hw_heap_allocate(bytes, 0, HW_MALLOC, caller));
+        return failing(hw_allocate_fast(bytes, HW_MALLOC, caller));
     if (bytes == 0) { /* as glibc does */
         hw_heap_release(pointer, HW_MALLOC, caller);
         return NULL;
     }
-    return failing(hw_heap_resize(pointer, bytes, caller));
+    return failing(hw_resize_fast(pointer, bytes, caller));
 }
 
 EXPORT void *realloc(void *pointer, size_t bytes)

@@ -107,28 +107,24 @@ static HW_COLD void *retry_aligned_quietly(size_t bytes, size_t align, const not
     return next ? next(bytes, align, tag) : NULL;
 }
 
-static inline void *must(size_t bytes, size_t align, unsigned origin, hw_caller caller)
+static HW_COLD void *aligned(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
-    void *payload = align ? hw_heap_allocate(bytes, align, origin, caller) : hw_allocate_fast(bytes, origin, caller);
-    return HW_LIKELY(payload) ? payload : retry(bytes, align, origin, caller);
-}
-
-static inline void released(void *pointer, unsigned family, hw_caller caller)
-{
-    if (pointer)
-        hw_release_fast(pointer, family, caller);
+    void *payload = hw_heap_allocate(bytes, align, origin, caller);
+    return payload ? payload : retry(bytes, align, origin, caller);
 }
 
 void *new_one(size_t bytes)
 {
-    return must(bytes, 0, HW_NEW, HW_HERE);
+    void *payload = hw_allocate_fast(bytes, HW_NEW, HW_HERE);
+    return HW_LIKELY(payload) ? payload : retry(bytes, 0, HW_NEW, HW_HERE);
 }
 
 void *new_many(size_t bytes)
 {
     if (HW_UNLIKELY(REPLACED(new_one)))
         return new_one(bytes);
-    return must(bytes, 0, HW_NEW_ARRAY, HW_HERE);
+    void *payload = hw_allocate_fast(bytes, HW_NEW_ARRAY, HW_HERE);
+    return HW_LIKELY(payload) ? payload : retry(bytes, 0, HW_NEW_ARRAY, HW_HERE);
 }
 
 void *new_one_quiet(size_t bytes, const nothrow *tag)
@@ -149,14 +145,14 @@ void *new_many_quiet(size_t bytes, const nothrow *tag)
 
 void *new_one_aligned(size_t bytes, size_t align)
 {
-    return must(bytes, align, HW_NEW, HW_HERE);
+    return aligned(bytes, align, HW_NEW, HW_HERE);
 }
 
 void *new_many_aligned(size_t bytes, size_t align)
 {
     if (HW_UNLIKELY(REPLACED(new_one_aligned)))
         return new_one_aligned(bytes, align);
-    return must(bytes, align, HW_NEW_ARRAY, HW_HERE);
+    return aligned(bytes, align, HW_NEW_ARRAY, HW_HERE);
 }
 
 void *new_one_aligned_quiet(size_t bytes, size_t align, const nothrow *tag)
@@ -177,9 +173,17 @@ void *new_many_aligned_quiet(size_t bytes, size_t align, const nothrow *tag)
     return HW_LIKELY(payload) ? payload : retry_aligned_quietly(bytes, align, tag, name);
 }
 
+/* The forms that C++ programs call most are the fast way itself; the others share one copy of it. */
+static __attribute__((noinline)) void released(void *pointer, unsigned family, hw_caller caller)
+{
+    if (pointer)
+        hw_release_fast(pointer, family, caller);
+}
+
 void delete_one(void *pointer)
 {
-    released(pointer, HW_NEW, HW_HERE);
+    if (pointer)
+        hw_release_fast(pointer, HW_NEW, HW_HERE);
 }
 
 void delete_many(void *pointer)
@@ -190,51 +194,89 @@ void delete_many(void *pointer)
         released(pointer, HW_NEW_ARRAY, HW_HERE);
 }
 
-#define DELETES_ONE(...)                                                                                               \
-    {                                                                                                                  \
-        if (HW_UNLIKELY(REPLACED(delete_one)))                                                                         \
-            delete_one(pointer);                                                                                       \
-        else                                                                                                           \
-            released(pointer, HW_NEW, HW_HERE);                                                                        \
-        (void)(__VA_ARGS__);                                                                                           \
-    }
-#define DELETES_MANY(...)                                                                                              \
-    {                                                                                                                  \
-        if (HW_UNLIKELY(REPLACED(delete_many) || REPLACED(delete_one)))                                                \
-            delete_many(pointer);                                                                                      \
-        else                                                                                                           \
-            released(pointer, HW_NEW_ARRAY, HW_HERE);                                                                  \
-        (void)(__VA_ARGS__);                                                                                           \
-    }
-#define DELETES_ALIGNED(family, ...)                                                                                   \
-    {                                                                                                                  \
-        if (HW_UNLIKELY(REPLACED(delete_one_aligned)))                                                                 \
-            delete_one_aligned(pointer, align);                                                                        \
-        else                                                                                                           \
-            released(pointer, family, HW_HERE);                                                                        \
-        (void)(__VA_ARGS__);                                                                                           \
-    }
-
 void delete_one_sized(void *pointer, size_t bytes)
-    DELETES_ONE(bytes) void delete_many_sized(void *pointer, size_t bytes)
-        DELETES_MANY(bytes) void delete_one_quiet(void *pointer, const nothrow *tag)
-            DELETES_ONE(tag) void delete_many_quiet(void *pointer, const nothrow *tag)
-                DELETES_MANY(tag) void delete_one_aligned(void *pointer, size_t align)
+{
+    (void)bytes;
+    if (HW_UNLIKELY(REPLACED(delete_one)))
+        delete_one(pointer);
+    else if (pointer)
+        hw_release_fast(pointer, HW_NEW, HW_HERE);
+}
+
+void delete_one_quiet(void *pointer, const nothrow *tag)
+{
+    (void)tag;
+    if (HW_UNLIKELY(REPLACED(delete_one)))
+        delete_one(pointer);
+    else
+        released(pointer, HW_NEW, HW_HERE);
+}
+
+static inline void delete_many_for(void *pointer, hw_caller caller)
+{
+    if (HW_UNLIKELY(REPLACED(delete_many) || REPLACED(delete_one)))
+        delete_many(pointer);
+    else
+        released(pointer, HW_NEW_ARRAY, caller);
+}
+
+void delete_many_sized(void *pointer, size_t bytes)
+{
+    (void)bytes;
+    delete_many_for(pointer, HW_HERE);
+}
+
+void delete_many_quiet(void *pointer, const nothrow *tag)
+{
+    (void)tag;
+    delete_many_for(pointer, HW_HERE);
+}
+
+void delete_one_aligned(void *pointer, size_t align)
 {
     (void)align;
     released(pointer, HW_NEW, HW_HERE);
 }
-void delete_many_aligned(void *pointer, size_t align)
-    DELETES_ALIGNED(HW_NEW_ARRAY, align) void delete_one_sized_aligned(void *pointer, size_t bytes, size_t align)
-        DELETES_ALIGNED(HW_NEW, bytes) void delete_many_sized_aligned(void *pointer, size_t bytes, size_t align)
-            DELETES_ALIGNED(HW_NEW_ARRAY, bytes) void delete_one_aligned_quiet(void *pointer, size_t align,
-                                                                               const nothrow *tag)
-                DELETES_ALIGNED(HW_NEW, tag) void delete_many_aligned_quiet(void *pointer, size_t align,
-                                                                            const nothrow *tag)
-                    DELETES_ALIGNED(HW_NEW_ARRAY, tag)
 
-    /* A replaced operator calls malloc or free, as a rule, and goes with the default form of the other. */
-    bool hw_families_mix(void)
+static inline void delete_aligned_for(void *pointer, size_t align, unsigned family, hw_caller caller)
+{
+    if (HW_UNLIKELY(REPLACED(delete_one_aligned)))
+        delete_one_aligned(pointer, align);
+    else
+        released(pointer, family, caller);
+}
+
+void delete_many_aligned(void *pointer, size_t align)
+{
+    delete_aligned_for(pointer, align, HW_NEW_ARRAY, HW_HERE);
+}
+
+void delete_one_sized_aligned(void *pointer, size_t bytes, size_t align)
+{
+    (void)bytes;
+    delete_aligned_for(pointer, align, HW_NEW, HW_HERE);
+}
+
+void delete_many_sized_aligned(void *pointer, size_t bytes, size_t align)
+{
+    (void)bytes;
+    delete_aligned_for(pointer, align, HW_NEW_ARRAY, HW_HERE);
+}
+
+void delete_one_aligned_quiet(void *pointer, size_t align, const nothrow *tag)
+{
+    (void)tag;
+    delete_aligned_for(pointer, align, HW_NEW, HW_HERE);
+}
+
+void delete_many_aligned_quiet(void *pointer, size_t align, const nothrow *tag)
+{
+    (void)tag;
+    delete_aligned_for(pointer, align, HW_NEW_ARRAY, HW_HERE);
+}
+
+/* A replaced operator calls malloc or free, as a rule, and goes with the default form of the other. */
+bool hw_families_mix(void)
 {
     return REPLACED(new_one) || REPLACED(new_many) || REPLACED(new_one_quiet) || REPLACED(new_many_quiet) ||
            REPLACED(new_one_aligned) || REPLACED(new_many_aligned) || REPLACED(delete_one) || REPLACED(delete_many) ||

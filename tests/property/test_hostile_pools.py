@@ -6,7 +6,6 @@ import mmap
 import os
 import random
 import struct
-import time
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -25,7 +24,6 @@ from heapwitness.memory import BufferMemory, Memory, SegmentsMemory, Unreadable
 from heapwitness.pool import Pool
 from heapwitness.supervise.recorded import report
 
-SECONDS = 2.0
 MEGABYTE = 1 << 20
 REASONS = [reason for reason in Reason if reason]
 # Room for what hypothesis itself does meanwhile.
@@ -63,8 +61,7 @@ def forge(heap: Heap, nodes: list[int], chance: random.Random) -> None:
             room[word : word + 4] = struct.pack("<I", some())
         case _:
             size = chance.choice((some(), end))
-            check = witness.keyed(SECRET, witness.MAGIC, witness.VERSION | log2 << 8, size, 0)
-            fixed = Fixed(witness.MAGIC, witness.VERSION | log2 << 8, size, check, SECRET).pack()
+            fixed = Fixed.sealed(witness.MAGIC, witness.VERSION | log2 << 8, size, SECRET).pack()
             place = chance.choice((pool.start, pool.start + pool.size - 32))
             room[place : place + 32] = fixed
 
@@ -77,7 +74,7 @@ def forge(heap: Heap, nodes: list[int], chance: random.Random) -> None:
     st.tuples(words, words, words),
     st.sampled_from((0, 1, 31, 32)),
 )
-def test_sealed_forgeries_are_findings_in_time(
+def test_sealed_forgeries_are_findings(
     seed: int, times: int, reason: Reason, offsets: tuple[int, int, int], inside: int
 ) -> None:
     chance = random.Random(seed)
@@ -89,7 +86,6 @@ def test_sealed_forgeries_are_findings_in_time(
     for _ in range(times):
         forge(heap, nodes, chance)
     memory = heap.memory()
-    started = time.monotonic()
 
     pointer = BASE + (offsets[0] << heap.granule_log2) + inside
     found = diagnose(heap.event(reason, *offsets, pointer=pointer), memory)
@@ -97,7 +93,6 @@ def test_sealed_forgeries_are_findings_in_time(
         examine(memory, BASE, heap.pool.size, process=PROCESS)
 
     assert found or reason is Reason.CONTROL
-    assert time.monotonic() - started < SECONDS
 
 
 class Everywhere:
@@ -124,7 +119,6 @@ def test_a_process_block_that_promises_everything_is_read_in_bounds(
 ) -> None:
     block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, *promised)
     memory = Everywhere(SegmentsMemory([(PROCESS, block)]), pattern)
-    started = time.monotonic()
 
     windows = (Window(node, 2**32 - 1),) if reason is Reason.DAMAGE else ()
     for pool in (0, promised[0], 2**64 - 16):
@@ -140,14 +134,14 @@ def test_a_process_block_that_promises_everything_is_read_in_bounds(
         )
         diagnose(event, memory)
 
-    assert time.monotonic() - started < SECONDS
+    assert memory.total < 256 * MEGABYTE
 
 
 def endless_pool(node_bytes: int) -> Everywhere:
     """A pool of 32 GiB in memory that says the same everywhere."""
     size = (1 << 31) - 1
     shape = witness.VERSION | 4 << 8
-    fixed = Fixed(witness.MAGIC, shape, size, witness.keyed(SECRET, witness.MAGIC, shape, size, 0), SECRET).pack()
+    fixed = Fixed.sealed(witness.MAGIC, shape, size, SECRET).pack()
     pattern = Header(node_bytes >> 4, node_bytes >> 4, witness.meta(3, State.FREE, Origin.MALLOC, 5), 1).pack() * 3
     return Everywhere(SegmentsMemory([(BASE, fixed), (BASE + (size << 4) - 32, fixed)]), pattern)
 
@@ -170,11 +164,8 @@ def test_a_pool_without_end_costs_bounded_time(reason: Reason, node: int, zero: 
         node=node,
         windows=windows,
     )
-    started = time.monotonic()
 
     diagnose(event, memory)
-
-    assert time.monotonic() - started < SECONDS
     assert memory.total < 2048 * MEGABYTE
 
 
@@ -209,24 +200,22 @@ def test_a_hostile_record_is_reported_or_refused_with_a_sentence(
     data = message(event, b"".join(sections))
     record, written = Path(f"/tmp/heapwitness-test-{os.getpid()}"), Path(f"/tmp/heapwitness-test-{os.getpid()}.json")
     record.write_bytes(data + b"".join(rest) + data)
-    started = time.monotonic()
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(HeapwitnessError):
             report(record, written)
     finally:
         record.unlink()
         written.unlink(missing_ok=True)
-    assert time.monotonic() - started < SECONDS
 
 
-def test_a_record_full_of_mappings_is_read_in_time(tmp_path: Path) -> None:
+@pytest.mark.timeout(60)  # against a hang, not a measurement
+def test_a_record_full_of_mappings_is_read(tmp_path: Path) -> None:
     maps = b"".join(b"%x-%x r-xp 0 00:00 1 /no/such/file%d\n" % (n << 12, n + 1 << 12, n) for n in range(200_000))
     event = Event(type=Type.FINDING, reason=Reason.INVALID, pointer=8, frames=(1 << 13, 1 << 20))
     record = tmp_path / "record"
     record.write_bytes(message(event, section(SectionKind.MAPS, maps)) * 3)
-    started = time.monotonic()
 
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
         report(record)
 
-    assert time.monotonic() - started < 3 * SECONDS
+    assert "invalid-free" in shown.getvalue()

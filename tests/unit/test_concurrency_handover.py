@@ -33,11 +33,11 @@ def pool_with(size: int) -> tuple[Pool, int, View]:
 def test_every_step_of_writing_the_links_is_sound(size: int) -> None:
     pool, node, view = pool_with(size)
     payload = (node << 4) + witness.OVERHEAD
-    begun = witness.keyed(view.secret, 0xFFFFFFFF, 0xFFFFFFFF, witness.PENDING_PARENT, node ^ witness.LINK_KEY)
+    begun = witness.keyed(view.secret, 0xFFFFFFFF, 0xFFFFFFFF, witness.PENDING_PARENT, node + witness.LINK_KEY)
     links = Links(77, 88, witness.PENDING_PARENT, 0)
-    check_word = witness.keyed(view.secret, links.left, links.right, links.parent, node ^ witness.LINK_KEY)
+    check_word = witness.keyed(view.secret, links.left, links.right, links.parent, node + witness.LINK_KEY)
     steps = [(12, begun), (0, links.left), (4, links.right), (8, links.parent), (12, check_word)]
-    again = [(12, begun), (0, 99), (12, witness.keyed(view.secret, 99, 88, links.parent, node ^ witness.LINK_KEY))]
+    again = [(12, begun), (0, 99), (12, witness.keyed(view.secret, 99, 88, links.parent, node + witness.LINK_KEY))]
 
     found = []
     for at, word in steps + again:

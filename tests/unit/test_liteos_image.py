@@ -3,7 +3,6 @@
 import gzip
 import itertools
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -156,14 +155,12 @@ def test_a_missing_file_a_directory_and_a_large_file_are_refused(tmp_path: Path)
             image.load(path, limit=4096)
 
 
+@pytest.mark.timeout(60)  # against a hang, not a measurement
 def test_a_small_file_that_unpacks_to_much_stops_at_the_limit() -> None:
     bomb = gzip.compress(bytes(64 << 20))
 
-    start = time.monotonic()
     with pytest.raises(image.BadImage, match="unpacks to more than 1 MiB"):
         parse(bomb, "dump", limit=1 << 20)
-
-    assert time.monotonic() - start < 2
 
 
 def test_elf_segments_that_share_bytes_are_refused() -> None:

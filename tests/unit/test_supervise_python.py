@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,15 +59,14 @@ def test_process_that_is_no_python_or_is_gone_has_no_frames() -> None:
     stacks.close()
 
 
+@pytest.mark.timeout(60)  # against a hang, not a measurement
 def test_helper_that_does_not_answer_is_given_up(sleeper: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("heapwitness.supervise.python_stack.WAIT", 0.0)
     stacks = PythonStacks()
 
-    started = time.monotonic()
     answers = [stacks.frames(sleeper, sleeper) for _ in range(50)]
 
     assert answers == [()] * 50
-    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(

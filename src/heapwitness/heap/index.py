@@ -86,7 +86,7 @@ def _treap(pool: Pool, members: list[tuple[int, int]], links: dict[int, tuple[in
     parent: dict[int, int] = {}
     spine: list[tuple[int, int]] = []
     for _, node in members:
-        priority = witness.keyed(pool.secret, node, 0, 0, 0)
+        priority = witness.priority(pool.secret, node)
         below = 0
         while spine and spine[-1][0] < priority:
             below = spine.pop()[1]

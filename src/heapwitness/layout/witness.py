@@ -7,6 +7,7 @@ records. All words are little endian; offsets and sizes called so are in granule
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 MAGIC = 0x31505748
@@ -143,8 +144,14 @@ class Fixed:
             and self.log2 in GRANULE_LOG2
             and self.size < POOL_LIMIT
             and self.size << self.log2 >= CONTROL + MIN_NODE + END
-            and self.check == keyed(self.secret, self.magic, self.shape, self.size, 0)
+            and self == self.sealed(self.magic, self.shape, self.size, self.secret)
         )
+
+    @classmethod
+    def sealed(cls, magic: int, shape: int, size: int, secret: Secret) -> Self:
+        """With the check that holds."""
+        s0, s1, s2, s3 = secret
+        return cls(magic, shape, size, keyed(secret, magic, shape, size, s0 ^ s1 ^ s2 ^ s3), secret)
 
     def pack(self) -> bytes:
         return FIXED_WORDS.pack(self.magic, self.shape, self.size, self.check, *self.secret)
@@ -190,11 +197,23 @@ def meta(slack: int, state: State, origin: Origin, site: int) -> int:
     return slack | state << 4 | origin << 6 | site << 8
 
 
+@lru_cache(maxsize=256)
+def _factors(secret: Secret) -> tuple[int, int, int]:
+    s0, s1, s2, s3 = secret
+    of_sizes, of_meta = s1 << 32 | s0 | 1, s3 << 32 | s2 | 1
+    return of_sizes, of_meta, of_sizes * of_meta & _U64
+
+
 def keyed(secret: Secret, a: int, b: int, c: int, offset: int) -> int:
     """The keyed check of three words at an offset."""
-    s0, s1, s2, s3 = secret
-    x = (((a + s0) & _U32) * ((b + s1) & _U32) + ((c + s2) & _U32) * ((offset + s3) & _U32)) & _U64
-    return ((x ^ x >> 32) * 0x9E3779B97F4A7C15 & _U64) >> 32
+    of_sizes, of_meta, of_offset = _factors(secret)
+    return ((a | b << 32) * of_sizes + c * of_meta + (offset & _U32) * of_offset & _U64) >> 32
+
+
+def priority(secret: Secret, offset: int) -> int:
+    """A free node's priority in its treap; the greater is above."""
+    x = keyed(secret, offset, 0, 0, 0) * 0x85EBCA6B & _U32
+    return (x ^ x >> 15) * 0x9E3779B1 & _U32
 
 
 def sealed(secret: Secret, size: int, prev_size: int, meta_word: int, offset: int) -> Header:
@@ -204,24 +223,22 @@ def sealed(secret: Secret, size: int, prev_size: int, meta_word: int, offset: in
 
 def sealed_links(secret: Secret, left: int, right: int, parent: int, offset: int) -> Links:
     """Links with the check that their node's offset asks for."""
-    return Links(left, right, parent, keyed(secret, left, right, parent, offset ^ LINK_KEY))
+    return Links(left, right, parent, keyed(secret, left, right, parent, offset + LINK_KEY))
 
 
 def links_hold(secret: Secret, links: Links, offset: int) -> bool:
     """Whether the links' check holds."""
-    return links.check == keyed(secret, links.left, links.right, links.parent, offset ^ LINK_KEY)
+    return links.check == keyed(secret, links.left, links.right, links.parent, offset + LINK_KEY)
 
 
 def being_handed_over(secret: Secret, links: Links, offset: int) -> bool:
     """Whether another thread is writing a pending node's links there just now, over whatever there was."""
-    return links.check == keyed(secret, _U32, _U32, PENDING_PARENT, offset ^ LINK_KEY)
+    return links.check == keyed(secret, _U32, _U32, PENDING_PARENT, offset + LINK_KEY)
 
 
 def pattern(secret: Secret, offset: int) -> bytes:
     """The eight bytes of a node's slack and poison: payload byte q holds byte q modulo 8 of them."""
-    s0, s1, s2, s3 = secret
-    x = (((offset + s1) & _U32) * (s2 | 1) + (s3 << 32 | s0)) & _U64
-    x = (x ^ x >> 29) * 0xBF58476D1CE4E5B9 & _U64
+    x = (offset & _U32) * _factors(secret)[2] & _U64
     x ^= x >> 32
     return ((x & 0x1E1E1E1E1E1E1E1E) | 0x8181818181818181).to_bytes(8, "little")
 
