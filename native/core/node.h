@@ -18,7 +18,8 @@ enum { HW_LEAST = HW_CONTROL + HW_MIN_NODE + HW_END };
 #ifdef HW_FIXED_GRANULE_LOG2
 #define HW_LOG2(pool) ((void)(pool), (unsigned)HW_FIXED_GRANULE_LOG2)
 #else
-#define HW_LOG2(pool) ((pool)->shape >> 8 & 0xFF)
+/* Of a damaged pool, before that is noticed, it is any number: no shift by it may be undefined. */
+#define HW_LOG2(pool) ((pool)->shape >> 8 & 31)
 #endif
 
 static inline uint32_t hw_first(const hw_pool *pool)

@@ -1,5 +1,6 @@
 """A short fault campaign: no single damage is missed, and every header is restored. docs/faults.md has the long one."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from run_support import environment, needs_engine
 
 pytestmark = needs_engine
 
-CAMPAIGN = Path(__file__).parents[2] / "benchmarks" / "faults" / "run.py"
+ROOT = Path(__file__).parents[2]
+CAMPAIGN = ROOT / "benchmarks" / "faults" / "run.py"
 LEVELS = {"bare": 40_000, "core": 320, "engine": 230, "run": 0}
 
 
@@ -26,3 +28,19 @@ def test_damage_of_every_kind_is_detected_and_headers_are_restored(tmp_path: Pat
     detected = {row.split(" | ")[0]: row.split(" | ")[2] for row in table.splitlines()[2:]}
     assert len(detected) > 12
     assert set(detected.values()) == {"100"}
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
+def test_damage_of_every_kind_is_clean_under_the_sanitizers(tmp_path: Path) -> None:
+    program = tmp_path / "bare"
+    core, bare = ROOT / "native" / "core", ROOT / "benchmarks" / "faults" / "bare"
+    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    command = ["gcc", "-std=gnu11", "-O2", "-g", *sanitize, f"-I{core}", *core.glob("*.c"), *bare.glob("*.c")]
+    compiled = subprocess.run([*command, "-o", program], capture_output=True, text=True)
+    if compiled.returncode and "sanitize" in compiled.stderr:
+        pytest.skip("needs gcc's sanitizers")
+    assert compiled.returncode == 0, compiled.stderr
+
+    done = subprocess.run([program, "7", "0", "20000"], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr

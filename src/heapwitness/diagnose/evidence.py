@@ -7,7 +7,7 @@ vouched for; its other bytes are damaged as a whole, though not each of them nee
 
 import bisect
 from collections.abc import Sequence
-from itertools import chain, product
+from itertools import product
 from typing import Literal, NamedTuple
 
 from heapwitness.diagnose.pattern import first_difference, leads_on
@@ -251,17 +251,14 @@ def _pieced_together(pool: Pool, node: Node, size: int, prev_size: int, guessed:
     low bytes of that are tried until the check agrees.
     """
     own, kept = node.own, node.kept
-    metas = chain(
-        ((own.meta, own.check), (kept.meta, own.check), (own.meta, kept.check), (kept.meta, kept.check)),
-        (
-            (own.meta >> 8 * count << 8 * count | low, own.check)
-            for count in range(1, guessed + 1)
-            for low in range(1 << 8 * count)
-        ),
-    )
-    for meta, check in metas:
-        if check == witness.keyed(pool.secret, size, prev_size, meta, node.offset):
-            header = Header(size, prev_size, meta, check)
+    for meta, check in product((own.meta, kept.meta), (own.check, kept.check)):
+        header = Header(size, prev_size, meta, check)
+        if pool.stands(node.offset, header):
+            return header
+    for bits in range(8, 8 * guessed + 1, 8):
+        upper = Header(size, prev_size, own.meta >> bits << bits, own.check)
+        for low in witness.low_bits(pool.secret, upper, node.offset, bits):
+            header = upper._replace(meta=upper.meta | low)
             if pool.stands(node.offset, header):
                 return header
     return None

@@ -5,6 +5,7 @@ records. All words are little endian; offsets and sizes called so are in granule
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -208,6 +209,17 @@ def keyed(secret: Secret, a: int, b: int, c: int, offset: int) -> int:
     """The keyed check of three words at an offset."""
     of_sizes, of_meta, of_offset = _factors(secret)
     return ((a | b << 32) * of_sizes + c * of_meta + (offset & _U32) * of_offset & _U64) >> 32
+
+
+def low_bits(secret: Secret, header: Header, offset: int, bits: int) -> Iterator[int]:
+    """The low `bits` of `meta`, of which the header has none, with which its check holds; tried as fast as can be."""
+    of_sizes, of_meta, of_offset = _factors(secret)
+    total = (header.size | header.prev_size << 32) * of_sizes + header.meta * of_meta + (offset & _U32) * of_offset
+    beyond = total - (header.check << 32) & _U64
+    for low in range(1 << bits):
+        if beyond <= _U32:
+            yield low
+        beyond = beyond + of_meta & _U64
 
 
 def priority(secret: Secret, offset: int) -> int:
