@@ -73,9 +73,11 @@ class RunFailed(Exception):
 class Launcher:
     """Runs commands through `launch` (kernels/launch.c), the small process that measures."""
 
-    def __init__(self, launch: Path, timeout: float) -> None:
+    def __init__(self, launch: Path, timeout: float, processor: bool = False) -> None:
+        """`processor`: measure the processor's time of all processes in place of wall time."""
         self._launch = launch
         self._timeout = timeout
+        self._processor = processor
 
     def run(self, row: Row, column: Column, command: Sequence[str]) -> Cost:
         """Run once; `command` is the row's, or its build for the column.
@@ -84,6 +86,8 @@ class Launcher:
             RunFailed: with the last line that the command wrote to its standard error.
         """
         settings = [f"{key}={value}" for key, value in {**row.environment, **column.environment}.items()]
+        if self._processor:
+            settings.append("KERNEL_PROCESSOR_TIME=1")
         with tempfile.NamedTemporaryFile() as output:
             done = subprocess.run(
                 [str(self._launch), output.name, *settings, "--", *column.wrap, *command],
@@ -94,10 +98,10 @@ class Launcher:
                 check=False,
             )
             words = Path(output.name).read_text().split()
-        if done.returncode != 0 or len(words) != 3 or int(words[2]) not in row.statuses:
+        if done.returncode != 0 or len(words) != 4 or int(words[2]) not in row.statuses:
             last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-            raise RunFailed(f"{row.name} under {column.name}: status {words[2:] or done.returncode}: {last}")
-        time = int(words[0]) / 1e9
+            raise RunFailed(f"{row.name} under {column.name}: status {words[2:3] or done.returncode}: {last}")
+        time = int(words[3 if self._processor else 0]) / 1e9
         if row.prints_cost:
             time = float(done.stdout.split()[-1])
         return Cost(time, float(words[1]))

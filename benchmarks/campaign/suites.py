@@ -75,7 +75,7 @@ def _build_sqlite(source: Path) -> None:
     if not (source / "b" / "testfixture").exists():
         (source / "b").mkdir(exist_ok=True)
         debian.run("../configure", "--enable-all", directory=source / "b")
-        debian.run("make", "testfixture", directory=source / "b")
+        debian.run("make", "testfixture", "sqlite3.c", "shell.c", directory=source / "b")
 
 
 def _build_perl(source: Path) -> None:

@@ -1,4 +1,4 @@
-/* Runs one command and writes what it cost: `wall_ns peak_kib status`.
+/* Runs one command and writes what it cost: `wall_ns peak_kib status processor_ns`.
 
    usage: launch OUTPUT [KEY=VALUE...] -- COMMAND...
 
@@ -47,7 +47,10 @@ int main(int argc, char **argv)
     FILE *output = fopen(argv[1], "w");
     if (output == NULL)
         return 2;
-    fprintf(output, "%lu %ld %d\n", (unsigned long)wall, usage.ru_maxrss,
-            WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    uint64_t busy = ((uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000u +
+                     (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec)) *
+                    1000u;
+    fprintf(output, "%lu %ld %d %lu\n", (unsigned long)wall, usage.ru_maxrss,
+            WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), (unsigned long)busy);
     return fclose(output) == 0 ? 0 : 2;
 }
