@@ -74,12 +74,13 @@ def main() -> int:
     """Compile, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="rounds that count (7)")
+    parser.add_argument("--processor", action="store_true", help="the processor's time, not wall time")
     parser.add_argument("--into", type=Path, help="put the table into this page")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="heapwitness-checks-") as folder:
         work = Path(folder)
         ways = columns(work)
-        launcher = Launcher(kernels.compile_source("launch", work), 120)
+        launcher = Launcher(kernels.compile_source("launch", work), 120, options.processor)
         results = {row.name: interleave(launcher, row, ways, options.rounds, _failed) for row in rows(work)}
     table = tables.Table("The fast path's checks", "ns (the program: s)", tuple(way.name for way in ways), results)
     print(tables.text(table))

@@ -26,14 +26,19 @@ def main() -> int:
     """Run the commands one after the other, in the repository."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
-    wanted = parser.parse_args().only.split(",")
+    parser.add_argument(
+        "--processor", action="store_true", help="the processor's time, not wall time, where that is told"
+    )
+    options = parser.parse_args()
+    wanted = options.only.split(",")
     for name in wanted:
         if name not in PARTS:
             parser.error(f"--only {name}: must be of {', '.join(PARTS)}")
     for name in wanted:
         script, *words = PARTS[name]
         print(f"{name}: {script} {' '.join(words)}", flush=True)
-        command = [sys.executable, f"benchmarks/{script}", *words, "--into", PAGE]
+        more = ["--processor"] if options.processor and name not in ("starts", "valgrind") else []
+        command = [sys.executable, f"benchmarks/{script}", *words, *more, "--into", PAGE]
         subprocess.run(command, cwd=HERE.parent, check=True)
     return 0
 

@@ -56,11 +56,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (5)")
     parser.add_argument("--quick", action="store_true", help="small inputs")
+    parser.add_argument("--processor", action="store_true", help="the processor's time, not wall time")
     parser.add_argument("--into", type=Path, help="put the table into this page")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="heapwitness-stacks-") as folder:
         work = Path(folder)
-        launcher = Launcher(kernels.compile_source("launch", work), 300)
+        launcher = Launcher(kernels.compile_source("launch", work), 300, options.processor)
         results = {}
         for row in rows(work, 1 if options.quick else 4):
             cells = interleave(launcher, row, columns(), options.rounds, _failed)
