@@ -18,6 +18,7 @@ PARTS = {
     "valgrind": ("run.py", "--quick", "--rounds", "1", "--kernels", "--against", "valgrind", "--part", "valgrind"),
     "growth": ("growth.py", "--svg", "docs/growth.svg"),
     "checks": ("checks.py",),
+    "profile": ("hotspots.py",),
     "stacks": ("stacks.py",),
 }
 
@@ -37,7 +38,7 @@ def main() -> int:
     for name in wanted:
         script, *words = PARTS[name]
         print(f"{name}: {script} {' '.join(words)}", flush=True)
-        more = ["--processor"] if options.processor and name not in ("starts", "valgrind") else []
+        more = ["--processor"] if options.processor and name not in ("starts", "valgrind", "profile") else []
         command = [sys.executable, f"benchmarks/{script}", *words, *more, "--into", PAGE]
         subprocess.run(command, cwd=HERE.parent, check=True)
     return 0
