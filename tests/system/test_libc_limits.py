@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from libc.harness import both_heaps, build, needs_engine, run
+from programs.harness import FOUND, run_command
 
 pytestmark = needs_engine
 
@@ -77,3 +78,12 @@ def test_program_lives_in_a_control_group_of_64_mebibytes(case: str, little_memo
     assert command is not None
 
     run(command, *enter[1:], build("limits.c"), case, "60", with_engine=with_engine).assert_clean()
+
+
+def test_damage_in_a_control_group_of_64_mebibytes_is_reported(little_memory: Path) -> None:
+    enter = ["sh", "-c", f'echo $$ > {little_memory}/tasks; exec "$@"', "sh"]
+
+    outcome = run_command(*enter, build("damaged.c"))
+
+    assert outcome.status == FOUND, outcome.stderr
+    assert [(one["kind"], one["repaired"]) for one in outcome.findings] == [("heap-buffer-overflow", True)]
