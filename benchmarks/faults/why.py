@@ -4,21 +4,28 @@ A class is found by what was done and what came of it; what fits none is "not ex
 (`--replay`).
 """
 
+import re
+
 from truth import Result, Truth
 
 SAME = "bytes that were the same"
 STRETCH = "a stretch that was the same"
 RELEASED = "out of a released block"
+BEFORE = "unwatched bytes before"
 GAP = "unwatched bytes between"
 LOST = "a lost header"
 POISON = "poison in doubt"
 LINKS = "links in doubt"
 UNEXPLAINED = "not explained"
 
+# What core.py says, and the first word of such links as the target tells them: is, and was.
+_SIGN = re.compile(r"a cached block|: 0[01]/0[01] 00/00 00/00 00/00")
+
 WORDS = {
     SAME: """
         The first or last bytes were written with the value that they had (1 in 256 for each with noise; often with
-        zeros). So the damage does not touch the block that it is of, or seems to end elsewhere.
+        zeros), or those next to them hold what the write would have put there. So the damage does not touch the block
+        that it is of, or seems to begin or end elsewhere.
     """,
     STRETCH: """
         More than 15 bytes in a row were written with the value that they had, as zeros over empty bins: two damages for
@@ -28,6 +35,10 @@ WORDS = {
         An underflow that begins inside of a released block before. It is told as one when all bytes between say so
         and it ends exactly where a live block begins; else a write into the released block that ran on is the better
         guess.
+    """,
+    BEFORE: """
+        The write began in the payload of the block before, where nothing vouches for bytes, and has no pattern to
+        follow back.
     """,
     GAP: """
         Bytes that nothing vouches for (payload) lie between two damaged places, and what was written has no pattern
@@ -59,7 +70,7 @@ def reason(label: str, result: Result) -> str:
     """
     truth = result.truth
     if label == "not restored":
-        return POISON if "cached" in result.remark else UNEXPLAINED
+        return POISON if _SIGN.search(result.remark) else UNEXPLAINED
     if label in ("not detected", "not finished"):
         return UNEXPLAINED
     if truth.row == "underflow" and "use-after-free-write" in result.told:
@@ -70,6 +81,10 @@ def reason(label: str, result: Result) -> str:
         return SAME
     if result.repair == "lost":
         return LOST
+    if truth.row == "underflow" and "heap-buffer-overflow" in result.told:
+        return SAME
+    if label == "another extent" and truth.seen[0] > truth.start:
+        return BEFORE
     if len(result.told) > 1 or truth.row == "overflow that leaves bytes out":
         return GAP
     if truth.row.startswith("use after free"):
