@@ -40,6 +40,7 @@ void hw_abandon(void)
         hw_yield(hw_me.visited);
     }
     hw_me.visits = 0;
+    hw_ready_again();
     while (hw_me.changes)
         hw_change_end();
     if (hw_me.arena && atomic_load(&hw_me.arena->busy)) {

@@ -62,9 +62,9 @@ HW_COLD void hw_enter_slowly(hw_arena *arena, const void *frame)
 bool hw_seize(hw_arena *arena, unsigned limit)
 {
     uint64_t since = hw_milliseconds(), most = limit ? limit : SEIZE_MS;
-    hw_me.visits++;
+    hw_visits_up();
     if (!hw_lock_take_within(&arena->visitors, (unsigned)most)) {
-        hw_me.visits--;
+        hw_visits_down();
         return false;
     }
     /* An arena without an owner cannot get one while its visitors' lock is held. */
@@ -96,7 +96,7 @@ void hw_yield(hw_arena *arena)
         hw_wake(&arena->wanted);
     hw_me.visited = NULL;
     hw_lock_give(&arena->visitors);
-    hw_me.visits--;
+    hw_visits_down();
 }
 
 static hw_arena *make(void)
@@ -199,6 +199,7 @@ HW_COLD hw_arena *hw_arena_own(void)
         hw_lock_give(&arena->visitors);
         hw_sites_adopt(&arena->sites, thread);
         hw_me.arena = arena;
+        hw_ready_again();
         if (have_key && thread != known_process)
             pthread_setspecific(key, arena);
     }
@@ -212,7 +213,7 @@ void hw_arena_disown(hw_arena *arena)
     hw_abandon();         /* what it was in the middle of when it was cancelled */
     hw_me.refused = true; /* a signal handler that allocates now must not wait for the lock */
     hw_me.ended = true;
-    hw_me.arena = NULL;
+    hw_me.arena = hw_me.ready = NULL;
     hw_arenas_hold();
     hw_arena_free(arena);
     hw_arenas_let_go();

@@ -85,6 +85,7 @@ typedef struct hw_arena {
    thread inside of its arena, or on a visit, uses neither: it takes big blocks and hands frees over. */
 typedef struct hw_thread {
     hw_arena *arena;
+    hw_arena *ready; /* the same, but NULL while the thread visits, and where operations take the long way */
     uint32_t visits;
     uint32_t frame; /* abandon.h: of the operation that visits, and what it visits or holds */
     hw_arena *visited;
@@ -109,9 +110,31 @@ void hw_arenas_let_go(void);
 /* For who holds them: the arena waits for another owner. */
 void hw_arena_free(hw_arena *arena);
 
+static inline void hw_ready_again(void)
+{
+    hw_me.ready = hw_me.visits || hw_set.unusual ? NULL : hw_me.arena;
+}
+static inline void hw_visits_up(void)
+{
+    hw_me.ready = NULL;
+    atomic_signal_fence(memory_order_seq_cst);
+    hw_me.visits++;
+}
+static inline void hw_visits_down(void)
+{
+    hw_me.visits--;
+    atomic_signal_fence(memory_order_seq_cst);
+    hw_ready_again();
+}
+
+/* For the owner. */
+static inline bool hw_is_inside(const hw_arena *arena)
+{
+    return atomic_load_explicit(&arena->busy, memory_order_relaxed) != 0;
+}
 static inline bool hw_is_engaged(void)
 {
-    return hw_me.visits || (hw_me.arena && atomic_load_explicit(&hw_me.arena->busy, memory_order_relaxed));
+    return hw_me.visits || (hw_me.arena && hw_is_inside(hw_me.arena));
 }
 
 void hw_enter_slowly(hw_arena *arena, const void *frame);

@@ -92,7 +92,7 @@ hw_place *hw_big_hold(uint32_t region)
     for (unsigned turn = 0;; turn++) {
         uint32_t kind = HW_BIG_POOL;
         if (atomic_compare_exchange_strong(&r->kind, &kind, HW_BIG_HELD)) {
-            hw_me.visits++;
+            hw_visits_up();
             return hw_me.held = place_of(region);
         }
         if (kind != HW_BIG_HELD)
@@ -107,7 +107,7 @@ void hw_big_let_go(const hw_place *place)
 {
     hw_me.held = NULL;
     atomic_store_explicit(&hw_region_at(place->region)->kind, HW_BIG_POOL, memory_order_release);
-    hw_me.visits--;
+    hw_visits_down();
 }
 
 void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_context *context,
@@ -143,7 +143,7 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
     hw_space_give(&space);
     atomic_fetch_sub(&blocks, 1);
     hw_change_end();
-    hw_me.visits--;
+    hw_visits_down();
 }
 
 /* Move the pool's pages to a longer stretch of address space. Pools hold offsets only. */

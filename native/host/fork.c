@@ -98,7 +98,7 @@ static void leave_in_child(bool in_motion)
         if (torn) /* its owner may have been in the middle of something, and does not exist here */
             hw_lose(a);
         if (seized)
-            hw_me.visits--;
+            hw_visits_down();
         atomic_store(&a->wanted, 0);
         atomic_store(&a->waits, false);
         atomic_store(&a->visitors, 0);

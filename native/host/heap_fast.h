@@ -87,9 +87,9 @@ HW_INLINE uint64_t hw_fast_node(const hw_arena *arena, const void *pointer)
    Whatever stops them, they have changed nothing. */
 HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller)
 {
-    hw_arena *arena = hw_me.arena;
+    hw_arena *arena = hw_me.ready;
     uint32_t site;
-    if (HW_UNLIKELY(!arena || hw_class_of(bytes) >= HW_CLASSES || hw_set.unusual || hw_is_engaged()))
+    if (HW_UNLIKELY(!arena || hw_class_of(bytes) >= HW_CLASSES || hw_is_inside(arena)))
         goto slowly;
     HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
     if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
@@ -108,10 +108,10 @@ slowly:
 
 HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 {
-    hw_arena *arena = hw_me.arena;
+    hw_arena *arena = hw_me.ready;
     uint64_t node;
-    if (HW_UNLIKELY(!arena || hw_set.unusual || (node = hw_fast_node(arena, pointer)) >= arena->pool.end ||
-                    hw_is_engaged() || !hw_try_enter(arena, caller.frame, true))) {
+    if (HW_UNLIKELY(!arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
+                    !hw_try_enter(arena, caller.frame, true))) {
         hw_heap_release(pointer, family, caller);
         return;
     }
@@ -126,11 +126,11 @@ HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 /* A small block made larger or smaller, where both sizes have caches. */
 HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
 {
-    hw_arena *arena = hw_me.arena;
+    hw_arena *arena = hw_me.ready;
     uint64_t node;
     uint32_t site;
-    if (HW_UNLIKELY(!arena || hw_set.unusual || hw_class_of(bytes) >= HW_CLASSES ||
-                    (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_engaged()))
+    if (HW_UNLIKELY(!arena || hw_class_of(bytes) >= HW_CLASSES ||
+                    (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena)))
         goto slowly;
     HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
     if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))

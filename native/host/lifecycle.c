@@ -86,6 +86,7 @@ __attribute__((constructor(101))) static void start(void)
     int before = errno;
     hw_fence_init();
     hw_settings_read();
+    hw_ready_again();
     hw_arenas_init();
     process = hw_process_id();
     if (hw_me.arena) /* the program allocated before this */
