@@ -93,9 +93,13 @@ static void put_file(message *m, enum hw_section_kind kind, const char *path)
 
 static void put_maps(message *m)
 {
+    size_t length;
+    const char *then = hw_record_maps_then(&length);
     long kept = hw_record_maps();
     if (kept >= 0)
         put_open_file(m, HW_MAPS, kept);
+    else if (then)
+        put_section(m, HW_MAPS, 0, then, length);
     else
         put_file(m, HW_MAPS, "/proc/self/maps");
 }

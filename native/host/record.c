@@ -21,6 +21,13 @@ typedef struct kept {
 } kept;
 static kept log_file, maps_file;
 
+enum { TEXT_MOST = 1 << 20 };
+typedef struct text {
+    size_t length;
+    char bytes[TEXT_MOST];
+} text;
+static text *_Atomic maps_then;
+
 static bool identify(long file, struct stat *found)
 {
     return hw_call(SYS_fstat, file, (long)found, 0, 0, 0, 0) == 0;
@@ -63,12 +70,28 @@ static long open_log(void)
     return hw_call(SYS_openat, AT_FDCWD, (long)hw_set.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600, 0, 0);
 }
 
+static void read_maps(void)
+{
+    text *t = hw_map(sizeof *t), *none = NULL;
+    long file = still_open(&maps_file), got = 1;
+    if (!t)
+        return;
+    while (file >= 0 && got > 0 && t->length < TEXT_MOST) {
+        got = hw_call(SYS_pread64, file, (long)(t->bytes + t->length), (long)(TEXT_MOST - t->length), (long)t->length,
+                      0, 0);
+        t->length += got > 0 ? (size_t)got : 0;
+    }
+    if (!atomic_compare_exchange_strong(&maps_then, &none, t))
+        hw_unmap(t, sizeof *t);
+}
+
 void hw_record_keep(void)
 {
     if (hw_set.log[0] == 0 || still_open(&log_file) >= 0)
         return;
     keep(&log_file, open_log());
     keep(&maps_file, hw_call(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0, 0, 0));
+    read_maps();
 }
 
 static void forget(kept *k)
@@ -83,6 +106,9 @@ void hw_record_forget(void)
 {
     forget(&log_file);
     forget(&maps_file);
+    text *t = atomic_exchange(&maps_then, NULL);
+    if (t)
+        hw_unmap(t, sizeof *t);
 }
 
 static bool write_all(long file, const unsigned char *bytes, size_t length)
@@ -113,5 +139,14 @@ enum hw_appended hw_record_append(const void *bytes, size_t length)
 
 long hw_record_maps(void)
 {
-    return still_open(&maps_file);
+    char first;
+    long file = still_open(&maps_file);
+    return file >= 0 && hw_call(SYS_pread64, file, (long)&first, 1, 0, 0, 0) == 1 ? file : -1;
+}
+
+const char *hw_record_maps_then(size_t *length)
+{
+    const text *t = atomic_load(&maps_then);
+    *length = t ? t->length : 0;
+    return t ? t->bytes : NULL;
 }

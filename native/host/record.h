@@ -12,7 +12,10 @@ enum hw_appended hw_record_append(const void *bytes, size_t length);
 /* Before the root is changed: that file and /proc/self/maps stay open. When it was not changed after all: no more. */
 void hw_record_keep(void);
 void hw_record_forget(void);
-/* The descriptor of /proc/self/maps, negative when it was not kept. */
+/* The descriptor of /proc/self/maps; negative when it was not kept, or says nothing because this is the child of a
+   process that has ended. */
 long hw_record_maps(void);
+/* What was mapped when the root was changed; NULL when it was not. */
+const char *hw_record_maps_then(size_t *length);
 
 #endif

@@ -64,6 +64,26 @@ static void changes_root_and_forks(void)
     enter();
     in_a_child(write_past_a_block);
 }
+/* As daemons do: the child lives on. The first process waits until it has ended, too, and holds the pipe no more. */
+static void enter_and_leave_a_child(void)
+{
+    pid_t parent = getpid();
+    enter();
+    if (fork() == 0) {
+        while (getppid() == parent)
+            usleep(1000);
+        write_past_a_block();
+    }
+}
+static void changes_root_and_leaves_a_child(void)
+{
+    int ends[2];
+    char none;
+    CHECK(pipe(ends) == 0);
+    in_a_child(enter_and_leave_a_child);
+    close(ends[1]);
+    CHECK(read(ends[0], &none, 1) == 0);
+}
 static void changes_root_and_gives_it_up(void)
 {
     enter();
@@ -129,6 +149,7 @@ static const test_case cases[] = {
     {"changes_root", changes_root},
     {"changes_root_twice", changes_root_twice},
     {"changes_root_and_forks", changes_root_and_forks},
+    {"changes_root_and_leaves_a_child", changes_root_and_leaves_a_child},
     {"changes_root_and_gives_it_up", changes_root_and_gives_it_up},
     {"changes_root_with_few_files", changes_root_with_few_files},
     {"changes_root_of_a_child_that_shares_memory", changes_root_of_a_child_that_shares_memory},
