@@ -29,7 +29,8 @@ HW_INLINE void *hw_take_cached(hw_arena *arena, size_t bytes, unsigned origin, u
 HW_INLINE void *hw_take_new(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
 {
     hw_pool *pool = (hw_pool *)(void *)arena->pool.base;
-    if (!arena->reserve || arena->classes[hw_class_of(bytes)].count || pool->bins[hw_class_of(bytes)] != 0)
+    if (hw_class_of(bytes) >= HW_BINS || !arena->reserve || arena->classes[hw_class_of(bytes)].count ||
+        pool->bins[hw_class_of(bytes)] != 0)
         return NULL;
     void *payload = hw_fast_cut(&arena->pool, &arena->reserve, bytes, origin, site);
     if (payload) {
@@ -83,8 +84,7 @@ HW_INLINE uint64_t hw_fast_node(const hw_arena *arena, const void *pointer)
     return (offset >> G | offset << (64 - G)) + FIRST;
 }
 
-/* These call nothing but the long way, and that last: so they need no frame to save registers in.
-   Whatever stops them, they have changed nothing. */
+/* Whatever stops these, they have changed nothing; then the long way begins anew. */
 HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller)
 {
     hw_arena *arena = hw_me.ready;
