@@ -43,7 +43,7 @@ def test_growth_is_what_the_last_quarter_has_more_than_the_second(
 def test_leak_is_noticed_and_told(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- soak -->\n<!-- end of soak -->\n")
-    command = [sys.executable, BENCHMARKS / "soak.py", "--minutes", "0.15", "--leak", "30000000", "--into", page]
+    command = [sys.executable, BENCHMARKS / "soak.py", "--minutes", "0.134", "--leak", "30000000", "--into", page]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     assert done.returncode == 1, done.stderr
