@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 import textwrap
 from collections.abc import Sequence
@@ -120,11 +121,15 @@ def _goals(tallies: dict[str, Tally]) -> str:
 
 def _about(seeds: Sequence[int]) -> str:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("drgn", "msgspec"))
-    revision = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return (
-        f"on {datetime.date.today():%Y-%m-%d}, at {revision.stdout.strip() or 'an unknown revision'}, seeds "
+    revision = ""
+    if shutil.which("git"):
+        describe = ["git", "describe", "--always", "--dirty"]
+        revision = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    return textwrap.fill(
+        f"on {datetime.date.today():%Y-%m-%d}, at {revision or 'an unknown revision'}, seeds "
         f"{seeds[0]} to {seeds[-1]}. {_processor()}, {os.cpu_count()} cores, Linux {platform.release()}, "
-        f"{' '.join(platform.libc_ver())}, Python {platform.python_version()}, {versions}."
+        f"{' '.join(platform.libc_ver())}, Python {platform.python_version()}, {versions}.",
+        118,
     )
 
 

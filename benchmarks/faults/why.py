@@ -11,6 +11,7 @@ from truth import Result, Truth
 SAME = "bytes that were the same"
 STRETCH = "a stretch that was the same"
 RELEASED = "out of a released block"
+AGAIN = "used again"
 BEFORE = "unwatched bytes before"
 GAP = "unwatched bytes between"
 LOST = "a lost header"
@@ -53,9 +54,14 @@ WORDS = {
         A released block lost the links that say whether it was poisoned, and too little of its poison is left to
         tell, or a write of ones looks like that sign. The bytes are no one's; nothing that is used later is wrong.
     """,
+    AGAIN: """
+        The block was resized, or released and given out again, before anything was noticed. The address is right; the
+        size is that of now.
+    """,
     LINKS: """
         Links of a released block are compared with what the tree of free blocks asks for; where that is damaged
-        itself they count as lost as a whole, and the damage seems to begin or end with them.
+        itself they count as lost as a whole, and the damage seems to begin or end with them. In the smallest block
+        links of a release by another thread lie over the slack, and a first byte of 0xFF there looks like theirs.
     """,
     UNEXPLAINED: "Fits no class.",
 }
@@ -73,8 +79,10 @@ def reason(label: str, result: Result) -> str:
         return POISON if _SIGN.search(result.remark) else UNEXPLAINED
     if label in ("not detected", "not finished"):
         return UNEXPLAINED
-    if truth.row == "underflow" and "use-after-free-write" in result.told:
-        return RELEASED
+    if label == "culprit not named" and f"culprit {truth.block:#x}, " in result.remark:
+        return AGAIN
+    if "use-after-free-write" in result.told:
+        return RELEASED if truth.row == "underflow" else LINKS
     if truth.row.startswith("control") and len(result.told) > 1:
         return STRETCH
     if _is_same_at_an_end(truth):
