@@ -16,7 +16,7 @@
 #include "process.h"
 #include "sites.h"
 
-enum { HW_PLACES = 64, HW_CLASSES = 256, HW_FEW = 32, HW_DELAYED = 8192, HW_FIXED = 32 };
+enum { HW_PLACES = 64, HW_CLASSES = 64, HW_FEW = 32, HW_DELAYED = 8192, HW_FIXED = 32 };
 
 typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
@@ -33,7 +33,9 @@ typedef struct hw_place {
     hw_trusted *trusted;           /* of an arena's first pool */
 } hw_place;
 
-/* Cached nodes of one exact size, the one to be taken next last. cache.h says what becomes of them. */
+/* Cached nodes of one exact size, the one to be taken next last. cache.h says what becomes of them. Blocks of more than
+   1 KiB have none: caches of four times as many sizes saved 4 % of gcc's instructions, and took half as much memory
+   again where sizes are spread out. */
 typedef struct hw_class {
     uint32_t count, room;
     uint32_t *node;

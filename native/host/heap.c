@@ -82,7 +82,7 @@ static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsign
             hw_mend(arena, arena->first, context);
             continue;
         }
-        if (class < HW_BINS && (small = hw_cut_new(arena, bytes, origin, site, &fault)))
+        if (class < HW_CLASSES && (small = hw_cut_new(arena, bytes, origin, site, &fault)))
             return small;
         damaged = fault.reason ? arena->first : NULL;
         for (uint32_t i = 0; i < arena->places && !damaged; i++) {
