@@ -29,7 +29,7 @@ HW_INLINE void *hw_take_cached(hw_arena *arena, size_t bytes, unsigned origin, u
 HW_INLINE void *hw_take_new(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
 {
     hw_pool *pool = (hw_pool *)(void *)arena->pool.base;
-    _Static_assert(HW_CLASSES <= HW_BINS, "each cache has a bin behind it");
+    _Static_assert((int)HW_CLASSES <= (int)HW_BINS, "each cache has a bin behind it");
     if (!arena->reserve || arena->classes[hw_class_of(bytes)].count || pool->bins[hw_class_of(bytes)] != 0)
         return NULL;
     void *payload = hw_fast_cut(&arena->pool, &arena->reserve, bytes, origin, site);
