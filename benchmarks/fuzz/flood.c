@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FLOODERS = 2, LONGEST = 300 << 10, COMMAND = 120000, FRAMES = 250 };
+enum { FLOODERS = 2, LONGEST = 300 << 10, COMMAND = 120000, FRAMES = 250, LEAST = 8000 };
 
 /* docs/format.md, "Events" */
 struct event {
@@ -123,7 +123,7 @@ static void attack(const char *what)
 static void release_wrongly(time_t end)
 {
     char *volatile block = malloc(24);
-    while (time(NULL) < end)
+    while (time(NULL) < end || atomic_load(times) < LEAST)
         for (int i = 0; i < 1000; i++) {
             free(block + 8);
             atomic_fetch_add(times, 1);
@@ -145,7 +145,7 @@ int main(int count, char **words)
         for (uint64_t i = 0; i < FLOODERS; i++)
             if (fork() == 0) {
                 x += i;
-                while (time(NULL) < end)
+                while (time(NULL) < end || (words[1][0] == 'f' && words[1][1] != 'o' && atomic_load(times) < LEAST))
                     attack(words[1]);
                 _Exit(0);
             }
