@@ -35,7 +35,10 @@ class Terminal:
         self.text = ""
         self.pid, self._file = pty.fork()
         if self.pid == 0:
-            os.execvpe(words[0], words, environment(TERM="dumb", PS1="$ "))
+            try:
+                os.execvpe(words[0], words, environment(TERM="dumb", PS1="$ "))
+            finally:
+                os._exit(127)  # else the child would go on with the tests
 
     def type(self, keys: str) -> None:
         """Press keys."""

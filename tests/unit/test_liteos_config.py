@@ -322,7 +322,10 @@ def drive(command: list[str], keys: list[str]) -> tuple[int, str]:
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm"
-        os.execv(command[0], command)
+        try:
+            os.execv(command[0], command)
+        finally:
+            os._exit(127)  # else the child would go on with the tests
     shown = settle(terminal, 60)
     for key in keys:
         os.write(terminal, key.encode())
