@@ -56,7 +56,7 @@ def walk_speed(lifetimes: Path, rounds: int) -> float:
     """Nodes a second of a check of the whole heap: the program with checks against the same without."""
 
     def cost(every: int) -> float:
-        more = {**ways.engine().environment, "HEAPWITNESS_CHECK_EVERY": str(every)}
+        more = {**ways.engine().environment, "HEAPWITNESS_CHECK_EVERY": str(every), "KERNEL_PROCESSOR_TIME": "1"}
         words = [str(lifetimes), str(LIVE), str(PAIRS)]
         done = subprocess.run(words, env=os.environ | more, capture_output=True, check=True, timeout=120)
         return float(done.stdout) * PAIRS
@@ -75,7 +75,7 @@ def main() -> int:
         stamp = kernels.compile_source("stamp", work)
         plain, engine = engine_start(stamp)
         process, with_engine = whole_process(kernels.compile_source("launch", work), work)
-        supervised = statistics.median(until_main(stamp, ways.run().wrap, {}) for _ in range(STARTS))
+        supervised = sorted(until_main(stamp, ways.run().wrap, {}) for _ in range(STARTS))
         speed = walk_speed(kernels.compile_source("lifetimes", work), 5)
     lines = [
         "| | measured | aim |",
@@ -83,7 +83,8 @@ def main() -> int:
         f"| the engine, until main: {engine:.2f} ms, {plain:.2f} without | {engine - plain:.2f} ms | 2 ms |",
         f"| the engine, a whole process: {with_engine:.2f} ms, {process:.2f} without "
         f"| {with_engine - process:.2f} ms | 2 ms |",
-        f"| `heapwitness run`, until the program's main | {supervised:.0f} ms | 150 ms |",
+        f"| `heapwitness run`, until the program's main: {supervised[0]:.0f} ms at least, median "
+        f"| {statistics.median(supervised):.0f} ms | 150 ms |",
         f"| a check of the whole heap, {LIVE:,} live blocks | {speed / 1e6:.0f} million nodes/s | 50 million nodes/s |",
     ]
     text = "\n".join([page.made_by(), *lines])

@@ -48,14 +48,14 @@ def main() -> int:
             with log.open("a") as out:
                 out.write(json.dumps(asdict(result)) + "\n")
             print(f"{result.verdict:10} {result.seconds_with:7.1f} s  {task.key}  {result.remark}", flush=True)
-    table = markdown(result for result in done.values() if options.only in result.key)
+    table = markdown((result for result in done.values() if options.only in result.key), options.note)
     print(table)
     if options.markdown:
         options.markdown.write_text(table)
     return 1 if any(result.verdict in ("differs", "finding", "hangs") for result in done.values()) else 0
 
 
-def markdown(results: Iterable[Result]) -> str:
+def markdown(results: Iterable[Result], note: str = "") -> str:
     """A table of the groups, and one of everything that was not the same."""
     known = sorted(results, key=lambda result: result.key)
     verdicts = ("same", "both fail", "differs", "finding", "hangs", "skipped")
@@ -84,6 +84,7 @@ def markdown(results: Iterable[Result]) -> str:
         f"{datetime.date.today():%Y-%m-%d}, Linux {platform.release()}, {' '.join(platform.libc_ver())}, "
         f"Python {platform.python_version()}",
         "",
+        *([note, ""] if note else []),
         f"| group | {' | '.join(verdicts)} | operations checked |",
         f"| --- | {' | '.join('---:' for _ in verdicts)} | ---: |",
     ]
@@ -104,6 +105,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--again", default="", metavar="VERDICTS", help="comma separated, e.g. differs,hangs")
     parser.add_argument("--table", action="store_true", help="run nothing")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to a file")
+    parser.add_argument("--note", default="", metavar="TEXT", help="a paragraph for above the table")
     parser.add_argument("--state", type=Path, default=STATE, metavar="DIR", help="where results are kept")
     return parser.parse_args()
 
