@@ -91,10 +91,9 @@ HW_COLD uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, ui
     if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
         return 0;
     if (cache->most == 0) {
-        uintptr_t at[HW_FULL_FRAMES];
-        frames = hw_unwound_follow(caller, pc, at);
+        frames = hw_unwound_follow(caller, pc);
         uint32_t found = intern(cache, pc, frames, prior);
-        hw_unwound_keep(cache, caller, prior, found, pc, at, frames);
+        hw_unwound_keep(cache, caller, prior, found, pc, frames);
         return found;
     }
     if (cache->most > 1)

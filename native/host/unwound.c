@@ -217,9 +217,8 @@ static unsigned frames_of(const stack *s, uint64_t *pc)
     return frames;
 }
 
-unsigned hw_unwound_follow(const hw_caller *caller, uint64_t *pc, uintptr_t *at)
+unsigned hw_unwound_follow(const hw_caller *caller, uint64_t *pc)
 {
-    (void)at;
     hw_site_cache *cache = hw_me.arena ? &hw_me.arena->sites : NULL;
     if (!cache || (!cache->unwound && !(cache->unwound = hw_map(sizeof *cache->unwound))))
         return hw_unwind(pc, HW_FULL_FRAMES, caller);
@@ -238,9 +237,8 @@ unsigned hw_unwound_follow(const hw_caller *caller, uint64_t *pc, uintptr_t *at)
 }
 
 void hw_unwound_keep(hw_site_cache *cache, const hw_caller *caller, uint32_t prior, uint32_t site, const uint64_t *pc,
-                     const uintptr_t *at, unsigned count)
+                     unsigned count)
 {
-    (void)at;
     const stack *known = cache->unwound ? recall(cache->unwound, caller) : NULL;
     if (!known || known->key != key_of(pc, count))
         return;

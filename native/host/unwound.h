@@ -13,11 +13,11 @@
 
 #include "sites.h"
 
-/* Unwind from the caller on: HW_FULL_FRAMES return addresses at most. Returns how many. `at` is not used. */
-unsigned hw_unwound_follow(const hw_caller *caller, uint64_t *pc, uintptr_t *at);
-/* Remember the site of a stack that was followed. `at` is not used. */
+/* Unwind from the caller on: HW_FULL_FRAMES return addresses at most. Returns how many. */
+unsigned hw_unwound_follow(const hw_caller *caller, uint64_t *pc);
+/* Remember the site of a stack that was followed. */
 void hw_unwound_keep(hw_site_cache *cache, const hw_caller *caller, uint32_t prior, uint32_t site, const uint64_t *pc,
-                     const uintptr_t *at, unsigned count);
+                     unsigned count);
 void hw_unwound_forget(hw_site_cache *cache);
 
 #endif
