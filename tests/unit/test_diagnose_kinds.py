@@ -169,6 +169,18 @@ def test_damage_that_ends_at_a_payload_is_an_underflow(log2: int, length: int) -
     assert (finding.damage.offset, finding.damage.length) == (first - end, end - first)
 
 
+@LAYOUTS
+@pytest.mark.parametrize("size", [12, 16])
+def test_a_smallest_blocks_own_data_is_not_taken_for_links(log2: int, size: int) -> None:
+    heap, blocks = row(log2, size)
+    heap.room[heap.start(blocks[5]) : heap.end(blocks[5])] = b"\x18\x27\x74\xff" * (size // 4)
+    first, end = heap.write(heap.start(blocks[6]) - 1, b"\x00")
+    finding = only(heap)
+    assert finding.kind == "heap-buffer-underflow"
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[6])
+    assert finding.damage is not None and (finding.damage.address, finding.damage.length) == (first, end - first)
+
+
 def test_a_fill_from_before_a_block_over_all_of_it_is_an_underflow_of_it() -> None:
     heap, blocks = row()
     heap.write(heap.start(blocks[5]) - 8, b"\xee" * (8 + 48))

@@ -287,10 +287,14 @@ def _payload(evidence: Evidence, node: Node, waiting: bool) -> None:
         return
 
 
+_CHECK = 4
+"""Bytes of the links behind the word that tells of them."""
+
+
 def _waited(pool: Pool, node: Node) -> bool:
     """Whether damaged links lie where the smallest node's slack would be: it waited for its owner."""
-    if not links_over_slack(pool, node.header):
-        return False
+    if not links_over_slack(pool, node.header) or node.header.slack <= _CHECK:
+        return False  # there it is the program's data, which may be anything
     # The last byte of that word is enough: no slack has such a one, and a write from the front leaves it for last.
     # But it may be the fill of an overflow into slack, which shows in the check behind it.
     links = pool.links(node.offset)
