@@ -16,7 +16,7 @@ import kernels
 import page
 import programs
 import tables
-from measure import Column, Launcher, Row, interleave
+from measure import Column, Launcher, Row, interleave, print_failure
 
 NATIVE = Path(__file__).parents[1] / "native"
 # The bits of HW_CHECKS in native/host/fast.h.
@@ -81,16 +81,12 @@ def main() -> int:
         work = Path(folder)
         ways = columns(work)
         launcher = Launcher(kernels.compile_source("launch", work), 120, options.processor)
-        results = {row.name: interleave(launcher, row, ways, options.rounds, _failed) for row in rows(work)}
+        results = {row.name: interleave(launcher, row, ways, options.rounds, print_failure) for row in rows(work)}
     table = tables.Table("The fast path's checks", "ns (the program: s)", tuple(way.name for way in ways), results)
     print(tables.text(table))
     if options.into:
         page.put(options.into, "checks", f"{page.made_by()}\n{tables.markdown(table)}")
     return 0
-
-
-def _failed(column: Column, message: str) -> None:
-    print(f"{column.name}: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ all of them; ratios are taken within a round and their median counts.
 import math
 import statistics
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,6 +106,11 @@ class Launcher:
         if row.prints_cost:
             time = float(done.stdout.split()[-1])
         return Cost(time, float(words[1]))
+
+
+def print_failure(column: Column, message: str) -> None:
+    """What `interleave` tells, on standard error."""
+    print(f"{column.name}: {message}", file=sys.stderr)
 
 
 def interleave(

@@ -16,7 +16,7 @@ import kernels
 import page
 import programs
 import tables
-from measure import Column, Launcher, Row, interleave
+from measure import Column, Launcher, Row, interleave, print_failure
 
 STACKS = ("caller", "fast", "full")
 PROGRAMS = ("perl", "python", "git", "c++", "c++8")
@@ -64,7 +64,7 @@ def main() -> int:
         launcher = Launcher(kernels.compile_source("launch", work), 300, options.processor)
         results = {}
         for row in rows(work, 1 if options.quick else 4):
-            cells = interleave(launcher, row, columns(), options.rounds, _failed)
+            cells = interleave(launcher, row, columns(), options.rounds, print_failure)
             if cells:
                 results[row.name] = cells
                 print(row.name, *(f"{cell.time_ratio:.2f}" for cell in cells.values()), file=sys.stderr, flush=True)
@@ -73,10 +73,6 @@ def main() -> int:
     if options.into:
         page.put(options.into, "stacks", f"{page.made_by()}\n{tables.markdown(table)}")
     return 0
-
-
-def _failed(column: Column, message: str) -> None:
-    print(f"{column.name}: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -255,7 +255,6 @@ static void trust(hw_trusted *trusted, hw_pool *pool)
     hw_factors key = hw_factors_of(pool->secret);
     *trusted = (hw_trusted){.base = (char *)pool,
                             .end = hw_end(pool),
-                            .first = hw_first(pool),
                             .key = key,
                             .links = HW_CACHED_PARENT * key.meta + HW_LINK_KEY * key.offset};
 }

@@ -44,7 +44,7 @@ typedef struct hw_class {
 /* What the fast path must know of a pool, kept where no overflow reaches. */
 struct hw_trusted {
     char *base;
-    uint32_t end, first; /* offsets of the end node and the first node */
+    uint32_t end; /* offset of the end node */
     hw_factors key;
     uint64_t links; /* of the check of a cached node's links: what is the same for all */
 };

@@ -19,6 +19,8 @@ from heapwitness.layout.witness import Header, Links, State
 from heapwitness.memory import Unreadable
 from heapwitness.report.model import Copy
 
+_CHECK = 4
+"""Bytes of the links behind the word that tells of them."""
 _POISON_CHUNK = 4096
 _POISON_LIMIT = 64 << 20
 _GUESSED_END = witness.HEADER + 10
@@ -285,10 +287,6 @@ def _payload(evidence: Evidence, node: Node, waiting: bool) -> None:
     except Unreadable:
         # A record may hold only part of a payload.
         return
-
-
-_CHECK = 4
-"""Bytes of the links behind the word that tells of them."""
 
 
 def _waited(pool: Pool, node: Node) -> bool:
