@@ -11,10 +11,10 @@
 enum {
     AREA = 256 << 20,
     STEP = 1 << 20,
-    LEVELS = 6,
-    FEWEST_LEVELS = 3,
+    LEVELS = 5,
+    FEWEST_LEVELS = 2,
     BUCKET = 16,
-    FIRST_BUCKETS = 1 << 6,
+    FIRST_BUCKETS = 1 << 8,
     MAIN_STACK = 8 << 20,
     WITH_THREADS = 16 << 20
 };
@@ -50,65 +50,77 @@ static inline uint64_t mix(uint64_t h, uint64_t value)
     return h ^ h >> 29;
 }
 
-static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior);
 static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned frames);
 
-/* Two sites of one slot do not drive each other out: the one that came first moves beside it. */
+/* Two sites of one slot do not drive each other out: the one that came first moves beside it. Where another one is at
+   home, it does so every other time: two that are at home beside each other stay, too. */
 static void keep(hw_site_cache *cache, uint64_t key, uint32_t prior, uint32_t site)
 {
     unsigned slot = hw_recent_slot(key, prior);
-    cache->recent[slot ^ 1].key = 0; /* a signal handler that comes now finds nothing */
+    hw_recent *new = &cache->recent[slot], *beside = &cache->recent[slot ^ 1];
+    const hw_recent old = *new;
+    atomic_signal_fence(memory_order_seq_cst); /* a signal handler may come at any time */
+    if (new->key == old.key && (hw_recent_slot(beside->key, beside->prior) != (slot ^ 1) || cache->kept++ % 2)) {
+        beside->key = 0;
+        atomic_signal_fence(memory_order_seq_cst);
+        beside->prior = old.prior;
+        beside->site = old.site;
+        atomic_signal_fence(memory_order_seq_cst);
+        beside->key = old.key;
+    }
+    new->key = 0;
     atomic_signal_fence(memory_order_seq_cst);
-    hw_recent old = cache->recent[slot];
-    cache->recent[slot].key = 0;
+    new->prior = prior;
+    new->site = site;
     atomic_signal_fence(memory_order_seq_cst);
-    cache->recent[slot].prior = prior;
-    cache->recent[slot].site = site;
-    cache->recent[slot ^ 1].prior = old.prior;
-    cache->recent[slot ^ 1].site = old.site;
-    atomic_signal_fence(memory_order_seq_cst);
-    cache->recent[slot].key = key;
-    cache->recent[slot ^ 1].key = old.key;
+    new->key = key;
 }
 
-static inline bool is_recent(const hw_site_cache *cache, unsigned slot, uint64_t key, uint32_t prior)
+static inline uint32_t recent(const hw_site_cache *cache, uint64_t key, uint32_t prior)
 {
-    return cache->recent[slot].key == key && cache->recent[slot].prior == prior;
+    unsigned slot = hw_recent_slot(key, prior);
+    const hw_recent *at = &cache->recent[slot], *beside = &cache->recent[slot ^ 1];
+    uint32_t site = at->site;
+    if (HW_LIKELY(at->key == key && at->prior == prior))
+        return site;
+    site = beside->site;
+    return beside->key == key && beside->prior == prior ? site : HW_SITE_UNKNOWN;
+}
+
+/* Where not all frames that frame pointers lead to may be believed. */
+static __attribute__((noinline)) uint32_t recall_believable(const hw_site_cache *cache, hw_caller caller,
+                                                            uint32_t prior)
+{
+    unsigned slot = hw_depth_slot((uintptr_t)caller.pc);
+    uint64_t key;
+    if (cache->depth[slot].pc != (uintptr_t)caller.pc)
+        return HW_SITE_UNKNOWN;
+    hw_follow(cache, &caller, NULL, cache->depth[slot].frames, &key);
+    return recent(cache, key, prior);
 }
 
 __attribute__((noinline)) uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
-    uint64_t pc[HW_FAST_FRAMES] = {(uint64_t)(uintptr_t)caller.pc};
-    uint32_t site;
-    unsigned slot = hw_recent_slot(pc[0], prior) ^ 1;
-    if (is_recent(cache, slot, pc[0], prior))
-        return cache->recent[slot].site;
-    slot = hw_depth_slot(pc[0]);
-    unsigned limit = cache->depth[slot].pc == (uintptr_t)caller.pc ? cache->depth[slot].frames : cache->most;
-    if (limit == 0)
-        return hw_unwound_recall(cache, &caller, prior, &site) ? site : HW_SITE_UNKNOWN;
-    uint64_t key = hw_site_key(pc, hw_follow(cache, &caller, pc, limit));
-    slot = hw_recent_slot(key, prior);
-    slot ^= !is_recent(cache, slot, key, prior);
-    return is_recent(cache, slot, key, prior) ? cache->recent[slot].site : HW_SITE_UNKNOWN;
+    uint64_t key;
+    hw_follow(cache, &caller, NULL, cache->most, &key);
+    uint32_t site = recent(cache, key, prior);
+    return HW_LIKELY(site != HW_SITE_UNKNOWN) ? site : recall_believable(cache, caller, prior);
 }
 
-HW_COLD uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+__attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
-    uint64_t pc[HW_FULL_FRAMES] = {(uint64_t)(uintptr_t)caller->pc};
+    uint64_t pc[HW_FAST_FRAMES] = {(uint64_t)(uintptr_t)caller->pc};
     unsigned frames = 1;
     if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
         return 0;
-    if (cache->most == 0) {
-        frames = hw_unwound_follow(caller, pc);
-        uint32_t found = intern(cache, pc, frames, prior);
-        hw_unwound_keep(cache, caller, prior, found, pc, frames);
-        return found;
+    if (cache->most == 0)
+        return hw_unwound_learn(cache, caller, prior);
+    uint64_t key = pc[0];
+    if (cache->most > 1) {
+        frames = believable(cache, pc, hw_follow(cache, caller, pc, HW_FAST_FRAMES, &key));
+        key = hw_site_key(pc, frames);
     }
-    if (cache->most > 1)
-        frames = believable(cache, pc, hw_follow(cache, caller, pc, HW_FAST_FRAMES));
-    uint64_t key = hw_site_key(pc, frames);
-    uint32_t site = intern(cache, pc, frames, prior);
+    uint32_t site = hw_site_intern(cache, pc, frames, prior);
     keep(cache, key, prior, site);
     return site;
 }
@@ -140,7 +152,7 @@ static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned fr
     while (good < frames && returns_to(pc[good]))
         good++;
     unsigned slot = hw_depth_slot(pc[0]);
-    if (good < frames || frames == 1) { /* do not try again what leads nowhere */
+    if (good < frames) { /* do not try again what leads nowhere */
         cache->depth[slot].pc = pc[0];
         cache->depth[slot].frames = good;
     }
@@ -161,6 +173,7 @@ void hw_sites_adopt(hw_site_cache *cache, uint32_t thread)
 {
     cache->stack_low = cache->stack_high = 0;
     hw_sites_renew(cache, thread);
+    hw_unwound_adopt(cache);
     if (thread == hw_process_id()) {
         /* The kernel keeps far more than this free of other mappings below the first stack. */
         if (&__libc_stack_end && __libc_stack_end) {
@@ -260,7 +273,7 @@ static inline const record *record_at(const site_table *t, uint32_t site)
     return (const record *)(const void *)(t->area.start + (size_t)site * 16);
 }
 
-static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior)
+uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior)
 {
     site_table *t = the_table();
     if (!t && !(t = make_table()))
@@ -286,6 +299,12 @@ static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned 
         }
     }
     return site;
+}
+
+bool hw_site_has(uint32_t site, const uint64_t *pc, unsigned frames)
+{
+    const record *r = record_at(the_table(), site);
+    return r->frames == frames && memcmp(r->pc, pc, frames * sizeof *pc) == 0;
 }
 
 uint32_t hw_site_prior(uint32_t site)

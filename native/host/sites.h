@@ -12,7 +12,7 @@
 
 /* A frame pointer that leads further is none: it might lead off a stack of another kind. */
 enum { HW_FRAME_MOST = 64 << 10 };
-enum { HW_FAST_FRAMES = 8, HW_FULL_FRAMES = 32, HW_RECENT = 4096, HW_DEPTHS = 256 };
+enum { HW_FAST_FRAMES = 8, HW_FULL_FRAMES = 32, HW_RECENT = 4096, HW_DEPTHS = 1024 };
 
 /* Where the program called in: the return address, and the frame of the function that was called. */
 typedef struct hw_caller {
@@ -33,7 +33,7 @@ typedef struct hw_site_cache {
     uint32_t thread;
     uint32_t most; /* frames to follow; 0 where each stack is unwound */
     struct hw_unwound *unwound;
-    uint32_t next_way;
+    uint32_t kept;
     hw_recent recent[HW_RECENT];
     struct {
         uintptr_t pc;
@@ -47,24 +47,46 @@ void hw_sites_adopt(hw_site_cache *cache, uint32_t thread);
 void hw_sites_renew(hw_site_cache *cache, uint32_t thread);
 uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior);
 
-/* unwound.c: the site of a call whose stack was unwound before; false: it was not, or not for this `prior`. */
-bool hw_unwound_recall(const hw_site_cache *cache, const hw_caller *caller, uint32_t prior, uint32_t *site);
+/* The number of a site by its return addresses. 0: there is no room for it. */
+uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior);
+/* Whether these are a site's return addresses. */
+bool hw_site_has(uint32_t site, const uint64_t *pc, unsigned frames);
+
+static inline uint64_t hw_key_on(uint64_t key, uint64_t pc)
+{
+    return (key << 9 | key >> 55) + pc;
+}
+static inline uint64_t hw_key_end(uint64_t key, unsigned frames)
+{
+    uint64_t mixed = key * UINT64_C(0x9E3779B97F4A7C15);
+    return frames > 1 ? (mixed ^ mixed >> 32) | UINT64_C(1) << 63 : key;
+}
 
 /* Frame pointers from the caller on, as far as they may be believed. Nothing beyond the thread's own
-   stack is read. Returns how many frames. */
-static inline unsigned hw_follow(const hw_site_cache *cache, const hw_caller *caller, uint64_t *pc, unsigned limit)
+   stack is read. Returns how many frames, their addresses if `pc` is not NULL, and their key. */
+static inline unsigned hw_follow(const hw_site_cache *cache, const hw_caller *caller, uint64_t *pc, unsigned limit,
+                                 uint64_t *key)
 {
     unsigned n = 1;
     uintptr_t below = (uintptr_t)caller->frame;
-    pc[0] = (uint64_t)(uintptr_t)caller->pc;
-    if (below < cache->stack_low || below >= cache->stack_high)
-        return 1;
-    uintptr_t at = (uintptr_t)caller->frame[0];
-    while (n < limit && at > below && at - below < HW_FRAME_MOST && at < cache->stack_high - 16 && (at & 15) == 0) {
-        pc[n++] = ((uint64_t *)at)[1];
-        below = at;
-        at = ((uintptr_t *)at)[0];
+    uint64_t sum = (uint64_t)(uintptr_t)caller->pc;
+    if (pc)
+        pc[0] = sum;
+    if (below >= cache->stack_low && below < cache->stack_high) {
+        uintptr_t at = (uintptr_t)caller->frame[0], last = cache->stack_high - 16;
+        /* In steps of 16, upwards, and not too far: what is no multiple becomes too large when it is rotated. */
+        for (uint64_t up = at - below; n < limit && (up >> 4 | up << 60) - 1 < HW_FRAME_MOST / 16 - 1 && at < last;
+             up = at - below) {
+            uint64_t return_address = ((uint64_t *)at)[1];
+            if (pc)
+                pc[n] = return_address;
+            n++;
+            sum = hw_key_on(sum, return_address);
+            below = at;
+            at = ((uintptr_t *)at)[0];
+        }
     }
+    *key = hw_key_end(sum, n);
     return n;
 }
 
@@ -72,8 +94,8 @@ static inline uint64_t hw_site_key(const uint64_t *pc, unsigned frames)
 {
     uint64_t key = pc[0];
     for (unsigned i = 1; i < frames; i++)
-        key = (key << 9 | key >> 55) + pc[i];
-    return frames > 1 ? key * UINT64_C(0x9E3779B97F4A7C15) >> 1 | UINT64_C(1) << 63 : key;
+        key = hw_key_on(key, pc[i]);
+    return hw_key_end(key, frames);
 }
 static inline unsigned hw_recent_slot(uint64_t key, uint32_t prior)
 {
@@ -87,6 +109,13 @@ static inline unsigned hw_depth_slot(uint64_t pc)
 
 #define HW_SITE_UNKNOWN UINT32_C(0xFFFFFFFF)
 uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
+/* unwound.c: where each stack is unwound. */
+uint32_t hw_unwound_recall(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
+
+static inline uint32_t hw_site_recall_more(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
+{
+    return cache->most ? hw_site_recall_deep(cache, caller, prior) : hw_unwound_recall(cache, caller, prior);
+}
 
 /* The number of the calling site if the thread knows it already, else HW_SITE_UNKNOWN, and a jump there; `prior` is
    the block's allocation site for a release, else 0. Only sites whose caller is all that may be believed have keys of
@@ -96,7 +125,7 @@ uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint3
         const hw_recent *seen_ = &(cache)->recent[hw_recent_slot((uint64_t)(uintptr_t)(caller).pc, prior_site)];       \
         (site) = seen_->site;                                                                                          \
         if (HW_UNLIKELY(seen_->key != (uint64_t)(uintptr_t)(caller).pc || seen_->prior != (prior_site)) &&             \
-            ((site) = hw_site_recall_deep(cache, caller, prior_site)) == HW_SITE_UNKNOWN)                              \
+            ((site) = hw_site_recall_more(cache, caller, prior_site)) == HW_SITE_UNKNOWN)                              \
             goto unknown;                                                                                              \
     } while (0)
 

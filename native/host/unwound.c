@@ -2,163 +2,108 @@
 #include "unwound.h"
 
 #include "arena.h"
-#include "frame_rules.h"
+#include "trail.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <unwind.h>
 
-/* Sets of stacks: the same call is reached by several ways. */
-enum { SETS = 1024, WAYS = 4, STACKS = SETS * WAYS, RULES = 4096, SITES = 8192, WORDS = 64 };
+enum { SETS = 2048, WAYS = 4, BYTES = 1 << 20 };
 
-/* A stack by the words that unwinding it used. */
+/* Words of the stack that unwinding used: as many at once as make comparing them cheap. */
+typedef uint64_t two __attribute__((vector_size(16)));
+typedef struct words {
+    two was[2];
+    uint32_t at[4]; /* bytes from the frame */
+} words;
+
+/* A call, by these words. */
 typedef struct stack {
     uint64_t pc;
     uintptr_t frame;
-    uint64_t key;        /* of its return addresses */
-    uint64_t returns;    /* which words are return addresses, a bit each */
-    uint32_t words;      /* 0: not to be used */
-    uint32_t at[WORDS];  /* bytes from `frame` */
-    uint64_t was[WORDS]; /* what was there */
+    uint32_t prior, site;
+    size_t bytes; /* of its words */
+    words words[];
 } stack;
 
-/* A thread's memory. A site is that of a stack and, for a release, of the block's allocation. */
+/* The same call is reached by several ways: bits of the hash of each, then where it is, in bytes from the start of the
+   thread's memory, which is no stack. */
+typedef struct set {
+    _Alignas(32) uint32_t word[2 * WAYS];
+} set;
+
+/* A thread's memory: stacks one behind the other, from the start again when it is full, and the sets that name them.
+   A signal handler may come at any time, and may call in itself. A stack stays as it was written, unless `turn`
+   changes. */
 typedef struct hw_unwound {
-    struct {
-        uint64_t key;
-        uint32_t site;
-    } sites[SITES];
-    hw_rule rules[RULES];
-    stack stacks[STACKS];
+    uint64_t turn;  /* how often it was full */
+    uintptr_t busy; /* with the trail: the frame of the call that is; 0: none is */
+    _Atomic uint32_t used;
+    set sets[SETS];
+    hw_trail trail;
+    _Alignas(64) char stacks[BYTES];
 } hw_unwound;
 
-static inline stack *set_for(hw_unwound *known, const hw_caller *caller)
+static inline uint64_t hash_of(const hw_caller *caller, uint32_t prior)
 {
-    uint64_t h =
-        ((uint64_t)(uintptr_t)caller->pc ^ (uint64_t)(uintptr_t)caller->frame << 17) * UINT64_C(0x9E3779B97F4A7C15);
-    return &known->stacks[(h >> 40 & (SETS - 1)) * WAYS];
+    uint64_t call = (uint64_t)(uintptr_t)caller->pc ^ (uint64_t)(uintptr_t)caller->frame << 17 ^ (uint64_t)prior << 40;
+    return call * UINT64_C(0x9E3779B97F4A7C15);
 }
 
-static inline bool is_same(const stack *s, const hw_caller *caller)
+static inline unsigned set_of(uint64_t hash)
 {
-    if (s->words == 0 || s->pc != (uint64_t)(uintptr_t)caller->pc || s->frame != (uintptr_t)caller->frame)
-        return false;
-    const char *frame = (const char *)caller->frame;
-    for (uint32_t i = 0; i < s->words; i++)
-        if (*(const uint64_t *)(const void *)(frame + s->at[i]) != s->was[i])
-            return false;
-    return true;
+    return (unsigned)(hash >> 53);
 }
 
-static inline stack *recall(hw_unwound *known, const hw_caller *caller)
+static inline uint32_t tag_of(uint64_t hash)
 {
-    stack *set = set_for(known, caller);
-    for (unsigned way = 0; way < WAYS; way++)
-        if (is_same(&set[way], caller))
-            return &set[way];
-    return NULL;
+    return (uint32_t)(hash >> 21);
 }
 
-static uint64_t key_of(const uint64_t *pc, unsigned frames)
+static inline bool holds(const stack *s, uintptr_t frame)
 {
-    uint64_t key = frames;
-    for (unsigned i = 0; i < frames; i++) {
-        key = (key ^ pc[i]) * UINT64_C(0x9E3779B97F4A7C15);
-        key ^= key >> 29;
+    two different = {0};
+    for (size_t left = s->bytes; left; left -= sizeof(words)) {
+        const words *w = (const words *)(const void *)((const char *)s->words + left - sizeof *w);
+        for (unsigned i = 0; i < 2; i++)
+            different |= (two){hw_word_at(frame + w->at[2 * i]), hw_word_at(frame + w->at[2 * i + 1])} ^ w->was[i];
     }
-    return key;
+    return (different[0] | different[1]) == 0;
 }
 
-static inline uint64_t site_key(const stack *s, uint32_t prior)
+#ifdef HW_COMPARE_UNWINDERS
+/* For tests: die where libgcc unwinds otherwise. */
+static void compare(uint32_t site, const hw_caller *caller)
 {
-    return (s->key ^ prior) * UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t other[HW_FULL_FRAMES];
+    if (site && !hw_site_has(site, other, hw_unwind(other, HW_FULL_FRAMES, caller)))
+        __builtin_trap();
 }
+#define COMPARE(site, caller) compare(site, caller)
+#else
+#define COMPARE(site, caller) ((void)0)
+#endif
 
-bool hw_unwound_recall(const hw_site_cache *cache, const hw_caller *caller, uint32_t prior, uint32_t *site)
+uint32_t hw_unwound_recall(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
-    const stack *known = cache->unwound ? recall(cache->unwound, caller) : NULL;
-    if (!known)
-        return false;
-    uint64_t key = site_key(known, prior);
-    *site = cache->unwound->sites[key >> 32 & (SITES - 1)].site;
-    return cache->unwound->sites[key >> 32 & (SITES - 1)].key == key;
-}
-
-/* --- by rules ------------------------------------------------------------------------------------ */
-
-static inline hw_rule rule_for(hw_unwound *known, uint64_t pc)
-{
-    hw_rule *place = &known->rules[(pc ^ pc >> 12) & (RULES - 1)], rule = *place;
-    atomic_signal_fence(memory_order_seq_cst); /* a signal handler that came while it was copied has replaced it */
-    if (HW_LIKELY(rule.pc == pc && place->pc == pc && rule.code == hw_code_before(pc)))
-        return rule;
-    hw_rule_find(pc, &rule);
-    if (rule.kind == HW_RULE_NONE || rule.code == 0) /* nothing that could be seen to have changed */
-        return rule;
-    place->pc = 0;
+    const hw_unwound *known = cache->unwound;
+    uint64_t hash = hash_of(&caller, prior);
+    if (HW_UNLIKELY(!known))
+        return HW_SITE_UNKNOWN;
+    uint64_t turn = known->turn;
+    const uint32_t *tag = known->sets[set_of(hash)].word;
     atomic_signal_fence(memory_order_seq_cst);
-    *place = rule;
-    return rule;
-}
-
-/* Take down a word that unwinding used. False: it does not lie on the stack, or there are too many. */
-static inline bool note(stack *s, uintptr_t at, uintptr_t high, uint64_t *value)
-{
-    if (at < s->frame || at > high - sizeof(uint64_t) || (at & 7) || s->words == WORDS || at - s->frame > UINT32_MAX)
-        return false;
-    *value = *(const uint64_t *)at;
-    s->at[s->words] = (uint32_t)(at - s->frame);
-    s->was[s->words++] = *value;
-    return true;
-}
-
-/* The frames of a stack, and its words in `s`; 0: it is not on the thread's own stack, or a frame has no rule. */
-static unsigned by_rules(const hw_site_cache *cache, const hw_caller *caller, uint64_t *pc, stack *s)
-{
-    uintptr_t low = (uintptr_t)caller->frame, high = cache->stack_high;
-    if (!cache->unwound || low < cache->stack_low || low >= high - 2 * sizeof(uint64_t))
-        return 0;
-    s->pc = pc[0] = (uint64_t)(uintptr_t)caller->pc;
-    s->frame = low;
-    s->words = 0;
-    s->returns = 0;
-    /* The function that was called has saved rbp in its frame, below the return address. */
-    uintptr_t sp = low + 2 * sizeof(uint64_t), bp = ((const uintptr_t *)low)[0], bp_at = low;
-    bool bp_noted = false;
-    for (unsigned frames = 1;; frames++) {
-        const hw_rule rule = rule_for(cache->unwound, pc[frames - 1]);
-        uint64_t word;
-        if (rule.kind == HW_RULE_NONE)
-            return 0;
-        if (rule.kind == HW_RULE_LAST || frames == HW_FULL_FRAMES) {
-            s->key = key_of(pc, frames);
-            return frames;
+    do {
+        const stack *s = (const stack *)(const void *)((const char *)known + tag[WAYS]);
+        if (*tag == tag_of(hash) && s->pc == (uint64_t)(uintptr_t)caller.pc && s->frame == (uintptr_t)caller.frame &&
+            s->prior == prior && HW_LIKELY(holds(s, (uintptr_t)caller.frame))) {
+            uint32_t site = s->site;
+            atomic_signal_fence(memory_order_seq_cst);
+            COMPARE(site, &caller);
+            return HW_LIKELY(known->turn == turn) ? site : HW_SITE_UNKNOWN;
         }
-        if (rule.kind != HW_RULE_SP && !bp_noted && !(bp_noted = note(s, bp_at, high, &word)))
-            return 0;
-        uintptr_t above = (rule.kind == HW_RULE_SP ? sp : bp) + (uintptr_t)(intptr_t)rule.cfa;
-        if (rule.kind == HW_RULE_WORD) {
-            if (!note(s, above, high, &word))
-                return 0;
-            above = (uintptr_t)word;
-        }
-        uint32_t returns = s->words;
-        if (above <= sp || !note(s, above - sizeof word, high, &word))
-            return 0;
-        if (rule.saved != HW_SAVED_NOT) {
-            bp_at = (rule.saved == HW_SAVED_BY_BP ? bp : above) + (uintptr_t)(intptr_t)rule.bp;
-            if (bp_at < low || bp_at > high - sizeof(uint64_t) || (bp_at & 7))
-                return 0;
-            bp = *(const uintptr_t *)bp_at;
-            bp_noted = false;
-        }
-        sp = above;
-        if (word == 0) {
-            s->key = key_of(pc, frames);
-            return frames;
-        }
-        pc[frames] = word;
-        s->returns |= UINT64_C(1) << returns;
-    }
+    } while ((uintptr_t)++tag % sizeof(set) != WAYS * sizeof *tag);
+    return HW_SITE_UNKNOWN;
 }
 
 /* --- by libgcc ----------------------------------------------------------------------------------- */
@@ -169,7 +114,7 @@ typedef struct walk {
     uint64_t start;
 } walk;
 
-static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *argument)
+static _Unwind_Reason_Code take(struct _Unwind_Context *context, void *argument)
 {
     walk *w = argument;
     uint64_t pc = _Unwind_GetIP(context);
@@ -183,7 +128,7 @@ static _Unwind_Reason_Code step(struct _Unwind_Context *context, void *argument)
 unsigned hw_unwind(uint64_t *frames, unsigned most, const hw_caller *caller)
 {
     walk w = {.pc = frames, .most = most, .start = (uint64_t)(uintptr_t)caller->pc};
-    _Unwind_Backtrace(step, &w);
+    _Unwind_Backtrace(take, &w);
     if (w.count == 0)
         frames[w.count++] = w.start;
     return w.count;
@@ -191,67 +136,118 @@ unsigned hw_unwind(uint64_t *frames, unsigned most, const hw_caller *caller)
 
 /* --- both ---------------------------------------------------------------------------------------- */
 
-static void keep(hw_site_cache *cache, const stack *s)
+/* Where there is room for a stack, until `turn` is over. */
+static uint32_t take_room(hw_unwound *known, uint32_t bytes, uint64_t *turn)
 {
-    stack *to = set_for(cache->unwound, &(hw_caller){(void *)(uintptr_t)s->pc, (void **)s->frame});
-    to += cache->next_way++ % WAYS;
-    to->words = 0; /* a signal handler that comes now does not use it */
-    atomic_signal_fence(memory_order_seq_cst);
-    to->pc = s->pc;
-    to->frame = s->frame;
-    to->key = s->key;
-    to->returns = s->returns;
-    memcpy(to->at, s->at, s->words * sizeof *s->at);
-    memcpy(to->was, s->was, s->words * sizeof *s->was);
-    atomic_signal_fence(memory_order_seq_cst);
-    to->words = s->words;
+    for (;;) {
+        *turn = known->turn;
+        atomic_signal_fence(memory_order_seq_cst);
+        uint32_t used = atomic_load_explicit(&known->used, memory_order_relaxed), more = used + bytes;
+        if (more > BYTES) {
+            known->turn++;
+            atomic_signal_fence(memory_order_seq_cst);
+            memset(known->sets, 0, sizeof known->sets);
+            atomic_signal_fence(memory_order_seq_cst);
+            more = 0;
+        }
+        if (atomic_compare_exchange_strong_explicit(&known->used, &used, more, memory_order_relaxed,
+                                                    memory_order_relaxed) &&
+            more)
+            return (uint32_t)offsetof(hw_unwound, stacks) + used;
+    }
 }
 
-static unsigned frames_of(const stack *s, uint64_t *pc)
+static void add(words *list, unsigned *count, uintptr_t low, uintptr_t at, uint64_t was)
 {
-    unsigned frames = 0;
-    pc[frames++] = s->pc;
-    for (uint32_t i = 0; i < s->words; i++)
-        if (s->returns >> i & 1)
-            pc[frames++] = s->was[i];
-    return frames;
+    list[*count / 4].at[*count % 4] = (uint32_t)(at - low);
+    list[*count / 4].was[*count / 2 % 2][*count % 2] = was;
+    ++*count;
 }
 
-unsigned hw_unwound_follow(const hw_caller *caller, uint64_t *pc)
+static void keep(hw_unwound *known, const hw_caller *caller, uint32_t prior, uint32_t site, const hw_frame *frames,
+                 unsigned behind)
 {
-    hw_site_cache *cache = hw_me.arena ? &hw_me.arena->sites : NULL;
-    if (!cache || (!cache->unwound && !(cache->unwound = hw_map(sizeof *cache->unwound))))
-        return hw_unwind(pc, HW_FULL_FRAMES, caller);
-    stack fresh;
-    /* Known, where only the site is new: that of the release of a block from elsewhere. */
-    const stack *known = recall(cache->unwound, caller);
-    unsigned frames = known ? frames_of(known, pc) : by_rules(cache, caller, pc, &fresh);
-    if (frames && !known)
-        keep(cache, &fresh);
-#ifdef HW_COMPARE_UNWINDERS
-    uint64_t other[HW_FULL_FRAMES];
-    if (frames && (hw_unwind(other, HW_FULL_FRAMES, caller) != frames || memcmp(other, pc, frames * sizeof *pc) != 0))
-        __builtin_trap();
-#endif
-    return frames ? frames : hw_unwind(pc, HW_FULL_FRAMES, caller);
+    words used[3 * HW_FULL_FRAMES / 4];
+    uintptr_t low = (uintptr_t)caller->frame;
+    unsigned count = 0;
+    for (const hw_frame *f = frames; f < frames + behind; f++) {
+        add(used, &count, low, f[1].sp - sizeof(uint64_t), f[1].pc);
+        if (f->uses_bp)
+            add(used, &count, low, f->bp_at, f->bp);
+        if (f->extra_at)
+            add(used, &count, low, f->extra_at, f->extra);
+    }
+    while (count % 4) /* one is compared again */
+        add(used, &count, low, frames[1].sp - sizeof(uint64_t), frames[1].pc);
+    uint32_t bytes = (uint32_t)(sizeof(stack) + count / 4 * sizeof(words));
+    uint64_t turn;
+    uint32_t at = take_room(known, bytes, &turn);
+    stack *s = (stack *)(void *)((char *)known + at);
+    *s = (stack){.pc = frames->pc, .frame = low, .prior = prior, .site = site, .bytes = bytes - sizeof(stack)};
+    memcpy(s->words, used, count / 4 * sizeof *used);
+    uint64_t hash = hash_of(caller, prior);
+    uint32_t *tag = known->sets[set_of(hash)].word, *place = tag + WAYS;
+    atomic_signal_fence(memory_order_seq_cst);
+    for (unsigned way = WAYS - 1; way > 0; way--) {
+        place[way] = place[way - 1];
+        tag[way] = tag[way - 1];
+    }
+    place[0] = at;
+    tag[0] = tag_of(hash);
+    atomic_signal_fence(memory_order_seq_cst);
+    if (HW_UNLIKELY(known->turn != turn))
+        tag[0] = place[0] = 0;
 }
 
-void hw_unwound_keep(hw_site_cache *cache, const hw_caller *caller, uint32_t prior, uint32_t site, const uint64_t *pc,
-                     unsigned count)
+/* On the thread's own stack. False: there is no telling, or another call is at it. */
+static bool learn_by_rules(hw_site_cache *cache, const hw_caller *caller, uint32_t prior, uint32_t *site)
 {
-    const stack *known = cache->unwound ? recall(cache->unwound, caller) : NULL;
-    if (!known || known->key != key_of(pc, count))
-        return;
-    uint64_t key = site_key(known, prior);
-    cache->unwound->sites[key >> 32 & (SITES - 1)].key = 0; /* as above */
+    uintptr_t low = (uintptr_t)caller->frame;
+    if (low < cache->stack_low || low >= cache->stack_high - 2 * sizeof(uint64_t) ||
+        (!cache->unwound && !(cache->unwound = hw_map(sizeof *cache->unwound))))
+        return false;
+    hw_unwound *known = cache->unwound;
+    if (low < known->busy)
+        return false;
+    known->busy = low;
     atomic_signal_fence(memory_order_seq_cst);
-    cache->unwound->sites[key >> 32 & (SITES - 1)].site = site;
+    unsigned behind, count = 0;
+    const hw_frame *frames = hw_trail_follow(&known->trail, caller, cache->stack_high, &behind);
+    if (frames) {
+        uint64_t pc[HW_FULL_FRAMES];
+        while (count <= behind && frames[count].pc) {
+            pc[count] = frames[count].pc;
+            count++;
+        }
+        *site = hw_site_intern(cache, pc, count, prior);
+        COMPARE(*site, caller);
+        if (*site)
+            keep(known, caller, prior, *site, frames, behind);
+    }
     atomic_signal_fence(memory_order_seq_cst);
-    cache->unwound->sites[key >> 32 & (SITES - 1)].key = key;
+    known->busy = 0;
+    return frames != NULL;
+}
+
+uint32_t hw_unwound_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+{
+    uint32_t site;
+    uint64_t pc[HW_FULL_FRAMES];
+    if (learn_by_rules(cache, caller, prior, &site))
+        return site;
+    return hw_site_intern(cache, pc, hw_unwind(pc, HW_FULL_FRAMES, caller), prior);
 }
 
 void hw_unwound_forget(hw_site_cache *cache)
 {
     if (cache->unwound)
-        memset(cache->unwound, 0, sizeof *cache->unwound);
+        memset(cache->unwound->sets, 0, sizeof cache->unwound->sets);
+}
+
+void hw_unwound_adopt(hw_site_cache *cache)
+{
+    if (!cache->unwound)
+        return;
+    cache->unwound->busy = 0;
+    cache->unwound->trail.any = false;
 }

@@ -13,11 +13,10 @@
 
 #include "sites.h"
 
-/* Unwind from the caller on: HW_FULL_FRAMES return addresses at most. Returns how many. */
-unsigned hw_unwound_follow(const hw_caller *caller, uint64_t *pc);
-/* Remember the site of a stack that was followed. */
-void hw_unwound_keep(hw_site_cache *cache, const hw_caller *caller, uint32_t prior, uint32_t site, const uint64_t *pc,
-                     unsigned count);
+/* Unwind from the caller on, HW_FULL_FRAMES return addresses at most, and remember the site. */
+uint32_t hw_unwound_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior);
 void hw_unwound_forget(hw_site_cache *cache);
+/* The thread is another one. */
+void hw_unwound_adopt(hw_site_cache *cache);
 
 #endif

@@ -41,6 +41,28 @@ int main(void) {
 """Whatever `below` takes from the stack, all outer frames are at the same places: the innermost one, and
 most return addresses, look the same whether it was called directly or not."""
 
+MOVING = """
+#include <alloca.h>
+#include <stdlib.h>
+#define KEEP(p) __asm__ volatile("" : : "r"(p) : "memory")
+#define FRAME __attribute__((noinline)) char *
+FRAME make(void) { char *p = malloc(24); KEEP(p); return p; }
+FRAME inner(size_t room) { KEEP(alloca(room)); char *p = make(); KEEP(p); return p; }
+FRAME outer(size_t in, size_t out) { KEEP(alloca(out)); char *p = inner(in); KEEP(p); return p; }
+FRAME one(size_t in, size_t out) { char *p = outer(in, out); KEEP(p); return p; }
+FRAME two(size_t in, size_t out) { char *p = one(in, out); KEEP(p); return p; }
+FRAME three(size_t in, size_t out) { KEEP(alloca(out)); char *p = one(in, 512 - out); KEEP(p); return p; }
+int main(void) {
+    char *(*volatile way[])(size_t, size_t) = {one, two, three};
+    for (volatile int turn = 0; turn < 3; turn++)
+        for (volatile int i = 0; i < 3; i++)
+            for (int room = 16; room <= 512; room += 16)
+                free(way[i](room, 528 - room));
+    return 0;
+}
+"""
+"""Frames in between move while those around them stay, so that only a saved rbp tells where they are."""
+
 RELEASE = """
 #include <stdlib.h>
 #define KEEP(p) __asm__ volatile("" : : "r"(p) : "memory")
@@ -134,7 +156,7 @@ def test_the_stack_of_a_release_is_as_deep_as_that_of_an_allocation(stacks: str)
 
 @cache
 def _comparing_engine() -> Path:
-    """An engine that unwinds each new stack by its rules and by libgcc, and dies where they differ."""
+    """An engine that unwinds each stack by libgcc, too, new or known again, and dies where they differ."""
     library = Path(tempfile.mkdtemp(prefix="heapwitness-unwinders-")) / "engine.so"
     sources = [source for part in ("core", "host", "preload") for source in sorted((NATIVE / part).glob("*.c"))]
     flags = ["-std=c11", "-O1", "-fPIC", "-shared", "-pthread", "-fexceptions", "-static-libgcc", "-fno-builtin"]
@@ -162,6 +184,14 @@ def test_stacks_of_cxx_are_those_that_libgcc_unwinds(options: str, tmp_path: Pat
 
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 0
+
+
+@pytest.mark.skipif(not NATIVE.is_dir(), reason="needs the engine's sources")
+@pytest.mark.parametrize("option", ["-fomit-frame-pointer", "-fno-omit-frame-pointer"])
+def test_stacks_of_frames_that_move_are_those_that_libgcc_unwinds(option: str) -> None:
+    done = _run_compared(compiled(MOVING, option))
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not NATIVE.is_dir(), reason="needs the engine's sources")
