@@ -19,7 +19,7 @@ import tables
 from measure import Column, Launcher, Row, interleave, print_failure
 
 STACKS = ("caller", "fast", "full")
-PROGRAMS = ("perl", "python", "git", "c++", "c++8")
+PROGRAMS = ("perl", "python", "git", "gcc", "c++", "c++8")
 
 
 def columns() -> list[Column]:
@@ -29,7 +29,7 @@ def columns() -> list[Column]:
 
 
 def rows(work: Path, scale: int) -> list[Row]:
-    """Programs, the same long run of Python, in which its start no longer counts, and a kernel."""
+    """Programs, one built with frame pointers, a long run of Python, in which its start no longer counts, a kernel."""
     found = []
     for name in PROGRAMS:
         (work / name).mkdir()
@@ -37,6 +37,8 @@ def rows(work: Path, scale: int) -> list[Row]:
             found.append(programs.PROGRAMS[name](work / name, scale))
         except programs.Missing as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
+    with_frames = kernels.compile_source("containers", work, ("-fno-omit-frame-pointer",))
+    found.append(Row("C++ containers, frame pointers", (str(with_frames), "1", str(9 * scale))))
     script = work / "longer.py"
     script.write_text(
         "import json\n"
