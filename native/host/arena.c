@@ -25,7 +25,6 @@ enum {
     MOST_AHEAD = 8 << 20
 };
 enum { START = 64 << 10, LEAST_STEP = 256 << 10, MOST_STEP = 64 << 20, TRIM_NODE = 1 << 20, TRIM_EVERY = 8 << 20 };
-enum { POPULATE_WRITE = 23 };
 enum { SEIZE_MS = 15000 };
 
 __thread hw_thread hw_me;
@@ -319,17 +318,6 @@ int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault)
         if (step == 0 || bytes >= step)
             return HW_NOMEM;
     }
-}
-
-void hw_place_touch(hw_place *place, const void *start, size_t bytes)
-{
-    size_t from = (uintptr_t)start - (uintptr_t)place->pool, to = (from + bytes) & ~(size_t)(HW_PAGE - 1);
-    if (to <= place->touched)
-        return;
-    from = hw_round_up(from > place->touched ? from : place->touched, HW_PAGE);
-    if (from < to) /* since Linux 5.14; without it the pages come by themselves */
-        hw_call(SYS_madvise, (long)place->pool + (long)from, (long)(to - from), POPULATE_WRITE, 0, 0, 0);
-    place->touched = to;
 }
 
 static size_t discard(const hw_place *place, uint32_t node, uint32_t size)

@@ -23,7 +23,6 @@ typedef struct hw_trusted hw_trusted;
 typedef struct hw_place {
     hw_pool *pool;
     _Atomic size_t bytes; /* the pool's size */
-    size_t touched;       /* bytes from the pool's start that were brought in by hw_place_touch */
     hw_space space;       /* what it lies in */
     uint32_t region;
     _Atomic bool lost;             /* damaged beyond use: nothing is taken from it, what is released there is kept */
@@ -194,8 +193,6 @@ hw_place *hw_place_add(hw_arena *arena, size_t bytes);
 void hw_place_note(hw_place *place);
 /* The arena's place that holds the address; any thread may ask. */
 hw_place *hw_place_of(hw_arena *arena, const void *pointer);
-/* Bring the pages of a stretch in by one call, if it is the first use of them, not by a fault for each. */
-void hw_place_touch(hw_place *place, const void *start, size_t bytes);
 /* Give the pages of free nodes of at least `least` bytes back; returns how many bytes. */
 size_t hw_place_trim(hw_place *place, size_t least);
 /* After `node` was released: give back what became free around it, now and then. */

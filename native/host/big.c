@@ -30,10 +30,11 @@ hw_place *hw_big_place(uint32_t region)
     return place_of(region);
 }
 
-/* The spare memory behind the pool is address space only; with little of that it is left out. */
-static size_t spare(void)
+/* The spare memory behind the pool is address space only: what an overflow reaches, and where the block may grow. With
+   little of that it is left out. */
+static size_t spare(size_t more)
 {
-    return hw_space_limit() == SIZE_MAX ? SPARE : 0;
+    return hw_space_limit() == SIZE_MAX ? SPARE + hw_round_up(more, HW_PAGE) : 0;
 }
 
 static size_t pool_bytes(size_t bytes, size_t align)
@@ -46,7 +47,7 @@ static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
 {
     size_t pool = pool_bytes(bytes, align);
     hw_space space;
-    if (!hw_space_take_fixed(&space, pool, spare()))
+    if (!hw_space_take_fixed(&space, pool, spare(0)))
         return NULL;
     uint32_t region = hw_region_claim();
     hw_place *place = region ? hw_big_place(region) : NULL;
@@ -146,11 +147,14 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
     hw_visits_down();
 }
 
-/* Move the pool's pages to a longer stretch of address space. Pools hold offsets only. */
+/* Room for a pool of so many bytes: where it is, or its pages are moved to a longer stretch of address space. Pools
+   hold offsets only. What has grown will grow again, so then there is more to spare. */
 static bool stretch(hw_place *place, size_t pool)
 {
     hw_space to, from = place->space;
-    if (!hw_space_reserve(&to, pool, spare()))
+    if (pool + spare(0) <= from.bytes)
+        return hw_map_units(place->pool, pool, place->region);
+    if (!hw_space_reserve(&to, pool, spare(pool / 8)))
         return false;
     if (!hw_map_units(to.start, pool, place->region) || !hw_space_move(&from, &to)) {
         hw_map_units(to.start, pool, 0);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* What is free is used up from its smallest pieces on; a piece that serves as reserve has some room. */
-enum { FIRST_SWEEP = 32 << 20, MUCH = 1 << 20, PIECE = 512, LEAST_RESERVE = 8 << 10, MOST_RESERVE = 64 << 10 };
+enum { FIRST_SWEEP = 64 << 20, MUCH = 1 << 20, PIECE = 512, LEAST_RESERVE = 8 << 10, MOST_RESERVE = 64 << 10 };
 
 /* --- the reserve ------------------------------------------------------------------------------ */
 
@@ -20,9 +20,6 @@ static bool renew_reserve(hw_arena *arena, size_t bytes, hw_fault *fault)
     size_t wish = arena->first->bytes / 8; /* many threads have little each */
     wish = wish < LEAST_RESERVE ? LEAST_RESERVE : wish > MOST_RESERVE ? MOST_RESERVE : wish;
     arena->reserve = hw_take(pool, bytes > PIECE ? bytes : PIECE, wish, fault);
-    if (arena->reserve)
-        hw_place_touch(arena->first, hw_at(pool, arena->reserve),
-                       (size_t)hw_own(pool, arena->reserve)->size << HW_FIXED_GRANULE_LOG2);
     return arena->reserve != 0;
 }
 

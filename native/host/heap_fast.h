@@ -123,6 +123,25 @@ HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
         hw_heap_released(done ? NULL : pointer, family, caller);
 }
 
+/* What was requested of a used block: programs that keep count of their memory ask at each allocation and release. */
+HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
+{
+    hw_arena *arena = hw_me.ready;
+    uint64_t node;
+    if (HW_UNLIKELY(!arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
+                    !hw_try_enter(arena, caller.frame, true)))
+        return hw_heap_size(pointer, caller);
+    const hw_trusted *pool = &arena->pool;
+    hw_words own = hw_load(pool->base + ((size_t)node << HW_FIXED_GRANULE_LOG2) + HW_HEADER);
+    uint32_t meta = (uint32_t)own.rest;
+    bool wrong = own.rest != hw_sealed(pool, own.sizes, meta, hw_place_sum(pool, (uint32_t)node)) ||
+                 hw_state_of(meta) != HW_USED || meta >> 8 == HW_SITE_QUARANTINE;
+    hw_is_out(arena);
+    if (HW_UNLIKELY(wrong))
+        return hw_heap_size(pointer, caller);
+    return ((size_t)(uint32_t)own.sizes << HW_FIXED_GRANULE_LOG2) - HW_OVERHEAD - hw_slack_of(meta);
+}
+
 /* A small block made larger or smaller, where both sizes have caches. */
 HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
 {

@@ -11,12 +11,16 @@
 enum {
     AREA = 256 << 20,
     STEP = 1 << 20,
-    SLOTS = 1 << 21,
-    FEWEST_SLOTS = 1 << 14,
-    PROBES = 128,
+    LEVELS = 6,
+    FEWEST_LEVELS = 3,
+    BUCKET = 16,
+    FIRST_BUCKETS = 1 << 6,
     MAIN_STACK = 8 << 20,
     WITH_THREADS = 16 << 20
 };
+
+/* Of a word of the table; a site number has as many. */
+#define SITE_BITS UINT32_C(0xFFFFFF)
 
 typedef struct record {
     uint32_t hash, prior, thread;
@@ -24,12 +28,17 @@ typedef struct record {
     uint64_t pc[];
 } record;
 
-/* Words of the table name records of the area, which grows as it is filled. */
+/* Words of the table name records of the area, which grows as it is filled: 8 bits of the hash and the record's number.
+   A word is in its bucket of the first level where there was room when it came; buckets fill up from their start, and
+   nothing is ever taken out. So few sites take few pages, and the first word that is empty ends a search. */
+typedef struct bucket {
+    _Alignas(64) _Atomic uint32_t word[BUCKET];
+} bucket;
 typedef struct site_table {
     hw_space area;
     _Atomic size_t bytes;
-    uint32_t slots; /* a power of two */
-    _Atomic uint32_t word[];
+    unsigned levels; /* each of four times as many buckets as the one before */
+    bucket buckets[];
 } site_table;
 static _Atomic(site_table *) table;
 
@@ -179,16 +188,23 @@ static site_table *the_table(void)
     return atomic_load_explicit(&table, memory_order_acquire);
 }
 
+/* In the first levels. */
+static size_t buckets_of(unsigned levels)
+{
+    return (((size_t)1 << 2 * levels) - 1) / 3 * FIRST_BUCKETS;
+}
+
 static HW_COLD site_table *make_table(void)
 {
     size_t limit = hw_space_limit(), room = limit == SIZE_MAX ? AREA : hw_round_up(limit / 64, STEP);
-    uint32_t slots = SLOTS;
-    while (slots > FEWEST_SLOTS && slots * sizeof(uint32_t) > room / 32)
-        slots /= 2;
-    site_table *fresh = hw_map(sizeof *fresh + slots * sizeof(uint32_t)), *none = NULL;
+    unsigned levels = LEVELS;
+    while (levels > FEWEST_LEVELS && buckets_of(levels) * sizeof(bucket) > room / 32)
+        levels--;
+    size_t bytes = sizeof(site_table) + buckets_of(levels) * sizeof(bucket);
+    site_table *fresh = hw_map(bytes), *none = NULL;
     if (!fresh)
         return NULL;
-    fresh->slots = slots;
+    fresh->levels = levels;
     bool there = hw_space_take(&fresh->area, limit == SIZE_MAX ? STEP : STEP / 16, room);
     fresh->bytes = fresh->area.bytes;
     if (there && atomic_compare_exchange_strong(&table, &none, fresh)) {
@@ -197,7 +213,7 @@ static HW_COLD site_table *make_table(void)
     }
     if (there)
         hw_space_give(&fresh->area);
-    hw_unmap(fresh, sizeof *fresh + slots * sizeof(uint32_t));
+    hw_unmap(fresh, bytes);
     return none;
 }
 
@@ -206,7 +222,7 @@ static bool have_area(site_table *t, size_t bytes)
 {
     if (bytes <= atomic_load_explicit(&t->bytes, memory_order_acquire))
         return true;
-    if (bytes > t->area.room || bytes / 16 >= 0xFFFFFF)
+    if (bytes > t->area.room || bytes / 16 >= SITE_BITS)
         return false;
     hw_space more = t->area;
     more.bytes = atomic_load_explicit(&t->bytes, memory_order_acquire);
@@ -224,6 +240,26 @@ static bool same(const record *r, const record *key, const uint64_t *pc)
            memcmp(r->pc, pc, key->frames * sizeof *pc) == 0;
 }
 
+/* A new record's number; 0: there is no room. */
+static uint32_t write_record(site_table *t, const record *key, const uint64_t *pc)
+{
+    size_t bytes = hw_round_up(sizeof *key + key->frames * sizeof *pc, 16);
+    uint64_t at = atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed);
+    do {
+        if (!have_area(t, at + bytes))
+            return 0;
+    } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
+    record *r = (record *)(void *)(t->area.start + at);
+    *r = *key;
+    memcpy(r->pc, pc, key->frames * sizeof *pc);
+    return (uint32_t)(at / 16);
+}
+
+static inline const record *record_at(const site_table *t, uint32_t site)
+{
+    return (const record *)(const void *)(t->area.start + (size_t)site * 16);
+}
+
 static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior)
 {
     site_table *t = the_table();
@@ -232,32 +268,22 @@ static uint32_t intern(const hw_site_cache *cache, const uint64_t *pc, unsigned 
     record key = {.prior = prior, .thread = cache->thread, .frames = (uint16_t)frames};
     if (atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed) > WITH_THREADS)
         key.thread = 0; /* many short-lived threads must not fill the table */
-    uint64_t h = mix(key.prior, key.thread);
-    for (unsigned i = 0; i < frames; i++)
-        h = mix(h, pc[i]);
-    key.hash = (uint32_t)(h >> 32);
-    uint32_t site = 0;
-    for (uint32_t probe = 0; probe < PROBES; probe++) {
-        _Atomic uint32_t *word = &t->word[(key.hash + probe) & (t->slots - 1)];
-        uint32_t found = atomic_load_explicit(word, memory_order_acquire);
-        if (found == 0) {
-            if (site == 0) {
-                size_t bytes = hw_round_up(sizeof(record) + frames * sizeof *pc, 16);
-                uint64_t at = atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed);
-                do {
-                    if (!have_area(t, at + bytes))
-                        return 0;
-                } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
-                record *r = (record *)(void *)(t->area.start + at);
-                *r = key;
-                memcpy(r->pc, pc, frames * sizeof *pc);
-                site = (uint32_t)(at / 16);
+    key.hash = (uint32_t)(mix(mix(key.prior, key.thread), hw_site_key(pc, frames)) >> 32);
+    uint32_t site = 0, tag = key.hash & ~SITE_BITS;
+    for (unsigned level = 0; level < t->levels; level++) {
+        size_t mask = ((size_t)FIRST_BUCKETS << 2 * level) - 1;
+        bucket *b = &t->buckets[buckets_of(level) + (key.hash & mask)];
+        for (unsigned i = 0; i < BUCKET; i++) {
+            uint32_t found = atomic_load_explicit(&b->word[i], memory_order_acquire);
+            if (found == 0) {
+                if (site == 0 && (site = write_record(t, &key, pc)) == 0)
+                    return 0;
+                if (atomic_compare_exchange_strong(&b->word[i], &found, tag | site))
+                    return site;
             }
-            if (atomic_compare_exchange_strong(word, &found, site))
-                return site;
+            if ((found & ~SITE_BITS) == tag && same(record_at(t, found & SITE_BITS), &key, pc))
+                return found & SITE_BITS;
         }
-        if (same((const record *)(const void *)(t->area.start + (size_t)found * 16), &key, pc))
-            return found;
     }
     return site;
 }
@@ -267,5 +293,5 @@ uint32_t hw_site_prior(uint32_t site)
     site_table *t = the_table();
     if (!t || (uint64_t)site * 16 + sizeof(record) > atomic_load(&hw_this_process.sites_used) || site == 0)
         return 0;
-    return ((const record *)(const void *)(t->area.start + (size_t)site * 16))->prior;
+    return record_at(t, site)->prior;
 }

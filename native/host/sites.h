@@ -12,7 +12,7 @@
 
 /* A frame pointer that leads further is none: it might lead off a stack of another kind. */
 enum { HW_FRAME_MOST = 64 << 10 };
-enum { HW_FAST_FRAMES = 8, HW_FULL_FRAMES = 32, HW_RECENT = 1024, HW_DEPTHS = 256 };
+enum { HW_FAST_FRAMES = 8, HW_FULL_FRAMES = 32, HW_RECENT = 4096, HW_DEPTHS = 256 };
 
 /* Where the program called in: the return address, and the frame of the function that was called. */
 typedef struct hw_caller {

@@ -123,20 +123,22 @@ bool hw_space_take_fixed(hw_space *space, size_t bytes, size_t spare)
     long got = hw_call(SYS_mmap, 0, (long)mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!wrap(space, got > 0 ? (void *)got : NULL, mapped))
         return false;
-    space->bytes = space->room = bytes;
+    space->bytes = space->room = bytes + spare;
     if (hw_space_limit() != SIZE_MAX)
-        trim(space, bytes + spare);
+        trim(space, space->bytes);
     return true;
 }
 
 bool hw_space_move(const hw_space *from, const hw_space *to)
 {
-    size_t length = (size_t)((char *)from->mapping + from->mapped - from->start);
-    if (hw_call(SYS_mremap, (long)from->start, (long)length, (long)to->bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+    char *mapping = from->mapping, *end = from->start + from->bytes;
+    if (hw_call(SYS_mremap, (long)from->start, (long)from->bytes, (long)to->bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
                 (long)to->start, 0) != (long)to->start)
         return false;
-    if (from->start > (char *)from->mapping)
-        hw_unmap(from->mapping, (size_t)(from->start - (char *)from->mapping));
+    if (from->start > mapping)
+        hw_unmap(mapping, (size_t)(from->start - mapping));
+    if (mapping + from->mapped > end)
+        hw_unmap(end, (size_t)(mapping + from->mapped - end));
     return true;
 }
 

@@ -126,7 +126,7 @@ EXPORT void *pvalloc(size_t bytes)
 
 EXPORT size_t malloc_usable_size(void *pointer)
 {
-    return pointer ? hw_heap_size(pointer, HW_HERE) : 0;
+    return pointer ? hw_size_fast(pointer, HW_HERE) : 0;
 }
 
 /* The names under which glibc's own are reachable, too: a block must come back to where it came from. */

@@ -45,6 +45,11 @@ def test_program_may_limit_itself_while_it_runs(case: str, with_engine: bool) ->
 
 
 @both_heaps
+def test_large_block_that_grows_is_not_copied(with_engine: bool) -> None:
+    run(build("limits.c"), "grown_by_pages", with_engine=with_engine).assert_clean()
+
+
+@both_heaps
 def test_heap_grows_where_others_have_taken_the_addresses_behind_it(with_engine: bool) -> None:
     run(build("limits.c"), "occupied", with_engine=with_engine).assert_clean()
 

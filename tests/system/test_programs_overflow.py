@@ -87,8 +87,9 @@ def test_the_only_block_may_be_overrun_into_free_memory(length: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1 << 20, 64 << 20])
-def test_a_megabyte_past_a_big_block_neither_kills_nor_misleads(size: int) -> None:
-    outcome = run(SOURCE, how="loop", size=size, extra=1 << 20, row=1)
+@pytest.mark.parametrize("by", ["malloc", "realloc"])
+def test_a_megabyte_past_a_big_block_neither_kills_nor_misleads(by: str, size: int) -> None:
+    outcome = run(SOURCE, how="loop", size=size, extra=1 << 20, row=1, by=by)
     assert outcome.finding["kind"] == "heap-buffer-overflow"
     assert outcome.finding["culprit"]["size"] == size
     assert outcome.finding["damage"]["offset"] == 0

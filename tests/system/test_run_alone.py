@@ -88,6 +88,17 @@ def test_record_that_is_cut_short_gives_what_is_there(record: Path, tmp_path: Pa
     assert "ends in the middle of a message" in done.stdout + done.stderr
 
 
+def test_record_that_is_cut_short_before_its_first_finding_is_not_taken_for_a_clean_one(tmp_path: Path) -> None:
+    preloaded(Path("/bin/ls"), tmp_path / "log")
+    record = (tmp_path / "log").read_bytes()
+    (tmp_path / "log").write_bytes(record + record[:-1])
+
+    done = heapwitness_command("report", tmp_path / "log")
+
+    assert done.returncode == ERROR
+    assert "ends in the middle of a message" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "part"),
     [(b"\x00" * 500, "no record of heapwitness"), (b"short", "middle of a message"), (os.urandom(4096), "no record")],

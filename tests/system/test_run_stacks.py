@@ -54,6 +54,45 @@ int main(void) {
 }
 """
 
+MANY = """
+#include <stdlib.h>
+#include <string.h>
+#define KEEP(p) __asm__ volatile("" : : "r"(p) : "memory")
+enum { DEPTH = 13, STACKS = 1 << DEPTH };
+static char *one(unsigned path, unsigned depth, char *old);
+__attribute__((noinline)) static char *left(unsigned path, unsigned depth, char *old) {
+    char *p = one(path, depth, old); KEEP(p); return p;
+}
+__attribute__((noinline)) static char *right(unsigned path, unsigned depth, char *old) {
+    char *p = one(path, depth, old); KEEP(p); return p;
+}
+__attribute__((noinline)) static char *one(unsigned path, unsigned depth, char *old) {
+    char *p = NULL;
+    if (depth) p = path & 1 ? right(path >> 1, depth - 1, old) : left(path >> 1, depth - 1, old);
+    else if (old) free(old);
+    else p = malloc(24);
+    KEEP(p);
+    return p;
+}
+int main(void) {
+    static char *block[STACKS];
+    for (int turn = 0; turn < 3; turn++)
+        for (unsigned path = 0; path < STACKS; path++) {
+            block[path] = one(path, DEPTH, NULL);
+            if (turn < 2)
+                one(path ^ STACKS - 1, DEPTH, block[path]);
+        }
+    for (unsigned path = 0; path < STACKS; path += 997)
+        if (path % 2)
+            memset(block[path], 'x', 25);
+        else
+            for (int turn = 0; turn < 2; turn++)
+                one(path ^ STACKS - 1, DEPTH, block[path]);
+    return 0;
+}
+"""
+"""Thousands of stacks, each the way to a leaf of a tree; a block is released from the opposite leaf."""
+
 
 @pytest.mark.parametrize("option", ["-fomit-frame-pointer", "-fno-omit-frame-pointer"])
 def test_a_remembered_stack_is_not_taken_for_one_that_goes_another_way(option: str) -> None:
@@ -63,6 +102,25 @@ def test_a_remembered_stack_is_not_taken_for_one_that_goes_another_way(option: s
     names = [[frame["function"] for frame in stack] for stack in stacks]
     assert names
     assert all(each[:5] == ["make", "below", "through", "call", "main"] for each in names), names
+
+
+@pytest.mark.parametrize(("stacks", "turns"), [("fast", 3), ("full", 13)])
+def test_thousands_of_stacks_are_told_from_each_other(stacks: str, turns: int) -> None:
+    result = heapwitness_run(compiled(MANY, "-fno-omit-frame-pointer"), options=("--stacks", stacks))
+
+    ways: dict[str, list[str]] = {"allocated": [], "freed": []}
+    for one in result.findings:
+        for what, seen in ways.items():
+            if one["culprit"][what]:
+                names = [frame["function"] for frame in one["culprit"][what]["stack"]]
+                seen.append("".join(name[0] for name in names if name in ("left", "right"))[:turns])
+    damaged = range(0, 1 << 13, 997)
+    assert sorted(ways["allocated"]) == sorted(_way(path)[:turns] for path in damaged)
+    assert sorted(ways["freed"]) == sorted(_way(path ^ 0x1FFF)[:turns] for path in damaged if path % 2 == 0)
+
+
+def _way(path: int) -> str:
+    return f"{path:013b}".replace("0", "l").replace("1", "r")
 
 
 @pytest.mark.parametrize("stacks", ["fast", "full"])

@@ -24,7 +24,8 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
 
     Raises:
         HeapwitnessError: the file cannot be read, is no record, or is damaged (what comes before the
-            damage is shown first), or `json` cannot be written.
+            damage is shown first), it ends in the middle of a message and no finding came before, or
+            `json` cannot be written.
     """
     ledger = Ledger()
     screen = Screen(sys.stdout)
@@ -55,6 +56,7 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
     if found.summary.findings or found.warnings or not quiet:
         screen.end(found)
     write_json(found, json)
-    if trouble is not None and not isinstance(trouble, CutShort):
+    # Who was ended while writing leaves half a message: the findings before it count, but none is not "nothing found".
+    if trouble is not None and not (isinstance(trouble, CutShort) and found.summary.findings):
         raise HeapwitnessError(f"{file}: {trouble}") from trouble
     return FINDINGS_EXIT if found.summary.findings else 0

@@ -107,6 +107,26 @@ static void reallocated(void)
     free(block);
 }
 
+/* A large block that grows page by page, as interpreters' tables and strings do, keeps its pages: it is not copied. */
+static void grown_by_pages(void)
+{
+    enum { PAGE = 4096, FIRST = 512, STEPS = 400 };
+    struct rusage before, after;
+    unsigned char *block = malloc(FIRST * PAGE);
+    CHECK(block);
+    memset(block, 5, FIRST * PAGE);
+    CHECK(getrusage(RUSAGE_SELF, &before) == 0);
+    for (size_t pages = FIRST + 1; pages <= FIRST + STEPS; pages++) {
+        CHECK((block = realloc(block, pages * PAGE)));
+        memset(block + (pages - 1) * PAGE, 5, PAGE);
+    }
+    CHECK(getrusage(RUSAGE_SELF, &after) == 0);
+    CHECK(after.ru_minflt - before.ru_minflt < 4 * STEPS);
+    for (size_t i = 0; i < (FIRST + STEPS) * PAGE; i += 100)
+        CHECK(block[i] == 5);
+    free(block);
+}
+
 static pthread_mutex_t until_all_live = PTHREAD_MUTEX_INITIALIZER;
 
 static void *worker(void *unused)
@@ -210,6 +230,7 @@ static const test_case cases[] = {
     {"one", one},
     {"exhausted", exhausted},
     {"reallocated", reallocated},
+    {"grown_by_pages", grown_by_pages},
     {"threads", threads},
     {"own_limit", own_limit},
     {"own_limit_by_prlimit", own_limit_by_prlimit},
