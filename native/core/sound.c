@@ -26,10 +26,6 @@ typedef struct walk {
     hw_tally tally;
 } walk;
 
-static inline uint64_t two(uint32_t low, uint32_t high)
-{
-    return low | (uint64_t)high << 32;
-}
 static inline uint64_t word(const unsigned char *at)
 {
     uint64_t v;
@@ -42,12 +38,6 @@ static inline uint64_t slack_holds_not(const unsigned char *end, uint64_t place,
 {
     uint64_t pattern = hw_pattern_of(place), part = ~(~UINT64_C(0) >> 8 * (slack & 7)), most = -(uint64_t)(slack >> 3);
     return ((word(end - 8) ^ pattern) & (part | most)) | ((word(end - 16) ^ pattern) & part & most);
-}
-
-static inline uint64_t cached_links_hold_not(const walk *w, const hw_links *l, uint64_t place)
-{
-    uint64_t sum = place + HW_LINK_KEY * w->key.offset + HW_CACHED_PARENT * w->key.meta;
-    return l->left | l->right | (two(l->parent, l->check) ^ two(HW_CACHED_PARENT, (uint32_t)(sum >> 32)));
 }
 
 /* A node that is not as most are: free, poisoned, handed over, or damaged. */
@@ -71,7 +61,7 @@ static inline bool payload_is_sound(walk *w, uint32_t next, uint32_t size)
     if (hw_state_of(meta) == HW_USED)
         unusual = slack_holds_not(end, place, hw_slack_of(meta));
     else if (hw_state_of(meta) == HW_CACHED)
-        unusual = cached_links_hold_not(w, hw_links_at(w->pool, node), place);
+        unusual = hw_unlike_cached(hw_links_at(w->pool, node), &w->key, place);
     if (__builtin_expect(unusual != 0, 0))
         return is_sound(w, node, size);
     w->tally.nodes++;
@@ -79,21 +69,11 @@ static inline bool payload_is_sound(walk *w, uint32_t next, uint32_t size)
     return true;
 }
 
-/* Both copies of the header at `node` agree, hold, and lead back to the node before. */
-static inline bool headers_agree(const walk *w, uint32_t node, uint32_t before)
-{
-    const hw_header *own = hw_own(w->pool, node), *kept = hw_kept(w->pool, before ? node - before : w->end);
-    uint64_t sizes = two(own->size, own->prev_size), rest = two(own->meta, own->check);
-    uint64_t sum = hw_sum(&w->key, own->size, own->prev_size, own->meta, node);
-    return ((sizes ^ two(kept->size, kept->prev_size)) | (rest ^ two(kept->meta, kept->check)) |
-            (sizes >> 32 ^ before) | (sum ^ rest) >> 32) == 0;
-}
-
 /* The payload of the node before comes with this node's header, for the sake of the cache line that holds both. */
 static inline bool step(walk *w, lane *l)
 {
     uint32_t size = hw_own(w->pool, l->node)->size;
-    if (!headers_agree(w, l->node, l->before) || size < w->least || size > w->end - l->node ||
+    if (hw_disagreement(w->pool, &w->key, l->node, l->before) || size < w->least || size > w->end - l->node ||
         !payload_is_sound(w, l->node, l->before))
         return false;
     l->node += size;
@@ -155,15 +135,16 @@ static bool walk_by(const hw_pool *pool, unsigned lanes)
     w.end = hw_end(pool);
     w.least = hw_min_node(pool);
     uint32_t size = hw_own(pool, w.first)->size;
-    if (!headers_agree(&w, w.first, 0) || size < w.least || size > w.end - w.first)
+    if (hw_disagreement(pool, &w.key, w.first, 0) || size < w.least || size > w.end - w.first)
         return false;
     lane l = {.node = w.first + size, .before = size};
     while (l.node < w.end)
         if (!advance(&w, &l, lanes))
             return false;
     const hw_header *end = hw_own(pool, w.end);
-    return l.node == w.end && headers_agree(&w, w.end, l.before) && payload_is_sound(&w, w.end, l.before) &&
-           hw_state_of(end->meta) == HW_ENDNODE && end->size == pool->size - w.end && hw_derived_holds(pool, &w.tally);
+    return l.node == w.end && !hw_disagreement(pool, &w.key, w.end, l.before) &&
+           payload_is_sound(&w, w.end, l.before) && hw_state_of(end->meta) == HW_ENDNODE &&
+           end->size == pool->size - w.end && hw_derived_holds(pool, &w.tally);
 }
 
 bool hw_sound(const hw_pool *pool, size_t bytes, unsigned log2)
