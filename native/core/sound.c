@@ -12,7 +12,7 @@
 #ifndef HW_STRETCH
 #define HW_STRETCH 8192
 #endif
-enum { LANES = 4, STRETCH = HW_STRETCH, SEARCHED = 256 };
+enum { LANES = 8, STRETCH = HW_STRETCH, SEARCHED = 256 };
 
 /* The next node to look at, the size of the node before (whose header holds), and the node to stop at. */
 typedef struct lane {
