@@ -99,9 +99,9 @@ def main() -> int:
         f"| `heapwitness run`, until the program's main: {supervised[0]:.0f} ms at least, median "
         f"| {statistics.median(supervised):.0f} ms | 150 ms |",
         f"| a check of the whole heap, {LIVE:,} live blocks | {speed / 1e6:.0f} million nodes/s | 50 million nodes/s |",
-        f"| the same of one pool, without a program around it | {check / 1e6:.0f} million nodes/s | |",
-        f"| of that pool only the sizes, from node to node | {follow / 1e6:.0f} million nodes/s | |",
-        f"| of that pool a word of each cache line, in order | {lines_read / 1e6:.0f} million nodes/s | |",
+        f"| a check of one pool, by turns with the next two | {check / 1e6:.0f} million nodes/s | |",
+        f"| following that pool's sizes alone, from node to node | {follow / 1e6:.0f} million nodes/s | |",
+        f"| reading a word of each of that pool's cache lines | {lines_read / 1e6:.0f} million nodes/s | |",
     ]
     text = "\n".join([page.made_by(), *lines])
     print(text)
