@@ -145,6 +145,7 @@ void hw_drain(hw_arena *arena, hw_place *place, const hw_context *context)
         }
         uint32_t after = l->left, site = l->right;
         __builtin_prefetch(hw_own(place->pool, after)); /* it was written by another processor */
+        hw_fetch_around((uintptr_t)hw_payload(place->pool, after));
         if (!hw_header_at(place->pool, node, &h)) {
             if (!hw_mend(arena, place, context) || !hw_header_at(place->pool, node, &h)) {
                 node = after;
