@@ -19,8 +19,13 @@ HW_INLINE void *hw_take_cached(hw_arena *arena, size_t bytes, unsigned origin, u
     void *payload = hw_fast_take(&arena->pool, c->node[left], bytes, origin, site);
     if (HW_LIKELY(payload != NULL)) {
         c->count = left;
-        if (left) /* the one to be taken next may be cold */
-            __builtin_prefetch(arena->pool.base + ((size_t)c->node[left - 1] << HW_FIXED_GRANULE_LOG2) + HW_HEADER, 1);
+        if (left) { /* the one to be taken next may be cold */
+            uintptr_t next =
+                (uintptr_t)arena->pool.base + ((size_t)c->node[left - 1] << HW_FIXED_GRANULE_LOG2) + HW_OVERHEAD;
+            __builtin_prefetch((const void *)(next - HW_HEADER), 1);
+            __builtin_prefetch((const void *)(next + ((hw_class_of(bytes) + 1) << HW_FIXED_GRANULE_LOG2) + HW_HEADER));
+            hw_fetch_before(next);
+        }
     }
     return payload;
 }
@@ -108,6 +113,7 @@ slowly:
 
 HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 {
+    hw_fetch_around((uintptr_t)pointer);
     hw_arena *arena = hw_me.ready;
     uint64_t node;
     if (HW_UNLIKELY(!arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
@@ -145,6 +151,7 @@ HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
 /* A small block made larger or smaller, where both sizes have caches. */
 HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
 {
+    hw_fetch_around((uintptr_t)pointer);
     hw_arena *arena = hw_me.ready;
     uint64_t node;
     uint32_t site;
