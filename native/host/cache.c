@@ -97,7 +97,7 @@ static uint32_t node_of(uint64_t entry)
 }
 static uint32_t end_of(uint64_t entry)
 {
-    return node_of(entry) + (uint32_t)(entry & 0xFF) + (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
+    return node_of(entry) + (uint32_t)(entry & 0xFF) + HW_NODE_LEAST;
 }
 
 enum { BITS = 11, SLOTS = 1 << BITS };

@@ -12,8 +12,9 @@ static bool hold_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t 
 static bool give_back_fast(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
 {
     hw_looked n;
-    if (place != arena->first || hw_set.poison || hw_look(&arena->pool, node, 0, &n) || hw_slack_wrong(&n) ||
-        hw_state_of(n.meta) != HW_USED || hw_quarantined(n.meta) || n.size > HW_LARGEST_KEPT)
+    uint32_t behind = arena->pool.end - node, most = behind < HW_LARGEST_KEPT ? behind : HW_LARGEST_KEPT;
+    if (place != arena->first || hw_set.poison || hw_look(&arena->pool, node, HW_NODE_LEAST, most, &n) ||
+        hw_slack_wrong(&n) || hw_state_of(n.meta) != HW_USED || hw_quarantined(n.meta))
         return false;
     hw_fast_cache(&arena->pool, &n, site);
     if (hw_class_of_node(n.size) < HW_CLASSES)
