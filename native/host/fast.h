@@ -247,8 +247,8 @@ HW_INLINE void *hw_fast_cut(const hw_trusted *pool, uint32_t *node, size_t bytes
     enum { G = HW_FIXED_GRANULE_LOG2 };
     hw_looked n;
     uint32_t need = (uint32_t)hw_class_of(bytes) + HW_NODE_LEAST;
-    uint64_t wrong = hw_look(pool, *node, need + HW_NODE_LEAST, pool->end - *node, &n), none = 0, links;
-    if (HW_UNLIKELY(wrong | hw_cached_wrong(pool, &n)))
+    uint64_t wrong = hw_look(pool, *node, 0, pool->end - *node, &n), none = 0, links;
+    if (HW_UNLIKELY((wrong | hw_cached_wrong(pool, &n)) || n.size < need + HW_NODE_LEAST))
         return NULL;
     uint32_t rest = n.size - need;
     uint64_t place = n.place + hw_place_sum(pool, need); /* of the rest */

@@ -13,8 +13,8 @@ static bool give_back_fast(hw_arena *arena, hw_place *place, uint32_t node, uint
 {
     hw_looked n;
     uint32_t behind = arena->pool.end - node, most = behind < HW_LARGEST_KEPT ? behind : HW_LARGEST_KEPT;
-    if (place != arena->first || hw_set.poison || hw_look(&arena->pool, node, HW_NODE_LEAST, most, &n) ||
-        hw_slack_wrong(&n) || hw_state_of(n.meta) != HW_USED || hw_quarantined(n.meta))
+    if (place != arena->first || hw_set.poison || hw_look(&arena->pool, node, 0, most, &n) || hw_slack_wrong(&n) ||
+        hw_state_of(n.meta) != HW_USED || hw_quarantined(n.meta))
         return false;
     hw_fast_cache(&arena->pool, &n, site);
     if (hw_class_of_node(n.size) < HW_CLASSES)
