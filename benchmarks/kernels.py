@@ -8,19 +8,26 @@ from pathlib import Path
 from measure import Row
 
 SOURCES = Path(__file__).parent / "kernels"
-
+CORE = Path(__file__).parents[1] / "native" / "core"
 
 ADDRESS_SANITIZER = ("-fsanitize=address", "-fno-omit-frame-pointer")
 
 
-def compile_source(name: str, into: Path, more: Sequence[str] = ()) -> Path:
-    """Compile one file of `kernels/`, a C or C++ program, with `more` options, and give the executable."""
+def compile_source(name: str, into: Path, more: Sequence[str] = (), *, core: bool = False) -> Path:
+    """Compile one file of `kernels/`, a C or C++ program, with `more` options, and give the executable.
+
+    With `core` the heap's core is compiled in, as it is in the engine.
+    """
     source = next(SOURCES.glob(f"{name}.c*"))
     compiler, standard = ("g++", "-std=c++17") if source.suffix == ".cpp" else ("gcc", "-std=gnu11")
     program = into / (name + "".join(more))
     # Without builtins of malloc a pair of malloc and free that does nothing is not removed.
     flags = [standard, "-O2", "-fno-builtin-malloc", "-pthread", *more]
-    subprocess.run([compiler, *flags, "-o", str(program), str(source)], check=True, timeout=120)
+    sources = [str(source)]
+    if core:
+        flags += ["-flto=auto", "-DHW_FIXED_GRANULE_LOG2=4", f"-I{CORE}"]
+        sources += sorted(map(str, CORE.glob("*.c")))
+    subprocess.run([compiler, *flags, "-o", str(program), *sources], check=True, timeout=120)
     return program
 
 

@@ -20,7 +20,7 @@ import page
 
 PROCESSES = 200
 STARTS = 20
-LIVE, PAIRS, EVERY = 200_000, 40_000, 2_000
+LIVE, PAIRS, EVERY, NEVER, WALKS = 200_000, 40_000, 2_000, 1 << 40, 101
 
 
 def until_main(stamp: Path, wrap: tuple[str, ...], environment: Mapping[str, str]) -> float:
@@ -53,7 +53,7 @@ def whole_process(launch: Path, directory: Path) -> tuple[float, float]:
 
 
 def walk_speed(lifetimes: Path, rounds: int) -> float:
-    """Nodes a second of a check of the whole heap: the program with checks against the same without."""
+    """Nodes a second of a check of the whole heap: the program with checks against one that never comes to one."""
 
     def cost(every: int) -> float:
         more = {**ways.engine().environment, "HEAPWITNESS_CHECK_EVERY": str(every), "KERNEL_PROCESSOR_TIME": "1"}
@@ -62,7 +62,19 @@ def walk_speed(lifetimes: Path, rounds: int) -> float:
         return float(done.stdout) * PAIRS
 
     checks = 2 * PAIRS // EVERY
-    return statistics.median(checks * LIVE * 1e9 / (cost(EVERY) - cost(0)) for _ in range(rounds))
+    return statistics.median(checks * LIVE * 1e9 / (cost(EVERY) - cost(NEVER)) for _ in range(rounds))
+
+
+def pool_speeds(walk: Path) -> tuple[float, float, float]:
+    """Nodes a second in one pool, medians of ways that take turns.
+
+    Of the check; of a loop that only follows the sizes; and what reading a word of each cache line amounts to.
+    """
+    words = [str(walk), str(LIVE), str(WALKS)]
+    environment = os.environ | {"KERNEL_PROCESSOR_TIME": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, check=True, timeout=120)
+    check, follow, lines = (1e9 / float(cost) for cost in done.stdout.split())
+    return check, follow, lines
 
 
 def main() -> int:
@@ -76,7 +88,8 @@ def main() -> int:
         plain, engine = engine_start(stamp)
         process, with_engine = whole_process(kernels.compile_source("launch", work), work)
         supervised = sorted(until_main(stamp, ways.run().wrap, {}) for _ in range(STARTS))
-        speed = walk_speed(kernels.compile_source("lifetimes", work), 5)
+        speed = walk_speed(kernels.compile_source("lifetimes", work), 11)
+        check, follow, lines_read = pool_speeds(kernels.compile_source("walk", work, core=True))
     lines = [
         "| | measured | aim |",
         "| --- | ---: | ---: |",
@@ -86,6 +99,9 @@ def main() -> int:
         f"| `heapwitness run`, until the program's main: {supervised[0]:.0f} ms at least, median "
         f"| {statistics.median(supervised):.0f} ms | 150 ms |",
         f"| a check of the whole heap, {LIVE:,} live blocks | {speed / 1e6:.0f} million nodes/s | 50 million nodes/s |",
+        f"| a check of one pool, by turns with the next two | {check / 1e6:.0f} million nodes/s | |",
+        f"| following that pool's sizes alone, from node to node | {follow / 1e6:.0f} million nodes/s | |",
+        f"| reading a word of each of that pool's cache lines | {lines_read / 1e6:.0f} million nodes/s | |",
     ]
     text = "\n".join([page.made_by(), *lines])
     print(text)

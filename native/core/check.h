@@ -18,10 +18,20 @@ static inline hw_factors hw_factors_of(const uint32_t s[4])
     return f;
 }
 
+static inline uint64_t hw_pair(uint32_t low, uint32_t high)
+{
+    return low | (uint64_t)high << 32;
+}
+
+static inline uint64_t hw_sum(const hw_factors *f, uint32_t a, uint32_t b, uint32_t c, uint32_t offset)
+{
+    return hw_pair(a, b) * f->sizes + c * f->meta + offset * f->offset;
+}
+
 static inline uint32_t hw_keyed(const uint32_t s[4], uint32_t a, uint32_t b, uint32_t c, uint32_t offset)
 {
     hw_factors f = hw_factors_of(s);
-    return (uint32_t)(((a | (uint64_t)b << 32) * f.sizes + c * f.meta + offset * f.offset) >> 32);
+    return (uint32_t)(hw_sum(&f, a, b, c, offset) >> 32);
 }
 
 /* No byte of it is NUL, ASCII or 0xFF. `place` is the offset's part of the sum. */

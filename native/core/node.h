@@ -94,6 +94,22 @@ static inline bool hw_control_holds(const hw_pool *pool)
 {
     return pool->magic == HW_MAGIC && pool->check == hw_control_check(pool);
 }
+/* Where many nodes are looked at, with the factors made once. 0: both copies of the header at `node` are equal, hold,
+   and lead back over `before` granules; that its size stays inside of the pool is not looked at. */
+static inline uint64_t hw_disagreement(const hw_pool *pool, const hw_factors *key, uint32_t node, uint32_t before)
+{
+    const hw_header *own = hw_own(pool, node), *kept = hw_kept(pool, before ? node - before : hw_end(pool));
+    uint64_t sizes = hw_pair(own->size, own->prev_size), rest = hw_pair(own->meta, own->check);
+    uint64_t sum = hw_sum(key, own->size, own->prev_size, own->meta, node);
+    return (sizes ^ hw_pair(kept->size, kept->prev_size)) | (rest ^ hw_pair(kept->meta, kept->check)) |
+           (sizes >> 32 ^ before) | (sum ^ rest) >> 32;
+}
+/* 0: the links of a cached node that is not poisoned; `place` is the offset's part of the sum. */
+static inline uint64_t hw_unlike_cached(const hw_links *l, const hw_factors *key, uint64_t place)
+{
+    uint64_t sum = place + HW_LINK_KEY * key->offset + HW_CACHED_PARENT * key->meta;
+    return l->left | l->right | (hw_pair(l->parent, l->check) ^ hw_pair(HW_CACHED_PARENT, (uint32_t)(sum >> 32)));
+}
 /* The node that keeps this node's backup. */
 static inline uint32_t hw_keeper(const hw_pool *pool, uint32_t node, const hw_header *h)
 {

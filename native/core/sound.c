@@ -1,12 +1,150 @@
 /* Whether all of a pool is as it should be: one pass that compares everything and explains nothing. What
-   it does not like, check.c looks at again. */
+   it does not like, check.c looks at again.
+
+   Where a node ends is known only from its header, so a walk waits for memory at every node. This one goes
+   through several stretches of the pool by turns, one node of each, and asks for what it will read next a turn
+   before. A stretch starts where a header is seen to hold; that the one before it ends just there makes the
+   stretches one walk. */
 #include "walk.h"
 
-/* The node's own header and its backup agree, hold, and lead back to the node before. */
-static inline bool agrees(const hw_pool *pool, uint32_t node, const hw_header *kept, uint32_t prev_size)
+/* In granules: how far apart stretches start, and how far on a start is looked for. Where nodes are larger
+   than that, few of them fill a pool. */
+#ifndef HW_STRETCH
+#define HW_STRETCH 8192
+#endif
+enum { LANES = 8, STRETCH = HW_STRETCH, SEARCHED = 256 };
+
+/* The next node to look at, the size of the node before (whose header holds), and the node to stop at. */
+typedef struct lane {
+    uint32_t node, before, stop;
+} lane;
+
+typedef struct walk {
+    const hw_pool *pool;
+    hw_factors key;
+    uint32_t first, end, least;
+    hw_tally tally;
+} walk;
+
+static inline uint64_t word(const unsigned char *at)
 {
-    const hw_header *own = hw_own(pool, node);
-    return hw_holds(pool, node, own) && hw_same(own, kept) && own->prev_size == prev_size;
+    uint64_t v;
+    __builtin_memcpy(&v, at, 8);
+    return v;
+}
+
+/* Not 0: slack of a used node is not as usual. `end`: of its payload, `place`: the offset's part of the sum. */
+static inline uint64_t slack_holds_not(const unsigned char *end, uint64_t place, unsigned slack)
+{
+    uint64_t pattern = hw_pattern_of(place), part = ~(~UINT64_C(0) >> 8 * (slack & 7)), most = -(uint64_t)(slack >> 3);
+    return ((word(end - 8) ^ pattern) & (part | most)) | ((word(end - 16) ^ pattern) & part & most);
+}
+
+/* A node that is not as most are: free, poisoned, handed over, or damaged. */
+static bool is_sound(walk *w, uint32_t node, uint32_t size)
+{
+    hw_step step = {.node = node, .header = *hw_own(w->pool, node), .own = true, .kept = true};
+    uint32_t state = hw_state_of(step.header.meta);
+    if (step.header.size != size || state == HW_ENDNODE || hw_payload_fault(w->pool, node, &step.header) != HW_NONE ||
+        (state == HW_FREE && !hw_index_leads_to(w->pool, node)))
+        return false;
+    hw_tally_add(&w->tally, w->pool, &step, false);
+    return true;
+}
+
+/* The payload of the node of `size` granules that ends at `next`. */
+static inline bool payload_is_sound(walk *w, uint32_t next, uint32_t size)
+{
+    const unsigned char *end = hw_at(w->pool, next);
+    uint32_t node = next - size, meta = hw_own(w->pool, node)->meta;
+    uint64_t place = node * w->key.offset, unusual = 1;
+    if (hw_state_of(meta) == HW_USED)
+        unusual = slack_holds_not(end, place, hw_slack_of(meta));
+    else if (hw_state_of(meta) == HW_CACHED)
+        unusual = hw_unlike_cached(hw_links_at(w->pool, node), &w->key, place);
+    if (__builtin_expect(unusual != 0, 0))
+        return is_sound(w, node, size);
+    w->tally.nodes++;
+    w->tally.used++;
+    return true;
+}
+
+/* The payload of the node before comes with this node's header, for the sake of the cache line that holds both. */
+static inline bool step(walk *w, lane *l)
+{
+    uint32_t size = hw_own(w->pool, l->node)->size;
+    if (hw_disagreement(w->pool, &w->key, l->node, l->before) || size < w->least || size > w->end - l->node ||
+        !payload_is_sound(w, l->node, l->before))
+        return false;
+    l->node += size;
+    l->before = size;
+    __builtin_prefetch(hw_at(w->pool, l->node) - 16);
+    __builtin_prefetch(hw_at(w->pool, l->node) + 31);
+    return true;
+}
+
+/* Another lane where the next header that holds is found, from `from` on. */
+static bool resync(const walk *w, uint32_t from, lane *found)
+{
+    for (uint32_t at = from; at < from + SEARCHED && at < w->end; at++) {
+        hw_header h = *hw_own(w->pool, at);
+        if (hw_sum(&w->key, h.size, h.prev_size, h.meta, at) >> 32 == h.check && h.prev_size >= w->least &&
+            h.prev_size <= at - w->first) {
+            *found = (lane){.node = at, .before = h.prev_size};
+            return true;
+        }
+    }
+    return false;
+}
+
+/* As many stretches side by side as are found, `most` of them; `l` goes from the start of the first to the end of
+   the last. */
+static bool advance(walk *w, lane *l, unsigned most)
+{
+    lane lanes[LANES];
+    unsigned count = 1;
+    lanes[0] = *l;
+    uint32_t at = l->node;
+    for (; count < most && w->end - at > STRETCH && resync(w, at + STRETCH, &lanes[count]); count++)
+        lanes[count - 1].stop = at = lanes[count].node;
+    lanes[count - 1].stop = w->end - at > STRETCH ? at + STRETCH : w->end;
+    for (unsigned running = count; running;) {
+        running = 0;
+        for (unsigned i = 0; i < count; i++) {
+            if (lanes[i].node >= lanes[i].stop)
+                continue;
+            if (!step(w, &lanes[i]))
+                return false;
+            running++;
+        }
+    }
+    for (unsigned i = 0; i + 1 < count; i++)
+        if (lanes[i].node != lanes[i].stop || lanes[i].before != hw_own(w->pool, lanes[i].stop)->prev_size)
+            return false;
+    *l = lanes[count - 1];
+    return true;
+}
+
+static bool walk_by(const hw_pool *pool, unsigned lanes)
+{
+    walk w;
+    hw_clear(&w.tally, sizeof w.tally);
+    w.pool = pool;
+    w.key = hw_factors_of(pool->secret);
+    w.first = hw_first(pool);
+    w.end = hw_end(pool);
+    w.least = hw_min_node(pool);
+    uint32_t size = hw_own(pool, w.first)->size;
+    if (hw_disagreement(pool, &w.key, w.first, 0) || size < w.least || size > w.end - w.first)
+        return false;
+    lane l = {.node = w.first + size, .before = size};
+    while (l.node < w.end)
+        if (!advance(&w, &l, lanes))
+            return false;
+    const hw_header *end = hw_own(pool, w.end);
+    return l.node == w.end && !hw_disagreement(pool, &w.key, w.end, l.before) &&
+           payload_is_sound(&w, w.end, l.before) && hw_state_of(end->meta) == HW_ENDNODE &&
+           end->size == pool->size - w.end && hw_derived_holds(pool, &w.tally);
 }
 
 bool hw_sound(const hw_pool *pool, size_t bytes, unsigned log2)
@@ -19,29 +157,6 @@ bool hw_sound(const hw_pool *pool, size_t bytes, unsigned log2)
     for (unsigned i = 0; i < HW_WITNESSED / 4; i++)
         if (fixed[i] != copy[i])
             return false;
-    uint32_t end = hw_end(pool), least = hw_min_node(pool), prev_size = 0, node = hw_first(pool);
-    const hw_header *kept = hw_kept(pool, end);
-    hw_tally tally;
-    hw_clear(&tally, sizeof tally);
-    for (; node < end; node += prev_size) {
-        if (!agrees(pool, node, kept, prev_size))
-            return false;
-        const hw_header *h = hw_own(pool, node);
-        uint32_t state = hw_state_of(h->meta);
-        if (state == HW_ENDNODE || h->size < least || hw_payload_fault(pool, node, h) != HW_NONE)
-            return false;
-        if (state == HW_FREE) {
-            hw_step step = {.node = node, .header = *h, .own = true, .kept = true};
-            if (!hw_index_leads_to(pool, node))
-                return false;
-            hw_tally_add(&tally, pool, &step, false);
-        } else {
-            tally.nodes++;
-            tally.used++;
-        }
-        kept = hw_kept(pool, node);
-        prev_size = h->size;
-    }
-    return node == end && agrees(pool, end, kept, prev_size) && hw_state_of(hw_own(pool, end)->meta) == HW_ENDNODE &&
-           hw_own(pool, end)->size == pool->size - end && hw_derived_holds(pool, &tally);
+    /* What holds as a header may yet be bytes of a block: without other lanes nothing is looked for. */
+    return walk_by(pool, LANES) || walk_by(pool, 1);
 }

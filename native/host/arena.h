@@ -16,7 +16,7 @@
 #include "process.h"
 #include "sites.h"
 
-enum { HW_PLACES = 64, HW_CLASSES = 64, HW_FEW = 32, HW_DELAYED = 8192, HW_FIXED = 32 };
+enum { HW_PLACES = 64, HW_CLASSES = 64, HW_FEW = 32, HW_LARGE = 32, HW_WAYS = 2, HW_DELAYED = 8192, HW_FIXED = 32 };
 
 typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
@@ -33,8 +33,8 @@ typedef struct hw_place {
 } hw_place;
 
 /* Cached nodes of one exact size, the one to be taken next last. cache.h says what becomes of them. Blocks of more than
-   1 KiB have none: caches of four times as many sizes saved 4 % of gcc's instructions, and took half as much memory
-   again where sizes are spread out. */
+   1 KiB have none: stacks of four times as many sizes took half as much memory again where sizes are spread out. Of
+   those only the last few are kept. */
 typedef struct hw_class {
     uint32_t count, room;
     uint32_t *node;
@@ -71,6 +71,10 @@ typedef struct hw_arena {
 
     hw_class classes[HW_CLASSES]; /* cached nodes of places[0], by exact size */
     uint32_t few[HW_CLASSES][HW_FEW];
+    struct hw_large { /* cached nodes of places[0] without a stack, the newest of a slot first; 0 for none */
+        uint32_t node, size;
+    } large[HW_LARGE][HW_WAYS];
+    size_t large_bytes;
     hw_place place[HW_PLACES];
     hw_site_cache sites;
 

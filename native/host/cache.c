@@ -6,7 +6,14 @@
 #include <string.h>
 
 /* What is free is used up from its smallest pieces on; a piece that serves as reserve has some room. */
-enum { FIRST_SWEEP = 64 << 20, MUCH = 1 << 20, PIECE = 512, LEAST_RESERVE = 8 << 10, MOST_RESERVE = 64 << 10 };
+enum {
+    MOST_LARGE = 512 << 10,
+    FIRST_SWEEP = 64 << 20,
+    MUCH = 1 << 20,
+    PIECE = 512,
+    LEAST_RESERVE = 8 << 10,
+    MOST_RESERVE = 64 << 10
+};
 
 /* --- the reserve ------------------------------------------------------------------------------ */
 
@@ -90,7 +97,7 @@ static uint32_t node_of(uint64_t entry)
 }
 static uint32_t end_of(uint64_t entry)
 {
-    return node_of(entry) + (uint32_t)(entry & 0xFF) + (HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
+    return node_of(entry) + (uint32_t)(entry & 0xFF) + HW_NODE_LEAST;
 }
 
 enum { BITS = 11, SLOTS = 1 << BITS };
@@ -124,19 +131,29 @@ static bool is_free(const hw_pool *pool, uint32_t node)
     return hw_header_at(pool, node, &h) && hw_state_of(h.meta) == HW_FREE;
 }
 
-/* Give back nodes that lie side by side; after damage those of them that are still there. */
-static void release_run(hw_arena *arena, const uint64_t *entry, uint32_t count, const hw_context *context)
+/* Give back nodes that lie side by side; after damage those of them that are still there. `trim`: pages, too. */
+static void release_nodes(hw_arena *arena, const uint32_t *node, uint32_t count, bool trim, const hw_context *context)
+{
+    hw_fault fault;
+    hw_pool *pool = arena->first->pool;
+    hw_header first = *hw_own(pool, node[0]), last = *hw_own(pool, node[count - 1]);
+    int status = hw_release_run(pool, node, count, &fault);
+    if (status == HW_OK && trim)
+        hw_trim_after(arena, arena->first, node[0], first.prev_size,
+                      (size_t)(node[count - 1] + last.size - node[0]) << HW_FIXED_GRANULE_LOG2);
+    else if (status == HW_DAMAGED && hw_mend(arena, arena->first, context))
+        for (uint32_t i = 0; i < count; i++)
+            hw_release_run(pool, node + i, 1, &fault);
+}
+
+static void release_run(hw_arena *arena, const uint64_t *entry, uint32_t count, bool trim, const hw_context *context)
 {
     enum { MOST = 256 };
     uint32_t node[MOST];
-    for (uint32_t done = 0, now; done < count; done += now) {
-        hw_fault fault;
+    for (uint32_t done = 0, now; done < count && !arena->first->lost; done += now) {
         for (now = 0; now < MOST && done + now < count; now++)
             node[now] = node_of(entry[done + now]);
-        if (hw_release_run(arena->first->pool, node, now, &fault) == HW_DAMAGED &&
-            hw_mend(arena, arena->first, context))
-            for (uint32_t i = 0; i < now; i++)
-                hw_release_run(arena->first->pool, node + i, 1, &fault);
+        release_nodes(arena, node, now, trim, context);
     }
 }
 
@@ -153,8 +170,7 @@ static void release_all(hw_arena *arena, const hw_context *context)
     for (uint32_t number = 0; number < HW_CLASSES; number++) {
         hw_class *c = &arena->classes[number];
         while (c->count && !arena->first->lost) {
-            uint64_t entry = (uint64_t)c->node[--c->count] << 8 | number;
-            release_run(arena, &entry, 1, context);
+            release_nodes(arena, &c->node[--c->count], 1, true, context);
         }
     }
 }
@@ -181,7 +197,7 @@ static void sweep(hw_arena *arena, bool thorough, const hw_context *context)
         if (run == 1 && !(thorough && is_beside_a_free_one(arena->first->pool, entry[i])))
             entry[kept++] = entry[i];
         else
-            release_run(arena, entry + i, run, context);
+            release_run(arena, entry + i, run, !thorough, context);
     }
     for (uint32_t i = kept; i-- > 0;) { /* from the top of memory down: the lowest come to lie on top */
         hw_class *class = &arena->classes[entry[i] & 0xFF];
@@ -201,19 +217,82 @@ void hw_stack(hw_arena *arena, uint32_t class, uint32_t node, const hw_context *
         if (cached >= FIRST_SWEEP && cached >= 2 * arena->kept_at_sweep)
             sweep(arena, false, context);
         if (c->count == c->room && !grow(arena, c)) {
-            uint64_t entry = (uint64_t)node << 8 | class;
-            release_run(arena, &entry, 1, context);
+            release_nodes(arena, &node, 1, true, context);
             return;
         }
     }
     c->node[c->count++] = node;
 }
 
+/* --- larger sizes ----------------------------------------------------------------------------- */
+
+static size_t bytes_of(const struct hw_large *kept)
+{
+    return (size_t)kept->size << HW_FIXED_GRANULE_LOG2;
+}
+
+static void forget_large(hw_arena *arena, struct hw_large *kept)
+{
+    arena->large_bytes -= bytes_of(kept);
+    *kept = (struct hw_large){0};
+}
+
+static struct hw_large *large_of(hw_arena *arena, uint32_t size)
+{
+    struct hw_large *slot = arena->large[size % HW_LARGE];
+    for (unsigned way = 0; way < HW_WAYS; way++)
+        if (slot[way].node && slot[way].size == size)
+            return &slot[way];
+    return NULL;
+}
+
+static void release_large(hw_arena *arena, struct hw_large *kept, const hw_context *context)
+{
+    uint32_t node = kept->node;
+    forget_large(arena, kept);
+    if (node)
+        release_nodes(arena, &node, 1, true, context);
+}
+
+static bool release_all_large(hw_arena *arena, const hw_context *context)
+{
+    bool any = arena->large_bytes != 0;
+    for (unsigned i = 0; any && i < HW_LARGE * HW_WAYS; i++)
+        release_large(arena, &arena->large[i / HW_WAYS][i % HW_WAYS], context);
+    return any;
+}
+
+void hw_keep_large(hw_arena *arena, uint32_t node, uint32_t size, const hw_context *context)
+{
+    struct hw_large *slot = arena->large[size % HW_LARGE], fresh = {node, size};
+    release_large(arena, &slot[HW_WAYS - 1], context);
+    memmove(slot + 1, slot, (HW_WAYS - 1) * sizeof *slot);
+    slot[0] = fresh;
+    arena->large_bytes += bytes_of(&fresh);
+    if (arena->large_bytes > MOST_LARGE)
+        release_all_large(arena, context);
+}
+
+void *hw_take_large(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
+{
+    struct hw_large *kept = large_of(arena, hw_granules(HW_FIXED_GRANULE_LOG2, bytes));
+    void *payload = kept ? hw_fast_take(&arena->pool, kept->node, bytes, origin, site) : NULL;
+    if (payload)
+        forget_large(arena, kept);
+    return payload;
+}
+
+bool hw_has_large(hw_arena *arena, size_t bytes)
+{
+    return large_of(arena, hw_granules(HW_FIXED_GRANULE_LOG2, bytes)) != NULL;
+}
+
 bool hw_sweep_before_growing(hw_arena *arena, const hw_context *context)
 {
     size_t cached = cached_bytes(arena);
+    bool any = release_all_large(arena, context);
     if (cached < MUCH || cached < arena->first->bytes / 4 || cached < 2 * arena->kept_at_sweep)
-        return false;
+        return any;
     sweep(arena, true, context);
     return true;
 }
@@ -229,6 +308,12 @@ void hw_stacks_check(hw_arena *arena)
             if (hw_header_at(pool, c->node[k], &h) && hw_state_of(h.meta) == HW_CACHED)
                 c->node[kept++] = c->node[k];
         c->count = kept;
+    }
+    for (unsigned i = 0; i < HW_LARGE * HW_WAYS; i++) {
+        struct hw_large *kept = &arena->large[i / HW_WAYS][i % HW_WAYS];
+        if (kept->node && (arena->first->lost || !hw_header_at(pool, kept->node, &h) || h.size != kept->size ||
+                           hw_state_of(h.meta) != HW_CACHED))
+            forget_large(arena, kept);
     }
     if (arena->first->lost ||
         (arena->reserve && (!hw_header_at(pool, arena->reserve, &h) || hw_state_of(h.meta) != HW_CACHED)))

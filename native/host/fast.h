@@ -52,11 +52,31 @@ HW_INLINE uint64_t hw_seal(uint64_t sum, uint32_t meta)
 {
     return (sum >> 32 << 32) | meta;
 }
+/* The neighbours' headers lie a block's length away, and how far that is stands in the node's own, for which one would
+   have to wait first. So that all of them come at once, the lines are fetched where most small blocks have them. */
+HW_INLINE void hw_fetch_before(uintptr_t payload)
+{
+    __builtin_prefetch((const void *)(payload - 64));
+    __builtin_prefetch((const void *)(payload - 128));
+    __builtin_prefetch((const void *)(payload - 192));
+    __builtin_prefetch((const void *)(payload - 256));
+}
+HW_INLINE void hw_fetch_around(uintptr_t payload)
+{
+    hw_fetch_before(payload);
+    __builtin_prefetch((const void *)(payload + 64));
+    __builtin_prefetch((const void *)(payload + 128));
+    __builtin_prefetch((const void *)(payload + 192));
+}
+
 /* The offset's part of a keyed sum. */
 HW_INLINE uint64_t hw_place_sum(const hw_trusted *pool, uint32_t node)
 {
     return node * pool->key.offset;
 }
+
+/* Sizes of nodes, in granules: the smallest, and the largest of those that have a cache. */
+enum { HW_NODE_LEAST = HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2, HW_NODE_CACHED = HW_NODE_LEAST + HW_CLASSES - 1 };
 
 typedef struct hw_looked {
     char *at, *kept; /* the node, and its backup */
@@ -64,8 +84,9 @@ typedef struct hw_looked {
     uint64_t place, sum; /* parts of the keyed sum: of the offset; of that and the sizes */
 } hw_looked;
 
-/* Not 0: something is not as it should be. `size`: what is known of it, 0 for nothing. */
-HW_INLINE uint64_t hw_look(const hw_trusted *pool, uint32_t node, uint32_t size, hw_looked *n)
+/* Not 0: something is not as it should be. `least`, `most`: between which its size is to be believed; what lies behind
+   a pool can be read as far as the largest cached size leads. */
+HW_INLINE uint64_t hw_look(const hw_trusted *pool, uint32_t node, uint32_t least, uint32_t most, hw_looked *n)
 {
     enum { G = HW_FIXED_GRANULE_LOG2 };
     n->at = pool->base + ((size_t)node << G);
@@ -77,8 +98,8 @@ HW_INLINE uint64_t hw_look(const hw_trusted *pool, uint32_t node, uint32_t size,
     n->place = hw_place_sum(pool, node);
     n->sum = n->place + own.sizes * pool->key.sizes;
     /* What follows is read where these lead. */
-    if (HW_UNLIKELY(hw_unsealed(n->sum + n->meta * pool->key.meta, own.rest) ||
-                    (size ? n->size != size : n->size > pool->end - node) || prev > node))
+    if (HW_UNLIKELY(hw_unsealed(n->sum + n->meta * pool->key.meta, own.rest) || n->size - least > most - least ||
+                    prev > node))
         return 1;
     if (HW_CHECKS & HW_CHECK_AFTER) {
         hw_words after = hw_load(n->at + ((size_t)n->size << G) + HW_HEADER);
@@ -174,6 +195,11 @@ HW_INLINE void hw_fast_cache(const hw_trusted *pool, const hw_looked *n, uint32_
     __builtin_memcpy(n->at + HW_OVERHEAD + 8, &links[1], 8);
 }
 
+/* Of what has a cache; no request of 0 bytes goes the usual way. */
+HW_INLINE bool hw_is_small(size_t bytes)
+{
+    return bytes - 1 < (size_t)HW_CLASSES << HW_FIXED_GRANULE_LOG2;
+}
 /* Which cache a request, or a node, belongs to; HW_CLASSES and more: none. */
 HW_INLINE size_t hw_class_of(size_t bytes)
 {
@@ -181,7 +207,7 @@ HW_INLINE size_t hw_class_of(size_t bytes)
 }
 HW_INLINE uint32_t hw_class_of_node(uint32_t size)
 {
-    return size - ((uint32_t)HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
+    return size - HW_NODE_LEAST;
 }
 /* What is left over of the last granule; nothing of 0 bytes is a granule's first byte. */
 HW_INLINE unsigned hw_slack_for(size_t bytes)
@@ -193,8 +219,8 @@ HW_INLINE unsigned hw_slack_for(size_t bytes)
 HW_INLINE void *hw_fast_take(const hw_trusted *pool, uint32_t node, size_t bytes, unsigned origin, uint32_t site)
 {
     hw_looked n;
-    uint32_t size = (uint32_t)hw_class_of(bytes) + ((uint32_t)HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2);
-    uint64_t wrong = hw_look(pool, node, size, &n);
+    uint32_t size = (uint32_t)hw_class_of(bytes) + HW_NODE_LEAST;
+    uint64_t wrong = hw_look(pool, node, size, size, &n);
     if (HW_UNLIKELY(wrong | hw_cached_wrong(pool, &n)))
         return NULL;
     hw_write_meta(pool, &n, hw_meta(hw_slack_for(bytes), HW_USED, origin, site));
@@ -218,11 +244,11 @@ HW_INLINE uint64_t hw_sealed(const hw_trusted *pool, uint64_t sizes, uint32_t me
    is moved on to that. NULL: too small, or something is odd. */
 HW_INLINE void *hw_fast_cut(const hw_trusted *pool, uint32_t *node, size_t bytes, unsigned origin, uint32_t site)
 {
-    enum { G = HW_FIXED_GRANULE_LOG2, LEAST = HW_MIN_NODE >> G };
+    enum { G = HW_FIXED_GRANULE_LOG2 };
     hw_looked n;
-    uint32_t need = (uint32_t)hw_class_of(bytes) + LEAST;
-    uint64_t wrong = hw_look(pool, *node, 0, &n), none = 0, links;
-    if (HW_UNLIKELY((wrong | hw_cached_wrong(pool, &n)) || n.size < need + LEAST))
+    uint32_t need = (uint32_t)hw_class_of(bytes) + HW_NODE_LEAST;
+    uint64_t wrong = hw_look(pool, *node, 0, pool->end - *node, &n), none = 0, links;
+    if (HW_UNLIKELY((wrong | hw_cached_wrong(pool, &n)) || n.size < need + HW_NODE_LEAST))
         return NULL;
     uint32_t rest = n.size - need;
     uint64_t place = n.place + hw_place_sum(pool, need); /* of the rest */

@@ -70,20 +70,23 @@ static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsign
                              const hw_context *context)
 {
     hw_fault fault;
-    size_t class = align <= 16 && arena->places ? hw_class_of(bytes) : HW_CLASSES;
+    size_t class = hw_class_of(bytes);
+    bool cacheable = align <= 16 && arena->places;
     hw_drain_all(arena, context);
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
         hw_place *damaged = NULL, *last = NULL;
         fault = (hw_fault){0};
-        void *small = class < HW_CLASSES ? hw_take_cached(arena, bytes, origin, site) : NULL;
-        if (small)
-            return small;
-        if (class < HW_CLASSES && arena->classes[class].count) { /* what lies on top is damaged */
-            hw_mend(arena, arena->first, context);
+        void *cached = !cacheable           ? NULL
+                       : class < HW_CLASSES ? hw_take_cached(arena, bytes, origin, site)
+                                            : hw_take_large(arena, bytes, origin, site);
+        if (cached)
+            return cached;
+        if (cacheable && (class < HW_CLASSES ? arena->classes[class].count != 0 : hw_has_large(arena, bytes))) {
+            hw_mend(arena, arena->first, context); /* it is damaged */
             continue;
         }
-        if (class < HW_CLASSES && (small = hw_cut_new(arena, bytes, origin, site, &fault)))
-            return small;
+        if (cacheable && class < HW_CLASSES && (cached = hw_cut_new(arena, bytes, origin, site, &fault)))
+            return cached;
         damaged = fault.reason ? arena->first : NULL;
         for (uint32_t i = 0; i < arena->places && !damaged; i++) {
             hw_place *place = &arena->place[i];

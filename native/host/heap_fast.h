@@ -19,8 +19,13 @@ HW_INLINE void *hw_take_cached(hw_arena *arena, size_t bytes, unsigned origin, u
     void *payload = hw_fast_take(&arena->pool, c->node[left], bytes, origin, site);
     if (HW_LIKELY(payload != NULL)) {
         c->count = left;
-        if (left) /* the one to be taken next may be cold */
-            __builtin_prefetch(arena->pool.base + ((size_t)c->node[left - 1] << HW_FIXED_GRANULE_LOG2) + HW_HEADER, 1);
+        if (left) { /* the one to be taken next may be cold */
+            uintptr_t next =
+                (uintptr_t)arena->pool.base + ((size_t)c->node[left - 1] << HW_FIXED_GRANULE_LOG2) + HW_OVERHEAD;
+            __builtin_prefetch((const void *)(next - HW_HEADER), 1);
+            __builtin_prefetch((const void *)(next + ((hw_class_of(bytes) + 1) << HW_FIXED_GRANULE_LOG2) + HW_HEADER));
+            hw_fetch_before(next);
+        }
     }
     return payload;
 }
@@ -52,8 +57,8 @@ HW_INLINE uint32_t hw_usual_kinds(unsigned family)
 HW_INLINE uint64_t hw_look_at_used(const hw_arena *arena, uint32_t node, unsigned family, hw_looked *n)
 {
     uint32_t parent;
-    uint64_t wrong = hw_look(&arena->pool, node, 0, n);
-    if (HW_UNLIKELY(wrong || hw_class_of_node(n->size) >= HW_CLASSES))
+    uint64_t wrong = hw_look(&arena->pool, node, HW_NODE_LEAST, HW_NODE_CACHED, n);
+    if (HW_UNLIKELY(wrong))
         return 1;
     __builtin_memcpy(&parent, n->at + HW_OVERHEAD + 8, sizeof parent);
     return hw_slack_wrong(n) | (parent == HW_PENDING_PARENT) | !(hw_usual_kinds(family) >> (n->meta >> 4 & 15) & 1);
@@ -89,7 +94,7 @@ HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller
 {
     hw_arena *arena = hw_me.ready;
     uint32_t site;
-    if (HW_UNLIKELY(!arena || hw_class_of(bytes) >= HW_CLASSES || hw_is_inside(arena)))
+    if (HW_UNLIKELY(!arena || !hw_is_small(bytes) || hw_is_inside(arena)))
         goto slowly;
     HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
     if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
@@ -108,6 +113,7 @@ slowly:
 
 HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 {
+    hw_fetch_around((uintptr_t)pointer);
     hw_arena *arena = hw_me.ready;
     uint64_t node;
     if (HW_UNLIKELY(!arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
@@ -145,11 +151,12 @@ HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
 /* A small block made larger or smaller, where both sizes have caches. */
 HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
 {
+    hw_fetch_around((uintptr_t)pointer);
     hw_arena *arena = hw_me.ready;
     uint64_t node;
     uint32_t site;
-    if (HW_UNLIKELY(!arena || hw_class_of(bytes) >= HW_CLASSES ||
-                    (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena)))
+    if (HW_UNLIKELY(!arena || !hw_is_small(bytes) || (node = hw_fast_node(arena, pointer)) >= arena->pool.end ||
+                    hw_is_inside(arena)))
         goto slowly;
     HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
     if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
@@ -167,7 +174,8 @@ HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
                    (payload = hw_take_new(arena, bytes, HW_MALLOC, site)) != NULL) {
             __builtin_memcpy(payload, pointer, had < bytes ? had : bytes);
             /* The reserve may have been the node before: then that one is another now. */
-            if (hw_look(&arena->pool, (uint32_t)node, 0, &n) || !hw_cache_used(arena, (uint32_t)node, &n, caller)) {
+            if (hw_look(&arena->pool, (uint32_t)node, HW_NODE_LEAST, HW_NODE_CACHED, &n) ||
+                !hw_cache_used(arena, (uint32_t)node, &n, caller)) {
                 /* No room, or a site to learn: out of the arena, as any release. */
                 arena->operations++;
                 hw_is_out(arena);

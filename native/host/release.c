@@ -8,9 +8,27 @@
 
 static bool hold_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context);
 
+/* The usual case of that: a sound node that is cached. */
+static bool give_back_fast(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
+{
+    hw_looked n;
+    uint32_t behind = arena->pool.end - node, most = behind < HW_LARGEST_KEPT ? behind : HW_LARGEST_KEPT;
+    if (place != arena->first || hw_set.poison || hw_look(&arena->pool, node, 0, most, &n) || hw_slack_wrong(&n) ||
+        hw_state_of(n.meta) != HW_USED || hw_quarantined(n.meta))
+        return false;
+    hw_fast_cache(&arena->pool, &n, site);
+    if (hw_class_of_node(n.size) < HW_CLASSES)
+        hw_stack(arena, hw_class_of_node(n.size), node, context);
+    else
+        hw_keep_large(arena, node, n.size, context);
+    return true;
+}
+
 /* Give back a node that is verified to be a used one: to the cache, or to the index. */
 static void give_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
 {
+    if (HW_LIKELY(give_back_fast(arena, place, node, site, context)))
+        return;
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
         hw_header h = *hw_own(place->pool, node);
         uint32_t class = hw_class_of_node(h.size);
@@ -127,6 +145,8 @@ void hw_drain(hw_arena *arena, hw_place *place, const hw_context *context)
             return;
         }
         uint32_t after = l->left, site = l->right;
+        __builtin_prefetch(hw_own(place->pool, after)); /* it was written by another processor */
+        hw_fetch_around((uintptr_t)hw_payload(place->pool, after));
         if (!hw_header_at(place->pool, node, &h)) {
             if (!hw_mend(arena, place, context) || !hw_header_at(place->pool, node, &h)) {
                 node = after;

@@ -15,8 +15,10 @@ SUPPRESSIONS = NATIVE / "host" / "tests" / "thread.supp"
 # The space between these is the program's under ThreadSanitizer; the rest is its own.
 _PLACE = ("-DHW_SPACE_LOW=((uintptr_t)0x7e8<<36)", "-DHW_SPACE=((uintptr_t)1<<40)")
 _WRAPPED = "-Wl,--wrap=hw_call,--wrap=hw_map,--wrap=hw_unmap"
-THREAD = ("-fsanitize=thread", "-Wno-tsan", _WRAPPED, *_PLACE)
-ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+# Walks go through small pools in several stretches, too.
+_STRETCH = "-DHW_STRETCH=64"
+THREAD = ("-fsanitize=thread", "-Wno-tsan", _WRAPPED, *_PLACE, _STRETCH)
+ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", _STRETCH)
 EVEN = ("-DHW_EVEN_FENCES",)
 # So that many of the large blocks are too large for a pool.
 HUGE = (*ADDRESS, "-DHW_MOST_IN_POOL=((size_t)650000)")

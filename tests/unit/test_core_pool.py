@@ -5,6 +5,7 @@ import mmap
 import struct
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -332,10 +333,32 @@ def test_a_run_with_damage_anywhere_stays_as_it_is(pool: Pool, what: str) -> Non
     assert all(pool.tombstone(node) for node in nodes[2:5])
 
 
+def test_each_byte_of_a_run_and_of_its_neighbours_is_verified_before_anything_is_written(pool: Pool) -> None:
+    nodes = taken(pool, *[40] * 6)
+    run = nodes[1:-1]
+    for node in run:
+        pool.cache(node)
+    copies = [(kept(pool, keeper), own(pool, node)) for keeper, node in pairwise([pool.end, *nodes])]
+    both = [[at] for pair in copies for at in pair] + [[*pair] for pair in copies]
+    for places in both + [[links(pool, node)] for node in run]:
+        for byte in range(16):
+            for place in places:
+                pool.memory[place.start + byte] ^= 0x41
+            damaged = bytes(pool.memory)
+            with pytest.raises(Damaged):
+                pool.release_run(run)
+            assert bytes(pool.memory) == damaged
+            for place in places:
+                pool.memory[place.start + byte] ^= 0x41
+    pool.release_run(run)
+    assert pool.check() == []
+
+
 def test_a_run_of_nodes_that_are_not_cached_or_not_side_by_side_is_refused(pool: Pool) -> None:
     first, second, third, _ = taken(pool, 40, 40, 40, 40)
-    pool.cache(first)
-    pool.cache(third)
+    for node in (first, second, third):
+        pool.cache(node)
+    assert pool.uncache(second, 40)  # its payload begins with what it held as a cached node
     before = bytes(pool.memory)
     for run in ([first, second], [first, third], [third, first], [second], [first, first]):
         with pytest.raises(NoSuchNode):

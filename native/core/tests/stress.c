@@ -142,6 +142,7 @@ static void damage_once(hw_pool *pool)
     memcpy(before, pool, size);
     ((unsigned char *)pool)[at] ^= (unsigned char)(1 + pick(255));
     expect(hw_check(pool, size, log2_, faults, FAULTS) == 1, "a damaged byte is one fault");
+    expect(!hw_sound(pool, size, log2_), "a pool with a damaged byte is not sound");
     expect(hw_repair(pool, size, log2_, &outcome), "a pool with one damaged byte can be repaired");
     expect(memcmp(before, pool, size) == 0, "repair gives back every byte");
 }
@@ -176,7 +177,8 @@ static void ravage(hw_pool *pool)
             hw_locate(pool, pick((uint32_t)size));
         }
     }
-    hw_check(pool, size, log2_, faults, FAULTS);
+    bool faultless = hw_check(pool, size, log2_, faults, FAULTS) == 0;
+    expect(hw_sound(pool, size, log2_) == faultless, "a pool is sound when it has no fault");
     expect(hw_repair(pool, size, log2_, &outcome), "a pool whose control block holds can be repaired");
     expect(hw_check(pool, size, log2_, faults, FAULTS) == 0, "a repaired pool has no fault");
     count = 0;
@@ -222,7 +224,8 @@ int main(int argc, char **argv)
                 damage_once(pool);
             else
                 ravage(pool);
-            expect(hw_check(pool, size, log2_, &fault, 1) == 0, "operations leave no fault");
+            expect(hw_check(pool, size, log2_, &fault, 1) == 0 && hw_sound(pool, size, log2_),
+                   "operations leave no fault");
         }
         free(memory);
     }
