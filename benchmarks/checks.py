@@ -31,7 +31,7 @@ ALL = 31
 # As native/CMakeLists.txt compiles it.
 FLAGS = [
     *("-std=c11", "-O2", "-fPIC", "-shared", "-pthread", "-fexceptions", "-fno-plt", "-flto", "-static-libgcc"),
-    "-fno-optimize-sibling-calls",
+    *("-fno-optimize-sibling-calls", "-fno-tree-slp-vectorize"),
     *("-fvisibility=hidden", "-ftls-model=initial-exec", "-DHW_FIXED_GRANULE_LOG2=4"),
     *(f"-fno-builtin-{name}" for name in ("malloc", "calloc", "realloc", "free")),
 ]

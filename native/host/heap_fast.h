@@ -172,7 +172,7 @@ HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
             payload = pointer;
         } else if ((payload = hw_take_cached(arena, bytes, HW_MALLOC, site)) != NULL ||
                    (payload = hw_take_new(arena, bytes, HW_MALLOC, site)) != NULL) {
-            __builtin_memcpy(payload, pointer, had < bytes ? had : bytes);
+            __builtin_memmove(payload, pointer, had < bytes ? had : bytes); /* memcpy would be a slow instruction */
             /* The reserve may have been the node before: then that one is another now. */
             if (hw_look(&arena->pool, (uint32_t)node, HW_NODE_LEAST, HW_NODE_CACHED, &n) ||
                 !hw_cache_used(arena, (uint32_t)node, &n, caller)) {
