@@ -16,7 +16,7 @@
 #include "process.h"
 #include "sites.h"
 
-enum { HW_PLACES = 64, HW_CLASSES = 64, HW_FEW = 32, HW_LARGE = 32, HW_WAYS = 2, HW_DELAYED = 8192, HW_FIXED = 32 };
+enum { HW_PLACES = 64, HW_CLASSES = 64, HW_FEW = 32, HW_LARGE = 256, HW_WAYS = 2, HW_DELAYED = 8192, HW_FIXED = 32 };
 
 typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
@@ -75,6 +75,7 @@ typedef struct hw_arena {
         uint32_t node, size;
     } large[HW_LARGE][HW_WAYS];
     size_t large_bytes;
+    uint32_t large_next; /* which goes when they are too many bytes */
     hw_place place[HW_PLACES];
     hw_site_cache sites;
 

@@ -7,7 +7,7 @@
 
 /* What is free is used up from its smallest pieces on; a piece that serves as reserve has some room. */
 enum {
-    MOST_LARGE = 512 << 10,
+    MOST_LARGE = 1 << 20,
     FIRST_SWEEP = 64 << 20,
     MUCH = 1 << 20,
     PIECE = 512,
@@ -250,16 +250,17 @@ static void release_large(hw_arena *arena, struct hw_large *kept, const hw_conte
 {
     uint32_t node = kept->node;
     forget_large(arena, kept);
-    if (node)
+    if (node && !arena->first->lost)
         release_nodes(arena, &node, 1, true, context);
 }
 
-static bool release_all_large(hw_arena *arena, const hw_context *context)
+/* Until no more than so many bytes are kept. */
+static void release_large_to(hw_arena *arena, size_t bytes, const hw_context *context)
 {
-    bool any = arena->large_bytes != 0;
-    for (unsigned i = 0; any && i < HW_LARGE * HW_WAYS; i++)
+    while (arena->large_bytes > bytes) {
+        unsigned i = arena->large_next++ % (HW_LARGE * HW_WAYS);
         release_large(arena, &arena->large[i / HW_WAYS][i % HW_WAYS], context);
-    return any;
+    }
 }
 
 void hw_keep_large(hw_arena *arena, uint32_t node, uint32_t size, const hw_context *context)
@@ -269,8 +270,7 @@ void hw_keep_large(hw_arena *arena, uint32_t node, uint32_t size, const hw_conte
     memmove(slot + 1, slot, (HW_WAYS - 1) * sizeof *slot);
     slot[0] = fresh;
     arena->large_bytes += bytes_of(&fresh);
-    if (arena->large_bytes > MOST_LARGE)
-        release_all_large(arena, context);
+    release_large_to(arena, MOST_LARGE, context);
 }
 
 void *hw_take_large(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
@@ -290,7 +290,8 @@ bool hw_has_large(hw_arena *arena, size_t bytes)
 bool hw_sweep_before_growing(hw_arena *arena, const hw_context *context)
 {
     size_t cached = cached_bytes(arena);
-    bool any = release_all_large(arena, context);
+    bool any = arena->large_bytes != 0;
+    release_large_to(arena, 0, context);
     if (cached < MUCH || cached < arena->first->bytes / 4 || cached < 2 * arena->kept_at_sweep)
         return any;
     sweep(arena, true, context);
