@@ -287,6 +287,12 @@ bool hw_has_large(hw_arena *arena, size_t bytes)
     return large_of(arena, hw_granules(HW_FIXED_GRANULE_LOG2, bytes)) != NULL;
 }
 
+void hw_sweep(hw_arena *arena, const hw_context *context)
+{
+    release_large_to(arena, 0, context);
+    sweep(arena, true, context);
+}
+
 bool hw_sweep_before_growing(hw_arena *arena, const hw_context *context)
 {
     size_t cached = cached_bytes(arena);

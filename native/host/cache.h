@@ -25,6 +25,8 @@ bool hw_has_large(hw_arena *arena, size_t bytes);
 /* Before the pool grows: larger nodes go back to the index, and where it is worth while all are swept. False: there was
    nothing to do. */
 bool hw_sweep_before_growing(hw_arena *arena, const hw_context *context);
+/* Whatever it costs: for who wants all pages back that can be had. */
+void hw_sweep(hw_arena *arena, const hw_context *context);
 /* After a repair: what is no cached node any more. */
 void hw_stacks_check(hw_arena *arena);
 

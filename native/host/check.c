@@ -2,6 +2,7 @@
 /* Going over every pool of the process, and summing up what is in them. */
 #include "abandon.h"
 #include "big.h"
+#include "cache.h"
 #include "heap.h"
 
 static hw_lock checking;
@@ -69,12 +70,15 @@ HW_COLD void hw_leave_slowly(hw_arena *arena)
 size_t hw_heap_trim(hw_caller caller)
 {
     size_t given = 0;
+    hw_context context = {.when = HW_AT_CHECK, .caller = caller};
     if (hw_still_engaged(&caller))
         return 0;
     hw_visit_begins(&caller);
     for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
         if (!hw_seize(arena, 100))
             continue;
+        if (arena->places && !arena->first->lost)
+            hw_sweep(arena, &context);
         for (uint32_t i = 0; i < arena->places; i++)
             if (!arena->place[i].lost)
                 given += hw_place_trim(&arena->place[i], 2 * HW_PAGE);

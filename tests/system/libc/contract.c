@@ -366,6 +366,35 @@ static void tuning(void)
     free(malloc(10));
 }
 
+static size_t resident(void)
+{
+    size_t pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file && fscanf(file, "%*s %zu", &pages) == 1);
+    fclose(file);
+    return pages * 4096;
+}
+
+/* Small blocks that were released are pages again when the program asks for that. */
+static void trimming(void)
+{
+    enum { SMALL = 400000, EACH = 100 };
+    static char *small[SMALL];
+    for (int i = 0; i < SMALL; i++)
+        small[i] = NULL;
+    size_t before = resident();
+    for (int i = 0; i < SMALL; i++) {
+        small[i] = malloc(EACH);
+        CHECK(small[i]);
+        memset(small[i], 1, EACH);
+    }
+    size_t most = resident();
+    for (int i = 0; i < SMALL; i++)
+        free(small[i]);
+    CHECK(malloc_trim(0) == 1);
+    CHECK(resident() < before + (most - before) / 4);
+}
+
 static void information(void)
 {
     char *text = NULL;
@@ -421,6 +450,7 @@ static const test_case cases[] = {
     {"as_the_kernel_gives", as_the_kernel_gives},
     {"statistics", statistics},
     {"tuning", tuning},
+    {"trimming", trimming},
     {"information", information},
     {"many_sizes", many_sizes},
 };
