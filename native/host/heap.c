@@ -66,26 +66,35 @@ void hw_heap_released(void *pointer, unsigned family, hw_caller caller)
         hw_leave_slowly(hw_me.arena);
 }
 
+static void *take_cached(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
+{
+    return hw_class_of(bytes) < HW_CLASSES ? hw_take_cached(arena, bytes, origin, site)
+                                           : hw_take_large(arena, bytes, origin, site);
+}
+
+static bool has_cached(hw_arena *arena, size_t bytes)
+{
+    size_t class = hw_class_of(bytes);
+    return class < HW_CLASSES ? arena->classes[class].count != 0 : hw_has_large(arena, bytes);
+}
+
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context)
 {
     hw_fault fault;
-    size_t class = hw_class_of(bytes);
     bool cacheable = align <= 16 && arena->places;
     hw_drain_all(arena, context);
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
         hw_place *damaged = NULL, *last = NULL;
         fault = (hw_fault){0};
-        void *cached = !cacheable           ? NULL
-                       : class < HW_CLASSES ? hw_take_cached(arena, bytes, origin, site)
-                                            : hw_take_large(arena, bytes, origin, site);
+        void *cached = cacheable ? take_cached(arena, bytes, origin, site) : NULL;
         if (cached)
             return cached;
-        if (cacheable && (class < HW_CLASSES ? arena->classes[class].count != 0 : hw_has_large(arena, bytes))) {
+        if (cacheable && has_cached(arena, bytes)) {
             hw_mend(arena, arena->first, context); /* it is damaged */
             continue;
         }
-        if (cacheable && class < HW_CLASSES && (cached = hw_cut_new(arena, bytes, origin, site, &fault)))
+        if (cacheable && hw_class_of(bytes) < HW_CLASSES && (cached = hw_cut_new(arena, bytes, origin, site, &fault)))
             return cached;
         damaged = fault.reason ? arena->first : NULL;
         for (uint32_t i = 0; i < arena->places && !damaged; i++) {
