@@ -7,6 +7,7 @@
 
 /* What is free is used up from its smallest pieces on; a piece that serves as reserve has some room. */
 enum {
+    LEAST_LARGE = 2 * HW_LARGEST_KEPT << HW_FIXED_GRANULE_LOG2,
     MOST_LARGE = 1 << 20,
     FIRST_SWEEP = 64 << 20,
     MUCH = 1 << 20,
@@ -270,7 +271,8 @@ void hw_keep_large(hw_arena *arena, uint32_t node, uint32_t size, const hw_conte
     memmove(slot + 1, slot, (HW_WAYS - 1) * sizeof *slot);
     slot[0] = fresh;
     arena->large_bytes += bytes_of(&fresh);
-    release_large_to(arena, MOST_LARGE, context);
+    size_t most = LEAST_LARGE + arena->first->bytes / 64;
+    release_large_to(arena, most < MOST_LARGE ? most : MOST_LARGE, context);
 }
 
 void *hw_take_large(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)

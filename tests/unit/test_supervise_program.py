@@ -18,9 +18,9 @@ def inside(body: str, after: str = WAIT, *, send: tuple[signal.Signals, ...] = (
 
     The signals are sent when the process prints "ready".
     """
-    code = (
-        "import os, signal, select\nfrom heapwitness.supervise.program import Program\n" + textwrap.dedent(body) + after
-    )
+    # Under nohup, as tests may be, it is ignored.
+    start = "import os, signal, select\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    code = start + "from heapwitness.supervise.program import Program\n" + textwrap.dedent(body) + after
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         text = ""
