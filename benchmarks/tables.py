@@ -74,21 +74,25 @@ _COLOURS = (
     *("#7a4fa3", "#8c6d31", "#444444"),
 )
 _ROW, _BAR, _LEFT, _WIDTH = 7, 6, 190, 560
+_LETTER = 6  # about the width of one
 
 
 def svg(tables: Sequence[Table]) -> str:
-    """All tables' time ratios as horizontal bars, a line at 1."""
+    """All tables' time ratios as horizontal bars, a line at 1; a column has one colour in all of them."""
     shapes: list[str] = []
+    order = list(dict.fromkeys(column for table in tables for column in table.columns[1:]))
+    colours = {column: _COLOURS[index % len(_COLOURS)] for index, column in enumerate(order)}
     y = 20
     for table in tables:
         others = table.columns[1:]
         limit = max([2.0, *(min(ratio, 4.0) for column in others for ratio in table.ratios(column, False))])
         unit = _WIDTH / limit
         shapes.append(_text(8, y, f"{table.title}: time, ratio to {table.columns[0]}", weight="bold"))
-        for index, column in enumerate(others):
-            colour = _COLOURS[index % len(_COLOURS)]
-            shapes.append(f'<rect x="{_LEFT + 72 * index}" y="{y + 6}" width="10" height="10" fill="{colour}"/>')
-            shapes.append(_text(_LEFT + 13 + 72 * index, y + 15, column))
+        x = float(_LEFT)
+        for column in others:
+            shapes.append(f'<rect x="{x:.0f}" y="{y + 6}" width="10" height="10" fill="{colours[column]}"/>')
+            shapes.append(_text(x + 13, y + 15, column))
+            x += 27 + _LETTER * len(column)
         top = y = y + 26
         for name, row in table.results.items():
             shapes.append(_text(_LEFT - 6, y + len(others) * _ROW / 2 + 4, name, anchor="end"))
@@ -96,14 +100,13 @@ def svg(tables: Sequence[Table]) -> str:
                 if column in row and not math.isnan(row[column].time):
                     ratio = row[column].time_ratio
                     width = min(ratio, limit) * unit
-                    colour = _COLOURS[index % len(_COLOURS)]
                     at = y + index * _ROW
                     shapes.append(
-                        f'<rect x="{_LEFT}" y="{at}" width="{width:.1f}" height="{_BAR}" fill="{colour}">'
+                        f'<rect x="{_LEFT}" y="{at}" width="{width:.1f}" height="{_BAR}" fill="{colours[column]}">'
                         f"<title>{escape(column)} {ratio:.2f}</title></rect>"
                     )
                     if ratio > limit:
-                        shapes.append(_text(_LEFT + _WIDTH + 4, at + 6, f"{ratio:.1f}"))
+                        shapes.append(_text(_LEFT + _WIDTH + 4, at + 6, f"{ratio:.1f}", size=_BAR + 1))
             y += len(others) * _ROW + 6
         x = _LEFT + unit
         shapes.append(f'<line x1="{x:.1f}" y1="{top - 4}" x2="{x:.1f}" y2="{y}" stroke="#000" stroke-dasharray="3 3"/>')
@@ -117,8 +120,9 @@ def svg(tables: Sequence[Table]) -> str:
     )
 
 
-def _text(x: float, y: float, words: str, anchor: str = "start", weight: str = "normal") -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-weight="{weight}">{escape(words)}</text>'
+def _text(x: float, y: float, words: str, anchor: str = "start", weight: str = "normal", size: int = 10) -> str:
+    style = f'text-anchor="{anchor}" font-weight="{weight}" font-size="{size}"'
+    return f'<text x="{x:g}" y="{y:g}" {style}>{escape(words)}</text>'
 
 
 def _ratio(value: float, nothing: str = "failed") -> str:

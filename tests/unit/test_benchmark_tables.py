@@ -1,6 +1,7 @@
 """What the benchmarks make of their measurements: ratios, fits, tables, and the page that they fill."""
 
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,13 @@ def test_a_column_with_builds_of_its_own_runs_those_and_skips_other_rows(tmp_pat
     assert list(without) == ["plain"]
     assert math.isnan(broken["other"].time)
     assert failures == ["other"]
+
+
+def test_a_column_has_one_colour_in_all_tables_of_a_picture() -> None:
+    cell = Cell(1.5, 1.0, 1.5, 1.0)
+    wide = tables.Table("wide", "s", ("glibc", "run", "other"), {"row": {"glibc": cell, "run": cell, "other": cell}})
+    narrow = tables.Table("narrow", "s", ("glibc", "other"), {"row": {"glibc": cell, "other": cell}})
+
+    colours = re.findall(r'fill="(#\w+)"><title>other', tables.svg([wide, narrow]))
+
+    assert len(colours) == 2 and len(set(colours)) == 1
