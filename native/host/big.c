@@ -47,7 +47,7 @@ static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
 {
     size_t pool = pool_bytes(bytes, align);
     hw_space space;
-    if (!hw_space_take_fixed(&space, pool, spare(0)))
+    if (!hw_space_take_fixed(&space, pool + spare(0)))
         return NULL;
     uint32_t region = hw_region_claim();
     hw_place *place = region ? hw_big_place(region) : NULL;
@@ -154,7 +154,7 @@ static bool stretch(hw_place *place, size_t pool)
     hw_space to, from = place->space;
     if (pool + spare(0) <= from.bytes)
         return hw_map_units(place->pool, pool, place->region);
-    if (!hw_space_reserve(&to, pool, spare(pool / 8)))
+    if (!hw_space_reserve(&to, pool + spare(pool / 8)))
         return false;
     if (!hw_map_units(to.start, pool, place->region) || !hw_space_move(&from, &to)) {
         hw_map_units(to.start, pool, 0);

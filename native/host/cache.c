@@ -170,9 +170,8 @@ static void release_all(hw_arena *arena, const hw_context *context)
 {
     for (uint32_t number = 0; number < HW_CLASSES; number++) {
         hw_class *c = &arena->classes[number];
-        while (c->count && !arena->first->lost) {
+        while (c->count && !arena->first->lost)
             release_nodes(arena, &c->node[--c->count], 1, true, context);
-        }
     }
 }
 

@@ -106,39 +106,36 @@ bool hw_space_take(hw_space *space, size_t bytes, size_t room)
     return take_in_advance(space, bytes, room);
 }
 
-bool hw_space_reserve(hw_space *space, size_t bytes, size_t spare)
+/* All of a mapping with HW_UNIT more than `bytes`, from where it is aligned on. */
+static bool take_all(hw_space *space, void *mapping, size_t bytes)
 {
-    size_t mapped = bytes + spare + HW_UNIT;
-    if (!wrap(space, hw_reserve(mapped), mapped))
+    if (!wrap(space, mapping, bytes + HW_UNIT))
         return false;
-    space->bytes = space->room = bytes + spare;
+    space->bytes = space->room = bytes;
     if (hw_space_limit() != SIZE_MAX)
-        trim(space, space->bytes);
+        trim(space, bytes);
     return true;
 }
 
-bool hw_space_take_fixed(hw_space *space, size_t bytes, size_t spare)
+bool hw_space_reserve(hw_space *space, size_t bytes)
 {
-    size_t mapped = bytes + spare + HW_UNIT;
-    long got = hw_call(SYS_mmap, 0, (long)mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!wrap(space, got > 0 ? (void *)got : NULL, mapped))
-        return false;
-    space->bytes = space->room = bytes + spare;
-    if (hw_space_limit() != SIZE_MAX)
-        trim(space, space->bytes);
-    return true;
+    return take_all(space, hw_reserve(bytes + HW_UNIT), bytes);
+}
+
+bool hw_space_take_fixed(hw_space *space, size_t bytes)
+{
+    long got =
+        hw_call(SYS_mmap, 0, (long)(bytes + HW_UNIT), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return take_all(space, got > 0 ? (void *)got : NULL, bytes);
 }
 
 bool hw_space_move(const hw_space *from, const hw_space *to)
 {
-    char *mapping = from->mapping, *end = from->start + from->bytes;
+    hw_space rest = *from;
     if (hw_call(SYS_mremap, (long)from->start, (long)from->bytes, (long)to->bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
                 (long)to->start, 0) != (long)to->start)
         return false;
-    if (from->start > mapping)
-        hw_unmap(mapping, (size_t)(from->start - mapping));
-    if (mapping + from->mapped > end)
-        hw_unmap(end, (size_t)(mapping + from->mapped - end));
+    trim(&rest, rest.bytes);
     return true;
 }
 

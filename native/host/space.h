@@ -23,10 +23,10 @@ typedef struct hw_space {
 size_t hw_space_limit(void);
 /* Zeroed memory. False without any. Where `room` cannot be had, there is less of it, but for `bytes`. */
 bool hw_space_take(hw_space *space, size_t bytes, size_t room);
-/* Zeroed memory of `bytes` and `spare` that stays as it is. */
-bool hw_space_take_fixed(hw_space *space, size_t bytes, size_t spare);
+/* Zeroed memory that stays as it is. */
+bool hw_space_take_fixed(hw_space *space, size_t bytes);
 /* The same without memory: for what is to be moved there. */
-bool hw_space_reserve(hw_space *space, size_t bytes, size_t spare);
+bool hw_space_reserve(hw_space *space, size_t bytes);
 /* Move the pages of one to what was reserved for them; nothing is left of it. */
 bool hw_space_move(const hw_space *from, const hw_space *to);
 /* Let it grow to `bytes`, whole pages. False: then it is as it was. */

@@ -32,15 +32,6 @@ static void *briefly(void *number)
     return NULL;
 }
 
-static long resident(void)
-{
-    long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    CHECK(file && fscanf(file, "%*d %ld", &pages) == 1);
-    fclose(file);
-    return pages * 4;
-}
-
 int main(int argc, char **argv)
 {
     CHECK(argc > 2);
@@ -55,8 +46,8 @@ int main(int argc, char **argv)
         for (int i = 0; i < at_once; i++)
             pthread_join(thread[i], NULL);
         if (done / at_once == count / at_once / 10)
-            printf("%ld\n", resident());
+            printf("%zu\n", resident() >> 10);
     }
-    printf("%ld\n%d\n", resident(), written);
+    printf("%zu\n%d\n", resident() >> 10, written);
     return 0;
 }

@@ -18,6 +18,16 @@
         }                                                                                                              \
     } while (0)
 
+/* The program's resident memory, in bytes. */
+static inline size_t resident(void)
+{
+    size_t pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file && fscanf(file, "%*s %zu", &pages) == 1);
+    fclose(file);
+    return pages * 4096;
+}
+
 /* Sizes, alignments and pointers that no compiler may reason about. */
 static inline size_t opaque(size_t value)
 {

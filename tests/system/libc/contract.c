@@ -366,15 +366,6 @@ static void tuning(void)
     free(malloc(10));
 }
 
-static size_t resident(void)
-{
-    size_t pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    CHECK(file && fscanf(file, "%*s %zu", &pages) == 1);
-    fclose(file);
-    return pages * 4096;
-}
-
 /* Small blocks that were released are pages again when the program asks for that. */
 static void trimming(void)
 {
