@@ -100,7 +100,7 @@ def lost(program: Program) -> bool:
     twin, log2 = program.twin, program.twin.granule_log2
     keeper = twin.end
     for node in [*(one.offset for one in program.nodes), twin.end]:
-        own, kept = (node << log2) + witness.HEADER, keeper << log2
+        own, kept = node << log2, (keeper << log2) + witness.KEPT
         if not (program.same(own, own + witness.HEADER) or program.same(kept, kept + witness.HEADER)):
             return True
         keeper = node
@@ -242,7 +242,7 @@ def _node(choose: random.Random, program: Program) -> int:
 
 def _copy(choose: random.Random, program: Program) -> int:
     """Where one of the two copies of a header lies: its own, or the backup of the next."""
-    return (_node(choose, program) << program.pool.granule_log2) + choose.choice((0, witness.HEADER))
+    return (_node(choose, program) << program.pool.granule_log2) + choose.choice((0, witness.KEPT))
 
 
 def _bit(choose: random.Random, program: Program) -> Write | None:
@@ -257,12 +257,12 @@ def _word(choose: random.Random, program: Program) -> Write | None:
 
 
 def _header(choose: random.Random, program: Program) -> Write | None:
-    at = (_node(choose, program) << program.pool.granule_log2) + witness.HEADER
+    at = _node(choose, program) << program.pool.granule_log2
     return Write([(at, _content(choose, witness.HEADER, choose.choice(("fill", "words"))))])
 
 
 def _backup(choose: random.Random, program: Program) -> Write | None:
-    at = _node(choose, program) << program.pool.granule_log2
+    at = (_node(choose, program) << program.pool.granule_log2) + witness.KEPT
     return Write([(at, _content(choose, witness.HEADER, choose.choice(("fill", "words"))))])
 
 
@@ -274,7 +274,7 @@ def _both(choose: random.Random, program: Program) -> Write | None:
     keeper = nodes[place - 1]
     parts = [
         ((node << pool.granule_log2) + inner, _content(choose, witness.HEADER, choose.choice(("fill", "words"))))
-        for node, inner in ((keeper, 0), (nodes[place], witness.HEADER))
+        for node, inner in ((keeper, witness.KEPT), (nodes[place], 0))
     ]
     return Write(sorted(parts))
 

@@ -34,7 +34,7 @@ static void check_nodes(const hw_pool *pool, findings *f, hw_tally *tally)
 {
     uint32_t end = hw_end(pool);
     hw_step s = hw_walk_first(pool), next = {0};
-    bool first_kept = s.kept; /* it lies at the end node's start */
+    bool first_kept = s.kept; /* it lies in the end node */
     hw_fault stretch = {.low = end};
     for (;;) {
         bool last = s.node == end;

@@ -41,11 +41,11 @@ static inline unsigned char *hw_at(const hw_pool *pool, uint32_t node)
 /* The copy of the NEXT node's header that `node` keeps. */
 static inline hw_header *hw_kept(const hw_pool *pool, uint32_t node)
 {
-    return (hw_header *)(void *)hw_at(pool, node);
+    return (hw_header *)(void *)(hw_at(pool, node) + HW_KEPT);
 }
 static inline hw_header *hw_own(const hw_pool *pool, uint32_t node)
 {
-    return (hw_header *)(void *)(hw_at(pool, node) + HW_HEADER);
+    return (hw_header *)(void *)hw_at(pool, node);
 }
 static inline unsigned char *hw_payload(const hw_pool *pool, uint32_t node)
 {

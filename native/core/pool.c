@@ -31,7 +31,7 @@ hw_pool *hw_pool_init(void *memory, size_t bytes, unsigned log2, const uint32_t 
         return NULL;
     hw_pool *pool = memory;
     pool->magic = HW_MAGIC;
-    pool->shape = 1 | log2 << 8;
+    pool->shape = HW_VERSION | log2 << 8;
     pool->size = granules_of(bytes, log2);
     for (int i = 0; i < 4; i++)
         pool->secret[i] = secret[i];

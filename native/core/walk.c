@@ -74,7 +74,7 @@ hw_step hw_walk_next(const hw_pool *pool, const hw_step *step)
 
 bool hw_control_fits(const hw_pool *control, size_t bytes, unsigned log2)
 {
-    return bytes >= HW_LEAST && control->shape == (1 | log2 << 8) && control->size == bytes >> log2 &&
+    return bytes >= HW_LEAST && control->shape == (HW_VERSION | log2 << 8) && control->size == bytes >> log2 &&
            hw_control_holds(control);
 }
 

@@ -116,7 +116,7 @@ static void put_memory(message *m, uintptr_t start, size_t length)
 static void start(message *m, hw_event *event, enum hw_event_type type)
 {
     *event = (hw_event){.magic = 0x56455748,
-                        .version = 1,
+                        .version = HW_VERSION, /* which pools and messages share */
                         .type = (uint16_t)type,
                         .pid = hw_process_id(),
                         .tid = hw_thread_id(),

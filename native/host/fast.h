@@ -90,7 +90,7 @@ HW_INLINE uint64_t hw_look(const hw_trusted *pool, uint32_t node, uint32_t least
 {
     enum { G = HW_FIXED_GRANULE_LOG2 };
     n->at = pool->base + ((size_t)node << G);
-    hw_words own = hw_load(n->at + HW_HEADER);
+    hw_words own = hw_load(n->at);
     uint32_t prev = (uint32_t)(own.sizes >> 32);
     uint64_t wrong = 0;
     n->size = (uint32_t)own.sizes;
@@ -102,18 +102,18 @@ HW_INLINE uint64_t hw_look(const hw_trusted *pool, uint32_t node, uint32_t least
                     prev > node))
         return 1;
     if (HW_CHECKS & HW_CHECK_AFTER) {
-        hw_words after = hw_load(n->at + ((size_t)n->size << G) + HW_HEADER);
-        wrong = hw_difference(after, hw_load(n->at)) | (after.sizes >> 32 ^ n->size);
+        hw_words after = hw_load(n->at + ((size_t)n->size << G));
+        wrong = hw_difference(after, hw_load(n->at + HW_KEPT)) | (after.sizes >> 32 ^ n->size);
     }
-    n->kept = n->at - ((size_t)prev << G);
+    n->kept = n->at - ((size_t)prev << G) + HW_KEPT;
     if (HW_UNLIKELY(prev == 0)) {
-        n->kept = pool->base + ((size_t)pool->end << G);
+        n->kept = pool->base + ((size_t)pool->end << G) + HW_KEPT;
         return wrong | hw_difference(own, hw_load(n->kept));
     }
     if (HW_CHECKS & HW_CHECK_OWN)
         wrong |= hw_difference(own, hw_load(n->kept));
     if (HW_CHECKS & HW_CHECK_BEFORE) {
-        hw_words before = hw_load(n->kept + HW_HEADER);
+        hw_words before = hw_load(n->kept - HW_KEPT);
         uint64_t sum = n->place - hw_place_sum(pool, prev) + before.sizes * pool->key.sizes;
         wrong |= hw_unsealed(sum + (uint32_t)before.rest * pool->key.meta, before.rest);
         wrong |= (uint32_t)before.sizes ^ prev;
@@ -124,7 +124,7 @@ HW_INLINE uint64_t hw_look(const hw_trusted *pool, uint32_t node, uint32_t least
 HW_INLINE void hw_write_meta(const hw_trusted *pool, const hw_looked *n, uint32_t meta)
 {
     uint64_t rest = hw_seal(n->sum + meta * pool->key.meta, meta);
-    __builtin_memcpy(n->at + HW_HEADER + 8, &rest, 8);
+    __builtin_memcpy(n->at + 8, &rest, 8);
     __builtin_memcpy(n->kept + 8, &rest, 8);
 }
 
@@ -253,19 +253,19 @@ HW_INLINE void *hw_fast_cut(const hw_trusted *pool, uint32_t *node, size_t bytes
     uint32_t rest = n.size - need;
     uint64_t place = n.place + hw_place_sum(pool, need); /* of the rest */
     char *tail = n.at + ((size_t)need << G), *behind = n.at + ((size_t)n.size << G);
-    hw_words own = hw_load(n.at + HW_HEADER), last = hw_load(behind + HW_HEADER);
+    hw_words own = hw_load(n.at), last = hw_load(behind);
     uint64_t sizes = need | own.sizes >> 32 << 32;
-    hw_write_both(n.at + HW_HEADER, n.kept, sizes,
+    hw_write_both(n.at, n.kept, sizes,
                   hw_sealed(pool, sizes, hw_meta(hw_slack_for(bytes), HW_USED, origin, site), n.place));
     hw_slack_fill(&n, need);
     *node += need;
     sizes = rest | (uint64_t)need << 32;
-    hw_write_both(tail + HW_HEADER, n.at, sizes, hw_sealed(pool, sizes, hw_meta(0, HW_CACHED, HW_MALLOC, 0), place));
+    hw_write_both(tail, n.at + HW_KEPT, sizes, hw_sealed(pool, sizes, hw_meta(0, HW_CACHED, HW_MALLOC, 0), place));
     links = hw_links_rest(pool, place);
     __builtin_memcpy(tail + HW_OVERHEAD, &none, 8);
     __builtin_memcpy(tail + HW_OVERHEAD + 8, &links, 8);
     sizes = (uint32_t)last.sizes | (uint64_t)rest << 32;
-    hw_write_both(behind + HW_HEADER, tail, sizes,
+    hw_write_both(behind, tail + HW_KEPT, sizes,
                   hw_sealed(pool, sizes, (uint32_t)last.rest, place + hw_place_sum(pool, rest)));
     return n.at + HW_OVERHEAD;
 }

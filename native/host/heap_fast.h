@@ -22,8 +22,8 @@ HW_INLINE void *hw_take_cached(hw_arena *arena, size_t bytes, unsigned origin, u
         if (left) { /* the one to be taken next may be cold */
             uintptr_t next =
                 (uintptr_t)arena->pool.base + ((size_t)c->node[left - 1] << HW_FIXED_GRANULE_LOG2) + HW_OVERHEAD;
-            __builtin_prefetch((const void *)(next - HW_HEADER), 1);
-            __builtin_prefetch((const void *)(next + ((hw_class_of(bytes) + 1) << HW_FIXED_GRANULE_LOG2) + HW_HEADER));
+            __builtin_prefetch((const void *)(next - HW_OVERHEAD), 1);
+            __builtin_prefetch((const void *)(next + ((hw_class_of(bytes) + 1) << HW_FIXED_GRANULE_LOG2)));
             hw_fetch_before(next);
         }
     }
@@ -138,7 +138,7 @@ HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
                     !hw_try_enter(arena, caller.frame, true)))
         return hw_heap_size(pointer, caller);
     const hw_trusted *pool = &arena->pool;
-    hw_words own = hw_load(pool->base + ((size_t)node << HW_FIXED_GRANULE_LOG2) + HW_HEADER);
+    hw_words own = hw_load(pool->base + ((size_t)node << HW_FIXED_GRANULE_LOG2));
     uint32_t meta = (uint32_t)own.rest;
     bool wrong = own.rest != hw_sealed(pool, own.sizes, meta, hw_place_sum(pool, (uint32_t)node)) ||
                  hw_state_of(meta) != HW_USED || meta >> 8 == HW_SITE_QUARANTINE;

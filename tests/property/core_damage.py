@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from heapwitness.layout.witness import CONTROL, HEADER, OVERHEAD, WITNESSED, State
+from heapwitness.layout.witness import CONTROL, HEADER, KEPT, OVERHEAD, WITNESSED, State
 from heapwitness.pool import Pool
 
 
@@ -26,8 +26,8 @@ def spots(pool: Pool) -> Iterator[Spot]:
     nodes = list(pool.nodes())
     for offset in [node.offset for node in nodes] + [pool.end]:
         start = offset << log2
-        yield Spot("backup", offset, start, HEADER)
-        yield Spot("header", offset, start + HEADER, HEADER)
+        yield Spot("header", offset, start, HEADER)
+        yield Spot("backup", offset, start + KEPT, HEADER)
     for node in nodes:
         start, end = node.offset << log2, (node.offset + node.size) << log2
         if node.state is State.USED and node.slack:

@@ -12,7 +12,7 @@ from test_core_damage import ROOM, crowded
 from heapwitness.heap import Pool as View
 from heapwitness.heap import check
 from heapwitness.heap.pool import BadPool
-from heapwitness.layout.witness import CONTROL, HEADER, OVERHEAD, Links, Origin, State, meta, sealed, sealed_links
+from heapwitness.layout.witness import CONTROL, HEADER, KEPT, OVERHEAD, Links, Origin, State, meta, sealed, sealed_links
 from heapwitness.memory import BufferMemory
 from heapwitness.pool import Damaged, Pool
 
@@ -86,7 +86,7 @@ def test_a_block_full_of_headers_that_hold_changes_nothing_about_its_pool() -> N
     assert first is not None and block is not None and behind is not None
     payload = pool.payload(block)
     for begin in range(0, len(payload) - 16, 16):
-        at = block + ((OVERHEAD + begin) >> 4) - 1
+        at = block + ((OVERHEAD + begin) >> 4)
         payload[begin : begin + 16] = sealed(SECRET, 3, 3, meta(0, State.USED, Origin.MALLOC, 0), at).pack()
 
     assert pool.sound() and pool.check() == []
@@ -103,12 +103,12 @@ def test_a_node_that_holds_but_does_not_lead_to_the_next_one_is_never_sound(forg
         nodes.append(node)
     assert pool.sound()
     for before, node, behind in zip(nodes, nodes[1:], nodes[3:], strict=False):
-        second = bytes(pool.memory[(behind << 3) + HEADER : (behind << 3) + OVERHEAD])
-        kept = bytes(pool.memory[node << 3 : (node << 3) + HEADER])
+        second = bytes(pool.memory[behind << 3 : (behind << 3) + HEADER])
+        kept = bytes(pool.memory[(node << 3) + KEPT : (node << 3) + OVERHEAD])
         for (granules, is_now), keeps, sound in ((forge, second, False), ((6, State.USED), kept, True)):
             header = sealed(SECRET, granules, 6, meta(0, is_now, Origin.MALLOC, 0), node).pack()
-            pool.memory[before << 3 : (before << 3) + HEADER] = header
-            pool.memory[node << 3 : (node << 3) + OVERHEAD] = keeps + header
+            pool.memory[(before << 3) + KEPT : (before << 3) + OVERHEAD] = header
+            pool.memory[node << 3 : (node << 3) + OVERHEAD] = header + keeps
             assert pool.sound() == sound
 
 

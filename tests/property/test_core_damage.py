@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from heapwitness.layout.witness import CONTROL, END, OVERHEAD, Header, State
+from heapwitness.layout.witness import CONTROL, END, HEADER, KEPT, OVERHEAD, Header, State
 from heapwitness.pool import Damaged, Outcome, Pool
 
 ROOM = 4096
@@ -40,8 +40,8 @@ def copies(pool: Pool, nodes: list[int]) -> dict[int, tuple[bytes, bytes]]:
     log2, memory = pool.granule_log2, pool.memory
     return {
         node: (
-            bytes(memory[(node << log2) + 16 : (node << log2) + 32]),
-            bytes(memory[keeper << log2 : (keeper << log2) + 16]),
+            bytes(memory[node << log2 : (node << log2) + HEADER]),
+            bytes(memory[(keeper << log2) + KEPT : (keeper << log2) + OVERHEAD]),
         )
         for keeper, node in pairwise([pool.end, *nodes])
     }
@@ -97,9 +97,9 @@ def test_whichever_copies_are_lost_every_node_that_has_one_left_is_restored(
     first = min(first, len(nodes) - 2)
     for (keeper, node), (own, kept) in zip(pairwise(nodes[first:]), gone, strict=False):
         if own:
-            pool.memory[(node << log2) + 16 : (node << log2) + 32] = b"o" * 16
+            pool.memory[node << log2 : (node << log2) + HEADER] = b"o" * HEADER
         if kept:
-            pool.memory[keeper << log2 : (keeper << log2) + 16] = b"k" * 16
+            pool.memory[(keeper << log2) + KEPT : (keeper << log2) + OVERHEAD] = b"k" * HEADER
     mend(pool, truth)
 
 
@@ -170,8 +170,8 @@ def test_many_lost_nodes_take_linear_time() -> None:
     while (node := pool.allocate(16)) is not None:
         nodes.append(node)
     for node in nodes[1::3]:
-        pool.memory[(node << 4) + 16 : (node << 4) + 32] = bytes(16)
-        pool.memory[(node << 4) - 48 : (node << 4) - 32] = bytes(16)
+        pool.memory[node << 4 : (node << 4) + HEADER] = bytes(HEADER)
+        pool.memory[(node << 4) - 32 : (node << 4) - 16] = bytes(HEADER)
 
     begin = time.process_time()
     outcome = pool.repair()

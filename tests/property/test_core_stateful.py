@@ -191,6 +191,7 @@ class SingleDamage(Operations):
     def damage_is_found_by_a_check_and_repaired(self, data: st.DataObject) -> None:
         before = bytes(self.pool.memory)
         spot = damage(data, self.pool)
+        damaged = bytes(self.pool.memory)
         faults = self.pool.check()
         assert {fault.reason for fault in faults} == REASONS[spot.what], (spot, faults)
         assert len(faults) == 1
@@ -199,11 +200,11 @@ class SingleDamage(Operations):
             assert faults[0].node == spot.node
         self.pool.repair()
         assert self.pool.check() == []
-        self.is_as_before(before, spot)
+        self.is_as_before(before, damaged, spot)
 
-    def is_as_before(self, before: bytes, spot: Spot) -> None:
-        """To the byte; only a cached block in which poison of an earlier time shows may be poisoned anew
-        when its links are lost."""
+    def is_as_before(self, before: bytes, damaged: bytes, spot: Spot) -> None:
+        """To the byte; only a cached block in which poison of an earlier time shows, or whose links were damaged
+        such that they begin as those of a poisoned one do, may be poisoned anew."""
         after = bytes(self.pool.memory)
         if spot.what != "links" or after == before:
             assert after == before
@@ -214,7 +215,7 @@ class SingleDamage(Operations):
         eight = pattern(self.secret, block.offset)
         assert block.state is State.CACHED
         assert before[start] == 0
-        assert eight in before[start + 16 : end]
+        assert eight in before[start + 16 : end] or damaged[start] == 1
         assert after[:start] + after[end:] == before[:start] + before[end:]
         assert after[start + 16 : end] == eight * ((end - start) // 8 - 2)
 
@@ -227,6 +228,7 @@ class SingleDamage(Operations):
         met = self.what_it_meets(block)
         before = bytes(self.pool.memory)
         spot = damage(data, self.pool)
+        damaged = bytes(self.pool.memory)
         try:
             if action == "release":
                 self.pool.release(block.offset)
@@ -243,7 +245,7 @@ class SingleDamage(Operations):
                 self.fill(block)
         except Damaged:
             self.pool.repair()
-            self.is_as_before(before, spot)
+            self.is_as_before(before, damaged, spot)
         else:
             assert (spot.what, spot.node) not in met
             self.pool.repair()

@@ -82,7 +82,7 @@ def test_counting_words_are_followed_wherever_they_begin(width: int, size: int, 
 @pytest.mark.parametrize("inside", [1, 5, 9, 15])
 def test_words_that_end_inside_of_a_lost_header_end_there(inside: int) -> None:
     heap, blocks = row(91)
-    length = heap.start(blocks[5]) - 16 + inside - heap.end(blocks[3])
+    length = heap.start(blocks[5]) - witness.OVERHEAD + inside - heap.end(blocks[3])
     words = struct.pack("<100Q", *range(0x5555_0000_4610, 0x5555_0000_4610 + 4800, 48))[:length]
     first, stop = heap.write(heap.end(blocks[3]), words)
 
@@ -94,7 +94,7 @@ def test_words_that_end_inside_of_a_lost_header_end_there(inside: int) -> None:
 @pytest.mark.parametrize("inside", [0, 4, 9])
 def test_text_whose_terminator_lies_in_a_lost_header_ends_with_it(inside: int) -> None:
     heap, blocks = row(91)
-    length = heap.start(blocks[5]) - 16 + inside - heap.end(blocks[3])
+    length = heap.start(blocks[5]) - witness.OVERHEAD + inside - heap.end(blocks[3])
     text = bytes(random.Random(3).choices(b"abcdefgh ijk,", k=length)) + b"\0"
     first, stop = heap.write(heap.end(blocks[3]), text)
 
@@ -139,7 +139,8 @@ def test_a_write_over_the_header_of_a_released_block_is_no_underflow_of_it(cache
     (finding,) = heap.findings()
 
     assert finding.kind == "header-overwrite"
-    assert finding.victim is not None and finding.victim.address == heap.payload(blocks[5])
+    assert finding.victim is not None and finding.victim.address == heap.payload(blocks[6])
+    assert finding.previous is not None and finding.previous.address == heap.payload(blocks[5])
 
 
 def test_a_write_over_several_headers_belongs_to_the_block_in_which_it_ends() -> None:
@@ -309,7 +310,7 @@ def test_zeros_over_several_headers_are_no_overflow_of_a_block_whose_slack_is_wh
 @pytest.mark.parametrize("inside", [13, 14, 15])
 def test_zeros_that_end_inside_of_a_lost_header_are_at_least_as_many_as_they_are(inside: int) -> None:
     heap, blocks = row(91)
-    length = heap.start(blocks[5]) - 16 + inside - heap.end(blocks[3])
+    length = heap.start(blocks[5]) - witness.OVERHEAD + inside - heap.end(blocks[3])
     first, stop = heap.write(heap.end(blocks[3]), bytes(length))
 
     finding = heap.findings()[0]

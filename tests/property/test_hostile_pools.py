@@ -46,11 +46,11 @@ def forge(heap: Heap, nodes: list[int], chance: random.Random) -> None:
         case 0 | 1:
             meta = witness.meta(chance.randrange(16), chance.choice(list(State)), Origin.MALLOC, some() & 0xFFFFFF)
             header = witness.sealed(SECRET, some(), chance.choice((some(), node)), meta, node)
-            room[at + 16 : at + 32] = header.pack()
+            room[at : at + witness.HEADER] = header.pack()
             keeper = (node - header.prev_size) & 0xFFFFFFFF
             if keeper < pool.end:
-                start = pool.start + (keeper << log2)
-                room[start : start + 16] = header.pack()
+                start = pool.start + (keeper << log2) + witness.KEPT
+                room[start : start + witness.HEADER] = header.pack()
         case 2:
             links = witness.sealed_links(
                 SECRET, some(), chance.choice((some(), node)), chance.choice((0, node, some())), node

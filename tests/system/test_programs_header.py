@@ -4,7 +4,7 @@ import pytest
 from programs.harness import run
 
 SOURCE = "wild.c"
-BACKUP, HEADER = 0, 16
+HEADER, BACKUP = 0, 16
 
 
 @pytest.mark.parametrize("optimise", ["-O0", "-O2"])
@@ -12,12 +12,12 @@ BACKUP, HEADER = 0, 16
 @pytest.mark.parametrize(
     ("at", "length", "copy"),
     [
-        (BACKUP + 1, 1, "backup"),
-        (BACKUP + 4, 4, "backup"),
-        (BACKUP + 8, 8, "backup"),
-        (HEADER, 4, "header"),
-        (HEADER + 2, 8, "header"),
-        (HEADER + 14, 1, "header"),
+        (HEADER + 1, 1, "header"),
+        (HEADER + 4, 4, "header"),
+        (HEADER + 8, 8, "header"),
+        (BACKUP, 4, "backup"),
+        (BACKUP + 2, 8, "backup"),
+        (BACKUP + 14, 1, "backup"),
     ],
 )
 def test_a_wild_store_is_located_exactly_and_repaired(

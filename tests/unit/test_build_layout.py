@@ -59,6 +59,8 @@ def test_the_core_and_its_description_name_the_same_constants(tmp_path: Path) ->
         "HW_CONTROL": witness.CONTROL,
         "HW_WITNESSED": witness.WITNESSED,
         "HW_HEADER": witness.HEADER,
+        "HW_KEPT": witness.KEPT,
+        "HW_VERSION": witness.VERSION,
         "HW_OVERHEAD": witness.OVERHEAD,
         "HW_MIN_NODE": witness.MIN_NODE,
         "HW_END": witness.END,

@@ -12,7 +12,7 @@ import pytest
 
 import heapwitness
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.witness import OVERHEAD, SITE_QUARANTINE, Origin, State, pattern, sealed_links
+from heapwitness.layout.witness import HEADER, KEPT, OVERHEAD, SITE_QUARANTINE, Origin, State, pattern, sealed_links
 from heapwitness.pool import Damaged, NoSuchNode, Pool, Reason
 
 SECRET = (0x12345678, 0x9ABCDEF1, 0x0FEDCBA9, 0x87654321)
@@ -31,13 +31,13 @@ def taken(pool: Pool, *sizes: int) -> list[int]:
 
 
 def own(pool: Pool, node: int) -> slice:
-    start = (node << pool.granule_log2) + 16
-    return slice(start, start + 16)
+    start = node << pool.granule_log2
+    return slice(start, start + HEADER)
 
 
 def kept(pool: Pool, node: int) -> slice:
-    start = node << pool.granule_log2
-    return slice(start, start + 16)
+    start = (node << pool.granule_log2) + KEPT
+    return slice(start, start + HEADER)
 
 
 def links(pool: Pool, node: int) -> slice:

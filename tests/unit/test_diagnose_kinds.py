@@ -46,7 +46,9 @@ def test_a_fill_past_the_end_is_an_overflow_to_the_byte(log2: int, size: int, le
     assert finding.culprit is not None and finding.damage is not None
     assert (finding.culprit.address, finding.culprit.size) == (heap.payload(blocks[5]), size)
     assert pcs(finding) == (0x1005, None)
-    assert (finding.damage.address, finding.damage.length) == (first, end - first)
+    assert finding.damage.address == first
+    # What it wrote last may have had that value: then both lengths are right.
+    assert end - first <= finding.damage.length <= length
     assert finding.damage.offset == 0 and finding.damage.exact
 
 
@@ -59,9 +61,9 @@ def test_slack_alone_has_no_victim() -> None:
     assert finding.damage.actual == "21" and len(finding.damage.expected) == 2
 
 
-def test_the_next_backup_speaks_of_the_block_behind_the_next() -> None:
+def test_a_backup_speaks_of_the_block_behind_the_one_that_keeps_it() -> None:
     heap, blocks = row()
-    heap.write(heap.end(blocks[3]), b"!!!")
+    heap.write(heap.start(blocks[4]) - 3, b"!!!")
     finding = only(heap)
     assert finding.victim is not None and finding.previous is not None and finding.header is not None
     assert finding.victim.address == heap.payload(blocks[5])
@@ -135,10 +137,10 @@ def test_bytes_left_out_in_the_slack_are_told() -> None:
     assert "5 bytes right behind the block are as before" in finding.detail
 
 
-def test_an_overflow_found_after_the_block_was_freed_names_it_and_both_sites() -> None:
+def test_an_overflow_of_a_released_block_names_it_and_both_sites() -> None:
     heap, blocks = row()
-    heap.write(heap.end(blocks[3]), b"!!!")
     heap.cache(blocks[3], pc=0x2003)
+    heap.write(heap.end(blocks[3]), b"!!!")
     finding = only(heap)
     assert finding.kind == "heap-buffer-overflow"
     assert pcs(finding) == (0x1003, 0x2003)
@@ -210,7 +212,7 @@ def test_damage_from_one_blocks_end_to_the_nexts_start_says_that_it_could_be_eit
 
 @LAYOUTS
 @pytest.mark.parametrize(
-    ("at", "length", "copy"), [(1, 1, "backup"), (4, 8, "backup"), (16, 4, "header"), (20, 11, "header")]
+    ("at", "length", "copy"), [(1, 1, "header"), (4, 8, "header"), (16, 4, "backup"), (20, 11, "backup")]
 )
 def test_a_write_that_touches_no_edge_is_wild(log2: int, at: int, length: int, copy: str) -> None:
     heap, blocks = row(log2)
@@ -385,13 +387,13 @@ def test_a_block_of_a_gigabyte_costs_no_more_than_a_small_one() -> None:
     assert memory.most <= 1 << 16
 
 
-def test_the_picture_shows_payload_slack_backup_and_header_in_order() -> None:
+def test_the_picture_shows_payload_slack_header_and_backup_in_order() -> None:
     heap, blocks = row(size=20)
     heap.write(heap.end(blocks[3]), b"\xee" * 40)
     finding = only(heap)
     assert finding.damage is not None
     picture = finding.damage.picture
-    assert [stretch.copy for stretch in picture] == ["payload", "slack", "backup", "header", "payload"]
+    assert [stretch.copy for stretch in picture] == ["payload", "slack", "header", "backup", "payload"]
     assert all(one.address + len(one.actual) // 2 == other.address for one, other in pairwise(picture))
     assert picture[1].actual == "ee" * 12 and picture[1].expected != picture[1].actual
 

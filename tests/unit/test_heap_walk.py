@@ -8,7 +8,7 @@ from heapwitness.heap.index import links_before, shape
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
-from heapwitness.layout.witness import Header, Origin, State
+from heapwitness.layout.witness import KEPT, OVERHEAD, Header, Origin, State
 from heapwitness.memory import BufferMemory, SegmentsMemory, Unreadable
 
 
@@ -41,8 +41,8 @@ def test_a_walk_may_begin_at_any_node() -> None:
 def test_a_header_is_believed_by_its_backup_and_the_other_way_round() -> None:
     heap = Heap()
     blocks = [heap.allocate(40) for _ in range(5)]
-    heap.write(heap.start(blocks[2]) - 16, b"\xff" * 16)
-    heap.write(heap.start(blocks[3]) - 32, b"\xee" * 16)
+    heap.write(heap.start(blocks[2]) - OVERHEAD, b"\xff" * 16)
+    heap.write(heap.start(blocks[3]) - OVERHEAD + KEPT, b"\xee" * 16)
     nodes = {node.offset: node for node in walk(view(heap))}
     assert (nodes[blocks[2]].own_holds, nodes[blocks[2]].kept_holds) == (False, True)
     assert (nodes[blocks[4]].own_holds, nodes[blocks[4]].kept_holds) == (True, False)
@@ -52,8 +52,8 @@ def test_a_header_is_believed_by_its_backup_and_the_other_way_round() -> None:
 def test_a_node_that_lost_both_copies_reaches_to_the_next_that_verifies() -> None:
     heap = Heap()
     blocks = [heap.allocate(40) for _ in range(6)]
-    heap.write(heap.start(blocks[1]) - 32, b"\xff" * 16)
-    heap.write(heap.start(blocks[2]) - 16, b"\xff" * 16)
+    heap.write(heap.start(blocks[1]) - OVERHEAD + KEPT, b"\xff" * 16)
+    heap.write(heap.start(blocks[2]) - OVERHEAD, b"\xff" * 16)
     lost = next(node for node in walk(view(heap)) if node.lost)
     assert (lost.offset, lost.next) == (blocks[2], blocks[3])
     assert lost.header.quarantined

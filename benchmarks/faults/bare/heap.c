@@ -170,11 +170,11 @@ loss look(void)
     size_t keeper = end;
     for (unsigned i = 0; i < now.nodes; i++) {
         size_t at = at_of(now.node[i]);
-        l.header |= differing(at + HW_HEADER, HW_HEADER) && differing(keeper, HW_HEADER);
+        l.header |= differing(at, HW_HEADER) && differing(keeper + HW_KEPT, HW_HEADER);
         keeper = at;
         if (at == end)
             break;
-        const hw_header *h = (const hw_header *)(const void *)(kept + at + HW_HEADER);
+        const hw_header *h = (const hw_header *)(const void *)(kept + at);
         const hw_links *links = (const hw_links *)(const void *)(kept + at + HW_OVERHEAD);
         size_t behind = at_of(now.node[i + 1]), payload = at + HW_OVERHEAD;
         l.beyond += differing(at, HW_OVERHEAD);

@@ -144,11 +144,11 @@ static bool both(worker *w, truth *t, unsigned long number)
     t->alike = OVERFLOW | UNDERFLOW;
     t->flags |= NO_CULPRIT;
     t->lost = true;
-    t->start = t->wrote = t->seen = before;
-    t->stop = t->wrote_end = t->seen_end = node + 32;
+    t->start = t->wrote = t->seen = before + 16;
+    t->stop = t->wrote_end = t->seen_end = node + 16;
     tell(t, number);
-    memcpy(before, content, 16);
-    memcpy(node + 16, content + 16, 16);
+    memcpy(before + 16, content, 16);
+    memcpy(node, content + 16, 16);
     return true;
 }
 
@@ -216,9 +216,9 @@ bool damage(worker *w, truth *t, unsigned row, bool poison, unsigned long number
         return wild(w, t, width * pick(w, 32 / width), width, false, number);
     }
     case 9:
-        return wild(w, t, 16, 16, false, number);
-    case 10:
         return wild(w, t, 0, 16, false, number);
+    case 10:
+        return wild(w, t, 16, 16, false, number);
     case 11:
         return both(w, t, number);
     case 12:

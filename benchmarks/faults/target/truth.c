@@ -12,7 +12,7 @@ static struct watched {
     unsigned char *at;
     unsigned char bytes[64];
     unsigned length;
-    bool node; /* its backup and header */
+    bool node; /* its header, and the backup that it keeps */
 } watched[WATCHED];
 static unsigned watches;
 
@@ -79,7 +79,7 @@ static bool is_lost(void)
             return true;
         if (!w->node)
             continue;
-        if (before && changed(w, 16, 16) && changed(before, 0, 16))
+        if (before && changed(w, 0, 16) && changed(before, 16, 16))
             return true;
         before = w;
     }

@@ -22,7 +22,7 @@ typedef struct truth {
 /* Views of a node, which is named by its address. */
 static inline header *own(unsigned char *node)
 {
-    return (header *)(void *)(node + 16);
+    return (header *)(void *)node;
 }
 static inline unsigned char *next_of(unsigned char *node)
 {

@@ -179,7 +179,7 @@ def _led_back(pool: Pool, node: int, stop: int) -> Iterator[int]:
     for start in range(node + pool.min_node, stop, _SEARCH >> pool.log2):
         length = (min(stop, start + (_SEARCH >> pool.log2)) - start) << pool.log2
         try:
-            data = pool.peek((start << pool.log2) + witness.HEADER, length)
+            data = pool.peek(start << pool.log2, length)
         except Unreadable:
             return
         for place, (prev_size,) in enumerate(words.iter_unpack(data), start):
@@ -190,7 +190,7 @@ def _led_back(pool: Pool, node: int, stop: int) -> Iterator[int]:
 def _headers(pool: Pool, start: int, stop: int) -> list[tuple[int, Header]]:
     """What stands where headers could be, from node `start` to before `stop`, at most _SEARCH bytes of it."""
     stop = min(stop, start + (_SEARCH >> pool.log2))
-    at = (start << pool.log2) + witness.HEADER
+    at = start << pool.log2
     try:
         data = pool.peek(at, max(0, (stop - start) << pool.log2))
     except Unreadable:

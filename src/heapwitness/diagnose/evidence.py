@@ -23,8 +23,10 @@ _CHECK = 4
 """Bytes of the links behind the word that tells of them."""
 _POISON_CHUNK = 4096
 _POISON_LIMIT = 64 << 20
-_GUESSED_END = witness.HEADER + 10
-"""Bytes of a node up to the second one of its `meta`: further than that no overflow ends whose header can be found."""
+_GUESSED_END = 10
+"""Bytes of a header up to the second one of its `meta`: no overflow goes further whose header can be found."""
+_LED_UP = 16
+"""Bytes before a header, of the payload that an overflow came through, that show what was written."""
 
 _POISON_IN_DETAIL = 32
 """Chunks of damaged poison that are looked at byte by byte; of others only where the damage begins and ends."""
@@ -160,7 +162,7 @@ def _control(evidence: Evidence, shape: Shape) -> None:
 def _kept(evidence: Evidence, node: Node, following: Node | None, after: Node | None) -> None:
     """The backup that a node keeps: of the node behind it, in the end node of the first."""
     pool = evidence.pool
-    at = node.offset << pool.log2
+    at = (node.offset << pool.log2) + witness.KEPT
     if node.offset == pool.end:
         first = _first_header(pool)
         if first is not None:
@@ -186,7 +188,7 @@ def _first_header(pool: Pool) -> Header | None:
 
 
 def _own(evidence: Evidence, node: Node, previous: Node | None, following: Node | None) -> None:
-    at = (node.offset << evidence.pool.log2) + witness.HEADER
+    at = node.offset << evidence.pool.log2
     if not node.lost:
         evidence.add(at, node.header.pack(), "header", node.offset)
         return
@@ -198,10 +200,10 @@ def _last_lost(evidence: Evidence, following: Node) -> None:
     """Of several lost nodes in a row the last is known by the node that follows."""
     pool = evidence.pool
     at = following.keeper << pool.log2
-    evidence.add(at, following.header.pack(), "backup", following.offset)
+    evidence.add(at + witness.KEPT, following.header.pack(), "backup", following.offset)
     size = following.header.prev_size
     known = b"\1" * 4 + bytes(12)
-    evidence.add(at + witness.HEADER, Header(size, 0, 0, 0).pack(), "header", following.keeper, known)
+    evidence.add(at, Header(size, 0, 0, 0).pack(), "header", following.keeper, known)
 
 
 def _recover(
@@ -240,7 +242,8 @@ def _is_overrun(pool: Pool, node: Node) -> bool:
     """Whether what was written over a header went on over its check, so that there is nothing to find it by."""
     at = node.offset << pool.log2
     try:
-        start, end = pool.peek(at, _GUESSED_END), pool.peek(at + _GUESSED_END, witness.OVERHEAD - _GUESSED_END)
+        start = pool.peek(at - _LED_UP, _LED_UP + _GUESSED_END)
+        end = pool.peek(at + _GUESSED_END, witness.HEADER - _GUESSED_END)
     except Unreadable:
         return False
     return leads_on(start, end)

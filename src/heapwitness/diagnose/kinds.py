@@ -137,7 +137,7 @@ def locate(pool: Pool, nodes: Sequence[Node], at: int) -> tuple[Node | None, Par
         return None, "copy" if at >= pool.length - witness.WITNESSED else "payload"
     within = at - (node.offset << pool.log2)
     if within < witness.OVERHEAD:
-        return node, "backup" if within < witness.HEADER else "header"
+        return node, "header" if within < witness.HEADER else "backup"
     if node.offset == pool.end:
         return None, "copy"
     if node.lost or node.header.state is State.USED:
@@ -159,7 +159,7 @@ def _before(
         skipped = extent.start - tenant.end(pool)
         return tenant, 0 if _continued_down(pool, extent, skipped) else skipped
     position = nodes.index(node)
-    if part != "backup" or position == 0:
+    if part != "header" or position == 0:
         return None, None
     previous = nodes[position - 1]
     if previous.lost or previous.header.quarantined:
@@ -261,10 +261,10 @@ def _victim(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
     """The first node whose own header was hit; else the first whose backup was."""
     backup: Node | None = None
     for position, node in enumerate(nodes):
-        own = (node.offset << pool.log2) + witness.HEADER
+        own = node.offset << pool.log2
         if own < extent.stop and own + witness.HEADER > extent.start and not node.own_holds:
             return node
-        kept = node.offset << pool.log2
+        kept = own + witness.KEPT
         if backup is None and kept < extent.stop and kept + witness.HEADER > extent.start:
             following = nodes[position + 1 : position + 2]
             if node.offset == pool.end:

@@ -128,11 +128,11 @@ class Pool:
 
     def own(self, node: int) -> Header:
         """A node's own header as it is stored. Raises Unreadable."""
-        return Header.unpack(self.peek((node << self.log2) + witness.HEADER, witness.HEADER))
+        return Header.unpack(self.peek(node << self.log2, witness.HEADER))
 
     def kept(self, node: int) -> Header:
         """The backup of the next node's header that `node` keeps, as it is stored. Raises Unreadable."""
-        return Header.unpack(self.peek(node << self.log2, witness.HEADER))
+        return Header.unpack(self.peek((node << self.log2) + witness.KEPT, witness.HEADER))
 
     def links(self, node: int) -> Links:
         """The links at the start of a node's payload, as they are stored. Raises Unreadable."""

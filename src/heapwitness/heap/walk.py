@@ -62,12 +62,12 @@ def walk(pool: Pool, start: int | None = None, known: int = -1) -> Iterator[Node
     node = pool.first if start is None else start
     prev_size = 0 if node == pool.first else pool.own(node).prev_size
     keeper = node - prev_size if prev_size else end
-    kept_raw = pool.read(keeper << log2, 16)
+    kept_raw = pool.read((keeper << log2) + witness.KEPT, witness.HEADER)
     read, keyed, unpack = pool.read, witness.keyed, HEADER_WORDS.unpack
     after_lost = False
     while True:
-        raw = read(node << log2, 32)
-        own_raw = raw[16:]
+        raw = read(node << log2, witness.OVERHEAD)
+        own_raw, next_kept = raw[: witness.HEADER], raw[witness.KEPT :]
         # The fast path: two equal copies that hold. What it takes, `_look` would take.
         if own_raw == kept_raw and node != end and not after_lost:
             size, back, meta, check = unpack(own_raw)
@@ -80,7 +80,7 @@ def walk(pool: Pool, start: int | None = None, known: int = -1) -> Iterator[Node
             ):
                 header = Header(size, back, meta, check)
                 yield Node(node, keeper, header, header, header, True, True, False)
-                keeper, prev_size, kept_raw = node, size, raw[:16]
+                keeper, prev_size, kept_raw = node, size, next_kept
                 node += size
                 continue
         step = _look(pool, node, keeper, prev_size, Header.unpack(own_raw), Header.unpack(kept_raw), after_lost, known)
@@ -88,7 +88,7 @@ def walk(pool: Pool, start: int | None = None, known: int = -1) -> Iterator[Node
         if node == end:
             return
         after_lost = step.lost
-        keeper, prev_size, kept_raw = node, step.header.size, raw[:16]
+        keeper, prev_size, kept_raw = node, step.header.size, next_kept
         node += step.header.size
 
 
@@ -115,7 +115,7 @@ def resync(pool: Pool, lost: int, known: int = -1) -> int:
     at = lost + pool.min_node
     while at < stop and pool.search_budget > 0:
         granules = min(stop - at, _SCAN_CHUNK >> log2)
-        # From the first of these nodes' backups to the last one's header.
+        # To the end of the backup that the last of these nodes keeps.
         length = min((granules << log2) + witness.OVERHEAD, pool.length - (at << log2))
         try:
             data = pool.memory.read(pool.base + (at << log2), length)
@@ -132,15 +132,15 @@ def resync(pool: Pool, lost: int, known: int = -1) -> int:
 
 
 def _first_verified(pool: Pool, data: bytes, start: int, stop: int, lost: int) -> int | None:
-    """The first node from `start` to before `stop` that verifies; `data` begins with the backup that it keeps."""
+    """The first node from `start` to before `stop` that verifies; `data` begins at `start`."""
     log2, min_node, largest = pool.log2, pool.min_node, pool.size - start
-    header_at = witness.HEADER >> log2
+    kept_at = witness.KEPT >> log2
     whole = len(data) >> log2 << log2
     best: int | None = None
-    # Every header-sized place is the backup of one node or the own header of another. Nearly all of them
-    # fall by their first word.
+    # Every header-sized place is the own header of one node or the backup that an earlier one keeps. Nearly all of
+    # them fall by their first word.
     for place, (size,) in enumerate(_SIZES[log2].iter_unpack(data[:whole]), start):
-        if best is not None and place - header_at > best:
+        if best is not None and place - kept_at >= best:
             break
         if not min_node <= size <= largest:
             continue
@@ -150,10 +150,11 @@ def _first_verified(pool: Pool, data: bytes, start: int, stop: int, lost: int) -
         if len(raw) < witness.HEADER or pool.search_budget < 0:
             break
         header = Header.unpack(raw)
-        node = place - header_at
-        if start <= node < stop and min_node <= header.prev_size <= node - lost and pool.stands(node, header):
-            return node if best is None else min(node, best)
-        if best is None and start <= place < stop and _backs(pool, place, header):
+        keeper = place - kept_at
+        if start <= keeper < stop and _backs(pool, keeper, header):
+            return keeper
+        leads_back = min_node <= header.prev_size <= place - lost
+        if best is None and place < stop and leads_back and pool.stands(place, header):
             best = place
     return best
 

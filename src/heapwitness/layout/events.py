@@ -14,7 +14,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.witness import Origin
 
 MAGIC = 0x56455748
-VERSION = 1
+VERSION = 2
 
 EVENT_WORDS = struct.Struct("<IHHIIIIIIQQQQII16sIIQ")
 WINDOW_WORDS = struct.Struct("<II")

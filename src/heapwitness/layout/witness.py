@@ -12,12 +12,15 @@ from functools import lru_cache
 from typing import NamedTuple, Self
 
 MAGIC = 0x31505748
-VERSION = 1
+VERSION = 2
+"""In 1, which was never released, the two headers in a node lay the other way round."""
 
 # Bytes, whatever the granule.
 CONTROL = 320
 WITNESSED = 32
 HEADER = 16
+KEPT = 16
+"""Where in a node the backup of the next header lies, behind the node's own."""
 OVERHEAD = 32
 MIN_NODE = 48
 END = 64
