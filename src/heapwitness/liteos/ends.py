@@ -7,7 +7,10 @@ import msgspec
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos.layout import USED_FLAG
+from heapwitness.liteos.scan import places
 from heapwitness.liteos.view import PoolView
+
+_ENDS_TRIED = 1024
 
 
 class NoPool(HeapwitnessError):
@@ -102,10 +105,10 @@ def _searched(view: PoolView) -> dict[int, int]:
     wanted = (layout.node_size | USED_FLAG).to_bytes(4, "little")
     in_node = layout.header_offset + layout.control.size_and_flag.offset
     found: dict[int, int] = {}
-    at = view.data.find(wanted, layout.first_offset)
-    while at >= 0 and len(found) < 1024:
-        end = at - in_node
+    for at in places(memoryview(view.data)[layout.first_offset :], wanted):
+        end = layout.first_offset + at - in_node
         if _possible(view, end) and (worth := _shown(view, end)):
             found[end] = worth
-        at = view.data.find(wanted, at + 1)
+            if len(found) == _ENDS_TRIED:
+                break
     return found

@@ -12,13 +12,14 @@ from heapwitness.liteos import tasknames
 from heapwitness.liteos.config import Config
 from heapwitness.liteos.diagnose import FINDINGS_LIMIT, findings_of
 from heapwitness.liteos.dwarf import read_firmware
-from heapwitness.liteos.ends import NoPool
+from heapwitness.liteos.ends import NoPool, find_end
 from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.find import FoundPool, find_in, judge
 from heapwitness.liteos.firmware import Firmware
 from heapwitness.liteos.freeing import explain
 from heapwitness.liteos.guess import Guess, NotGuessed, guess
-from heapwitness.liteos.image import Image, Segment
+from heapwitness.liteos.image import Image, Segment, store
+from heapwitness.liteos.image.store import Held
 from heapwitness.liteos.layout import Layout
 from heapwitness.liteos.naming import named
 from heapwitness.liteos.rebuild import rebuild
@@ -30,6 +31,7 @@ from heapwitness.memory import SegmentsMemory
 from heapwitness.report.model import Frame
 
 _SHARE_OF_SENSE = 0.5
+_BEHIND = 4096
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +59,7 @@ class ExaminedPool(msgspec.Struct, frozen=True):
     """One pool of a dump: its bytes (to the end of what the dump has of it), findings and use."""
 
     address: int
-    data: bytes
+    data: Held
     evidence: Evidence
     findings: tuple[LiteosFinding, ...]
     use: PoolUse
@@ -93,7 +95,7 @@ def examine(options: Options) -> Examined:
         pools = _examined(image, found, known.layout, names, None)
     else:
         with Firmware(options.elf) as firmware:
-            memory = SegmentsMemory((one.address, bytes(one.data)) for one in image.segments)
+            memory = SegmentsMemory((one.address, one.data) for one in image.segments)
             names = firmware.task_names(memory, known.config.task_limit) | names
             pools = _examined(image, found, known.layout, names, firmware)
     _refuse_nonsense(options, image, known, pools)
@@ -251,7 +253,7 @@ def _examined(
 def _examine_pool(
     segment: Segment, address: int, limit: int, layout: Layout, names: dict[int, str], firmware: Firmware | None
 ) -> ExaminedPool:
-    data = bytes(segment.data[address - segment.address : min(limit, segment.stop) - segment.address])
+    data = _bytes_of(segment, address, limit, layout)
     view = PoolView(data, address, layout)
     walked = walk(data, address, layout)
     evidence = Evidence(view, walked, rebuild(view, walked))
@@ -259,7 +261,15 @@ def _examine_pool(
     findings = findings_of(view, walked, names)
     if firmware is not None:
         findings = tuple(named(finding, firmware.frame) for finding in findings)
-    return ExaminedPool(address, data[: walked.info.size], evidence, findings, usage(evidence, names, frame))
+    own = data if len(data) <= walked.info.size else data[: walked.info.size]
+    return ExaminedPool(address, own, evidence, findings, usage(evidence, names, frame))
+
+
+def _bytes_of(segment: Segment, address: int, limit: int, layout: Layout) -> Held:
+    """A pool's bytes, and a few behind them: damage may go on there."""
+    memory = segment.data[address - segment.address : min(limit, segment.stop) - segment.address]
+    size = find_end(PoolView.over(memory, address, layout)).size
+    return store.cut(memory, 0, size if size > store.IN_MEMORY else size + _BEHIND)
 
 
 def _bare(pc: int) -> Frame:

@@ -3,6 +3,9 @@
 Offsets count from the pool's start. A header that is not wholly in the bytes is None.
 """
 
+from typing import Self, cast
+
+from heapwitness.liteos.image.store import Held
 from heapwitness.liteos.layout import SIZE_MASK, USED_FLAG, Header, Layout
 
 
@@ -11,7 +14,7 @@ class PoolView:
 
     __slots__ = ("_backup_at", "_header_at", "_last_control", "_magic_at", "address", "data", "layout")
 
-    def __init__(self, data: bytes, address: int, layout: Layout) -> None:
+    def __init__(self, data: Held, address: int, layout: Layout) -> None:
         self.data = data
         self.address = address
         self.layout = layout
@@ -19,6 +22,11 @@ class PoolView:
         self._backup_at = layout.backup_offset
         self._magic_at = layout.header_offset + layout.control.magic.offset
         self._last_control = len(data) - layout.control.size
+
+    @classmethod
+    def over(cls, memory: memoryview, address: int, layout: Layout) -> Self:
+        """A view of bytes that are not copied, for a look at a few headers of a memory that may be large."""
+        return cls(cast(Held, memory), address, layout)
 
     def has_own(self, at: int) -> bool:
         """Whether the own header of the node at an offset is in the bytes."""

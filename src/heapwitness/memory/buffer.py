@@ -2,14 +2,18 @@
 
 import bisect
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from heapwitness.memory.protocol import READ_LIMIT, Unreadable
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 class BufferMemory:
     """The bytes of `data` (not copied, so its owner's changes are seen) at address `base`."""
 
-    def __init__(self, base: int, data: bytes | bytearray | memoryview) -> None:
+    def __init__(self, base: int, data: "ReadableBuffer") -> None:
         self._base = base
         self._view = memoryview(data).cast("B")
 
@@ -27,9 +31,9 @@ class SegmentsMemory:
     Where stretches overlap, the one given later holds: it is the newer copy.
     """
 
-    def __init__(self, segments: Iterable[tuple[int, bytes]]) -> None:
+    def __init__(self, segments: Iterable[tuple[int, bytes | memoryview]]) -> None:
         starts: list[int] = []
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         for start, data in segments:
             if data:
                 _lay_over(starts, parts, start, data)
@@ -40,7 +44,7 @@ class SegmentsMemory:
         """See `Memory.read`."""
         if address < 0 or length < 0 or length > READ_LIMIT:
             raise Unreadable(address, length)
-        found: list[bytes] = []
+        found: list[bytes | memoryview] = []
         at, end = address, address + length
         position = bisect.bisect_right(self._starts, at) - 1
         while at < end:
@@ -55,7 +59,7 @@ class SegmentsMemory:
         return b"".join(found)
 
 
-def _lay_over(starts: list[int], parts: list[bytes], start: int, data: bytes) -> None:
+def _lay_over(starts: list[int], parts: list[bytes | memoryview], start: int, data: bytes | memoryview) -> None:
     """Put a stretch among sorted ones that don't overlap, cutting away what it covers."""
     end = start + len(data)
     first = bisect.bisect_left(starts, start)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from heapwitness.liteos.image.model import BadImage, Image, Patches, Segment
+from heapwitness.liteos.image.store import Held, hold, parts_of
 
 _LOAD = 1
 # By class, 32 and 64 bit. Of the file's header: place, entry size and number of the program headers.
@@ -17,12 +18,12 @@ _HEADER = {1: struct.Struct("<28xI10xHH"), 2: struct.Struct("<32xQ14xHH")}
 _PROGRAM = {1: struct.Struct("<III4xI"), 2: struct.Struct("<I4xQQ8xQ")}
 
 
-def is_elf(data: bytes) -> bool:
+def is_elf(data: Held) -> bool:
     """Whether bytes begin as an ELF file does."""
-    return data.startswith(b"\x7fELF")
+    return data[:4] == b"\x7fELF"
 
 
-def parse(data: bytes) -> Image:
+def parse(data: Held) -> Image:
     """Read a file's loadable segments, as far as their bytes are in the file.
 
     Raises:
@@ -55,7 +56,7 @@ def parse(data: bytes) -> Image:
     return Image("elf", segments, rewrite, width=32 * data[4])
 
 
-def _loadable(data: bytes) -> Iterator[tuple[int, int, int]]:
+def _loadable(data: Held) -> Iterator[tuple[int, int, int]]:
     """Address, place in the file and length of each loadable segment, cut to what is in the file."""
     table, entry_size, count = _HEADER[data[4]].unpack_from(data)
     program = _PROGRAM[data[4]]
@@ -80,7 +81,10 @@ def _joined(view: memoryview, places: list[tuple[int, int, int]]) -> Iterator[Se
 
 
 def _segment(view: memoryview, group: list[tuple[int, int, int]]) -> Segment:
-    address, offset, length = group[0]
-    if len(group) == 1:
+    address, offset, _ = group[0]
+    length = sum(size for _, _, size in group)
+    if all(at + size == following for (_, at, size), (_, following, _) in pairwise(group)):
         return Segment(address, view[offset : offset + length])
-    return Segment(address, memoryview(b"".join(view[at : at + size] for _, at, size in group)))
+    return Segment(
+        address, memoryview(hold(lambda: (part for _, at, size in group for part in parts_of(view[at : at + size]))))
+    )

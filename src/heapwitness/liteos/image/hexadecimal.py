@@ -6,6 +6,9 @@ from collections.abc import Iterable
 import msgspec
 
 from heapwitness.liteos.image.model import BadImage, Patches
+from heapwitness.liteos.image.store import Held
+
+_LONGEST_LINE = 525
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -17,12 +20,13 @@ class Record(msgspec.Struct, frozen=True):
     column: int
 
 
-def text_of(data: bytes) -> str | None:
+def text_of(data: Held) -> str | None:
     """The text of a file that may be one of lines of hexadecimal digits; None when it cannot be."""
-    if data[:1] not in (b":", b"S"):
+    # A large raw image that begins like such a file is not copied to learn that it is none.
+    if data[:1] not in (b":", b"S") or not data[:_LONGEST_LINE].isascii():
         return None
     try:
-        return data.decode("ascii")
+        return data[:].decode("ascii")
     except UnicodeDecodeError:
         return None
 

@@ -4,6 +4,7 @@ from os import PathLike
 
 from heapwitness.liteos.image import elf, files, hexadecimal, intelhex, srecord
 from heapwitness.liteos.image.model import SIZE_LIMIT, BadImage, Image, Patches, Segment
+from heapwitness.liteos.image.store import Held
 
 
 def load(path: str | PathLike[str], base: int | None = None, limit: int = SIZE_LIMIT) -> Image:
@@ -22,7 +23,7 @@ def load(path: str | PathLike[str], base: int | None = None, limit: int = SIZE_L
     return parse(files.read(path, limit), str(path), base, limit)
 
 
-def parse(data: bytes, name: str, base: int | None = None, limit: int = SIZE_LIMIT) -> Image:
+def parse(data: Held, name: str, base: int | None = None, limit: int = SIZE_LIMIT) -> Image:
     """As `load`, of bytes that are here already; `name` is for messages."""
     compressed = files.is_packed(data)
     if compressed:
@@ -39,7 +40,7 @@ def parse(data: bytes, name: str, base: int | None = None, limit: int = SIZE_LIM
     return image
 
 
-def _image(data: bytes, base: int | None) -> Image:
+def _image(data: Held, base: int | None) -> Image:
     if elf.is_elf(data):
         return elf.parse(data)
     text = hexadecimal.text_of(data)
