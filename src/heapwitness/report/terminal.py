@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from heapwitness.report import source, text
-from heapwitness.report.model import Block, Finding, Frame, Header, Report, Summary
+from heapwitness.report.model import Block, Finding, Frame, Header, Report, Site, Summary
 from heapwitness.report.picture import Row, rows
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _stacks(out: "_Lines", finding: Finding) -> None:
         if block is None or (block is finding.victim and finding.culprit and block.address == finding.culprit.address):
             continue
         stacks += [
-            (f"{name} was {verb} by thread {site.thread}" if site.thread else f"{name} was {verb}", site.stack)
+            (f"{name} was {verb}{_doer(site)}", site.stack)
             for verb, site in (("allocated", block.allocated), ("released", block.freed))
             if site is not None
         ]
@@ -223,6 +223,12 @@ def _stacks(out: "_Lines", finding: Finding) -> None:
             out.blank()
             out.plain(f"  {title}")
             _stack(out, stack, sources)
+
+
+def _doer(site: Site) -> str:
+    if site.task is not None:
+        return f" by task {text.clean(site.task)}"
+    return f" by thread {site.thread}" if site.thread else ""
 
 
 def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None, int | None]]) -> None:
