@@ -14,6 +14,7 @@ from heapwitness.liteos.dwarf import UndescribedHeap, read_firmware
 from heapwitness.liteos.examine import Examined, Options, examine, with_release
 from heapwitness.liteos.firmware import Firmware, Task
 from heapwitness.liteos.kernel_text import release
+from heapwitness.liteos.naming import stack_of
 from heapwitness.memory import BufferMemory
 from heapwitness.report.model import Frame
 
@@ -219,6 +220,29 @@ def test_the_caller_of_the_kernels_heap_is_told_and_its_task_by_name(
     assert "64 (no task: system start or interrupt)" in output
     assert "shell (deleted)" in output
     assert "warning" not in output
+
+
+@pytest.mark.parametrize(
+    ("function", "is_heap"),
+    [
+        ("LOS_MemAlloc", True),
+        ("LOS_MemMallocAlign", True),
+        ("OsMemAllocWithCheck.constprop.0", True),
+        ("OsSlabMemAlloc", True),
+        ("malloc", True),
+        ("_malloc_r", True),
+        ("LOS_MemboxAlloc", False),
+        ("OsMemorySystemInit", False),
+        ("network_malloc", False),
+    ],
+)
+def test_the_kernels_heap_is_known_by_its_functions(function: str, is_heap: bool) -> None:
+    def stack(pc: int) -> tuple[Frame, ...]:
+        return (Frame(pc=pc, function=function if pc == 1 else "caller"),)
+
+    found = [frame.function for frame in stack_of((1, 0, 2), stack)]
+
+    assert found == (["caller"] if is_heap else [function, "caller"])
 
 
 def test_where_only_the_kernels_own_functions_were_recorded_they_are_told(tmp_path: Path, elf: Path) -> None:

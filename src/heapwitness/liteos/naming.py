@@ -12,7 +12,10 @@ from heapwitness.report.model import Block, Frame, Site
 StackOf = Callable[[int], tuple[Frame, ...]]
 """What a return address is: its function, after the functions that are inlined there."""
 
-_HEAP = re.compile(r"(LOS|Os)_?(Mem|SlabMem|Slab)[A-Z]\w*|OsMalloc\w*|(malloc|calloc|zalloc|realloc|memalign|free)")
+# With what the compiler appends to a part of a function that it made of its own.
+_HEAP = re.compile(
+    r"((LOS|Os)_?(Slab)?Mem[A-Z]\w*|LOS_RecordLR|(__wrap_|_)?(malloc|calloc|zalloc|realloc|memalign|free)(_r)?)(\.\w+)*"
+)
 
 
 def bare(pc: int) -> tuple[Frame, ...]:
