@@ -10,12 +10,14 @@ import operator
 from collections.abc import Callable, Iterator
 from itertools import compress
 
+from heapwitness.liteos.image.store import PART, PARTS_KEPT, let_go
 from heapwitness.liteos.layout import Header
 from heapwitness.liteos.scan import words
 from heapwitness.liteos.view import PoolView
 
 _CHUNK = 4096
 _ZEROS = bytes(8 * _CHUNK)
+_KEPT = PARTS_KEPT * PART
 
 
 class Anchors:
@@ -78,6 +80,8 @@ class Anchors:
                     continue
             if at in named:
                 self._look_at_backup(at)
+        if stop // _KEPT != self._next // _KEPT:
+            let_go(view.data)
         self._next = stop
         if stop == self._last:
             self._add_end()

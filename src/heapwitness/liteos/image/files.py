@@ -56,7 +56,10 @@ def unpacked(data: Held, name: str, limit: int) -> Held:
 
     def parts() -> Iterator[bytes]:
         with gzip.GzipFile(fileobj=_readable(data)) as file:
-            yield from _bounded(file, limit, too_large)
+            for number, part in enumerate(_bounded(file, limit, too_large)):
+                yield part
+                if number % store.PARTS_KEPT == 0:
+                    store.let_go(data)
 
     try:
         return store.hold(parts)

@@ -22,6 +22,8 @@ IN_MEMORY: Final = 32 << 20
 """More bytes than this are held in a file."""
 
 PART: Final = 1 << 20
+PARTS_KEPT: Final = 16
+"""After so many parts the pages of what was read are let go."""
 
 _BEYOND = 64
 _ZEROS = bytes(PART + _BEYOND)
@@ -65,15 +67,16 @@ def parts_of(data: memoryview, beyond: int = 0) -> Iterator[bytes]:
     """The bytes in parts of PART, each with `beyond` bytes of the next one; a file's pages are let go behind them."""
     for at in range(0, len(data), PART):
         yield bytes(data[at : at + PART + beyond])
-        if at % (16 * PART) == 0:
+        if at % (PARTS_KEPT * PART) == 0:
             let_go(data)
     let_go(data)
 
 
-def let_go(data: memoryview) -> None:
+def let_go(data: Held | memoryview) -> None:
     """Take the pages of bytes that a file holds out of this process's resident memory, until they are read again."""
-    if isinstance(data.obj, mmap.mmap):
-        data.obj.madvise(mmap.MADV_DONTNEED)
+    holder = data.obj if isinstance(data, memoryview) else data
+    if isinstance(holder, mmap.mmap):
+        holder.madvise(mmap.MADV_DONTNEED)
 
 
 def is_zero(part: bytes) -> bool:
