@@ -58,14 +58,14 @@ def test_words_that_hold_their_own_address_are_all_found(pointer: int, base: int
         words = words_of(data, pointer)
         wanted = [number * pointer for number, word in enumerate(words) if word == base + number * pointer]
 
-        assert list(own_addresses(memoryview(data), base, pointer)) == wanted
+        assert list(own_addresses(store.Stretch(data), base, pointer)) == wanted
 
 
 def test_dense_own_addresses_are_all_found() -> None:
     base, count = 0x20000000, 50_000
     data = b"".join((base + 4 * number).to_bytes(4, "little") for number in range(count))
 
-    assert list(own_addresses(memoryview(data), base, 4)) == list(range(0, 4 * count, 4))
+    assert list(own_addresses(store.Stretch(data), base, 4)) == list(range(0, 4 * count, 4))
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -82,7 +82,7 @@ def test_heads_that_go_up_in_steps_are_all_found(pointer: int, base: int) -> Non
             if one == two and three == four == one + step and one >= number * pointer and one and not one % pointer
         ]
 
-        assert list(stepping(memoryview(data), pointer)) == wanted
+        assert list(stepping(store.Stretch(data), pointer)) == wanted
         assert len(wanted) > 6
 
 
@@ -92,7 +92,7 @@ def test_places_are_found_across_parts() -> None:
     for at in (0, 254, 510, 1996):
         data[at : at + 4] = b"\x48\0\0\x80"
 
-    assert list(places(memoryview(data), b"\x48\0\0\x80")) == [0, 254, 510, 1996]
+    assert list(places(store.Stretch(bytes(data)), b"\x48\0\0\x80")) == [0, 254, 510, 1996]
 
 
 def overrun(buffer: bytearray | memoryview) -> None:
@@ -137,12 +137,25 @@ def test_a_pool_that_is_held_in_a_file_is_judged_as_one_in_memory(
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_a_dump_that_is_cut_short_while_it_is_looked_at_is_read_to_its_end(tmp_path: Path) -> None:
-    dump, data = tmp_path / "dump", os.urandom(20000)
-    dump.write_bytes(data)
+def test_a_dump_that_is_cut_short_while_it_is_looked_at_is_an_error_in_a_sentence(tmp_path: Path) -> None:
+    dump = tmp_path / "dump"
+    dump.write_bytes(os.urandom(20000))
     image = images.load(dump, ADDRESS)
 
-    dump.write_bytes(b"")
+    os.truncate(dump, 9000)
+
+    assert len(image.segments[0].data[:9000]) == 9000
+    with pytest.raises(images.BadImage, match="became shorter while it was read"):
+        bytes(image.segments[0].data)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_unpacked_dump_is_whole_whatever_becomes_of_its_file(tmp_path: Path) -> None:
+    dump, data = tmp_path / "dump", os.urandom(20000)
+    dump.write_bytes(gzip.compress(data))
+    image = images.load(dump, ADDRESS)
+
+    os.truncate(dump, 0)
 
     assert bytes(image.segments[0].data) == data
 
@@ -152,7 +165,7 @@ def test_without_room_for_a_file_a_large_dump_is_held_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dump, data = tmp_path / "dump", os.urandom(20000)
-    dump.write_bytes(data)
+    dump.write_bytes(gzip.compress(data))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
 
     assert bytes(images.load(dump, ADDRESS).segments[0].data) == data

@@ -6,6 +6,7 @@ Each of the three may be damaged; the place that most of them name is taken.
 import msgspec
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.liteos.image.store import stretch
 from heapwitness.liteos.layout import USED_FLAG
 from heapwitness.liteos.scan import places
 from heapwitness.liteos.view import PoolView
@@ -105,7 +106,7 @@ def _searched(view: PoolView) -> dict[int, int]:
     wanted = (layout.node_size | USED_FLAG).to_bytes(4, "little")
     in_node = layout.header_offset + layout.control.size_and_flag.offset
     found: dict[int, int] = {}
-    for at in places(memoryview(view.data)[layout.first_offset :], wanted):
+    for at in places(stretch(view.data).part(layout.first_offset), wanted):
         end = layout.first_offset + at - in_node
         if _possible(view, end) and (worth := _shown(view, end)):
             found[end] = worth

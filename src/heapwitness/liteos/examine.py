@@ -27,7 +27,7 @@ from heapwitness.liteos.rebuild import rebuild
 from heapwitness.liteos.records import LiteosFinding
 from heapwitness.liteos.tasks import Tasks
 from heapwitness.liteos.usage import PoolUse, usage
-from heapwitness.liteos.view import PoolView
+from heapwitness.liteos.view import HeadersView, PoolView
 from heapwitness.liteos.walk import walk
 from heapwitness.memory import SegmentsMemory
 
@@ -172,7 +172,7 @@ def _guessed(options: Options, image: Image, width: Literal[32, 64] | None) -> K
         data, address = segment.data, segment.address
         for pool in options.pools:
             if image.placed and segment.address <= pool < segment.stop:
-                data, address = segment.data[pool - segment.address :], pool
+                data, address = segment.data.part(pool - segment.address), pool
         with contextlib.suppress(NotGuessed):
             guesses.append(guess(data, address if image.placed else None, width))
     if not guesses:
@@ -294,8 +294,8 @@ def _examine_pool(
 
 def _bytes_of(segment: Segment, address: int, limit: int, layout: Layout) -> Held:
     """A pool's bytes, and a few behind them: damage may go on there."""
-    memory = segment.data[address - segment.address : min(limit, segment.stop) - segment.address]
-    size = find_end(PoolView.over(memory, address, layout)).size
+    memory = segment.data.part(address - segment.address, min(limit, segment.stop) - segment.address)
+    size = find_end(HeadersView(memory, address, layout)).size
     return store.cut(memory, 0, size if size > store.IN_MEMORY else size + _BEHIND)
 
 

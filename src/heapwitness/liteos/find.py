@@ -10,6 +10,7 @@ from itertools import islice
 import msgspec
 
 from heapwitness.liteos.image import Segment
+from heapwitness.liteos.image.store import stretch
 from heapwitness.liteos.layout import Layout
 from heapwitness.liteos.scan import own_addresses, stepping
 from heapwitness.liteos.view import PoolView
@@ -60,7 +61,7 @@ def find_pools(segment: Segment, layout: Layout, *, placed: bool) -> tuple[Found
 
 class _Finder:
     def __init__(self, segment: Segment, layout: Layout, *, placed: bool) -> None:
-        self.data = segment.data
+        self.data = stretch(segment.data)
         self.base = segment.address
         self.layout = layout
         self.placed = placed
@@ -209,7 +210,7 @@ class _Finder:
     def _view(self, at: int, base: int, start: int) -> PoolView:
         """A view in which the node at offset `start` of the pool lies at its offset; other bytes are not there."""
         size = self.layout.node_size
-        data = bytes(start) + bytes(self.data[at + start : at + start + size])
+        data = bytes(start) + self.data[at + start : at + start + size]
         return PoolView(data, base + at, self.layout)
 
     def _first(self, at: int, base: int, end: int | None) -> bool:

@@ -16,9 +16,9 @@ from heapwitness.liteos.config import Config
 from heapwitness.liteos.ends import NoPool
 from heapwitness.liteos.heads import Table, find_tables
 from heapwitness.liteos.image import store
-from heapwitness.liteos.image.store import Held
+from heapwitness.liteos.image.store import Held, Stretch, stretch
 from heapwitness.liteos.layout import Layout
-from heapwitness.liteos.view import PoolView
+from heapwitness.liteos.view import HeadersView
 from heapwitness.liteos.walk import Walk, walk
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Guess:
     open: tuple[str, ...]
 
 
-def guess(data: "ReadableBuffer", address: int | None = None, width: Width | None = None) -> Guess:
+def guess(data: "Stretch | ReadableBuffer", address: int | None = None, width: Width | None = None) -> Guess:
     """Guess the configuration of the surest pool in `data`.
 
     Args:
@@ -63,7 +63,7 @@ def guess(data: "ReadableBuffer", address: int | None = None, width: Width | Non
     Raises:
         NotGuessed: nothing looks like a pool.
     """
-    image = memoryview(data).cast("B")
+    image = stretch(data)
     held = functools.lru_cache(maxsize=1)(functools.partial(store.cut, image))
     widths: tuple[Width, ...] = (32, 64) if width is None else (width,)
     found = [
@@ -102,7 +102,7 @@ class _Fit:
         return self.share, len(self.walk.nodes), -self.walk.layout.node_size
 
 
-def _candidates(image: memoryview, table: Table, width: Width) -> Iterator[tuple[Config, tuple[Config, ...]]]:
+def _candidates(image: Stretch, table: Table, width: Width) -> Iterator[tuple[Config, tuple[Config, ...]]]:
     """Configurations to try on a table's pool, each with those whose pool info fits as well."""
     infos = sorted(_infos(table, width), key=lambda info: -_info_worth(image, table, info))
     if infos:
@@ -125,7 +125,7 @@ def _infos(table: Table, width: Width) -> Iterator[Config]:
             yield replace(one_task, task_limit=limit)
 
 
-def _info_worth(image: memoryview, table: Table, config: Config) -> int:
+def _info_worth(image: Stretch, table: Table, config: Config) -> int:
     """How well a pool info's fields fit a configuration."""
     layout = Layout.of(config)
     pool, stat, fields = layout.pool, layout.pool.stat, layout.pool.stat_fields
@@ -156,10 +156,10 @@ def _headers(info: Config) -> Iterator[Config]:
         yield info
 
 
-def _is_likely(image: memoryview, table: Table, config: Config) -> bool:
+def _is_likely(image: Stretch, table: Table, config: Config) -> bool:
     """Whether the first node or the end node looks right: wrong layouts need not be walked."""
     layout = Layout.of(config)
-    view = PoolView.over(image[table.pool : table.pool + table.size], table.base + table.pool, layout)
+    view = HeadersView(image.part(table.pool, table.pool + table.size), table.base + table.pool, layout)
     first, end = layout.first_offset, layout.end_offset(table.size)
     header, last = view.own(first), view.own(end)
     if last is not None and view.good_end(last, end, None):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from heapwitness.liteos.image.store import Stretch
 from heapwitness.liteos.layout import LIST_COUNT
 from heapwitness.liteos.scan import own_addresses, stepping
 
@@ -38,7 +39,7 @@ class Table(msgspec.Struct, frozen=True):
     empty: int
 
 
-def find_tables(image: memoryview, address: int | None, pointer: int) -> Iterator[Table]:
+def find_tables(image: Stretch, address: int | None, pointer: int) -> Iterator[Table]:
     """Tables in an image, those first whose image address most empty heads agree on.
 
     Args:
@@ -53,13 +54,13 @@ def find_tables(image: memoryview, address: int | None, pointer: int) -> Iterato
             yield from _tables_at(image, own, base, empty, pointer)
 
 
-def _bases(image: memoryview, pointer: int) -> list[int]:
+def _bases(image: Stretch, pointer: int) -> list[int]:
     """Addresses of the image's first byte that most pairs of empty heads ask for."""
     votes = Counter(word - at for at, word in stepping(image, pointer))
     return [base for base, count in votes.most_common(_BASES) if count >= _FEWEST_EMPTY // 2]
 
 
-def _at_base(image: memoryview, base: int, pointer: int) -> tuple[list[int], list[int]]:
+def _at_base(image: Stretch, base: int, pointer: int) -> tuple[list[int], list[int]]:
     """Offsets of words that hold their own address, and those of empty heads: the next word says the same."""
     own = list(itertools.islice(own_addresses(image, base, pointer), _OWN_LIMIT))
 
@@ -71,7 +72,7 @@ def _at_base(image: memoryview, base: int, pointer: int) -> tuple[list[int], lis
     return own, list(filter(is_empty, own))
 
 
-def _tables_at(image: memoryview, own: list[int], base: int, empty: list[int], pointer: int) -> Iterator[Table]:
+def _tables_at(image: Stretch, own: list[int], base: int, empty: list[int], pointer: int) -> Iterator[Table]:
     step = 2 * pointer
     known = set(empty)
     table = struct.Struct(f"<{2 * LIST_COUNT}{'I' if pointer == 4 else 'Q'}")
@@ -80,7 +81,7 @@ def _tables_at(image: memoryview, own: list[int], base: int, empty: list[int], p
         start = last + step - LIST_COUNT * step
         if last + step in known or start < 0:
             continue
-        heads = table.unpack_from(image, start)
+        heads = table.unpack(image[start : start + table.size])
         for pool, size in _pools_before(image, own, start, pointer):
             low = base + pool
             if all(low <= word < low + size and word % pointer == 0 for word in heads):
@@ -89,7 +90,7 @@ def _tables_at(image: memoryview, own: list[int], base: int, empty: list[int], p
                 break
 
 
-def _pools_before(image: memoryview, pools: list[int], heads: int, pointer: int) -> Iterator[tuple[int, int]]:
+def _pools_before(image: Stretch, pools: list[int], heads: int, pointer: int) -> Iterator[tuple[int, int]]:
     """Places before a table that hold their own address, with a size that can be; the nearest first, a few."""
     stop = bisect.bisect_right(pools, heads - 2 * pointer)
     for at in reversed(pools[max(stop - _TRIED, 0) : stop]):

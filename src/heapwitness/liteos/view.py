@@ -3,9 +3,9 @@
 Offsets count from the pool's start. A header that is not wholly in the bytes is None.
 """
 
-from typing import Self, cast
+from typing import cast
 
-from heapwitness.liteos.image.store import Held
+from heapwitness.liteos.image.store import Held, Stretch
 from heapwitness.liteos.layout import SIZE_MASK, USED_FLAG, Header, Layout
 
 
@@ -22,11 +22,6 @@ class PoolView:
         self._backup_at = layout.backup_offset
         self._magic_at = layout.header_offset + layout.control.magic.offset
         self._last_control = len(data) - layout.control.size
-
-    @classmethod
-    def over(cls, memory: memoryview, address: int, layout: Layout) -> Self:
-        """A view of bytes that are not copied, for a look at a few headers of a memory that may be large."""
-        return cls(cast(Held, memory), address, layout)
 
     def has_own(self, at: int) -> bool:
         """Whether the own header of the node at an offset is in the bytes."""
@@ -139,3 +134,23 @@ class PoolView:
         before = self.word(header.prev - self.address + self.layout.pointer)
         after = self.word(header.next - self.address)
         return before == links and after == links
+
+
+class HeadersView(PoolView):
+    """A view of bytes that are read where they are, for a look at a few headers of a memory that may be large."""
+
+    __slots__ = ()
+
+    def __init__(self, memory: Stretch, address: int, layout: Layout) -> None:
+        super().__init__(cast(Held, memory), address, layout)
+
+    def own(self, at: int) -> Header | None:
+        """See `PoolView.own`."""
+        return self._header(at + self._header_at) if self.has_own(at) else None
+
+    def backup(self, at: int) -> Header | None:
+        """See `PoolView.backup`."""
+        return self._header(at + (self._backup_at or 0)) if self.has_backup(at) else None
+
+    def _header(self, place: int) -> Header:
+        return self.layout.decode_control(self.data[place : place + self.layout.control.size], 0)

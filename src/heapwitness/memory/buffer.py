@@ -2,12 +2,20 @@
 
 import bisect
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from heapwitness.memory.protocol import READ_LIMIT, Unreadable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+
+class Sliceable(Protocol):
+    """Bytes of which slices are bytes."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> bytes: ...
 
 
 class BufferMemory:
@@ -31,9 +39,9 @@ class SegmentsMemory:
     Where stretches overlap, the one given later holds: it is the newer copy.
     """
 
-    def __init__(self, segments: Iterable[tuple[int, bytes | memoryview]]) -> None:
+    def __init__(self, segments: Iterable[tuple[int, Sliceable]]) -> None:
         starts: list[int] = []
-        parts: list[bytes | memoryview] = []
+        parts: list[Sliceable] = []
         for start, data in segments:
             if data:
                 _lay_over(starts, parts, start, data)
@@ -44,7 +52,7 @@ class SegmentsMemory:
         """See `Memory.read`."""
         if address < 0 or length < 0 or length > READ_LIMIT:
             raise Unreadable(address, length)
-        found: list[bytes | memoryview] = []
+        found: list[bytes] = []
         at, end = address, address + length
         position = bisect.bisect_right(self._starts, at) - 1
         while at < end:
@@ -59,7 +67,7 @@ class SegmentsMemory:
         return b"".join(found)
 
 
-def _lay_over(starts: list[int], parts: list[bytes | memoryview], start: int, data: bytes | memoryview) -> None:
+def _lay_over(starts: list[int], parts: list[Sliceable], start: int, data: Sliceable) -> None:
     """Put a stretch among sorted ones that don't overlap, cutting away what it covers."""
     end = start + len(data)
     first = bisect.bisect_left(starts, start)

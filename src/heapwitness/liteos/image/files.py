@@ -1,7 +1,7 @@
 """Files from outside, read and unpacked within bounds."""
 
 import gzip
-import io
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from os import PathLike
@@ -10,13 +10,13 @@ from typing import BinaryIO, cast
 
 from heapwitness.liteos.image import store
 from heapwitness.liteos.image.model import BadImage
-from heapwitness.liteos.image.store import Held
+from heapwitness.liteos.image.store import File, Held, Source
 
 _GZIP = b"\x1f\x8b"
 
 
-def read(path: str | PathLike[str], limit: int) -> Held:
-    """A file's bytes.
+def read(path: str | PathLike[str], limit: int) -> Source:
+    """A file's bytes, those of a large one where they are.
 
     Raises:
         BadImage: it cannot be read or has more than `limit` bytes.
@@ -30,6 +30,11 @@ def read(path: str | PathLike[str], limit: int) -> Held:
             yield from _bounded(file, limit, too_large)
 
     try:
+        status = Path(path).stat()
+        if stat.S_ISREG(status.st_mode) and status.st_size > store.IN_MEMORY:
+            if status.st_size > limit:
+                raise too_large()
+            return File(Path(path))
         return store.hold(parts)
     except IsADirectoryError as error:
         raise BadImage(f"{path} is a directory: give a file.") from error
@@ -39,12 +44,12 @@ def read(path: str | PathLike[str], limit: int) -> Held:
         raise BadImage(f"{str(path)!r} is no name of a file.") from error
 
 
-def is_packed(data: Held) -> bool:
+def is_packed(data: Source) -> bool:
     """Whether bytes begin as gzip does."""
     return data[: len(_GZIP)] == _GZIP
 
 
-def unpacked(data: Held, name: str, limit: int) -> Held:
+def unpacked(data: Source, name: str, limit: int) -> Held:
     """What gzip holds, bounded: unpacking stops at the limit, so that a small file cannot fill the memory.
 
     Raises:
@@ -55,11 +60,8 @@ def unpacked(data: Held, name: str, limit: int) -> Held:
         return BadImage(f"{name} unpacks to more than {limit >> 20} MiB: give the part that matters.")
 
     def parts() -> Iterator[bytes]:
-        with gzip.GzipFile(fileobj=_readable(data)) as file:
-            for number, part in enumerate(_bounded(file, limit, too_large)):
-                yield part
-                if number % store.PARTS_KEPT == 0:
-                    store.let_go(data)
+        with gzip.GzipFile(fileobj=cast(BinaryIO, _Reader(data))) as file:
+            yield from _bounded(file, limit, too_large)
 
     try:
         return store.hold(parts)
@@ -69,11 +71,18 @@ def unpacked(data: Held, name: str, limit: int) -> Held:
         raise BadImage(f"{name} is damaged: its gzip stream cannot be unpacked ({error}).") from error
 
 
-def _readable(data: Held) -> BinaryIO:
-    if isinstance(data, bytes):
-        return io.BytesIO(data)
-    data.seek(0)
-    return cast(BinaryIO, data)
+class _Reader:
+    """Bytes of a source, as gzip reads a file."""
+
+    def __init__(self, data: Source) -> None:
+        self._data = data
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        part = self._data[self._at : self._at + size]
+        self._at += len(part)
+        return part
 
 
 def _bounded(file: BinaryIO | gzip.GzipFile, limit: int, too_large: Callable[[], BadImage]) -> Iterator[bytes]:
