@@ -4,6 +4,8 @@
 #include "fork.h"
 #include "huge.h"
 
+/* SPARE: bytes of address space behind a pool, which an overflow reaches before the guard, and where the block may
+ * grow. */
 enum { SPARE = 1 << 20, FIRST_THRESHOLD = 512 << 10, MOST_THRESHOLD = 32 << 20, ROOM = 4096 };
 
 _Atomic size_t hw_big_threshold = FIRST_THRESHOLD;
@@ -30,13 +32,6 @@ hw_place *hw_big_place(uint32_t region)
     return place_of(region);
 }
 
-/* The spare memory behind the pool is address space only: what an overflow reaches, and where the block may grow. With
-   little of that it is left out. */
-static size_t spare(size_t more)
-{
-    return hw_space_limit() == SIZE_MAX ? SPARE + hw_round_up(more, HW_PAGE) : 0;
-}
-
 static size_t pool_bytes(size_t bytes, size_t align)
 {
     return hw_round_up(
@@ -47,7 +42,7 @@ static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
 {
     size_t pool = pool_bytes(bytes, align);
     hw_space space;
-    if (!hw_space_take_fixed(&space, pool + spare(0)))
+    if (!hw_space_take_fixed(&space, pool, SPARE))
         return NULL;
     uint32_t region = hw_region_claim();
     hw_place *place = region ? hw_big_place(region) : NULL;
@@ -152,9 +147,9 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
 static bool stretch(hw_place *place, size_t pool)
 {
     hw_space to, from = place->space;
-    if (pool + spare(0) <= from.bytes)
+    if (pool + SPARE <= from.bytes || (pool <= from.bytes && hw_space_is_limited()))
         return hw_map_units(place->pool, pool, place->region);
-    if (!hw_space_reserve(&to, pool + spare(pool / 8)))
+    if (!hw_space_reserve(&to, pool, SPARE + hw_round_up(pool / 8, HW_PAGE)))
         return false;
     if (!hw_map_units(to.start, pool, place->region) || !hw_space_move(&from, &to)) {
         hw_map_units(to.start, pool, 0);

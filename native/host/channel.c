@@ -26,6 +26,8 @@ enum {
 _Atomic uint64_t hw_findings, hw_repairs;
 static _Atomic uint64_t dropped;
 static __thread bool last_was_logged;
+static hw_trap trapped;
+static _Atomic bool is_trapped;
 
 /* --- composing -------------------------------------------------------------------------------- */
 
@@ -294,6 +296,13 @@ static void nobody_listens(void)
         hw_call(SYS_write, 2, (long)text, sizeof text - 1, 0, 0, 0);
 }
 
+void hw_tell_with(const hw_trap *trap)
+{
+    if (!atomic_load(&is_trapped))
+        trapped = *trap;
+    atomic_store(&is_trapped, true);
+}
+
 char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t bytes, uint32_t region,
                      const hw_fault *fault, const hw_released *released)
 {
@@ -320,6 +329,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
     put(&m, frames, event.frames * sizeof frames[0]);
     if (released)
         put_section(&m, HW_RELEASED, 0, released, sizeof *released);
+    if (atomic_load(&is_trapped))
+        put_section(&m, HW_TRAPPED, 0, &trapped, sizeof trapped);
     finish(&m, &event);
     char answer = ask(&m);
     last_was_logged = false;

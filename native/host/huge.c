@@ -23,7 +23,7 @@ static void *allocate(size_t bytes, size_t align)
     if (!region)
         return NULL;
     hw_place *place = hw_big_place(region);
-    if (place && hw_space_take_fixed(&space, room)) {
+    if (place && hw_space_take_fixed(&space, room, 0)) {
         if (hw_map_units(space.start, room, region)) {
             void *payload = (void *)hw_round_up((uintptr_t)space.start, align > 16 ? align : 16);
             *place = (hw_place){.space = space, .region = region};
@@ -69,7 +69,7 @@ static bool stretch(hw_region *region, hw_place *place, size_t bytes)
     hw_space to, from = place->space;
     if (room <= from.bytes)
         return true;
-    if (!hw_space_reserve(&to, room))
+    if (!hw_space_reserve(&to, room, 0))
         return false;
     if (!hw_map_units(to.start, room, place->region) || !hw_space_move(&from, &to)) {
         hw_map_units(to.start, room, 0);

@@ -2,6 +2,7 @@
 /* The engine in the life of a process: start, fork, signals, exit. */
 #include "lifecycle.h"
 #include "fork.h"
+#include "guard.h"
 #include "heap.h"
 
 #include <errno.h>
@@ -42,9 +43,9 @@ static void check_is_asked_for(int number)
 static void crash(int number, siginfo_t *information, void *context)
 {
     struct sigaction fatal = {.sa_handler = SIG_DFL};
-    (void)context;
     sigaction(number, &fatal, NULL);
     if (process == hw_process_id() && !hw_is_engaged()) {
+        hw_guard_fault(information, context, HW_HERE);
         hw_heap_check(HW_AT_CHECK, HW_HERE);
         tell_exit();
     }

@@ -12,6 +12,7 @@ import msgspec
 from heapwitness.diagnose.blocks import Sites
 from heapwitness.diagnose.damage import damages, with_restored
 from heapwitness.diagnose.freeing import wrong_release
+from heapwitness.diagnose.trap import into_guard, with_trap
 from heapwitness.heap import BadPool, Fault, Pool, check
 from heapwitness.layout.events import Event, Outcome, Reason, Type, When
 from heapwitness.memory import Memory, Unreadable
@@ -57,12 +58,14 @@ def diagnose(event: Event, memory: Memory) -> tuple[Finding, ...]:
     except (BadPool, Unreadable) as error:
         return (Finding(kind="header-overwrite", detected=detected, detail=_sentence(error)),)
     sites = Sites(memory, event.process)
+    if event.reason is Reason.GUARD:
+        return (into_guard(event, pool, sites, detected),)
     if event.reason is Reason.DAMAGE:
         faults = [Fault(Reason.DAMAGE, event.node, window.low, window.high) for window in event.windows]
     else:
         faults = []
     faults = faults or [Fault(event.reason, event.node, event.node, event.node)]
-    return _all(pool, sites, faults, detected)
+    return tuple(with_trap(finding, event) for finding in _all(pool, sites, faults, detected))
 
 
 def examine(

@@ -58,6 +58,7 @@ class Reason(IntEnum):
     DOUBLE = 6
     INVALID = 7
     MISMATCH = 8
+    GUARD = 9
 
 
 class SectionKind(IntEnum):
@@ -67,6 +68,13 @@ class SectionKind(IntEnum):
     STATS = 4
     RELEASED = 5
     OUTCOME = 6
+    TRAP = 7
+
+
+class Access(IntEnum):
+    UNKNOWN = 0
+    READ = 1
+    WRITE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +106,17 @@ class Released:
     size: int
     site: int
     origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trap:
+    """A fault that the program dies of: its address, the instruction (0 for unknown), and the pool of the big block
+    whose guard it lies in, 0 for none."""
+
+    address: int
+    pc: int
+    access: Access
+    pool: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +158,7 @@ class Event:
     stats: Stats | None = None
     released: Released | None = None
     outcome: Outcome | None = None
+    trap: Trap | None = None
 
 
 def parse_event(message: bytes) -> Event:
@@ -242,6 +262,8 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = replace(event, released=_released(data))
             case SectionKind.OUTCOME:
                 event = replace(event, outcome=_outcome(data))
+            case SectionKind.TRAP:
+                event = replace(event, trap=_trap(data))
         at = min(at + (length + 7) // 8 * 8, len(message))
     raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
 
@@ -275,6 +297,13 @@ def _released(data: bytes) -> Released:
     if origin not in tuple(Origin):
         raise BadEvent("an event has a block of an origin that is not known.")
     return Released(address=address, size=size, site=site, origin=Origin(origin))
+
+
+def _trap(data: bytes) -> Trap:
+    address, pc, access, pool = _words(data, 4)
+    if access not in tuple(Access):
+        raise BadEvent("an event has an access of a kind that is not known.")
+    return Trap(address=address, pc=pc, access=Access(access), pool=pool)
 
 
 def _outcome(data: bytes) -> Outcome:

@@ -136,10 +136,14 @@ def _writer(finding: Finding) -> str:
 
 
 def _past(finding: Finding, direction: str) -> str:
-    block = finding.culprit
+    block, store = finding.culprit, finding.store
     if block is None:
         return f"{_writer(finding)}{_bytes(finding)} {direction} a block"
-    return f"{_writer(finding)}{_bytes(finding)} {direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
+    what = _bytes(finding)
+    if finding.damage is None and store is not None:
+        past = store.address - block.address
+        what = f"to {count(past - block.size if past >= 0 else -past, 'byte')}"
+    return f"{_writer(finding)}{what} {direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
 
 
 def _overflow(finding: Finding) -> str:

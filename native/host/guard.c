@@ -1,0 +1,65 @@
+#define _GNU_SOURCE
+#include "guard.h"
+
+#include "big.h"
+#include "damage.h"
+
+#include <ucontext.h>
+
+/* What the processor says of the fault. */
+static hw_trap trap_of(const siginfo_t *information, const ucontext_t *at)
+{
+    hw_trap trap = {.address = (uint64_t)(uintptr_t)information->si_addr};
+#ifdef __x86_64__
+    enum { WRITES = 2 };
+    trap.pc = (uint64_t)at->uc_mcontext.gregs[REG_RIP];
+    trap.access = at->uc_mcontext.gregs[REG_ERR] & WRITES ? HW_WRITES : HW_READS;
+#elif defined __aarch64__
+    trap.pc = at->uc_mcontext.pc;
+#endif
+    return trap;
+}
+
+static bool guards(const hw_place *place, uintptr_t address)
+{
+    const hw_space *space = &place->space;
+    return space->guarded && address - (uintptr_t)space->mapping < space->mapped &&
+           address - (uintptr_t)space->start >= space->bytes;
+}
+
+/* The place of the big block whose guard holds the address, held; NULL for none. */
+static hw_place *hold_guarded(uintptr_t address)
+{
+    uint32_t used = (uint32_t)atomic_load(&hw_this_process.regions_used);
+    for (uint32_t region = 1; region < used; region++) {
+        if (atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) != HW_BIG_POOL ||
+            !guards(hw_big_place(region), address))
+            continue;
+        hw_place *place = hw_big_hold(region);
+        if (place && guards(place, address))
+            return place;
+        if (place)
+            hw_big_let_go(place);
+    }
+    return NULL;
+}
+
+void hw_guard_fault(const siginfo_t *information, const void *context, hw_caller caller)
+{
+    hw_context at = {.when = HW_AT_TRAP, .caller = caller};
+    if (information->si_signo != SIGSEGV || information->si_code <= 0 || !hw_visit_begins(&caller))
+        return;
+    hw_trap trap = trap_of(information, context);
+    hw_place *place = hold_guarded((uintptr_t)trap.address);
+    trap.pool = place ? (uint64_t)(uintptr_t)place->pool : 0;
+    hw_tell_with(&trap);
+    if (!place)
+        return;
+    uint64_t before = atomic_load(&hw_findings);
+    hw_inspect(NULL, place, &at);
+    if (atomic_load(&hw_findings) == before && trap.access != HW_READS) {
+        hw_fault fault = {.reason = HW_GUARD, .node = place->block};
+        hw_tell_fault(&at, place, &fault);
+    }
+    hw_big_let_go(place);
+}
