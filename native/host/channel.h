@@ -25,7 +25,7 @@ typedef struct hw_section {
     uint32_t kind, zero;
     uint64_t address, length;
 } hw_section;
-enum hw_section_kind { HW_MEMORY = 1, HW_MAPS, HW_COMMAND, HW_STATS, HW_RELEASED, HW_MENDED, HW_TRAPPED };
+enum hw_section_kind { HW_MEMORY = 1, HW_MAPS, HW_COMMAND, HW_STATS, HW_RELEASED, HW_MENDED, HW_TRAPPED = 8 };
 
 /* What an operation was about when it met damage. `site` is that of the operation itself. */
 typedef struct hw_context {

@@ -2,8 +2,8 @@
 /* The engine in the life of a process: start, fork, signals, exit. */
 #include "lifecycle.h"
 #include "fork.h"
-#include "guard.h"
 #include "heap.h"
+#include "overrun.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -45,7 +45,8 @@ static void crash(int number, siginfo_t *information, void *context)
     struct sigaction fatal = {.sa_handler = SIG_DFL};
     sigaction(number, &fatal, NULL);
     if (process == hw_process_id() && !hw_is_engaged()) {
-        hw_guard_fault(information, context, HW_HERE);
+        hw_trap trap = hw_trap_of(information, context);
+        hw_tell_overrun(&trap, HW_HERE);
         hw_heap_check(HW_AT_CHECK, HW_HERE);
         tell_exit();
     }

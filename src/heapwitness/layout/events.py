@@ -68,7 +68,7 @@ class SectionKind(IntEnum):
     STATS = 4
     RELEASED = 5
     OUTCOME = 6
-    TRAP = 7
+    TRAP = 8
 
 
 class Access(IntEnum):

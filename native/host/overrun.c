@@ -1,21 +1,26 @@
 #define _GNU_SOURCE
-#include "guard.h"
+#include "overrun.h"
 
 #include "big.h"
 #include "damage.h"
 
 #include <ucontext.h>
 
-/* What the processor says of the fault. */
-static hw_trap trap_of(const siginfo_t *information, const ucontext_t *at)
+hw_trap hw_trap_of(const siginfo_t *information, const void *context)
 {
-    hw_trap trap = {.address = (uint64_t)(uintptr_t)information->si_addr};
+    const ucontext_t *at = context;
+    hw_trap trap = {0};
+    if (information->si_signo != SIGSEGV || information->si_code <= 0)
+        return trap;
+    trap.address = (uint64_t)(uintptr_t)information->si_addr;
 #ifdef __x86_64__
     enum { WRITES = 2 };
     trap.pc = (uint64_t)at->uc_mcontext.gregs[REG_RIP];
     trap.access = at->uc_mcontext.gregs[REG_ERR] & WRITES ? HW_WRITES : HW_READS;
 #elif defined __aarch64__
     trap.pc = at->uc_mcontext.pc;
+#else
+    (void)at;
 #endif
     return trap;
 }
@@ -44,22 +49,22 @@ static hw_place *hold_guarded(uintptr_t address)
     return NULL;
 }
 
-void hw_guard_fault(const siginfo_t *information, const void *context, hw_caller caller)
+void hw_tell_overrun(const hw_trap *trap, hw_caller caller)
 {
-    hw_context at = {.when = HW_AT_TRAP, .caller = caller};
-    if (information->si_signo != SIGSEGV || information->si_code <= 0 || !hw_visit_begins(&caller))
+    hw_context context = {.when = HW_AT_TRAP, .caller = caller};
+    hw_trap full = *trap;
+    if (!trap->address || !hw_visit_begins(&caller))
         return;
-    hw_trap trap = trap_of(information, context);
-    hw_place *place = hold_guarded((uintptr_t)trap.address);
-    trap.pool = place ? (uint64_t)(uintptr_t)place->pool : 0;
-    hw_tell_with(&trap);
+    hw_place *place = hold_guarded((uintptr_t)trap->address);
+    full.pool = place ? (uint64_t)(uintptr_t)place->pool : 0;
+    hw_tell_with(&full);
     if (!place)
         return;
     uint64_t before = atomic_load(&hw_findings);
-    hw_inspect(NULL, place, &at);
-    if (atomic_load(&hw_findings) == before && trap.access != HW_READS) {
+    hw_inspect(NULL, place, &context);
+    if (atomic_load(&hw_findings) == before && trap->access != HW_READS) {
         hw_fault fault = {.reason = HW_GUARD, .node = place->block};
-        hw_tell_fault(&at, place, &fault);
+        hw_tell_fault(&context, place, &fault);
     }
     hw_big_let_go(place);
 }
