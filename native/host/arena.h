@@ -79,8 +79,8 @@ typedef struct hw_arena {
     hw_place place[HW_PLACES];
     hw_site_cache sites;
 
-    struct { /* --poison: released nodes that are held back, oldest first */
-        uint32_t node[HW_DELAYED];
+    struct { /* --poison: released nodes that are held back, oldest first (delayed.h) */
+        uint32_t node[HW_DELAYED], size[HW_DELAYED];
         uint8_t place[HW_DELAYED];
         uint32_t head, count;
         size_t bytes;

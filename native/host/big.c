@@ -2,6 +2,7 @@
 #include "big.h"
 
 #include "fork.h"
+#include "graves.h"
 #include "huge.h"
 
 /* SPARE: bytes of address space behind a pool, which an overflow reaches before the guard, and where the block may
@@ -129,29 +130,31 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
     hw_released gone = {(uint64_t)(uintptr_t)pointer, size, site_of(h.meta >> 8, context), h.meta >> 6 & 3};
     hw_remember_released(&gone);
     size_t threshold = atomic_load(&hw_big_threshold);
-    if (size >= threshold && size <= MOST_THRESHOLD)
+    if (size >= threshold && size <= MOST_THRESHOLD && !hw_set.poison)
         atomic_store(&hw_big_threshold, size + 1);
     hw_change_begin();
     hw_map_units(place->pool, place->bytes, 0);
     hw_space space = place->space; /* the place is another's as soon as its region is free */
     hw_me.held = NULL;
     hw_region_free(place->region);
-    hw_space_give(&space);
+    if (hw_set.poison)
+        hw_make_grave(&space, &gone);
+    else
+        hw_space_give(&space);
     atomic_fetch_sub(&blocks, 1);
     hw_change_end();
     hw_visits_down();
 }
 
-/* Room for a pool of so many bytes: where it is, or its pages are moved to a longer stretch of address space. Pools
-   hold offsets only. What has grown will grow again, so then there is more to spare. */
-static bool stretch(hw_place *place, size_t pool)
+/* The pages of a pool are moved to where one of so many bytes has room. Pools hold offsets only. What has grown will
+   grow again, so then there is more to spare. */
+static bool move(hw_place *place, size_t pool, const hw_released *gone)
 {
     hw_space to, from = place->space;
-    if (pool + SPARE <= from.bytes || (pool <= from.bytes && hw_space_is_limited()))
-        return hw_map_units(place->pool, pool, place->region);
+    bool left = false;
     if (!hw_space_reserve(&to, pool, SPARE + hw_round_up(pool / 8, HW_PAGE)))
         return false;
-    if (!hw_map_units(to.start, pool, place->region) || !hw_space_move(&from, &to)) {
+    if (!hw_map_units(to.start, pool, place->region) || !hw_space_move(&from, &to, gone ? &left : NULL)) {
         hw_map_units(to.start, pool, 0);
         hw_space_give(&to);
         return false;
@@ -160,23 +163,42 @@ static bool stretch(hw_place *place, size_t pool)
     place->pool = (hw_pool *)(void *)to.start;
     place->space = to;
     atomic_store(&hw_region_at(place->region)->base, (uint64_t)(uintptr_t)to.start);
+    if (gone)
+        hw_remember_released(gone);
+    if (left)
+        hw_make_grave(&from, gone);
     return true;
 }
 
+/* Room for a pool of so many bytes: where it is, or elsewhere. */
+static bool stretch(hw_place *place, size_t pool)
+{
+    const hw_space from = place->space;
+    if (pool + SPARE <= from.bytes || (pool <= from.bytes && hw_space_is_limited()))
+        return hw_map_units(place->pool, pool, place->region);
+    return move(place, pool, NULL);
+}
+
 /* Whether the block has `bytes` now; it may lie elsewhere then. */
-static bool resize(hw_place *place, size_t bytes, uint32_t site)
+static bool resize(hw_place *place, size_t bytes, uint32_t site, const hw_released *gone)
 {
     hw_fault fault;
+    size_t least = pool_bytes(bytes, 16), pool = least > place->bytes ? least : place->bytes;
+    bool moved = gone && hw_verify(place->pool, place->block, &fault) == HW_OK && move(place, pool, gone);
     int status = hw_resize(place->pool, place->block, bytes, site, &fault);
-    size_t pool = pool_bytes(bytes, 16);
-    if (status != HW_NOMEM || pool <= place->bytes || hw_verify(place->pool, place->block, &fault) != HW_OK ||
-        !stretch(place, pool))
-        return status == HW_OK;
-    if (hw_pool_extend(place->pool, pool, &fault) == HW_OK) {
-        hw_place_note(place);
-        if (hw_resize(place->pool, place->block, bytes, site, &fault) == HW_OK)
-            return true;
+    if (status == HW_OK)
+        return true;
+    if (status == HW_NOMEM && pool > place->bytes && hw_verify(place->pool, place->block, &fault) == HW_OK &&
+        stretch(place, pool)) {
+        moved = true;
+        if (hw_pool_extend(place->pool, pool, &fault) == HW_OK) {
+            hw_place_note(place);
+            if (hw_resize(place->pool, place->block, bytes, site, &fault) == HW_OK)
+                return true;
+        }
     }
+    if (!moved)
+        return false;
     /* All was verified just now: it was written to at this very moment. The block has moved, and there is memory
        for it, but its pool knows nothing of that. */
     place->lost = true;
@@ -185,12 +207,12 @@ static bool resize(hw_place *place, size_t bytes, uint32_t site)
     return true;
 }
 
-void *hw_big_resize(hw_place *place, void *pointer, size_t bytes, uint32_t site)
+void *hw_big_resize(hw_place *place, void *pointer, size_t bytes, uint32_t site, const hw_released *gone)
 {
     void *result = NULL;
     if (!place->lost && pointer == (void *)hw_payload(place->pool, place->block) && bytes <= HW_MOST_IN_POOL) {
         hw_change_begin();
-        if (resize(place, bytes, site)) {
+        if (resize(place, bytes, site, gone)) {
             result = hw_payload(place->pool, place->block);
             if (!place->lost)
                 hw_place_trim(place, 1 << 20);
@@ -211,6 +233,7 @@ void hw_big_after_fork(bool torn)
         if (big && torn)
             place_of(region)->lost = true;
     }
+    hw_graves_after_fork();
 }
 
 uint32_t hw_big_count(void)

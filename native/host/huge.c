@@ -71,7 +71,7 @@ static bool stretch(hw_region *region, hw_place *place, size_t bytes)
         return true;
     if (!hw_space_reserve(&to, room, 0))
         return false;
-    if (!hw_map_units(to.start, room, place->region) || !hw_space_move(&from, &to)) {
+    if (!hw_map_units(to.start, room, place->region) || !hw_space_move(&from, &to, NULL)) {
         hw_map_units(to.start, room, 0);
         hw_space_give(&to);
         return false;

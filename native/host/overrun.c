@@ -3,6 +3,7 @@
 
 #include "big.h"
 #include "damage.h"
+#include "graves.h"
 
 #include <ucontext.h>
 
@@ -58,8 +59,12 @@ void hw_tell_overrun(const hw_trap *trap, hw_caller caller)
     hw_place *place = hold_guarded((uintptr_t)trap->address);
     full.pool = place ? (uint64_t)(uintptr_t)place->pool : 0;
     hw_tell_with(&full);
-    if (!place)
+    hw_released gone;
+    if (!place) {
+        if (trap->access != HW_READS && hw_grave_at(trap->address, &gone))
+            hw_tell_wrong_release(&context, NULL, HW_GUARD, 0, &gone);
         return;
+    }
     uint64_t before = atomic_load(&hw_findings);
     hw_inspect(NULL, place, &context);
     if (atomic_load(&hw_findings) == before && trap->access != HW_READS) {

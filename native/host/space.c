@@ -42,10 +42,10 @@ bool hw_space_is_limited(void)
 }
 
 /* Memory at exactly this address, if nothing is there. */
-static bool map_at(uintptr_t at, size_t bytes)
+static bool map_at(uintptr_t at, size_t bytes, int protection)
 {
-    long got = hw_call(SYS_mmap, (long)at, (long)bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    long got =
+        hw_call(SYS_mmap, (long)at, (long)bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     if (got == (long)at)
         return true;
     if (got > 0 || got <= -HW_PAGE) /* a kernel that does not know the flag */
@@ -107,7 +107,7 @@ bool hw_space_take(hw_space *space, size_t bytes, size_t room)
 {
     for (int i = 0; i < TRIES; i++) {
         uintptr_t at = next_place(room);
-        if (map_at(at, bytes)) {
+        if (map_at(at, bytes, PROT_READ | PROT_WRITE)) {
             *space =
                 (hw_space){.start = (char *)at, .bytes = bytes, .room = room, .mapping = (void *)at, .mapped = bytes};
             return true;
@@ -211,12 +211,14 @@ bool hw_space_take_fixed(hw_space *space, size_t bytes, size_t spare)
     return false;
 }
 
-bool hw_space_move(const hw_space *from, const hw_space *to)
+bool hw_space_move(const hw_space *from, const hw_space *to, bool *left)
 {
     hw_space rest = *from;
     if (hw_call(SYS_mremap, (long)from->start, (long)from->bytes, (long)to->bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
                 (long)to->start, 0) != (long)to->start)
         return false;
+    if (left && (*left = map_at((uintptr_t)from->start, from->bytes, PROT_NONE)))
+        return true;
     trim(&rest, rest.bytes, 0);
     if (from->guarded)
         count_guarded(-1);
@@ -232,11 +234,22 @@ bool hw_space_grow(hw_space *space, size_t bytes)
         if (!hw_commit(end, bytes - space->bytes))
             return false;
     } else {
-        if (!map_at((uintptr_t)end, bytes - space->bytes))
+        if (!map_at((uintptr_t)end, bytes - space->bytes, PROT_READ | PROT_WRITE))
             return false;
         space->mapped += bytes - space->bytes;
     }
     space->bytes = bytes;
+    return true;
+}
+
+bool hw_space_seal(hw_space *space)
+{
+    if (hw_call(SYS_mmap, (long)space->mapping, (long)space->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                -1, 0) != (long)space->mapping)
+        return false;
+    if (space->guarded)
+        count_guarded(-1);
+    space->guarded = false;
     return true;
 }
 

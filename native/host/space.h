@@ -33,8 +33,11 @@ bool hw_space_take(hw_space *space, size_t bytes, size_t room);
 bool hw_space_take_fixed(hw_space *space, size_t bytes, size_t spare);
 /* The same without memory: for what is to be moved there. */
 bool hw_space_reserve(hw_space *space, size_t bytes, size_t spare);
-/* Move the pages of one to what was reserved for them; nothing is left of it. */
-bool hw_space_move(const hw_space *from, const hw_space *to);
+/* Move the pages of one to what was reserved for them; nothing is left of it. With `left`: its address space may be, of
+   which nothing can be touched. */
+bool hw_space_move(const hw_space *from, const hw_space *to, bool *left);
+/* Give its memory back and keep its address space, of which nothing can be touched. */
+bool hw_space_seal(hw_space *space);
 /* Let it grow to `bytes`, whole pages. False: then it is as it was. */
 bool hw_space_grow(hw_space *space, size_t bytes);
 void hw_space_give(const hw_space *space);

@@ -12,7 +12,7 @@ import msgspec
 from heapwitness.diagnose.blocks import Sites
 from heapwitness.diagnose.damage import damages, with_restored
 from heapwitness.diagnose.freeing import wrong_release
-from heapwitness.diagnose.trap import into_guard, with_trap
+from heapwitness.diagnose.trap import into_grave, into_guard, with_trap
 from heapwitness.heap import BadPool, Fault, Pool, check
 from heapwitness.layout.events import Event, Outcome, Reason, Type, When
 from heapwitness.memory import Memory, Unreadable
@@ -53,6 +53,8 @@ def diagnose(event: Event, memory: Memory) -> tuple[Finding, ...]:
     )
     if event.reason in _RELEASES:
         return (wrong_release(event, memory, detected),)
+    if event.reason is Reason.GUARD and event.released is not None:
+        return (into_grave(event, event.released, Sites(memory, event.process), detected),)
     try:
         pool = Pool.open(memory, event.pool, event.pool_bytes or None)
     except (BadPool, Unreadable) as error:

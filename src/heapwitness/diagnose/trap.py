@@ -3,21 +3,22 @@ before their start."""
 
 import msgspec
 
-from heapwitness.diagnose.blocks import Sites, Tenant, block_of
+from heapwitness.diagnose.blocks import ORIGINS, Sites, Tenant, block_of
 from heapwitness.heap import Pool, standing
-from heapwitness.layout.events import Access, Event, Trap
+from heapwitness.layout.events import Access, Event, Released, Trap
 from heapwitness.report.model import Block, Detected, Finding, Frame, Store
 
 _NEAR = 128
 """Damage that ends at most so many bytes before the faulting address ran on to there: a store of a vector that does not
 fit stores nothing."""
 
+_NO_TRAP = Trap(address=0, pc=0, access=Access.UNKNOWN, pool=0)
 _VERBS: dict[Access, str] = {Access.WRITE: "wrote to", Access.READ: "read from", Access.UNKNOWN: "touched"}
 
 
 def into_guard(event: Event, pool: Pool, sites: Sites, detected: Detected) -> Finding:
     """The finding of an event with reason GUARD: an access into a guard, and no damage on the way there."""
-    trap = event.trap or Trap(address=0, pc=0, access=Access.UNKNOWN, pool=pool.base)
+    trap = event.trap or _NO_TRAP
     block = _block(pool, sites, event.node)
     below = trap.address < pool.base
     return Finding(
@@ -26,6 +27,27 @@ def into_guard(event: Event, pool: Pool, sites: Sites, detected: Detected) -> Fi
         culprit=block,
         store=_store(trap, detected) if trap.access is Access.WRITE else None,
         detail=f"{_where(trap, block)} Nothing on the way there is damaged: an index too far, or a wild pointer.",
+    )
+
+
+def into_grave(event: Event, released: Released, sites: Sites, detected: Detected) -> Finding:
+    """The finding of an event with reason GUARD about a big block that is gone: a write to where it lay."""
+    trap = event.trap or _NO_TRAP
+    block = Block(
+        address=released.address,
+        size=released.size,
+        state="free",
+        origin=ORIGINS[released.origin],
+        allocated=sites.prior(released.site),
+        freed=sites.site(released.site),
+    )
+    return Finding(
+        kind="use-after-free-write",
+        detected=detected,
+        culprit=block,
+        store=_store(trap, detected),
+        detail=f"The program {_VERBS[trap.access]} {trap.address:#x}, where nothing may be touched since the block was "
+        "released or moved, and died of that.",
     )
 
 

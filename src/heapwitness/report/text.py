@@ -158,6 +158,10 @@ def _after_free(finding: Finding) -> str:
     block, damage = finding.culprit, finding.damage
     verb = "" if _writer(finding) else "written "
     what = f"{_writer(finding)}{_bytes(finding)} {verb}"
+    if damage is None and block is not None and finding.store is not None:
+        offset = finding.store.address - block.address
+        where = f"to offset {offset:,} of {sized(block)}"
+        return f"{_writer(finding)}{where} after it was released{by(_stack(block.freed))}"
     if block is None:
         return f"{what}into a released block"
     at = f"at offset {damage.offset:,} of " if damage is not None and damage.offset is not None else "into "
