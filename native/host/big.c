@@ -74,7 +74,7 @@ static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
 void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
 {
     if (bytes > HW_MOST_IN_POOL)
-        return hw_huge_allocate(bytes, align);
+        return hw_huge_allocate(bytes, align, origin, site);
     if (align > ((size_t)1 << 30))
         return NULL;
     hw_change_begin();
@@ -83,16 +83,16 @@ void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
     return payload;
 }
 
-hw_place *hw_big_hold(uint32_t region)
+static hw_place *hold(uint32_t region, uint32_t free, uint32_t held)
 {
     hw_region *r = hw_region_at(region);
     for (unsigned turn = 0;; turn++) {
-        uint32_t kind = HW_BIG_POOL;
-        if (atomic_compare_exchange_strong(&r->kind, &kind, HW_BIG_HELD)) {
+        uint32_t kind = free;
+        if (atomic_compare_exchange_strong(&r->kind, &kind, held)) {
             hw_visits_up();
             return hw_me.held = place_of(region);
         }
-        if (kind != HW_BIG_HELD)
+        if (kind != held)
             return NULL;
         hw_sleep(turn < 50 ? 0 : 1);
         if (turn > 20000)
@@ -100,10 +100,21 @@ hw_place *hw_big_hold(uint32_t region)
     }
 }
 
+hw_place *hw_big_hold(uint32_t region)
+{
+    return hold(region, HW_BIG_POOL, HW_BIG_HELD);
+}
+
+hw_place *hw_huge_hold(uint32_t region)
+{
+    return hold(region, HW_HUGE, HW_HUGE_HELD);
+}
+
 void hw_big_let_go(const hw_place *place)
 {
+    _Atomic uint32_t *kind = &hw_region_at(place->region)->kind;
     hw_me.held = NULL;
-    atomic_store_explicit(&hw_region_at(place->region)->kind, HW_BIG_POOL, memory_order_release);
+    atomic_store_explicit(kind, *kind == HW_HUGE_HELD ? HW_HUGE : HW_BIG_POOL, memory_order_release);
     hw_visits_down();
 }
 
@@ -227,7 +238,9 @@ void hw_big_after_fork(bool torn)
 {
     uint32_t used = (uint32_t)atomic_load(&hw_this_process.regions_used);
     for (uint32_t region = 1; region < used; region++) {
-        uint32_t kind = HW_BIG_HELD;
+        uint32_t kind = HW_HUGE_HELD;
+        atomic_compare_exchange_strong(&hw_region_at(region)->kind, &kind, HW_HUGE);
+        kind = HW_BIG_HELD;
         bool big =
             atomic_compare_exchange_strong(&hw_region_at(region)->kind, &kind, HW_BIG_POOL) || kind == HW_BIG_POOL;
         if (big && torn)

@@ -14,6 +14,8 @@ extern _Atomic size_t hw_big_threshold;
 void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site);
 /* The place of the pool of a big block, held; NULL when the region is none (any more). */
 hw_place *hw_big_hold(uint32_t region);
+/* The same of a block without a pool (huge.h). */
+hw_place *hw_huge_hold(uint32_t region);
 void hw_big_let_go(const hw_place *place);
 /* The rest holds the place already, and lets it go. */
 void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_context *context,

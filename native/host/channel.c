@@ -270,6 +270,13 @@ static void put_evidence(message *m, const hw_pool *pool, size_t bytes, uint32_t
     }
 }
 
+static void put_unpooled(message *m, const hw_unpooled *block)
+{
+    uintptr_t end = (uintptr_t)(block->address + block->size);
+    put_memory(m, end - HW_PAGE, 2 * HW_PAGE);
+    put_site(m, (uint32_t)block->site);
+}
+
 /* --- the four events -------------------------------------------------------------------------- */
 
 bool hw_tell_is_too_much(void)
@@ -329,6 +336,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
     put(&m, frames, event.frames * sizeof frames[0]);
     if (released)
         put_section(&m, HW_RELEASED, 0, released, sizeof *released);
+    if (context->unpooled)
+        put_section(&m, HW_UNPOOLED, 0, context->unpooled, sizeof *context->unpooled);
     if (atomic_load(&is_trapped))
         put_section(&m, HW_TRAPPED, 0, &trapped, sizeof trapped);
     finish(&m, &event);
@@ -339,6 +348,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         if (hw_set.log[0]) {
             m.room = RECORD - (4 << 20);
             put_evidence(&m, pool, bytes, region, fault);
+            if (context->unpooled)
+                put_unpooled(&m, context->unpooled);
             m.room = RECORD;
             put_maps(&m);
             put_file(&m, HW_COMMAND, "/proc/self/cmdline");

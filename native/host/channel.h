@@ -25,7 +25,21 @@ typedef struct hw_section {
     uint32_t kind, zero;
     uint64_t address, length;
 } hw_section;
-enum hw_section_kind { HW_MEMORY = 1, HW_MAPS, HW_COMMAND, HW_STATS, HW_RELEASED, HW_MENDED, HW_TRAPPED = 8 };
+enum hw_section_kind {
+    HW_MEMORY = 1,
+    HW_MAPS,
+    HW_COMMAND,
+    HW_STATS,
+    HW_RELEASED,
+    HW_MENDED,
+    HW_TRAPPED = 8,
+    HW_UNPOOLED
+};
+
+/* A block without a pool (huge.h), as a section tells it. */
+typedef struct hw_unpooled {
+    uint64_t address, size, site, origin, pattern;
+} hw_unpooled;
 
 /* What an operation was about when it met damage. `site` is that of the operation itself. */
 typedef struct hw_context {
@@ -33,6 +47,7 @@ typedef struct hw_context {
     hw_caller caller;
     const void *pointer;
     unsigned family;
+    const hw_unpooled *unpooled; /* the block concerned, if it is such a one */
 } hw_context;
 
 /* A big block that is gone, as a section tells it. */

@@ -224,8 +224,8 @@ void hw_release_elsewhere(void *pointer, const hw_context *context)
         return;
     }
     hw_place *place = kind == HW_BIG_POOL || kind == HW_BIG_HELD ? hw_big_hold(region) : NULL;
-    if (kind == HW_HUGE)
-        hw_huge_release(region, pointer, hw_site_here(0, context), context);
+    if (kind == HW_HUGE || kind == HW_HUGE_HELD)
+        hw_huge_release(region, pointer, context);
     else if (place)
         hw_big_release(place, pointer, context->family, context, hw_site_here);
     else

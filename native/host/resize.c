@@ -153,7 +153,7 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
             return resize_big(place, pointer, bytes, &context);
         kind = HW_UNUSED;
     }
-    if (kind == HW_HUGE) {
+    if (kind == HW_HUGE || kind == HW_HUGE_HELD) {
         size_t size;
         void *same = hw_huge_resize(region, pointer, bytes, &size, &context);
         return same || !size ? same : move(pointer, size, bytes, HW_MALLOC, &context);
@@ -187,7 +187,7 @@ size_t hw_heap_size(const void *pointer, hw_caller caller)
             hw_big_let_go(place);
         return size;
     }
-    if (kind == HW_HUGE)
+    if (kind == HW_HUGE || kind == HW_HUGE_HELD)
         return hw_huge_size(region, pointer);
     hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
     hw_place *place = arena ? hw_place_of(arena, pointer) : NULL;

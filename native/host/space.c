@@ -76,9 +76,9 @@ static void trim(hw_space *space, size_t bytes, size_t guard)
     space->mapped = bytes + 2 * guard;
 }
 
-static bool wrap(hw_space *space, void *mapping, size_t mapped, size_t guard)
+static bool wrap(hw_space *space, void *mapping, size_t mapped, size_t guard, size_t align)
 {
-    char *start = (char *)hw_round_up((uintptr_t)mapping + guard, HW_UNIT);
+    char *start = (char *)hw_round_up((uintptr_t)mapping + guard, align);
     *space = (hw_space){.start = start, .mapping = mapping, .mapped = mapped};
     return mapping != NULL;
 }
@@ -90,7 +90,7 @@ static bool take_in_advance(hw_space *space, size_t bytes, size_t room)
     void *mapping = NULL;
     for (room = limited ? bytes : room; !(mapping = hw_reserve(room + HW_UNIT)) && room > bytes;)
         room = room / 2 < bytes ? bytes : hw_round_up(room / 2, HW_PAGE);
-    if (!wrap(space, mapping, room + HW_UNIT, 0))
+    if (!wrap(space, mapping, room + HW_UNIT, 0, HW_UNIT))
         return false;
     if (limited)
         trim(space, bytes, 0);
@@ -117,11 +117,11 @@ bool hw_space_take(hw_space *space, size_t bytes, size_t room)
 }
 
 /* A mapping in which `bytes` from where it is aligned on are to be used. */
-static bool map_around(hw_space *space, size_t bytes, size_t guard, int protection)
+static bool map_around(hw_space *space, size_t bytes, size_t align, size_t guard, int protection)
 {
-    size_t mapped = bytes + HW_UNIT + 2 * guard;
+    size_t mapped = bytes + align + 2 * guard;
     long got = hw_call(SYS_mmap, 0, (long)mapped, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!wrap(space, got > 0 ? (void *)got : NULL, mapped, guard))
+    if (!wrap(space, got > 0 ? (void *)got : NULL, mapped, guard, align))
         return false;
     space->bytes = space->room = bytes;
     return true;
@@ -167,9 +167,9 @@ static bool may_be_guarded(void)
 }
 
 /* Address space of which nothing can be touched yet, with a guard on each side. */
-static bool reserve_guarded(hw_space *space, size_t bytes, bool limited)
+static bool reserve_guarded(hw_space *space, size_t bytes, size_t align, bool limited)
 {
-    if (!map_around(space, bytes, limited ? LITTLE_GUARD : GUARD, PROT_NONE))
+    if (!map_around(space, bytes, align, limited ? LITTLE_GUARD : GUARD, PROT_NONE))
         return false;
     if (limited)
         trim(space, bytes, LITTLE_GUARD);
@@ -178,9 +178,9 @@ static bool reserve_guarded(hw_space *space, size_t bytes, bool limited)
     return true;
 }
 
-static bool reserve_bare(hw_space *space, size_t bytes, int protection, bool trimmed)
+static bool reserve_bare(hw_space *space, size_t bytes, size_t align, int protection, bool trimmed)
 {
-    if (!map_around(space, bytes, 0, protection))
+    if (!map_around(space, bytes, align, 0, protection))
         return false;
     if (trimmed)
         trim(space, bytes, 0);
@@ -191,24 +191,35 @@ bool hw_space_reserve(hw_space *space, size_t bytes, size_t spare)
 {
     bool limited = hw_space_is_limited();
     bytes += limited ? 0 : spare;
-    return may_be_guarded() ? reserve_guarded(space, bytes, limited) : reserve_bare(space, bytes, PROT_NONE, true);
+    return may_be_guarded() ? reserve_guarded(space, bytes, HW_UNIT, limited)
+                            : reserve_bare(space, bytes, HW_UNIT, PROT_NONE, true);
 }
 
-bool hw_space_take_fixed(hw_space *space, size_t bytes, size_t spare)
+static bool take_fixed(hw_space *space, size_t bytes, size_t align, bool limited)
 {
-    bool limited = hw_space_is_limited(), reserved = false;
-    bytes += limited ? 0 : spare;
+    bool reserved = false;
     if (!may_be_guarded())
-        return reserve_bare(space, bytes, PROT_READ | PROT_WRITE, limited);
-    if ((reserved = reserve_guarded(space, bytes, limited)) && hw_commit(space->start, bytes))
+        return reserve_bare(space, bytes, align, PROT_READ | PROT_WRITE, limited);
+    if ((reserved = reserve_guarded(space, bytes, align, limited)) && hw_commit(space->start, bytes))
         return true;
     do_without_guards(true);
     if (reserved)
         hw_space_give(space);
-    if (reserve_bare(space, bytes, PROT_READ | PROT_WRITE, limited))
+    if (reserve_bare(space, bytes, align, PROT_READ | PROT_WRITE, limited))
         return true;
     do_without_guards(false); /* it is memory that there is none of */
     return false;
+}
+
+bool hw_space_take_fixed(hw_space *space, size_t bytes, size_t spare)
+{
+    bool limited = hw_space_is_limited();
+    return take_fixed(space, bytes + (limited ? 0 : spare), HW_UNIT, limited);
+}
+
+bool hw_space_take_aligned(hw_space *space, size_t bytes, size_t align)
+{
+    return take_fixed(space, bytes, align > HW_UNIT ? align : HW_UNIT, hw_space_is_limited());
 }
 
 bool hw_space_move(const hw_space *from, const hw_space *to, bool *left)
@@ -242,10 +253,22 @@ bool hw_space_grow(hw_space *space, size_t bytes)
     return true;
 }
 
+/* Nothing can touch these pages any more, and they hold no memory. */
+static bool close_off(void *start, size_t bytes)
+{
+    return hw_call(SYS_mmap, (long)start, (long)bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+           (long)start;
+}
+
+void hw_space_shrink(hw_space *space, size_t bytes)
+{
+    if (space->guarded && close_off(space->start + bytes, space->bytes - bytes))
+        space->bytes = space->room = bytes;
+}
+
 bool hw_space_seal(hw_space *space)
 {
-    if (hw_call(SYS_mmap, (long)space->mapping, (long)space->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-                -1, 0) != (long)space->mapping)
+    if (!close_off(space->mapping, space->mapped))
         return false;
     if (space->guarded)
         count_guarded(-1);

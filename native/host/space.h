@@ -31,11 +31,15 @@ bool hw_space_take(hw_space *space, size_t bytes, size_t room);
 /* Zeroed memory that stays as it is, between two guards where there are not too many already. `spare` bytes behind
    `bytes` belong to it where address space is not limited. */
 bool hw_space_take_fixed(hw_space *space, size_t bytes, size_t spare);
+/* The same where `start` has to be a multiple of a power of two. */
+bool hw_space_take_aligned(hw_space *space, size_t bytes, size_t align);
 /* The same without memory: for what is to be moved there. */
 bool hw_space_reserve(hw_space *space, size_t bytes, size_t spare);
 /* Move the pages of one to what was reserved for them; nothing is left of it. With `left`: its address space may be, of
    which nothing can be touched. */
 bool hw_space_move(const hw_space *from, const hw_space *to, bool *left);
+/* Give back what lies behind `bytes`, whole pages; the guard begins there then. Without guards all stays as it is. */
+void hw_space_shrink(hw_space *space, size_t bytes);
 /* Give its memory back and keep its address space, of which nothing can be touched. */
 bool hw_space_seal(hw_space *space);
 /* Let it grow to `bytes`, whole pages. False: then it is as it was. */

@@ -134,14 +134,91 @@ int main(int count, char **words) {
 """
 
 
-@pytest.mark.parametrize("size", [300_000, 600_000])
-def test_guards_leave_most_of_the_kernels_mappings_to_the_program(size: int) -> None:
+@pytest.mark.parametrize(("number", "size"), [(3_000, 300_000), (30_000, 600_000)])
+def test_guards_leave_most_of_the_kernels_mappings_to_the_program(number: int, size: int) -> None:
     most = int(Path("/proc/sys/vm/max_map_count").read_text())
 
-    result = heapwitness_run(compiled(MANY), "30000", str(size))
+    result = heapwitness_run(compiled(MANY), str(number), str(size))
 
     assert (result.status, result.findings) == (0, []), result.stderr
     used, left, wrong = map(int, re.findall(r"\d+", result.stdout))
     assert wrong == 0
     assert used < most / 3
     assert left < 1000
+
+
+HUGE = """
+#include <stdio.h>
+#include <stdlib.h>
+__attribute__((noinline)) char *make(size_t n) { return malloc(n); }
+__attribute__((noinline)) void spoil(volatile char *at, long n) { while (n--) *at++ = 'x'; }
+int main(int count, char **words) {
+    size_t n = strtoull(words[1], 0, 0);
+    char *block = make(n);
+    if (!block) return 3;
+    block[0] = block[n - 1] = 1;
+    if (count > 4) {
+        char *again = realloc(block, n = strtoull(words[4], 0, 0));
+        if (!again) return 3;
+        block = again;
+        if (block[0] != 1) return 4;
+    }
+    spoil(block + strtoll(words[2], 0, 0), strtol(words[3], 0, 0));
+    free(block);
+    puts("done");
+}
+"""
+GIB = 1 << 30
+
+
+def huge(*words: int) -> dict[str, Any]:
+    """A block's size, where in it the writing begins, how much, and its size after a resize: the only finding."""
+    result = heapwitness_run(compiled(HUGE), *map(str, words))
+    if result.status == 3:
+        pytest.skip("this machine has too little memory for a block of this size")
+    assert (result.status, len(result.findings)) == (FOUND, 1), result.stderr
+    return result.findings[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "length"),
+    [
+        pytest.param((16 * GIB - 1, 16 * GIB - 1, 1), 1, id="a byte of slack"),
+        pytest.param((15 * GIB + 100, 15 * GIB + 100, 30), 30, id="a page of slack"),
+        pytest.param((15 * GIB + 100, 15 * GIB + 103, 30), 30, id="bytes left out"),
+        pytest.param((15 * GIB + 100, 16 * GIB + 5, 7, 16 * GIB + 5), 7, id="grown"),
+        pytest.param((16 * GIB, 15 * GIB + 5, 7, 15 * GIB + 5), 7, id="shrunk"),
+    ],
+)
+def test_overrun_of_a_block_that_is_too_large_for_a_pool_is_told_at_its_release(
+    words: tuple[int, ...], length: int
+) -> None:
+    size = words[-1] if len(words) > 3 else words[0]
+
+    finding = huge(*words)
+
+    assert (finding["kind"], finding["culprit"]["size"]) == ("heap-buffer-overflow", size)
+    assert (finding["detected"]["when"], finding["repaired"]) == ("free", True)
+    assert (finding["damage"]["offset"], finding["damage"]["length"]) == (words[1] - size, length)
+    assert finding["culprit"]["allocated"]["stack"][0]["function"] == ("main" if len(words) > 3 else "make")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "store"),
+    [
+        pytest.param((16 * GIB, 16 * GIB, 1), "heap-buffer-overflow", 16 * GIB, id="of whole pages"),
+        pytest.param((16 * GIB - 96, 16 * GIB - 96, 200), "heap-buffer-overflow", 16 * GIB, id="through its slack"),
+        pytest.param((16 * GIB, -1, 1), "heap-buffer-underflow", -1, id="before its start"),
+        pytest.param(
+            (16 * GIB, 15 * GIB + 4096, 1, 15 * GIB + 4096), "heap-buffer-overflow", 15 * GIB + 4096, id="shrunk"
+        ),
+    ],
+)
+def test_store_that_leaves_a_block_without_a_pool_is_told_as_it_happens(
+    words: tuple[int, ...], kind: str, store: int
+) -> None:
+    finding = huge(*words)
+
+    assert (finding["kind"], finding["detected"]["when"]) == (kind, "trap")
+    assert finding["store"]["address"] == finding["culprit"]["address"] + store
+    assert functions(finding["store"]["stack"])[:2] == ["spoil", "main"]

@@ -151,6 +151,7 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "HW_STATS": events.SectionKind.STATS,
         "HW_RELEASED": events.SectionKind.RELEASED,
         "HW_TRAPPED": events.SectionKind.TRAP,
+        "HW_UNPOOLED": events.SectionKind.UNPOOLED,
         "HW_ACCESSES": events.Access.UNKNOWN,
         "HW_READS": events.Access.READ,
         "HW_WRITES": events.Access.WRITE,
@@ -173,6 +174,7 @@ def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path:
         "HW_BIG_HELD": process.RegionKind.BIG_HELD,
         "HW_CLAIMED": process.RegionKind.CLAIMED,
         "HW_HUGE": process.RegionKind.HUGE,
+        "HW_HUGE_HELD": process.RegionKind.HUGE_HELD,
     }
     assert evaluate(tmp_path, ["process.h"], list(expected)) == expected
     assert evaluate(tmp_path, ["process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT

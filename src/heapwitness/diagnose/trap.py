@@ -16,17 +16,25 @@ _NO_TRAP = Trap(address=0, pc=0, access=Access.UNKNOWN, pool=0)
 _VERBS: dict[Access, str] = {Access.WRITE: "wrote to", Access.READ: "read from", Access.UNKNOWN: "touched"}
 
 
-def into_guard(event: Event, pool: Pool, sites: Sites, detected: Detected) -> Finding:
-    """The finding of an event with reason GUARD: an access into a guard, and no damage on the way there."""
+def guarded_block(pool: Pool, sites: Sites, node: int) -> Block | None:
+    """The block of a big pool's node that the engine has just found sound."""
+    if not standing(pool, node) or node == pool.end:
+        return None
+    return block_of(pool, sites, Tenant(node, pool.own(node)))
+
+
+def into_guard(event: Event, block: Block | None, detected: Detected) -> Finding:
+    """The finding of an event with reason GUARD: an access to the guard of a block, and no damage on the way there."""
     trap = event.trap or _NO_TRAP
-    block = _block(pool, sites, event.node)
-    below = trap.address < pool.base
+    below = block is not None and trap.address < block.address
+    skipped = block is None or trap.address not in (block.address - 1, block.address + block.size)
+    doubt = " Nothing on the way there is damaged: an index too far, or a wild pointer." if skipped else ""
     return Finding(
         kind="heap-buffer-underflow" if below else "heap-buffer-overflow",
         detected=detected,
         culprit=block,
         store=_store(trap, detected) if trap.access is Access.WRITE else None,
-        detail=f"{_where(trap, block)} Nothing on the way there is damaged: an index too far, or a wild pointer.",
+        detail=f"{_where(trap, block)}{doubt}",
     )
 
 
@@ -59,7 +67,7 @@ def with_trap(finding: Finding, event: Event) -> Finding:
     stop = damage.address + damage.length
     ahead = finding.kind == "heap-buffer-overflow" and 0 <= trap.address - stop <= _NEAR
     back = finding.kind == "heap-buffer-underflow" and 0 < damage.address - trap.address <= _NEAR
-    if not ahead and not back and trap.pool != event.pool:
+    if not ahead and not back and (trap.pool == 0 or trap.pool != event.pool):
         return finding
     return msgspec.structs.replace(
         finding,
@@ -72,10 +80,13 @@ def _where(trap: Trap, block: Block | None) -> str:
     text = f"The program {_VERBS[trap.access]} {trap.address:#x}"
     if block is None:
         return f"{text}, where nothing may be touched, and died of that."
-    end = block.address + block.size
-    place = f"{trap.address - end:,} bytes past the end" if trap.address >= end else ""
-    place = place or f"{block.address - trap.address:,} bytes before the start"
-    return f"{text}, {place} of the block, in the guard there, and died of that."
+    return f"{text}, {_distance(trap, block)} of the block, in the guard there, and died of that."
+
+
+def _distance(trap: Trap, block: Block) -> str:
+    past = trap.address - block.address - block.size
+    number, side = (past, "past the end") if past >= 0 else (block.address - trap.address, "before the start")
+    return f"{number:,} byte{'' if number == 1 else 's'} {side}" if number else "right behind the end"
 
 
 def _store(trap: Trap, detected: Detected) -> Store:
@@ -83,10 +94,3 @@ def _store(trap: Trap, detected: Detected) -> Store:
     stack = detected.stack
     callers = next((stack[number + 1 :] for number, frame in enumerate(stack) if frame.pc == trap.pc), ())
     return Store(address=trap.address, size=0, stack=(Frame(pc=trap.pc), *callers))
-
-
-def _block(pool: Pool, sites: Sites, node: int) -> Block | None:
-    """The block of a node that the engine has just found sound."""
-    if not standing(pool, node) or node == pool.end:
-        return None
-    return block_of(pool, sites, Tenant(node, pool.own(node)))

@@ -69,6 +69,7 @@ class SectionKind(IntEnum):
     RELEASED = 5
     OUTCOME = 6
     TRAP = 8
+    UNPOOLED = 9
 
 
 class Access(IntEnum):
@@ -120,6 +121,17 @@ class Trap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unpooled:
+    """A block without a pool: address and requested size, its allocation's site, origin, the pattern of its slack."""
+
+    address: int
+    size: int
+    site: int
+    origin: Origin
+    pattern: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How many of each the engine put right after a finding."""
 
@@ -159,6 +171,7 @@ class Event:
     released: Released | None = None
     outcome: Outcome | None = None
     trap: Trap | None = None
+    unpooled: Unpooled | None = None
 
 
 def parse_event(message: bytes) -> Event:
@@ -264,6 +277,8 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = replace(event, outcome=_outcome(data))
             case SectionKind.TRAP:
                 event = replace(event, trap=_trap(data))
+            case SectionKind.UNPOOLED:
+                event = replace(event, unpooled=_unpooled(data))
         at = min(at + (length + 7) // 8 * 8, len(message))
     raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
 
@@ -297,6 +312,13 @@ def _released(data: bytes) -> Released:
     if origin not in tuple(Origin):
         raise BadEvent("an event has a block of an origin that is not known.")
     return Released(address=address, size=size, site=site, origin=Origin(origin))
+
+
+def _unpooled(data: bytes) -> Unpooled:
+    address, size, site, origin, pattern = _words(data, 5)
+    if origin not in tuple(Origin):
+        raise BadEvent("an event has a block of an origin that is not known.")
+    return Unpooled(address=address, size=size, site=site, origin=Origin(origin), pattern=pattern)
 
 
 def _trap(data: bytes) -> Trap:

@@ -142,7 +142,8 @@ def _past(finding: Finding, direction: str) -> str:
     what = _bytes(finding)
     if finding.damage is None and store is not None:
         past = store.address - block.address
-        what = f"to {count(past - block.size if past >= 0 else -past, 'byte')}"
+        distance = past - block.size if past >= 0 else -past
+        what = f"to {count(distance, 'byte')}" if distance else "right"
     return f"{_writer(finding)}{what} {direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
 
 
