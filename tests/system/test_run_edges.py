@@ -21,6 +21,6 @@ def test_each_change_beside_a_big_block_is_told_when_that_block_is_released_or_r
     assert sum(one["count"] for one in result.findings) == SIZES * PLACES
     assert {one["detected"]["when"] for one in result.findings} == {"free" if operation == "released" else "realloc"}
     for one in result.findings:
-        named = [one[role]["address"] for role in ("culprit", "suspect", "victim") if one[role]]
+        named = [one[role]["address"] for role in ("culprit", "suspect", "victim", "previous") if one[role]]
         assert blocks.intersection(named), one
         assert one["repaired"]
