@@ -350,6 +350,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
             put_evidence(&m, pool, bytes, region, fault);
             if (context->unpooled)
                 put_unpooled(&m, context->unpooled);
+            if (released)
+                put_site(&m, (uint32_t)released->site);
             m.room = RECORD;
             put_maps(&m);
             put_file(&m, HW_COMMAND, "/proc/self/cmdline");

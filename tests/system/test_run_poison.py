@@ -1,10 +1,15 @@
 """`--poison`: what still uses a block after it was resized uses one that is gone, and is told so."""
 
+import json
+import os
 import re
+import signal
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
-from run_support import FOUND, compiled, heapwitness_run, needs_engine
+from run_support import FOUND, compiled, engine, heapwitness_command, heapwitness_run, needs_engine
 
 pytestmark = needs_engine
 
@@ -87,6 +92,19 @@ def test_resizes_stay_in_place_without_poison(had: int, n: int) -> None:
     result = heapwitness_run(compiled(STALE), str(had), str(n), "-1")
 
     assert (result.status, result.stdout, result.findings) == (0, "stayed\nwhole\n", [])
+
+
+def test_record_of_a_stale_store_into_a_big_block_says_who_allocated_and_released_it(tmp_path: Path) -> None:
+    log, report = tmp_path / "log", tmp_path / "report.json"
+    variables = {"LD_PRELOAD": str(engine()), "HEAPWITNESS_POISON": "1", "HEAPWITNESS_LOG": str(log)}
+
+    status = subprocess.run([compiled(STALE), *map(str, GROWN_BIG)], env=os.environ | variables, check=False).returncode
+    heapwitness_command("report", "--json", report, log)
+
+    (finding,) = json.loads(report.read_text())["findings"]
+    assert (status, finding["kind"]) == (-signal.SIGSEGV, "use-after-free-write")
+    assert finding["culprit"]["allocated"]["stack"][0]["function"] == "main"
+    assert finding["culprit"]["freed"]["stack"][0]["function"] == "again"
 
 
 TWICE = """
