@@ -3,6 +3,7 @@
 #include "lifecycle.h"
 #include "fork.h"
 #include "heap.h"
+#include "overrun.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -42,9 +43,10 @@ static void check_is_asked_for(int number)
 static void crash(int number, siginfo_t *information, void *context)
 {
     struct sigaction fatal = {.sa_handler = SIG_DFL};
-    (void)context;
     sigaction(number, &fatal, NULL);
     if (process == hw_process_id() && !hw_is_engaged()) {
+        hw_trap trap = hw_trap_of(information, context);
+        hw_tell_overrun(&trap, HW_HERE);
         hw_heap_check(HW_AT_CHECK, HW_HERE);
         tell_exit();
     }

@@ -140,14 +140,21 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "HW_AT_REALLOC": events.When.REALLOC,
         "HW_AT_CHECK": events.When.CHECK,
         "HW_AT_EXIT": events.When.EXIT,
+        "HW_AT_TRAP": events.When.TRAP,
         "HW_DOUBLE": events.Reason.DOUBLE,
         "HW_INVALID": events.Reason.INVALID,
         "HW_MISMATCH": events.Reason.MISMATCH,
+        "HW_GUARD": events.Reason.GUARD,
         "HW_MEMORY": events.SectionKind.MEMORY,
         "HW_MAPS": events.SectionKind.MAPS,
         "HW_COMMAND": events.SectionKind.COMMAND,
         "HW_STATS": events.SectionKind.STATS,
         "HW_RELEASED": events.SectionKind.RELEASED,
+        "HW_TRAPPED": events.SectionKind.TRAP,
+        "HW_UNPOOLED": events.SectionKind.UNPOOLED,
+        "HW_ACCESSES": events.Access.UNKNOWN,
+        "HW_READS": events.Access.READ,
+        "HW_WRITES": events.Access.WRITE,
         "HW_MENDED": events.SectionKind.OUTCOME,
     }
     assert evaluate(tmp_path, ["channel.h"], list(expected)) == expected
@@ -167,6 +174,7 @@ def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path:
         "HW_BIG_HELD": process.RegionKind.BIG_HELD,
         "HW_CLAIMED": process.RegionKind.CLAIMED,
         "HW_HUGE": process.RegionKind.HUGE,
+        "HW_HUGE_HELD": process.RegionKind.HUGE_HELD,
     }
     assert evaluate(tmp_path, ["process.h"], list(expected)) == expected
     assert evaluate(tmp_path, ["process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT

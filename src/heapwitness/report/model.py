@@ -134,7 +134,7 @@ class Detected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True):
-    """The store itself, where a trap caught it."""
+    """The store itself, where a trap caught it; `size` is 0 where it is not known."""
 
     address: int
     size: int

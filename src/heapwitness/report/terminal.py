@@ -46,10 +46,8 @@ def _finding(finding: Finding, console: "Console") -> None:
     out.head(finding.kind, text.headline(finding))
     out.blank()
     if finding.store is not None:
-        out.entry(
-            "stored",
-            f"{finding.store.address:#x}  {text.count(finding.store.size, 'byte')}{text.by(finding.store.stack)}",
-        )
+        size = f"  {text.count(finding.store.size, 'byte')}" if finding.store.size else ""
+        out.entry("stored", f"{finding.store.address:#x}{size}{text.by(finding.store.stack)}")
     out.entry("noticed", _noticed(finding))
     if thread := _thread(finding):
         out.entry("thread", thread)
