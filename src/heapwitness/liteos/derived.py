@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from heapwitness.liteos.blocks import TaskNames, block_of, gap_of
-from heapwitness.liteos.counters import Counter, counters
+from heapwitness.liteos.counters import counters, name_of, wrong_counters
 from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.layout import ALIGNED_FLAG
 from heapwitness.liteos.lists import FreeLists
@@ -101,15 +101,10 @@ def _counter_words(evidence: Evidence) -> Iterator[WrongWord]:
     if any("taskId" in one.unknown for one in evidence.rebuilt.values()):
         return
     headers = {address: one.header for address, one in evidence.rebuilt.items()}
-    for one in counters(evidence.view, evidence.walk, headers):
-        if one.used != one.expected:
-            yield WrongWord(one.address, 4, one.expected, one.used, "control", None, f"{_of(one)} in use")
-        if one.peak < one.expected:
-            yield WrongWord(one.peak_address, 4, one.expected, one.peak, "control", None, f"{_of(one)} at the peak")
-
-
-def _of(counter: Counter) -> str:
-    return "the statistics' total" if counter.task is None else f"the statistics of task {counter.task}"
+    found = counters(evidence.view, evidence.walk, headers)
+    for one in wrong_counters(found, evidence.view.layout):
+        what = f"{name_of(one.counter)} {'at the peak' if one.peak else 'in use'}"
+        yield WrongWord(one.address, 4, one.expected, one.actual, "control", None, what)
 
 
 def derived_findings(

@@ -7,7 +7,7 @@ pool's info, gap words, free lists, statistics. Every change says why; what noth
 from typing import TYPE_CHECKING
 
 from heapwitness.liteos.copies import encode, sealed, with_fields
-from heapwitness.liteos.counters import counters
+from heapwitness.liteos.counters import counters, wrong_counters
 from heapwitness.liteos.derived import lost_gaps, wrong_words
 from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.layout import Header
@@ -143,12 +143,11 @@ class _Planner:
             self._put_backup(address, header, f"backup of the {why}")
 
     def _restore_counters(self) -> None:
-        for one in counters(self.view, self.evidence.walk, self.headers):
-            name = "the total" if one.task is None else f"task {one.task}"
-            if one.used != one.expected:
-                self._put(one.address, one.expected.to_bytes(4, "little"), f"statistics of {name}, from the nodes")
-            if one.peak < one.expected:
-                self._put(one.peak_address, one.expected.to_bytes(4, "little"), f"peak of {name}, from the nodes")
+        found = counters(self.view, self.evidence.walk, self.headers)
+        for one in wrong_counters(found, self.layout):
+            name = "the total" if one.counter.task is None else f"task {one.counter.task}"
+            why = f"{'peak' if one.peak else 'statistics'} of {name}, from the nodes"
+            self._put(one.address, one.expected.to_bytes(4, "little"), why)
 
     def _put_header(self, address: int, header: Header, why: str) -> None:
         self._put_control(address + self.layout.header_offset, header, why)
