@@ -71,14 +71,18 @@ def counters(view: PoolView, walk: Walk, headers: Mapping[int, Header]) -> tuple
     )
 
 
-def wrong_counters(found: Sequence[Counter], layout: Layout) -> Iterator[WrongCounter]:
-    """Those of a pool's counters that its nodes contradict, whatever tasks have ended and come again."""
+def wrong_counters(found: Sequence[Counter], layout: Layout, lag: int = 0) -> Iterator[WrongCounter]:
+    """Those of a pool's counters that its nodes contradict, whatever tasks have ended and come again.
+
+    `lag` is by how many bytes counters may differ because an operation is changing nodes.
+    """
     if not found:
         return
     total, *tasks = found
-    unfreed = total.above if _can_be_above(total, layout) else 0
-    right: dict[int | None, int] = {None: total.expected + unfreed}
-    lawful = sum(one.above for one in tasks if one.above > 0) <= unfreed
+    can_be = _can_be_above(total, layout) or (abs(total.above) <= lag and not total.above % layout.align)
+    right: dict[int | None, int] = {None: total.used if can_be else total.expected}
+    most = max(total.above if can_be else 0, 0) + lag
+    lawful = sum(one.above for one in tasks if one.above > 0) <= most
     for one in tasks:
         can_be = not one.used % layout.align and (one.above <= 0 or lawful)
         right[one.task] = one.used if can_be else one.expected
@@ -87,13 +91,24 @@ def wrong_counters(found: Sequence[Counter], layout: Layout) -> Iterator[WrongCo
         if one.used != used:
             yield WrongCounter(one, one.address, used, one.used, peak=False)
         least = max(used, one.expected) if one.task is None else used
-        if one.peak < least:
+        if one.peak < least - lag:
             yield WrongCounter(one, one.peak_address, least, one.peak, peak=True)
 
 
 def _can_be_above(total: Counter, layout: Layout) -> bool:
     """Whether nodes that were freed uncounted explain a total above the nodes."""
     return layout.smallest_node <= total.above and total.used <= total.peak and not total.above % layout.align
+
+
+def released_first(found: Sequence[Counter], walked: Walk) -> int:
+    """The size of a node that is counted no more though it is still in use: a release that was just beginning, or 0."""
+    if not walked.midway or not found or found[0].above >= 0:
+        return 0
+    size = -found[0].above
+    tasks = {one.task: one.above for one in found if one.task is not None}
+    last = len(tasks) - 1
+    fitting = (node.header for node in walked.nodes if node.size == size and node.header is not None)
+    return size if any(one.used and tasks[min(one.task, last)] <= -size for one in fitting) else 0
 
 
 def shortfalls(view: PoolView, walk: Walk) -> dict[int, int]:

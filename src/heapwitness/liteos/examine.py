@@ -20,9 +20,11 @@ from heapwitness.liteos.freeing import explain
 from heapwitness.liteos.guess import Guess, NotGuessed, guess
 from heapwitness.liteos.image import Image, Segment
 from heapwitness.liteos.layout import Layout
+from heapwitness.liteos.midway import settled
 from heapwitness.liteos.naming import named
 from heapwitness.liteos.rebuild import rebuild
 from heapwitness.liteos.records import LiteosFinding
+from heapwitness.liteos.stacks import Stacks
 from heapwitness.liteos.usage import PoolUse, usage
 from heapwitness.liteos.view import PoolView
 from heapwitness.liteos.walk import walk
@@ -51,6 +53,13 @@ class Known(msgspec.Struct, frozen=True):
     config: Config
     warnings: tuple[str, ...]
     guessed: bool = False
+
+
+class _Kernel(msgspec.Struct, frozen=True):
+    """What the dump says of the kernel, by its firmware: whether the heap's lock was held, and the tasks' stacks."""
+
+    held: bool | None = None
+    stacks: Stacks = {}
 
 
 class ExaminedPool(msgspec.Struct, frozen=True):
@@ -95,7 +104,8 @@ def examine(options: Options) -> Examined:
         with Firmware(options.elf) as firmware:
             memory = SegmentsMemory((one.address, bytes(one.data)) for one in image.segments)
             names = firmware.task_names(memory, known.config.task_limit) | names
-            pools = _examined(image, found, known.layout, names, firmware)
+            kernel = _Kernel(firmware.lock_held(memory), firmware.task_stacks(memory, known.config.task_limit))
+            pools = _examined(image, found, known.layout, names, firmware, kernel)
     _refuse_nonsense(options, image, known, pools)
     return Examined(options, image, known, names, pools, (*known.warnings, *warnings, *_limits(pools)))
 
@@ -237,6 +247,7 @@ def _examined(
     layout: Layout,
     names: dict[int, str],
     firmware: Firmware | None,
+    kernel: _Kernel | None = None,
 ) -> tuple[ExaminedPool, ...]:
     starts = sorted(pool.address for pool in found)
     pools: list[ExaminedPool] = []
@@ -244,22 +255,29 @@ def _examined(
         segment = image.segment_at(pool.address)
         assert segment is not None
         limit = next((start for start in starts if start > pool.address), segment.stop)
-        pools.append(_examine_pool(segment, pool.address, limit, layout, names, firmware))
+        pools.append(_examine_pool(segment, pool.address, limit, layout, names, firmware, kernel or _Kernel()))
     return tuple(pools)
 
 
 def _examine_pool(
-    segment: Segment, address: int, limit: int, layout: Layout, names: dict[int, str], firmware: Firmware | None
+    segment: Segment,
+    address: int,
+    limit: int,
+    layout: Layout,
+    names: dict[int, str],
+    firmware: Firmware | None,
+    kernel: _Kernel,
 ) -> ExaminedPool:
     data = bytes(segment.data[address - segment.address : min(limit, segment.stop) - segment.address])
     view = PoolView(data, address, layout)
-    walked = walk(data, address, layout)
+    walked = settled(view, walk(data, address, layout, midway=True), held=kernel.held)
     evidence = Evidence(view, walked, rebuild(view, walked))
     frame = _bare if firmware is None else firmware.frame
-    findings = findings_of(view, walked, names)
+    findings = findings_of(view, walked, names, stacks=kernel.stacks)
     if firmware is not None:
         findings = tuple(named(finding, firmware.frame) for finding in findings)
-    return ExaminedPool(address, data[: walked.info.size], evidence, findings, usage(evidence, names, frame))
+    use = msgspec.structs.replace(usage(evidence, names, frame), lock_held=kernel.held)
+    return ExaminedPool(address, data[: walked.info.size], evidence, findings, use)
 
 
 def _bare(pc: int) -> Frame:
@@ -267,10 +285,18 @@ def _bare(pc: int) -> Frame:
     return Frame(pc=pc)
 
 
+_LOCK = {None: "", True: ", with the heap's lock (g_memSpin) held", False: ", with the heap's lock (g_memSpin) free"}
+
+
 def _limits(pools: tuple[ExaminedPool, ...]) -> tuple[str, ...]:
     told = []
     for pool in pools:
         walked = pool.evidence.walk
+        if pool.use.midway:
+            told.append(
+                f"The dump was taken in the middle of an operation on the pool at {pool.address:#x}"
+                f"{_LOCK[pool.use.lock_held]}: what the kernel was changing there is no damage and is not told."
+            )
         if walked.truncated is not None:
             told.append(
                 f"The image ends at {walked.truncated:#x}, before the pool at {pool.address:#x} does "

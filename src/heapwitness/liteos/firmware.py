@@ -15,6 +15,7 @@ from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.liteos.stacks import TaskStack
 from heapwitness.memory import Memory, Unreadable
 from heapwitness.report.model import Frame
 
@@ -22,6 +23,8 @@ _ARM = "EM_ARM"
 _TASKS = "g_taskCBArray"
 _NAME_LENGTH = 64
 _DEEPEST = 8
+
+_LOCK = "g_memSpin"
 
 
 class _Function(NamedTuple):
@@ -116,6 +119,14 @@ class Firmware:
         symbols = table.get_symbol_by_name(name) if table is not None else None
         return int(symbols[0]["st_value"]) if symbols else None
 
+    def lock_held(self, memory: Memory) -> bool | None:
+        """Whether the heap's lock was held; None where the firmware or the dump has none."""
+        place = self._address_of(_LOCK)
+        try:
+            return None if place is None else any(memory.read(place, self._elf.elfclass // 8))
+        except Unreadable:
+            return None
+
     # --- lines ---------------------------------------------------------------------------------------------------
 
     def _row(self, address: int) -> _Row | None:
@@ -202,6 +213,32 @@ class Firmware:
                 found[task] = text
         return found
 
+    def task_stacks(self, memory: Memory, limit: int) -> dict[int, TaskStack]:
+        """The stacks of tasks that have one, by the address of their lowest word; {} where the dump does not tell."""
+        try:
+            return self._task_stacks(memory, limit)
+        except Exception:  # damaged debug information makes pyelftools fail in many ways
+            return {}
+
+    def _task_stacks(self, memory: Memory, limit: int) -> dict[int, TaskStack]:
+        place, block = self._address_of(_TASKS), self._task_block()
+        if place is None or block is None or "topOfStack" not in block[1]:
+            return {}
+        size, members, is_pointer = block
+        start = int.from_bytes(memory.read(place, self._elf.elfclass // 8), "little") if is_pointer else place
+        names = self.task_names(memory, limit)
+        found: dict[int, TaskStack] = {}
+        for task in range(limit):
+            at = start + task * size
+            try:
+                low = _read(memory, at, members["topOfStack"])
+                is_unused = "taskStatus" in members and _read(memory, at, members["taskStatus"]) & 1
+            except Unreadable:
+                continue
+            if low and not is_unused:
+                found[low] = TaskStack(low, task, names.get(task, str(task)))
+        return found
+
     def _task_block(self) -> tuple[int, dict[str, tuple[int, int, bool]], bool] | None:
         """Size of a task control block, its members (offset, size, whether a pointer), and whether the array is one."""
         for unit in self._dwarf.iter_CUs():
@@ -234,6 +271,10 @@ def _members(block: DIE) -> list[tuple[str, tuple[int, int, bool]]]:
         name = _attribute(die, "DW_AT_name").decode("utf-8", "replace")
         found.append((name, (_attribute(die, "DW_AT_data_member_location") or 0, size, is_pointer)))
     return found
+
+
+def _read(memory: Memory, block: int, member: tuple[int, int, bool]) -> int:
+    return int.from_bytes(memory.read(block + member[0], member[1]), "little")
 
 
 def _resolved(die: DIE) -> DIE:

@@ -155,7 +155,10 @@ def _has_slab(pool: bytes, slab: Field, config: Config, pool_size: int) -> bool:
     first = slab.offset + slab.size - SLAB_CLASSES * each
     for number in range(SLAB_CLASSES):
         at = first + number * each
-        size, count, used = (int.from_bytes(pool[at + 4 * word : at + 4 * word + 4], "little") for word in range(3))
+        words = [int.from_bytes(pool[at + 4 * word : at + 4 * word + 4], "little") for word in range(4)]
+        size, count, used, allocators = words
+        if config.slab_expansion and not 0 < allocators <= 0xFFFF:
+            return False
         if size != 16 << number or used > count or size * count > pool_size:
             return False
     return True

@@ -7,6 +7,7 @@ import msgspec
 from heapwitness.liteos import statistics
 from heapwitness.liteos.blocks import TaskNames, task_name
 from heapwitness.liteos.counters import Counter, counters
+from heapwitness.liteos.derived import is_midway
 from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.statistics import HistogramBin, Status
 from heapwitness.report.model import Frame
@@ -43,6 +44,8 @@ class PoolUse(msgspec.Struct, frozen=True, kw_only=True):
     `largest_free` is what the largest free node can give; `fragmentation` is the share of free memory that
     lies outside of the largest free node, 0 to 1. `backup_bytes` is what head backup costs. `uncounted` is by how
     much the pool's total is above its nodes: nodes freed after the statistics of their task had been cleared.
+    `midway` tells that an operation was stopped half way, `lock_held` whether the heap's lock was held (None where
+    nobody knows).
     """
 
     address: int
@@ -56,6 +59,8 @@ class PoolUse(msgspec.Struct, frozen=True, kw_only=True):
     histogram: tuple[HistogramBin, ...]
     call_sites: tuple[CallSite, ...]
     uncounted: int = 0
+    midway: bool = False
+    lock_held: bool | None = None
 
 
 def usage(evidence: Evidence, names: TaskNames, frame: Callable[[int], Frame]) -> PoolUse:
@@ -83,6 +88,7 @@ def usage(evidence: Evidence, names: TaskNames, frame: Callable[[int], Frame]) -
         tasks=_tasks(evidence, names, by_task),
         histogram=tuple(one for one in statistics.histogram(walked) if one.nodes),
         call_sites=_call_sites(evidence, frame),
+        midway=is_midway(evidence),
         uncounted=0 if total is None else max(total.above, 0),
     )
 

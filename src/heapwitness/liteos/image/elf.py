@@ -6,7 +6,6 @@ they claim may cost more than the file's own size.
 
 import struct
 from collections.abc import Iterator
-from itertools import pairwise
 
 from heapwitness.liteos.image.model import BadImage, Image, Patches, Segment
 
@@ -35,13 +34,10 @@ def parse(data: bytes) -> Image:
     places = sorted(_loadable(data))
     if not places:
         raise BadImage("it has no loadable segment with bytes in the file: give a core file or a linked image.")
-    for (address, _, length), (following, *_) in pairwise(places):
-        if address + length > following:
-            raise BadImage(f"it has bytes for {following:#x} twice, so it cannot be told which ones were there.")
     if sum(length for _, _, length in places) > len(data):
         raise BadImage("its segments share bytes of the file: give a dump of which every byte has one address.")
     view = memoryview(data)
-    segments = tuple(_joined(view, places))
+    segments = tuple(_joined(view, list(_apart(view, places))))
 
     def rewrite(patches: Patches) -> bytes:
         out = bytearray(data)
@@ -66,6 +62,29 @@ def _loadable(data: bytes) -> Iterator[tuple[int, int, int]]:
         length = min(length, max(len(data) - offset, 0))
         if kind == _LOAD and length:
             yield address, offset, length
+
+
+def _apart(view: memoryview, places: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+    """The places without what an earlier one has already, as debuggers write aliased memory twice.
+
+    Raises:
+        BadImage: two segments have different bytes for one address.
+    """
+    reached: list[tuple[int, int, int]] = []
+    for address, offset, length in places:
+        for start, at, size in reached:
+            low, high = max(start, address), min(start + size, address + length)
+            if (
+                low < high
+                and view[at + low - start : at + high - start] != view[offset + low - address : offset + high - address]
+            ):
+                raise BadImage(f"it has different bytes for {low:#x} twice: give a dump that was taken in one go.")
+        end = max((start + size for start, _, size in reached), default=address)
+        reached = [one for one in reached if one[0] + one[2] > address]
+        reached.append((address, offset, length))
+        fresh = max(address, end)
+        if fresh < address + length:
+            yield fresh, offset + fresh - address, address + length - fresh
 
 
 def _joined(view: memoryview, places: list[tuple[int, int, int]]) -> Iterator[Segment]:
