@@ -24,6 +24,7 @@ from heapwitness.liteos.layout import (
     Layout,
     PoolLayout,
     StatLayout,
+    slab_size,
 )
 
 _NODE, _CONTROL, _POOL, _LISTS = "LosMemDynNode", "LosMemCtlNode", "LosMemPoolInfo", "LosMultipleDlinkHead"
@@ -37,6 +38,8 @@ _OPTIONS = {
     "mul_module": symbols.MUL_MODULE,
     "recordinfo": symbols.RECORDINFO,
     "leakcheck": symbols.LEAKCHECK,
+    "slab": symbols.SLAB,
+    "slab_expansion": symbols.SLAB_EXPANSION,
 }
 
 
@@ -151,6 +154,7 @@ def _pool(structures: Mapping[str, _Structure]) -> PoolLayout:
         stat=stat,
         stat_fields=fields_of_stat,
         next_pool=pool.members.get("nextPool"),
+        slab=pool.members.get("slabCtrlHdr"),
     )
 
 
@@ -179,6 +183,8 @@ def _config(width: int, control: ControlLayout, pool: PoolLayout, head_backup: b
         integrity_check=config is not None and config.integrity_check,
         size_check=config is not None and config.size_check,
         shell_lk=config is not None and config.shell_lk,
+        slab=pool.slab is not None,
+        slab_expansion=pool.slab is not None and pool.slab.size == slab_size(width // 8, expansion=True),
     )
 
 

@@ -22,9 +22,11 @@ from heapwitness.liteos.guess import Guess, NotGuessed, guess
 from heapwitness.liteos.image import Image, Segment, store
 from heapwitness.liteos.image.store import Held
 from heapwitness.liteos.layout import Layout
+from heapwitness.liteos.midway import settled
 from heapwitness.liteos.naming import bare, named
 from heapwitness.liteos.rebuild import rebuild
 from heapwitness.liteos.records import LiteosFinding
+from heapwitness.liteos.stacks import Stacks, stacks_of
 from heapwitness.liteos.tasks import Tasks
 from heapwitness.liteos.usage import PoolUse, usage
 from heapwitness.liteos.view import HeadersView, PoolView
@@ -54,6 +56,13 @@ class Known(msgspec.Struct, frozen=True):
     config: Config
     warnings: tuple[str, ...]
     guessed: bool = False
+
+
+class _Kernel(msgspec.Struct, frozen=True):
+    """What the dump says of the kernel, by its firmware: whether the heap's lock was held, and the tasks' stacks."""
+
+    held: bool | None = None
+    stacks: Stacks = {}
 
 
 class ExaminedPool(msgspec.Struct, frozen=True):
@@ -104,8 +113,10 @@ def examine(options: Options) -> Examined:
     else:
         with Firmware(options.elf) as firmware:
             memory = SegmentsMemory((one.address, one.data) for one in image.segments)
-            tasks = Tasks.of(firmware.tasks(memory, limit), given, limit)
-            pools = _examined(image, found, known.layout, tasks.names, firmware)
+            table = firmware.tasks(memory, limit)
+            tasks = Tasks.of(table, given, limit)
+            kernel = _Kernel(firmware.lock_held(memory), stacks_of(table, tasks.names))
+            pools = _examined(image, found, known.layout, tasks.names, firmware, kernel)
             warnings += firmware.warnings
     _refuse_nonsense(options, image, known, pools)
     return Examined(options, image, known, tasks, pools, (*known.warnings, *warnings, *_limits(pools)))
@@ -266,6 +277,7 @@ def _examined(
     layout: Layout,
     names: Mapping[int, str],
     firmware: Firmware | None,
+    kernel: _Kernel | None = None,
 ) -> tuple[ExaminedPool, ...]:
     starts = sorted(pool.address for pool in found)
     pools: list[ExaminedPool] = []
@@ -273,23 +285,30 @@ def _examined(
         segment = image.segment_at(pool.address)
         assert segment is not None
         limit = next((start for start in starts if start > pool.address), segment.stop)
-        pools.append(_examine_pool(segment, pool.address, limit, layout, names, firmware))
+        pools.append(_examine_pool(segment, pool.address, limit, layout, names, firmware, kernel or _Kernel()))
     return tuple(pools)
 
 
 def _examine_pool(
-    segment: Segment, address: int, limit: int, layout: Layout, names: Mapping[int, str], firmware: Firmware | None
+    segment: Segment,
+    address: int,
+    limit: int,
+    layout: Layout,
+    names: Mapping[int, str],
+    firmware: Firmware | None,
+    kernel: _Kernel,
 ) -> ExaminedPool:
     data = _bytes_of(segment, address, limit, layout)
     view = PoolView(data, address, layout)
-    walked = walk(data, address, layout)
+    walked = settled(view, walk(data, address, layout, midway=True), held=kernel.held)
     evidence = Evidence(view, walked, rebuild(view, walked))
     stack = bare if firmware is None else firmware.stack
-    findings = findings_of(view, walked, names)
+    findings = findings_of(view, walked, names, stacks=kernel.stacks)
     if firmware is not None:
         findings = tuple(named(finding, firmware.stack) for finding in findings)
     own = data if len(data) <= walked.info.size else data[: walked.info.size]
-    return ExaminedPool(address, own, evidence, findings, usage(evidence, names, stack))
+    use = msgspec.structs.replace(usage(evidence, names, stack), lock_held=kernel.held)
+    return ExaminedPool(address, own, evidence, findings, use)
 
 
 def _bytes_of(segment: Segment, address: int, limit: int, layout: Layout) -> Held:
@@ -299,10 +318,18 @@ def _bytes_of(segment: Segment, address: int, limit: int, layout: Layout) -> Hel
     return store.cut(memory, 0, size if size > store.IN_MEMORY else size + _BEHIND)
 
 
+_LOCK = {None: "", True: ", with the heap's lock (g_memSpin) held", False: ", with the heap's lock (g_memSpin) free"}
+
+
 def _limits(pools: tuple[ExaminedPool, ...]) -> tuple[str, ...]:
     told = []
     for pool in pools:
         walked = pool.evidence.walk
+        if pool.use.midway:
+            told.append(
+                f"The dump was taken in the middle of an operation on the pool at {pool.address:#x}"
+                f"{_LOCK[pool.use.lock_held]}: what the kernel was changing there is no damage and is not told."
+            )
         if walked.truncated is not None:
             told.append(
                 f"The image ends at {walked.truncated:#x}, before the pool at {pool.address:#x} does "

@@ -29,6 +29,8 @@ _LABELS = 64
 # The bit of taskStatus that says that a control block belongs to no task.
 _UNUSED = 1
 
+_LOCK = "g_memSpin"
+
 
 class _Function(NamedTuple):
     start: int
@@ -51,11 +53,15 @@ class _TaskBlock(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A task by its control block; one that has ended keeps its name until its number is used again."""
+    """A task by its control block; one that has ended keeps its name until its number is used again.
+
+    `stack` is the address of the lowest word of its stack, None where that is not told.
+    """
 
     number: int
     name: str
     exists: bool
+    stack: int | None = None
 
 
 class Firmware:
@@ -179,6 +185,14 @@ class Firmware:
         nearest = self._functions[number] if number >= 0 else None
         return nearest if nearest is not None and nearest.start == nearest.stop else None
 
+    def lock_held(self, memory: Memory) -> bool | None:
+        """Whether the heap's lock was held; None where the firmware or the dump has none."""
+        place = self._address_of(_LOCK)
+        try:
+            return None if place is None else any(memory.read(place, self._elf.elfclass // 8))
+        except Unreadable:
+            return None
+
     # --- tasks ---------------------------------------------------------------------------------------------------
 
     def tasks(self, memory: Memory, limit: int) -> dict[int, Task]:
@@ -234,16 +248,18 @@ class Firmware:
 
 def _read_task(memory: Memory, at: int, members: Mapping[str, _Member]) -> Task | None:
     name, number, status = members["taskName"], members["taskId"], members.get("taskStatus")
+    top = members.get("topOfStack")
     try:
         task = int.from_bytes(memory.read(at + number.offset, number.size), "little")
         field = memory.read(at + name.offset, min(name.size, _NAME_LENGTH))
         state = 0 if status is None else int.from_bytes(memory.read(at + status.offset, status.size), "little")
+        low = 0 if top is None else int.from_bytes(memory.read(at + top.offset, top.size), "little")
     except Unreadable:
         return None
     if name.is_pointer:
         field = _string(memory, int.from_bytes(field, "little"))
     text = field.split(b"\0")[0].decode("utf-8", "replace")
-    return Task(task, text, exists=not state & _UNUSED)
+    return Task(task, text, exists=not state & _UNUSED, stack=low or None)
 
 
 def _members(block: DIE) -> Iterator[tuple[str, _Member]]:

@@ -17,7 +17,7 @@ from heapwitness.liteos.ends import NoPool
 from heapwitness.liteos.heads import Table, find_tables
 from heapwitness.liteos.image import store
 from heapwitness.liteos.image.store import Held, Stretch, stretch
-from heapwitness.liteos.layout import Layout
+from heapwitness.liteos.layout import SLAB_CLASSES, Field, Layout
 from heapwitness.liteos.view import HeadersView
 from heapwitness.liteos.walk import Walk, walk
 
@@ -115,10 +115,12 @@ def _candidates(image: Stretch, table: Table, width: Width) -> Iterator[tuple[Co
 def _infos(table: Table, width: Width) -> Iterator[Config]:
     """Configurations whose pool info has the size that the place of the list heads asks for."""
     size = table.heads - table.pool
-    for mul_pool in (False, True):
-        if Layout.of(Config(width=width, mul_pool=mul_pool)).pool.size == size:
-            yield Config(width=width, mul_pool=mul_pool)
-        one_task = Config(width=width, task_stat=True, task_limit=1, mul_pool=mul_pool)
+    slabs = ((False, False), (True, False), (True, True))
+    for mul_pool, (slab, expansion) in itertools.product((False, True), slabs):
+        bare = Config(width=width, mul_pool=mul_pool, slab=slab, slab_expansion=expansion)
+        if Layout.of(bare).pool.size == size:
+            yield bare
+        one_task = replace(bare, task_stat=True, task_limit=1)
         smallest = Layout.of(one_task).pool.size
         limit = 1 + (size - smallest) // 8
         if size >= smallest and (size - smallest) % 8 == 0 and limit < 0xFFFF:
@@ -144,7 +146,25 @@ def _info_worth(image: Stretch, table: Table, config: Config) -> int:
     if pool.next_pool is not None:
         following = number(pool.next_pool.offset, layout.pointer)
         worth += 0 if following % layout.pointer == 0 else -2
+    if pool.slab is not None:
+        worth += 4 if _has_slab(image[table.pool : table.pool + pool.size], pool.slab, config, table.size) else -8
     return worth
+
+
+def _has_slab(pool: bytes, slab: Field, config: Config, pool_size: int) -> bool:
+    """Whether the slab's classes lie there: blocks of 16, 32, 64 and 128 bytes, no more in use than there are."""
+    pointer = config.width // 8
+    each = (slab.size - (pointer if config.slab_expansion else 0)) // SLAB_CLASSES
+    first = slab.offset + slab.size - SLAB_CLASSES * each
+    for number in range(SLAB_CLASSES):
+        at = first + number * each
+        words = [int.from_bytes(pool[at + 4 * word : at + 4 * word + 4], "little") for word in range(4)]
+        size, count, used, allocators = words
+        if config.slab_expansion and not 0 < allocators <= 0xFFFF:
+            return False
+        if size != 16 << number or used > count or size * count > pool_size:
+            return False
+    return True
 
 
 def _headers(info: Config) -> Iterator[Config]:
@@ -218,6 +238,8 @@ def _shown(config: Config) -> dict[str, bool]:
         symbols.HEAD_BACKUP: config.head_backup,
         symbols.TASK_STAT: config.task_stat,
         symbols.MUL_POOL: config.mul_pool,
+        symbols.SLAB: config.slab,
+        symbols.SLAB_EXPANSION: config.slab_expansion,
         symbols.RECORDINFO: config.recordinfo,
         symbols.LEAKCHECK: config.leakcheck,
         symbols.MUL_MODULE: config.mul_module,

@@ -94,11 +94,15 @@ class PoolView:
         layout = self.layout
         before = header.pre_node - self.address
         return (
-            header.size_and_flag == layout.node_size | USED_FLAG
+            self.marks_end(header, end)
             and layout.checksum_holds(header)
             and (before == previous or (previous is None and layout.first_offset <= before < end))
-            and (not layout.has_magic or header.magic == self.magic(end))
         )
+
+    def marks_end(self, header: Header, end: int) -> bool:
+        """Whether a copy has the end node's size and magic."""
+        marked = not self.layout.has_magic or header.magic == self.magic(end)
+        return marked and header.size_and_flag == self.layout.node_size | USED_FLAG
 
     def leads_on(self, at: int, size: int, end: int) -> bool:
         """Whether a node of `size` bytes at offset `at` is followed by a node that leads back to it, or by the end."""
@@ -107,6 +111,24 @@ class PoolView:
             return True
         header = self.own(following)
         return header is not None and self.good(header, following, at, end)
+
+    def leads(self, at: int, size: int, end: int) -> int:
+        """What speaks for a node of `size` bytes at an offset: that the next header leads back, and its backup here."""
+        following = at + size
+        if size < self.layout.smallest_node or size % self.layout.align or following > end:
+            return 0
+        own, backup = self.own(following), self.backup(at)
+        if own is None:
+            return int(following == end)
+        worth = 0
+        if own.pre_node == self.address + at:
+            worth = 3 if self.layout.checksum_holds(own) else 1
+        if backup is not None and backup.pre_node == self.address + at and self.layout.checksum_holds(backup):
+            same = backup.size_and_flag == own.size_and_flag
+            marked = backup.used and (backup.magic == self.magic(following) or not self.layout.has_magic)
+            if same:
+                worth += 2 if marked or (backup.prev, backup.next) == (own.prev, own.next) else 1
+        return worth
 
     def better(self, own: Header, backup: Header, at: int, end: int) -> tuple[bool, bool]:
         """Of two good copies that differ, which one holds: (own, backup).

@@ -18,6 +18,7 @@ Kind = Literal[
     "double-free",
     "invalid-free",
     "mismatched-free",
+    "task-stack-overflow",
 ]
 When = Literal["malloc", "free", "realloc", "check", "exit", "trap"]
 State = Literal["free", "used", "cached", "end", "quarantined"]

@@ -222,6 +222,14 @@ def _mismatched(finding: Finding) -> str:
     return f"{sized(block)}{by(_stack(block.allocated), 'allocated')} was released{where}, but not by {right}"
 
 
+def _stack_overflow(finding: Finding) -> str:
+    block = finding.culprit
+    if block is None:
+        return f"a task ran past the low end of its stack: {_bytes(finding)}"
+    owner = f"task {clean(block.task)}" if block.task else "a task"
+    return f"{owner} ran past the low end of its {block.size:,}-byte stack: {_bytes(finding)}"
+
+
 _HEADLINES = {
     "heap-buffer-overflow": _overflow,
     "heap-buffer-underflow": _underflow,
@@ -230,4 +238,5 @@ _HEADLINES = {
     "double-free": _double,
     "invalid-free": _invalid,
     "mismatched-free": _mismatched,
+    "task-stack-overflow": _stack_overflow,
 }

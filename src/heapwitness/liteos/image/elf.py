@@ -38,12 +38,10 @@ def parse(data: Source) -> Image:
     places = sorted(_loadable(data))
     if not places:
         raise BadImage("it has no loadable segment with bytes in the file: give a core file or a linked image.")
-    for (address, _, length), (following, *_) in pairwise(places):
-        if address + length > following:
-            raise BadImage(f"it has bytes for {following:#x} twice, so it cannot be told which ones were there.")
     if sum(length for _, _, length in places) > len(data):
         raise BadImage("its segments share bytes of the file: give a dump of which every byte has one address.")
-    segments = tuple(_joined(Stretch(data), places))
+    view = Stretch(data)
+    segments = tuple(_joined(view, list(_apart(view, places))))
 
     def rewrite(patches: Patches) -> bytes:
         out = bytearray(data[:])
@@ -69,6 +67,32 @@ def _loadable(data: Source) -> Iterator[tuple[int, int, int]]:
         length = min(length, max(len(data) - offset, 0))
         if kind == _LOAD and length:
             yield address, offset, length
+
+
+def _apart(view: Stretch, places: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+    """The places without what an earlier one has already, as debuggers write aliased memory twice.
+
+    Each byte is compared once, with the first place that has it.
+
+    Raises:
+        BadImage: two segments have different bytes for one address.
+    """
+    apart: list[tuple[int, int, int]] = []
+    for address, offset, length in places:
+        stop = end = address
+        for start, at, size in reversed(apart):
+            if start + size <= address:
+                break
+            end = max(end, start + size)
+            low, stop = max(start, address), min(start + size, address + length)
+            if (
+                low < stop
+                and view[at + low - start : at + stop - start] != view[offset + low - address : offset + stop - address]
+            ):
+                raise BadImage(f"it has different bytes for {low:#x} twice: give a dump that was taken in one go.")
+        if end < address + length:
+            apart.append((end, offset + end - address, address + length - end))
+            yield apart[-1]
 
 
 def _joined(view: Stretch, places: list[tuple[int, int, int]]) -> Iterator[Segment]:
