@@ -5,6 +5,7 @@
 #include "fork.h"
 #include "heap.h"
 #include "overrun.h"
+#include "record.h"
 #include "signals.h"
 
 #include <errno.h>
@@ -100,6 +101,7 @@ __attribute__((constructor(101))) static void start(void)
     int before = errno;
     hw_fence_init();
     hw_settings_read();
+    hw_say_init();
     hw_ready_again();
     hw_arenas_init();
     process = hw_process_id();

@@ -63,7 +63,7 @@ def run(options: Options) -> int:
             session.take_records(log.path, log.start)
         program.release_signals()
         senseless = session.malformed + channel.refused
-        said = remarks(session.ledger, plan.target, options.command[0], senseless, log.kept)
+        said = remarks(session.ledger, plan.target, program, options.command[0], senseless, log.kept)
         report = session.report(options.command, program.pid, program.exit_status, said)
         if report.summary.findings or not options.quiet:
             screen.end(report)
