@@ -82,7 +82,6 @@ class SectionKind(IntEnum):
     STATS = 4
     RELEASED = 5
     OUTCOME = 6
-    MODULES = 7
     TRAP = 8
     UNPOOLED = 9
 
@@ -188,7 +187,6 @@ class Event:
     memory: tuple[tuple[int, bytes], ...] = ()
     maps: str | None = None
     command: tuple[str, ...] | None = None
-    modules: tuple[str, ...] = ()
     stats: Stats | None = None
     released: Released | None = None
     outcome: Outcome | None = None
@@ -304,8 +302,6 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = replace(event, maps=_text(data[:MAPS_LIMIT]))
             case SectionKind.COMMAND:
                 event = replace(event, command=_command(data))
-            case SectionKind.MODULES:
-                event = replace(event, modules=_command(data) if data else ())
             case SectionKind.STATS:
                 event = replace(event, stats=_stats(data))
             case SectionKind.RELEASED:

@@ -12,6 +12,7 @@ import socket
 import struct
 import tempfile
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ SILENCE = 2.0
 
 _BACKLOG = 4096
 _ACCEPTED_AT_ONCE = 64
+_SILENT_LIMIT = 8
 _ADDRESS_LIMIT = 107
 _CREDENTIALS = struct.Struct("=iII")
 
@@ -71,6 +73,8 @@ class Channel:
         self.behind = False
         self._buffer = bytearray(MESSAGE_LIMIT)
         self._open: dict[socket.socket, tuple[float, Peer]] = {}
+        # By pid: the last connections that had no message yet when they were taken.
+        self._silent: dict[int, deque[socket.socket]] = {}
         self.directory = _directory()
         self.path = self.directory / "socket"
         self._selector = selectors.DefaultSelector()
@@ -164,7 +168,12 @@ class Channel:
             self._open[connection] = (time.monotonic() + SILENCE, peer)
             # Most have sent their message already; the others are told by the selector.
             self._selector.register(connection, selectors.EVENT_READ)
+            # A thread's messages are taken in the order in which it sent them: an earlier one is there by now.
+            for earlier in tuple(self._silent.get(peer.pid, ())):
+                self._receive(handler, earlier)
             self._receive(handler, connection)
+            if connection in self._open:
+                self._silent.setdefault(peer.pid, deque(maxlen=_SILENT_LIMIT)).append(connection)
         self.behind = True
         return True
 
@@ -202,7 +211,13 @@ class Channel:
             self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
-        if self._open.pop(connection, None) is not None:
+        known = self._open.pop(connection, None)
+        if known is not None:
+            silent = self._silent.get(known[1].pid)
+            if silent is not None and connection in silent:
+                silent.remove(connection)
+                if not silent:
+                    del self._silent[known[1].pid]
             self._selector.unregister(connection)
             connection.close()
 

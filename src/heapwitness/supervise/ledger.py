@@ -10,7 +10,6 @@ from heapwitness.report.model import Finding, Program, Summary
 
 PROCESSES_LIMIT = 1 << 16
 STRANGERS_LIMIT = 1 << 10
-MODULES_LIMIT = 1 << 12
 _NAME_LIMIT = 64
 _BACKUP_BYTES = 16
 
@@ -37,14 +36,12 @@ class Ledger:
         reported: how many of the processes said at their end what they counted.
         dropped: findings that were not looked at because there were too many.
         strangers: files of programs that were started without the engine, and why, with how often.
-        modules: files that were mapped in processes at their ends.
     """
 
     def __init__(self) -> None:
         # By pid; a number may be used again.
         self._processes: dict[int, _Process] = {}
         self.strangers: Counter[tuple[str, Stranger]] = Counter()
-        self.modules: set[str] = set()
         self.program: Program | None = None
         self.processes = 0
         self.loaded = 0
@@ -74,8 +71,6 @@ class Ledger:
             process.left = False
         elif event.type is Type.EXIT:
             process.ended = True
-            if len(self.modules) < MODULES_LIMIT:
-                self.modules.update(event.modules)
             if event.stats is not None:
                 process.cut_short = event.stats.cut_short
                 self._add(event.stats)

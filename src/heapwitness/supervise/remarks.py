@@ -1,6 +1,7 @@
 """What a user must know of a run beside its findings: what was not seen, and why."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from heapwitness.layout.events import Stranger
@@ -23,7 +24,13 @@ _WHY = {
 
 
 def remarks(
-    ledger: "Ledger", target: "Target", program: "Program", name: str, senseless: int, logged: bool
+    ledger: "Ledger",
+    target: "Target",
+    program: "Program",
+    heaps: Iterable[tuple[str, tuple[str, ...]]],
+    name: str,
+    senseless: int,
+    logged: bool,
 ) -> Iterator[str]:
     """Sentences, each on a line, most runs have none.
 
@@ -31,6 +38,7 @@ def remarks(
         ledger: what the engines said.
         target: the program that was started.
         program: the same, as it ended.
+        heaps: files that have allocators of their own in them, and which.
         name: as the user wrote it.
         senseless: messages that no engine sends.
         logged: the user asked for a log, which goes on to be written by processes that go on.
@@ -51,6 +59,10 @@ def remarks(
         rest = "the log takes what is found there" if logged else "with --log FILE a file takes what is found there"
         yield f"{name} has ended and {which}; {rest}."
     yield from _unchecked(ledger, program)
+    own = [f"{os.path.basename(file)} ({' and '.join(names)})" for file, names in heaps]
+    if own:
+        shown = ", ".join(own[:_FILES_SHOWN]) + (", ..." if len(own) > _FILES_SHOWN else "")
+        yield f"memory that allocators inside of these files hand out is not checked: {shown}."
     if ledger.strangers:
         yield _strangers(ledger)
     if ledger.dropped:
