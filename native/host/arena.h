@@ -100,8 +100,11 @@ typedef struct hw_thread {
     hw_place *held;
     uint32_t changes; /* fork.h */
     bool forks;
-    bool refused; /* no arena could be had, or the thread is being set up */
-    bool ended;   /* its arena was given back: what it still releases needs none */
+    bool refused;  /* no arena could be had, or the thread is being set up */
+    bool ended;    /* its arena was given back: what it still releases needs none */
+    int postponed; /* ending.h: the signal that ends the process when this operation is over, 0 for none */
+    int postponed_timer;
+    uint64_t postponed_since;
 } hw_thread;
 extern __thread hw_thread hw_me;
 
@@ -128,11 +131,14 @@ static inline void hw_visits_up(void)
     atomic_signal_fence(memory_order_seq_cst);
     hw_me.visits++;
 }
+void hw_end_postponed(void); /* ending.h */
 static inline void hw_visits_down(void)
 {
     hw_me.visits--;
     atomic_signal_fence(memory_order_seq_cst);
     hw_ready_again();
+    if (HW_UNLIKELY(hw_me.postponed))
+        hw_end_postponed();
 }
 
 /* For the owner. */

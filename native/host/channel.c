@@ -136,22 +136,44 @@ static void finish(message *m, hw_event *event)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
-/* Returns the connection, or a negative number when nobody takes the message. */
-static long send_message(const message *m)
+static bool connects_by_path(long fd)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     size_t length = strlen(hw_set.socket);
-    if (length == 0)
-        return -1;
     memcpy(to.sun_path, hw_set.socket, length);
+    return hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
+           0;
+}
+
+/* Where the path leads nowhere, as in a sandbox with a /tmp of its own: the same as a name that needs no file. Anybody
+   can take such a name, so it has to be this user's. */
+static bool connects_by_name(long fd)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    struct ucred peer = {0};
+    socklen_t size = sizeof peer;
+    size_t length = strlen(hw_set.socket);
+    if (length + 1 > sizeof to.sun_path)
+        return false;
+    memcpy(to.sun_path + 1, hw_set.socket, length);
+    return hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
+               0 &&
+           hw_call(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, (long)&peer, (long)&size, 0) == 0 &&
+           peer.uid == (uid_t)hw_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+}
+
+/* Returns the connection, or a negative number when nobody takes the message. */
+static long send_message(const message *m)
+{
+    if (hw_set.socket[0] == 0)
+        return -1;
     long fd = hw_call(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0, 0, 0);
     if (fd < 0)
         return -1;
     /* A supervisor that hangs must not hang the program: the send is bounded, too. */
     struct timeval most = {.tv_sec = hw_set.wait_ms / 1000, .tv_usec = hw_set.wait_ms % 1000 * 1000L};
     hw_call(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, (long)&most, sizeof most, 0);
-    if (hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
-            0 &&
+    if ((connects_by_path(fd) || connects_by_name(fd)) &&
         hw_call(SYS_sendto, fd, (long)m->bytes, (long)m->used, MSG_NOSIGNAL, 0, 0) == (long)m->used)
         return fd;
     hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
@@ -294,13 +316,18 @@ bool hw_tell_is_too_much(void)
     return true;
 }
 
+/* Neither heard nor recorded. */
 static void nobody_listens(void)
 {
     static _Atomic uint32_t said;
-    static const char text[] = "heapwitness: heap damage was found and repaired; run under `heapwitness run`, or set "
-                               "HEAPWITNESS_LOG=FILE, to see it\n";
-    if (hw_set.log[0] == 0 && hw_set.socket[0] == 0 && atomic_exchange(&said, 1) == 0)
-        hw_call(SYS_write, 2, (long)text, sizeof text - 1, 0, 0, 0);
+    static const char alone[] = "heapwitness: heap damage was found and repaired; run under `heapwitness run`, or set "
+                                "HEAPWITNESS_LOG=FILE, to see it\n";
+    static const char shut_in[] = "heapwitness: heap damage was found and repaired, but cannot be told from in here: "
+                                  "neither the socket nor the file for records can be reached; --log FILE with a file "
+                                  "that can be makes a report of it\n";
+    bool asked = hw_set.log[0] || hw_set.socket[0];
+    if (atomic_exchange(&said, 1) == 0)
+        hw_say(asked ? shut_in : alone, (asked ? sizeof shut_in : sizeof alone) - 1);
 }
 
 void hw_tell_with(const hw_trap *trap)
@@ -358,7 +385,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
             finish(&m, &event);
             last_was_logged = append(&m);
         }
-        nobody_listens();
+        if (!last_was_logged)
+            nobody_listens();
     }
     hw_unmap(m.bytes, RECORD);
     return answer;
@@ -403,6 +431,20 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
 void hw_tell_hello(void)
 {
     tell_or_log(HW_HELLO, NULL);
+}
+
+/* On the stack: the child of a vfork tells it, too, in its parent's memory. */
+void hw_tell_stranger(const char *file, unsigned why, bool replaces)
+{
+    unsigned char bytes[1536];
+    message m = {.bytes = bytes, .room = sizeof bytes};
+    hw_event event;
+    size_t length = strlen(file), most = 1024;
+    start(&m, &event, HW_STRANGER);
+    event.node = why | (replaces ? 0x100 : 0);
+    put_section(&m, HW_COMMAND, 0, length > most ? file + length - most : file, length > most ? most : length);
+    finish(&m, &event);
+    tell(&m, false);
 }
 
 void hw_tell_exit(const uint64_t stats[8])

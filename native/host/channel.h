@@ -5,7 +5,7 @@
 
 #include "arena.h"
 
-enum hw_event_type { HW_HELLO = 1, HW_FINDING, HW_EXIT, HW_OUTCOME };
+enum hw_event_type { HW_HELLO = 1, HW_FINDING, HW_EXIT, HW_OUTCOME, HW_STRANGER };
 enum hw_when { HW_AT_MALLOC, HW_AT_FREE, HW_AT_REALLOC, HW_AT_CHECK, HW_AT_EXIT, HW_AT_TRAP };
 /* The reasons after those of the core (core.h, enum hw_reason). */
 enum { HW_DOUBLE = 6, HW_INVALID, HW_MISMATCH, HW_GUARD };
@@ -71,6 +71,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
 void hw_tell_outcome(const hw_outcome *outcome);
 void hw_tell_hello(void);
 void hw_tell_exit(const uint64_t stats[8]);
+/* A program is started without the engine (`why`: enum hw_stranger); `replaces`: in this process. */
+void hw_tell_stranger(const char *file, unsigned why, bool replaces);
 /* A finding that is not told, because there were too many. */
 bool hw_tell_is_too_much(void);
 

@@ -7,13 +7,19 @@
 #include "huge.h"
 
 static hw_lock checking;
+static _Atomic uint32_t checker; /* the thread that holds it */
 
 static uint32_t regions_used(void)
 {
     return (uint32_t)atomic_load(&hw_this_process.regions_used);
 }
 
-static void check_big(const hw_context *context)
+static bool never(void)
+{
+    return false;
+}
+
+static bool check_big(const hw_context *context, bool (*enough)(void))
 {
     for (uint32_t region = 1; region < regions_used(); region++) {
         uint32_t kind = atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire);
@@ -21,18 +27,37 @@ static void check_big(const hw_context *context)
             hw_huge_check(region, context);
         if (kind != HW_BIG_POOL)
             continue;
+        if (enough())
+            return false;
         hw_place *place = hw_big_hold(region);
         if (!place)
             continue;
         hw_inspect(NULL, place, context);
         hw_big_let_go(place);
     }
+    return true;
 }
 
-static void check_arena(hw_arena *arena, const hw_context *context)
+static bool check_arena(hw_arena *arena, const hw_context *context, bool (*enough)(void))
 {
-    for (uint32_t i = 0; i < arena->places; i++)
+    for (uint32_t i = 0; i < arena->places; i++) {
+        if (enough())
+            return false;
         hw_inspect(arena, &arena->place[i], context);
+    }
+    return true;
+}
+
+static bool check_all(const hw_context *context, unsigned patience, bool (*enough)(void))
+{
+    bool all = true;
+    for (hw_arena *arena = hw_arena_first(); arena && all; arena = arena->next) {
+        if (!hw_seize(arena, patience))
+            continue;
+        all = check_arena(arena, context, enough);
+        hw_yield(arena);
+    }
+    return all && check_big(context, enough);
 }
 
 bool hw_heap_check(enum hw_when when, hw_caller caller)
@@ -44,28 +69,40 @@ bool hw_heap_check(enum hw_when when, hw_caller caller)
         return false;
     }
     hw_visit_begins(&caller);
-    /* At exit it is done even if who is at it does not come to an end. */
-    if (!hw_lock_take_within(&checking, when == HW_AT_EXIT ? 2000 : 0) && when != HW_AT_EXIT)
+    if (!hw_lock_take_within(&checking, 0))
         return false;
-    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
-        if (!hw_seize(arena, when == HW_AT_EXIT ? 500 : 0))
-            continue;
-        check_arena(arena, &context);
-        hw_yield(arena);
-    }
-    check_big(&context);
+    atomic_store(&checker, hw_thread_id());
+    check_all(&context, 0, never);
+    atomic_store(&checker, 0);
     hw_lock_give(&checking);
     return true;
+}
+
+bool hw_heap_check_last(hw_caller caller, bool (*enough)(void))
+{
+    hw_context context = {.when = HW_AT_EXIT, .caller = caller};
+    if (hw_still_engaged(&caller))
+        return false;
+    hw_visit_begins(&caller);
+    /* It is done even if who is at another does not come to an end, as when a signal interrupted this thread there. */
+    bool alone = atomic_load(&checker) != hw_thread_id() && hw_lock_take_within(&checking, 2000);
+    bool all = check_all(&context, 500, enough);
+    if (alone)
+        hw_lock_give(&checking);
+    return all;
 }
 
 /* A check that another thread was doing is not going on in the child. */
 void hw_checks_after_fork(void)
 {
     atomic_store(&checking, 0);
+    atomic_store(&checker, 0);
 }
 
 HW_COLD void hw_leave_slowly(hw_arena *arena)
 {
+    if (HW_UNLIKELY(hw_me.postponed))
+        hw_end_postponed();
     if (hw_is_engaged() || !atomic_exchange(&arena->whole_check, false))
         return;
     hw_heap_check(HW_AT_CHECK, HW_HERE);

@@ -4,6 +4,8 @@
 #include "cache.h"
 #include "delayed.h"
 #include "fork.h"
+#include "lifecycle.h"
+#include "signals.h"
 
 #include <signal.h>
 #include <string.h>
@@ -16,9 +18,9 @@ static void stop_or_abort(char answer)
     if (answer == 's') {
         hw_call(SYS_kill, (long)hw_process_id(), SIGSTOP, 0, 0, 0, 0);
     } else if (answer == 'a') {
-        struct sigaction fatal = {.sa_handler = SIG_DFL};
         sigset_t only;
-        sigaction(SIGABRT, &fatal, NULL);
+        hw_tell_end(SIGABRT);
+        hw_signal_let_go(SIGABRT);
         sigemptyset(&only);
         sigaddset(&only, SIGABRT);
         sigprocmask(SIG_UNBLOCK, &only, NULL);

@@ -27,6 +27,9 @@ MAPS_LIMIT = 8 << 20
 SECTIONS_LIMIT = 1 << 16
 WORDS_LIMIT = 4096
 
+_SIGNAL, _CUT_SHORT = 0xFF, 0x100
+_STRANGER, _REPLACED = 0xFF, 0x100
+
 
 class BadEvent(HeapwitnessError):
     """The bytes are no event."""
@@ -37,6 +40,7 @@ class Type(IntEnum):
     FINDING = 2
     EXIT = 3
     OUTCOME = 4
+    STRANGER = 5
 
 
 class When(IntEnum):
@@ -59,6 +63,16 @@ class Reason(IntEnum):
     INVALID = 7
     MISMATCH = 8
     GUARD = 9
+
+
+class Stranger(IntEnum):
+    """Why a program is started without the engine."""
+
+    STATIC = 1
+    MUSL = 2
+    OTHER_MACHINE = 3
+    PRIVILEGED = 4
+    NOT_TOLD = 5
 
 
 class SectionKind(IntEnum):
@@ -88,7 +102,8 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What the engine has counted in its process so far."""
+    """What the engine has counted in its process so far; the signal that ends it, 0 for none, and whether the last
+    check did not come to its end."""
 
     operations: int
     nodes: int
@@ -97,6 +112,8 @@ class Stats:
     repaired: int
     whole_checks: int
     big_blocks: int
+    signal: int = 0
+    cut_short: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +163,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One message, decoded. `frames` are return addresses, innermost first; `memory` is (address, bytes)."""
+    """One message, decoded. `frames` are return addresses, innermost first; `memory` is (address, bytes).
+
+    A stranger's `command` is its file.
+    """
 
     type: Type
     pid: int = 0
@@ -172,6 +192,19 @@ class Event:
     outcome: Outcome | None = None
     trap: Trap | None = None
     unpooled: Unpooled | None = None
+
+    @property
+    def stranger(self) -> Stranger | None:
+        """Why a program is started without the engine; None for other events."""
+        try:
+            return Stranger(self.node & _STRANGER) if self.type is Type.STRANGER else None
+        except ValueError:
+            return None
+
+    @property
+    def replaced(self) -> bool:
+        """A program without the engine is started in this process."""
+        return self.type is Type.STRANGER and bool(self.node & _REPLACED)
 
 
 def parse_event(message: bytes) -> Event:
@@ -296,6 +329,7 @@ def _command(data: bytes) -> tuple[str, ...]:
 
 def _stats(data: bytes) -> Stats:
     operations, nodes, peak, findings, repaired, whole, big = _words(data, 7)
+    ending = _words(data, 8)[7] if len(data) >= 64 else 0
     return Stats(
         operations=operations,
         nodes=nodes,
@@ -304,6 +338,8 @@ def _stats(data: bytes) -> Stats:
         repaired=repaired,
         whole_checks=whole,
         big_blocks=big,
+        signal=ending & _SIGNAL,
+        cut_short=bool(ending & _CUT_SHORT),
     )
 
 

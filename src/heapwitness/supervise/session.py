@@ -13,6 +13,7 @@ from heapwitness.report.model import Program, Report
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.examine import Examined, Examiner, undiagnosed
 from heapwitness.supervise.ledger import Ledger
+from heapwitness.supervise.modules import Modules
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
 
@@ -59,10 +60,12 @@ class Session:
     Attributes:
         ledger: what the engines say of their processes.
         malformed: messages that were no events, or not the sender's own.
+        modules: the files of which processes run code.
     """
 
     def __init__(self, on_error: OnError, shower: Shower) -> None:
         self.ledger = Ledger()
+        self.modules = Modules()
         self.malformed = 0
         self._on_error: OnError = on_error
         self._reporter = Reporter(shower)
@@ -106,12 +109,13 @@ class Session:
             self._await_record(event)
 
     def tick(self) -> None:
-        """Report what has waited long enough for its outcome; to be called a few times a second.
+        """Report what has waited long enough for its outcome, and look at what runs; to be called a few times a second.
 
         Not while messages wait to be taken: the outcome may be among them.
         """
         now = time.monotonic()
         self._report(lambda _, told: told.until <= now)
+        self.modules.look(self.ledger.running())
 
     def take_records(self, log: Path, start: int) -> None:
         """Report what engines wrote to their log, from `start` on, when they got no answer; nothing comes after.
@@ -169,6 +173,7 @@ class Session:
             # Without an answer the engine writes a record with all that is needed.
             self._await_record(event)
             return None
+        self.modules.take(examined.maps)
         self._number += 1
         key = ((pid, event.tid), self._number)
         self._told[key] = _Told(examined, time.monotonic() + OUTCOME_WAIT)
