@@ -12,10 +12,14 @@ static uint32_t regions_used(void)
     return (uint32_t)atomic_load(&hw_this_process.regions_used);
 }
 
-static void check_big(const hw_context *context)
+/* False: one of them was held. */
+static bool check_big(const hw_context *context)
 {
+    bool all = true;
     for (uint32_t region = 1; region < regions_used(); region++) {
-        if (atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) != HW_BIG_POOL)
+        uint32_t kind = atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire);
+        all &= kind != HW_BIG_HELD;
+        if (kind != HW_BIG_POOL)
             continue;
         hw_place *place = hw_big_hold(region);
         if (!place)
@@ -23,12 +27,28 @@ static void check_big(const hw_context *context)
         hw_inspect(NULL, place, context);
         hw_big_let_go(place);
     }
+    return all;
 }
 
 static void check_arena(hw_arena *arena, const hw_context *context)
 {
     for (uint32_t i = 0; i < arena->places; i++)
         hw_inspect(arena, &arena->place[i], context);
+}
+
+/* False: somebody was inside of an arena for longer than `limit` milliseconds. */
+static bool check_arenas(const hw_context *context, unsigned limit, const hw_arena *own, const hw_arena *visited)
+{
+    bool all = true;
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
+        if (arena == own || arena == visited || !hw_seize(arena, limit)) {
+            all = false;
+            continue;
+        }
+        check_arena(arena, context);
+        hw_yield(arena);
+    }
+    return all;
 }
 
 bool hw_heap_check(enum hw_when when, hw_caller caller)
@@ -43,15 +63,26 @@ bool hw_heap_check(enum hw_when when, hw_caller caller)
     /* At exit it is done even if who is at it does not come to an end. */
     if (!hw_lock_take_within(&checking, when == HW_AT_EXIT ? 2000 : 0) && when != HW_AT_EXIT)
         return false;
-    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
-        if (!hw_seize(arena, when == HW_AT_EXIT ? 500 : 0))
-            continue;
-        check_arena(arena, &context);
-        hw_yield(arena);
-    }
+    check_arenas(&context, when == HW_AT_EXIT ? 500 : 0, NULL, NULL);
     check_big(&context);
     hw_lock_give(&checking);
     return true;
+}
+
+bool hw_heap_check_last(hw_caller caller)
+{
+    hw_context context = {.when = HW_AT_CRASH, .caller = caller};
+    const hw_arena *own = NULL, *visited = NULL;
+    if (hw_still_engaged(&caller)) {
+        /* What the thread was at is in the middle of a change. */
+        own = hw_me.arena && hw_is_inside(hw_me.arena) ? hw_me.arena : NULL;
+        visited = hw_me.visited;
+    } else {
+        hw_visit_begins(&caller);
+    }
+    hw_lock_take_within(&checking, 500);
+    bool all = check_arenas(&context, 500, own, visited);
+    return check_big(&context) && all;
 }
 
 /* A check that another thread was doing is not going on in the child. */
@@ -100,6 +131,14 @@ __attribute__((no_sanitize("thread"))) hw_heap_sums hw_heap_sum(void)
     sums.nodes += sums.big;
     sums.nodes_peak += sums.big;
     return sums;
+}
+
+void hw_heap_tell_end(void)
+{
+    hw_heap_sums sums = hw_heap_sum();
+    uint64_t stats[8] = {sums.operations,          sums.nodes, sums.nodes_peak, atomic_load(&hw_findings),
+                         atomic_load(&hw_repairs), 1,          sums.big};
+    hw_tell_exit(stats);
 }
 
 static void measure_place(const hw_place *place, hw_heap_use *use)

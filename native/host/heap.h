@@ -23,6 +23,8 @@ size_t hw_heap_size(const void *pointer, hw_caller caller);
 
 /* Every node of every pool. False: it has to wait until the thread leaves its arena. */
 bool hw_heap_check(enum hw_when when, hw_caller caller);
+/* The same in a thread that crashed, and does not come back: what can be looked at. False: not all of it. */
+bool hw_heap_check_last(hw_caller caller);
 void hw_checks_after_fork(void);
 size_t hw_heap_trim(hw_caller caller);
 
@@ -31,6 +33,8 @@ typedef struct hw_heap_sums {
     uint64_t operations, nodes, nodes_peak, big;
 } hw_heap_sums;
 hw_heap_sums hw_heap_sum(void);
+/* Tell that the process ends, and what was counted. */
+void hw_heap_tell_end(void);
 
 /* What is there now, in bytes where nothing else is said; big blocks apart from the arenas' pools. What cannot be
    looked at counts as in use. */

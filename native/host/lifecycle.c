@@ -1,23 +1,15 @@
 #define _GNU_SOURCE
 /* The engine in the life of a process: start, fork, signals, exit. */
 #include "lifecycle.h"
+#include "crash.h"
 #include "fork.h"
 #include "heap.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/syscall.h>
 
 static uint32_t process; /* whose memory this is: a vfork child sees another id */
-
-static void tell_exit(void)
-{
-    hw_heap_sums sums = hw_heap_sum();
-    uint64_t stats[8] = {sums.operations,          sums.nodes, sums.nodes_peak, atomic_load(&hw_findings),
-                         atomic_load(&hw_repairs), 1,          sums.big};
-    hw_tell_exit(stats);
-}
 
 void hw_process_ends(hw_caller caller)
 {
@@ -25,7 +17,7 @@ void hw_process_ends(hw_caller caller)
     if (process != hw_process_id() || atomic_exchange(&told, process) == process)
         return;
     hw_heap_check(HW_AT_EXIT, caller);
-    tell_exit();
+    hw_heap_tell_end();
 }
 
 /* --- signals ---------------------------------------------------------------------------------- */
@@ -36,30 +28,6 @@ static void check_is_asked_for(int number)
     (void)number;
     hw_heap_check(HW_AT_CHECK, HW_HERE);
     errno = before;
-}
-
-/* A crash is often the late end of an overwrite: look at the heap, then let it happen. */
-static void crash(int number, siginfo_t *information, void *context)
-{
-    struct sigaction fatal = {.sa_handler = SIG_DFL};
-    (void)context;
-    sigaction(number, &fatal, NULL);
-    if (process == hw_process_id() && !hw_is_engaged()) {
-        hw_heap_check(HW_AT_CHECK, HW_HERE);
-        tell_exit();
-    }
-    if (information->si_code <= 0) /* it was sent; a fault happens again on return */
-        hw_call(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
-}
-
-static void watch_crashes(void)
-{
-    static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
-    for (unsigned i = 0; i < sizeof fatal / sizeof fatal[0]; i++) {
-        struct sigaction now, ours = {.sa_sigaction = crash, .sa_flags = SA_NODEFER | SA_ONSTACK | SA_SIGINFO};
-        if (sigaction(fatal[i], NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL)
-            sigaction(fatal[i], &ours, NULL);
-    }
 }
 
 /* --- fork ------------------------------------------------------------------------------------- */
@@ -76,6 +44,7 @@ static void in_child(void)
     atomic_store(&hw_findings, 0);
     atomic_store(&hw_repairs, 0);
     hw_checks_after_fork();
+    hw_crash_after_fork();
     hw_tell_hello();
 }
 
@@ -96,7 +65,7 @@ __attribute__((constructor(101))) static void start(void)
         struct sigaction ask = {.sa_handler = check_is_asked_for, .sa_flags = SA_RESTART};
         sigaction(hw_set.check_signal, &ask, NULL);
     }
-    watch_crashes();
+    hw_crash_watch();
     hw_tell_hello();
     errno = before;
 }
