@@ -6,7 +6,7 @@ moment, and that is what its very node has written there, was read from there. N
 """
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from heapwitness.diagnose.blocks import Sites, block_of
@@ -50,7 +50,7 @@ def examine_crash(event: Event, words: CrashWords, memory: Memory) -> tuple[Cras
         memory: of the process at that moment.
     """
     use = _use(words, memory)
-    crash = _told(event, words, use)
+    crash = _told(event, words, use, memory)
     if words.signal not in _MEMORY or words.code <= 0 or not words.state & CrashState.LOOKED:
         return crash, ()
     regions = _regions(event, memory)
@@ -62,8 +62,8 @@ def examine_crash(event: Event, words: CrashWords, memory: Memory) -> tuple[Cras
     return _with_stale(crash, words, memory, regions, sites), ()
 
 
-def _told(event: Event, words: CrashWords, use: Use | None) -> Crash:
-    address, access = _access(words, use)
+def _told(event: Event, words: CrashWords, use: Use | None, memory: Memory) -> Crash:
+    address, access = _access(words, use, memory)
     return Crash(
         signal=_signal_name(words.signal),
         code=words.code,
@@ -127,7 +127,7 @@ def _use(words: CrashWords, memory: Memory) -> Use | None:
     return None
 
 
-def _access(words: CrashWords, use: Use | None) -> tuple[int | None, model.Access | None]:
+def _access(words: CrashWords, use: Use | None, memory: Memory) -> tuple[int | None, model.Access | None]:
     """The address and the kind of the access, as far as processor and instruction tell."""
     if words.code <= 0:
         return None, None
@@ -141,8 +141,18 @@ def _access(words: CrashWords, use: Use | None) -> tuple[int | None, model.Acces
         return words.address, "execute" if words.error & 16 else "write" if words.error & 2 else "read"
     if words.trap != _PROTECTION:
         return words.address or None, None
-    impossible = [one for one in use.addresses if _USER <= one < _MASK - _USER + 1] if use is not None else []
+    asked = [*use.addresses, *_targets(use, memory)] if use is not None else []
+    impossible = [one for one in asked if _USER <= one < _MASK - _USER + 1]
     return (impossible[0] if impossible else None), None
+
+
+def _targets(use: Use, memory: Memory) -> Iterator[int]:
+    """Where an instruction goes on that loads that from memory."""
+    for address in use.addresses if use.target else ():
+        try:
+            yield int.from_bytes(memory.read(address, 8), "little")
+        except Unreadable:
+            continue
 
 
 def _on_aarch64(syndrome: int) -> model.Access | None:
@@ -168,11 +178,8 @@ def _candidates(words: CrashWords, use: Use | None, memory: Memory) -> dict[int,
         part = use is not None and number in use.registers
         if part or any(_distance(value, one, words.machine) < _NEAR for one in addresses):
             found.setdefault(value, name)
-    for address in use.addresses if use is not None and use.target else ():
-        try:
-            found.setdefault(int.from_bytes(memory.read(address, 8), "little"), "")
-        except Unreadable:
-            continue
+    for value in _targets(use, memory) if use is not None else ():
+        found.setdefault(value, "")
     found.setdefault(words.pc, "the program counter")
     return {value: name for value, name in found.items() if _PAGE <= value < _MASK - _PAGE}
 
@@ -213,19 +220,19 @@ def _finding(event: Event, crash: Crash, source: Source, sites: Sites, register:
 
 
 def _detail(source: Source, block: model.Block, register: str) -> str:
-    holder = f"{register} held it" if register else "It was read from there just then"
+    holder = f"{register[:1].upper()}{register[1:]} held it" if register else "It was read from there just then"
     what = {
         "pattern": "the pattern that the heap fills such memory with",
         "links": "what the heap writes at the start of a released block",
     }[source.kind]
-    first = f"The program used {source.value:#x} as an address; {holder}, and it is {what}."
+    first = f"It used {source.value:#x} as an address. {holder}; that is {what}."
     if block.freed is not None or block.state in ("free", "cached"):
         return f"{first} So it was read from this block after the release."
     if source.behind:
         return f"{first} It stands behind the last byte of this block: it was read from there."
     return (
-        f"{first} This block is in use, and nothing was stored there since it was allocated: either it was read "
-        "without having been initialised, or by a pointer to a block that was here before and was released."
+        f"{first} Nothing was stored there since this block was allocated: it was read uninitialised, or as part of a "
+        "block that was here before."
     )
 
 

@@ -21,6 +21,8 @@ _STRINGS = {
     **dict.fromkeys((0xAA, 0xAB, 0xAE, 0xAF), (_RDI,)),
     **dict.fromkeys((0xAC, 0xAD), (_RSI,)),
 }
+_MOVES = range(0xA0, 0xA4)
+"""Of a register and memory whose whole address stands in the instruction."""
 _RETURNS = (0xC2, 0xC3)
 # Opcodes that have an operand byte; of the second table all but these have one.
 _WITH_OPERAND = frozenset(
@@ -84,6 +86,8 @@ def _use(code: bytes, registers: Sequence[int]) -> Use | None:
         return Use(used, tuple(registers[one] for one in used))
     if opcode.table == 0 and opcode.byte in _RETURNS:
         return Use((_RSP,), (registers[_RSP],), target=True)
+    if opcode.table == 0 and opcode.byte in _MOVES:
+        return Use((), (int.from_bytes(code[opcode.end : opcode.end + 8], "little"),))
     if opcode.table == 0 and opcode.byte not in _WITH_OPERAND:
         return None
     if opcode.table == 1 and opcode.byte in _SECOND_WITHOUT:

@@ -15,8 +15,8 @@ _CODES = {
     ("SIGFPE", 2): "integer overflow",
 }
 _ACCESS = {"read": "reading", "write": "writing", "execute": "going on at"}
-_OWN = -6
-"""si_code of a signal that a thread sent itself, as abort does."""
+_RAISED = (0, -6)
+"""si_code of signals that were sent: by kill, and to a thread, as abort does."""
 
 _NULL = 4096
 
@@ -30,7 +30,7 @@ def _why(crash: Crash) -> str:
     if crash.sender is not None:
         return f", sent by process {crash.sender}"
     if crash.code <= 0:
-        return " of its own" if crash.code == _OWN else ""
+        return ", which it raised itself" if crash.code in _RAISED else ""
     reason = _CODES.get((crash.signal, crash.code), "")
     if crash.signal in ("SIGSEGV", "SIGBUS"):
         if crash.address is None:
@@ -59,6 +59,6 @@ def stale(crash: Crash) -> Iterator[str]:
     for one in crash.stale:
         released = text.by(one.block.freed.stack if one.block.freed is not None else None)
         yield (
-            f"{one.register} held the address of {text.sized(one.block)} that was released{released}; if the program "
-            "still uses it, that is the fault: the first word of a released block reads as 0 or 1."
+            f"{one.register} held the address of {text.sized(one.block)} that was released{released}. That may be the "
+            "fault, if it is still used: the first word of a released block reads as 0 or 1."
         )
