@@ -14,13 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum {
-    MESSAGE = 128 << 10,
-    RECORD = 24 << 20,
-    WINDOW_MOST = 4 << 20,
-    TOLD_FREELY = 1000,
-    THEN_A_SECOND = 20
-};
+enum { MESSAGE = 128 << 10, RECORD = 24 << 20, WINDOW_MOST = 4 << 20, TOLD_FREELY = 1000, THEN_A_SECOND = 20 };
 
 _Atomic uint64_t hw_findings, hw_repairs;
 static _Atomic uint64_t dropped;

@@ -3,6 +3,7 @@
 
 #include "guard.h"
 #include "heap.h"
+#include "raised.h"
 
 #include <elf.h>
 #include <signal.h>
@@ -11,7 +12,7 @@
 #include <sys/syscall.h>
 #include <ucontext.h>
 
-enum { STACK = 256 << 10, MAIN_SIGNAL_STACK = 64 << 10 };
+enum { STACK = 256 << 10, MAIN_SIGNAL_STACK = 256 << 10 };
 
 static uint32_t process;          /* a vfork child sees another id */
 static _Atomic uint32_t crashing; /* the thread that was first; 0: none was */
@@ -74,6 +75,12 @@ typedef struct look {
     bool whole;
 } look;
 
+static void take(look *l, const siginfo_t *information, const ucontext_t *context)
+{
+    l->crash = words_of(information, context);
+    l->caller = (hw_caller){(void *)(uintptr_t)l->crash.pc, (void **)(uintptr_t)l->crash.sp};
+}
+
 static void check(void *argument)
 {
     look *l = argument;
@@ -84,12 +91,16 @@ static void check(void *argument)
 static void look_at_heap(void *argument)
 {
     look *l = argument;
+    siginfo_t information;
+    ucontext_t context;
     /* A fault from here on would be handled at the start of the signal stack, over the frames that are still there. */
     stack_t none = {.ss_flags = SS_DISABLE};
     hw_call(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0);
+    hw_tell_crash(&l->crash, &l->caller);
+    if (l->crash.sender == process && hw_fault_before((int)l->crash.signal, &information, &context))
+        take(l, &information, &context);
     if (hw_is_engaged())
         l->crash.state |= HW_CRASH_ENGAGED;
-    hw_tell_crash(&l->crash, &l->caller);
     uint64_t before = atomic_load(&hw_findings);
     if (!hw_guarded(check, l))
         l->crash.state |= HW_CRASH_BROKE;
@@ -122,9 +133,9 @@ static __attribute__((noinline)) void call_on(char *top, hw_work *work, void *ar
                      : "+r"(first)
                      : "r"(top), "r"(work)
                      : "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
-                       "x16", "x17", "x19", "x30", "memory", "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7",
-                       "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21",
-                       "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
+                       "x16", "x17", "x19", "x30", "memory", "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8",
+                       "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22",
+                       "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
 #else
     (void)top;
     work(argument);
@@ -158,8 +169,8 @@ static void on_crash(int number, siginfo_t *information, void *context)
     uint32_t nobody = 0, self = hw_thread_id();
     if (process == hw_process_id()) {
         if (atomic_compare_exchange_strong(&crashing, &nobody, self)) {
-            look l = {.crash = words_of(information, context)};
-            l.caller = (hw_caller){(void *)(uintptr_t)l.crash.pc, (void **)(uintptr_t)l.crash.sp};
+            look l = {.whole = false};
+            take(&l, information, context);
             with_room(look_at_heap, &l);
         } else if (nobody != self) {
             let_the_first_end_it();

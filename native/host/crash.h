@@ -1,5 +1,6 @@
 /* The end of a process by a fault, or by a signal that a fault sends (SIGABRT): what the heap shows then, and what the
-   processor's registers held. A handler that the program has installed is left in place; then there is nothing of this. */
+   processor's registers held. A handler that the program has installed is left in place; then there is nothing of this.
+ */
 #ifndef HEAPWITNESS_CRASH_H
 #define HEAPWITNESS_CRASH_H
 

@@ -1,5 +1,5 @@
-/* Work that follows what other code left in memory, which an overwrite may have hit: the loader's tables lie in the heap
-   that is looked at. A fault in it costs the work's result and nothing else. */
+/* Work that follows what other code left in memory, which an overwrite may have hit: the loader's tables lie in the
+   heap that is looked at. A fault in it costs the work's result and nothing else. */
 #ifndef HEAPWITNESS_GUARD_H
 #define HEAPWITNESS_GUARD_H
 
@@ -9,9 +9,9 @@
 
 typedef void hw_work(void *argument);
 
-/* Do it; false: it met memory that is not there, and was broken off. Only while the process's faults come to the handler
-   that was named (hw_guard_handler); where the program handles them itself, a fault is the program's. What is locked in
-   the work stays locked. */
+/* Do it; false: it met memory that is not there, and was broken off. Only while the process's faults come to the
+   handler that was named (hw_guard_handler); where the program handles them itself, a fault is the program's. What is
+   locked in the work stays locked. */
 bool hw_guarded(hw_work *work, void *argument);
 /* The same, whoever handles faults: where the program does, a copy of the process does the work. It shares `argument`
    of `bytes`, which hold no pointers into themselves. */
