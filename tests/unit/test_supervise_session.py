@@ -11,7 +11,7 @@ from engine_messages import COMMAND, DOUBLE, EXIT, FINDING, HELLO, OUTCOME, SLAC
 
 from heapwitness.layout.events import Event
 from heapwitness.memory import Memory
-from heapwitness.report.model import Block, Damage, Detected, Finding, Frame, Report, Site
+from heapwitness.report.model import Block, Crash, Damage, Detected, Finding, Frame, Report, Site
 from heapwitness.supervise import examine as examine_module
 from heapwitness.supervise import session as session_module
 from heapwitness.supervise.channel import Peer
@@ -27,9 +27,13 @@ class Shown:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self.sentences: list[str] = []
+        self.crashes: list[Crash] = []
 
     def finding(self, finding: Finding) -> None:
         self.findings.append(finding)
+
+    def crash(self, crash: Crash) -> None:
+        self.crashes.append(crash)
 
     def sentence(self, text: str) -> None:
         self.sentences.append(text)
