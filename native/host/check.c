@@ -69,7 +69,7 @@ bool hw_heap_check(enum hw_when when, hw_caller caller)
     return true;
 }
 
-bool hw_heap_check_last(hw_caller caller)
+bool hw_heap_check_crashed(hw_caller caller)
 {
     hw_context context = {.when = HW_AT_CRASH, .caller = caller};
     const hw_arena *own = NULL, *visited = NULL;

@@ -84,7 +84,8 @@ static void take(look *l, const siginfo_t *information, const ucontext_t *contex
 static void check(void *argument)
 {
     look *l = argument;
-    l->whole = hw_heap_check_last(l->caller);
+    l->whole = hw_heap_check_crashed(l->caller);
+    l->crash.nodes = hw_heap_sum().nodes;
 }
 
 /* The crash itself is told first: whatever comes after may be the last. */
@@ -108,7 +109,6 @@ static void look_at_heap(void *argument)
         l->crash.state |= HW_CRASH_CHECKED;
     if (atomic_load(&hw_findings) != before)
         l->crash.state |= HW_CRASH_FOUND;
-    l->crash.nodes = hw_heap_sum().nodes;
     l->crash.state |= HW_CRASH_LOOKED;
     hw_tell_crash(&l->crash, &l->caller);
     hw_heap_tell_end();

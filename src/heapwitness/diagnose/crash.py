@@ -180,8 +180,16 @@ def _candidates(words: CrashWords, use: Use | None, memory: Memory) -> dict[int,
             found.setdefault(value, name)
     for value in _targets(use, memory) if use is not None else ():
         found.setdefault(value, "")
-    found.setdefault(words.pc, "the program counter")
+    if not _is_there(memory, words.pc):
+        found.setdefault(words.pc, "the program counter")
     return {value: name for value, name in found.items() if _PAGE <= value < _MASK - _PAGE}
+
+
+def _is_there(memory: Memory, address: int) -> bool:
+    try:
+        return len(memory.read(address, 1)) == 1
+    except Unreadable:
+        return False
 
 
 def _distance(one: int, other: int, machine: int) -> int:
