@@ -75,10 +75,9 @@ typedef struct look {
     bool whole;
 } look;
 
-static void take(look *l, const siginfo_t *information, const ucontext_t *context)
+static look look_at(hw_crash crash)
 {
-    l->crash = words_of(information, context);
-    l->caller = (hw_caller){(void *)(uintptr_t)l->crash.pc, (void **)(uintptr_t)l->crash.sp};
+    return (look){.crash = crash, .caller = {(void *)(uintptr_t)crash.pc, (void **)(uintptr_t)crash.sp}};
 }
 
 static void check(void *argument)
@@ -96,10 +95,12 @@ static void look_at_heap(void *argument)
     ucontext_t context;
     /* A fault from here on would be handled at the start of the signal stack, over the frames that are still there. */
     stack_t none = {.ss_flags = SS_DISABLE};
+    uint64_t others = ~(UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGBUS - 1));
     hw_call(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0);
+    hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&others, 0, sizeof others, 0, 0);
     hw_tell_crash(&l->crash, &l->caller);
     if (l->crash.sender == process && hw_fault_before((int)l->crash.signal, &information, &context))
-        take(l, &information, &context);
+        *l = look_at(words_of(&information, &context));
     if (hw_is_engaged())
         l->crash.state |= HW_CRASH_ENGAGED;
     uint64_t before = atomic_load(&hw_findings);
@@ -164,13 +165,13 @@ static void let_the_first_end_it(void)
    what is not guarded, ends it at once. */
 static void on_crash(int number, siginfo_t *information, void *context)
 {
-    hw_guard_caught(information->si_code);
+    hw_crash now = words_of(information, context);
+    hw_guard_caught(information->si_code, now.pc, now.sp);
     struct sigaction fatal = {.sa_handler = SIG_DFL};
     uint32_t nobody = 0, self = hw_thread_id();
     if (process == hw_process_id()) {
         if (atomic_compare_exchange_strong(&crashing, &nobody, self)) {
-            look l = {.whole = false};
-            take(&l, information, context);
+            look l = look_at(now);
             with_room(look_at_heap, &l);
         } else if (nobody != self) {
             let_the_first_end_it();

@@ -3,6 +3,7 @@
 
 #include "system.h"
 
+#include <dlfcn.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
@@ -13,17 +14,55 @@
 
 enum { APART_MS = 1000, MASK_BYTES = 8 };
 
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+/* glibc 2.35 and newer. */
+extern int _dl_find_object(void *pc, struct dl_find_object *result) __attribute__((weak));
+#endif
+
 /* As the kernel has it; the library's own sigaction may belong to the program. */
 typedef struct action {
     uint64_t handler, flags, restorer, mask;
 } action;
 
+/* A guard lies on the stack. One that was left by a jump of the program's, out of a signal handler, is known by what it
+   does not hold any more, or by where the stack is. */
+typedef struct guard {
+    uint64_t mark;
+    struct guard *outer;
+    sigjmp_buf back;
+} guard;
+enum { DEEPEST = 256 << 10 };
+#define MARK(guard) ((uint64_t)(uintptr_t)(guard) ^ UINT64_C(0x6472617567647268))
+
+/* Code that guarded work runs in: the engine, the loader, libc. */
+typedef struct code {
+    uintptr_t low, high;
+} code;
+static code codes[3];
 static uintptr_t ours;
-static __thread sigjmp_buf *back;
+static __thread guard *innermost;
+
+static void note_code(unsigned number, void *within)
+{
+    code *c = &codes[number];
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+    struct dl_find_object found;
+    if (&_dl_find_object && _dl_find_object(within, &found) == 0)
+        *c = (code){(uintptr_t)found.dlfo_map_start, (uintptr_t)found.dlfo_map_end};
+#else
+    (void)within;
+    *c = (code){0, UINTPTR_MAX};
+#endif
+}
 
 void hw_guard_handler(uintptr_t handler)
 {
     ours = handler;
+    note_code(0, (void *)handler);
+    note_code(1, (void *)(uintptr_t)&strlen);
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+    note_code(2, (void *)(uintptr_t)&_dl_find_object);
+#endif
 }
 
 static bool comes_to_us(int number)
@@ -32,42 +71,47 @@ static bool comes_to_us(int number)
     return ours && hw_call(SYS_rt_sigaction, number, 0, (long)&now, MASK_BYTES, 0, 0) == 0 && now.handler == ours;
 }
 
-static bool faults_come_to_us(void)
+static bool is_guarded_code(uintptr_t pc)
 {
-    return comes_to_us(SIGSEGV) && comes_to_us(SIGBUS);
+    for (unsigned i = 0; i < sizeof codes / sizeof codes[0]; i++)
+        if (pc >= codes[i].low && pc < codes[i].high)
+            return true;
+    return false;
 }
 
-void hw_guard_caught(int code)
+void hw_guard_caught(int code, uintptr_t pc, uintptr_t sp)
 {
-    sigjmp_buf *to = back;
-    if (!to || code <= 0)
-        return;
-    back = NULL;
-    siglongjmp(*to, 1);
-}
-
-/* No other handler runs meanwhile: it could leave by a jump of its own, or fault itself. */
-static bool jump_back_on_fault(hw_work *work, void *argument)
-{
-    sigjmp_buf here, *outer = back;
-    uint64_t others = ~(UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGBUS - 1)), before = 0;
-    hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&others, (long)&before, MASK_BYTES, 0, 0);
-    bool whole = sigsetjmp(here, 0) == 0;
-    if (whole) {
-        back = &here;
-        work(argument);
-    }
-    back = outer;
-    hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, MASK_BYTES, 0, 0);
-    return whole;
+    guard *g = innermost;
+    innermost = NULL;
+    if (g && code > 0 && (uintptr_t)g - sp < DEEPEST && g->mark == MARK(g) && is_guarded_code(pc))
+        siglongjmp(g->back, 1);
 }
 
 bool hw_guarded(hw_work *work, void *argument)
 {
-    if (faults_come_to_us())
-        return jump_back_on_fault(work, argument);
-    work(argument);
-    return true;
+    guard here = {.mark = MARK(&here), .outer = innermost};
+    if (here.outer < &here) /* it was left */
+        here.outer = NULL;
+    bool whole = sigsetjmp(here.back, 0) == 0;
+    if (whole) {
+        innermost = &here;
+        atomic_signal_fence(memory_order_seq_cst);
+        work(argument);
+        atomic_signal_fence(memory_order_seq_cst);
+    }
+    innermost = here.outer;
+    here.mark = 0;
+    return whole;
+}
+
+/* No other handler runs meanwhile, and a fault is not blocked, which would end the process. */
+static bool guarded_with_faults_let_in(hw_work *work, void *argument)
+{
+    uint64_t others = ~(UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGBUS - 1)), before = 0;
+    hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&others, (long)&before, MASK_BYTES, 0, 0);
+    bool whole = hw_guarded(work, argument);
+    hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, MASK_BYTES, 0, 0);
+    return whole;
 }
 
 /* --- in a copy of the process ------------------------------------------------------------------ */
@@ -106,8 +150,8 @@ static void await_copy(long copy)
 
 bool hw_guarded_apart(hw_work *work, void *argument, size_t bytes)
 {
-    if (faults_come_to_us())
-        return jump_back_on_fault(work, argument);
+    if (comes_to_us(SIGSEGV) && comes_to_us(SIGBUS))
+        return guarded_with_faults_let_in(work, argument);
     size_t room = hw_round_up(sizeof(shared) + bytes, HW_PAGE);
     shared *with = hw_map_shared(room);
     if (!with)
