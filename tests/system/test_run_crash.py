@@ -43,6 +43,7 @@ __attribute__((noinline)) long next_value(struct item *p) { return p->next->valu
 __attribute__((noinline)) long name_length(struct item *p) { return strlen(p->name); }
 __attribute__((noinline)) void call_it(struct item *p) { p->call(); }
 __attribute__((noinline)) long deep(long x) { volatile char room[1000]; room[0] = x; return deep(x + 1) + room[0]; }
+static void *recurses(void *p) { return (void *)deep(0); }
 static void *in_thread(void *p) { return (void *)next_value(p); }
 static void own(int number) { if (write(1, "own handler\n", 12)) _exit(7); }
 static void ends(int number) { abort(); }
@@ -77,6 +78,11 @@ int main(int count, char **words) {
         if (!fork()) { read(ready[0], &one, 1); kill(getppid(), SIGSEGV); _exit(0); }
         write(ready[1], &one, 1);
         for (;;) pause();
+    }
+    if (!strcmp(how, "deepthread")) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, recurses, NULL);
+        pthread_join(thread, NULL);
     }
     if (!strcmp(how, "thread")) {
         pthread_t thread;
@@ -205,6 +211,13 @@ def test_stack_that_has_run_out_is_called_so() -> None:
     result = heapwitness_run(program(), "deep")
 
     assert "the stack has run out" in " ".join(result.stderr.split())
+
+
+def test_thread_whose_stack_has_run_out_is_said_to_have_ended_unchecked() -> None:
+    result = heapwitness_run(program(), "deepthread")
+
+    assert (result.status, result.findings, result.report["crashes"]) == (139, [], [])
+    assert "was ended by SIGSEGV without its heap having been checked" in result.report["warnings"][0]
 
 
 def test_sender_of_a_signal_is_named() -> None:

@@ -67,6 +67,10 @@ class Ledger:
             dropped=dropped,
         )
 
+    def ended_unheard(self, pid: int) -> bool:
+        """Whether a process was heard of, and has not said that it ends."""
+        return self._ended.get(pid) is False
+
     def running(self) -> tuple[int, ...]:
         """Pids of the processes that have not said that they end, and have not ended all the same."""
         return tuple(pid for pid, ended in self._ended.items() if not ended and _runs(pid))

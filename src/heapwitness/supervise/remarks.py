@@ -1,5 +1,6 @@
 """What a user must know of a run beside its findings: what was not seen, and why."""
 
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,33 @@ if TYPE_CHECKING:
     from heapwitness.supervise.target import Target
 
 _PIDS_SHOWN = 5
+
+
+_CRASHES = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT")
+
+
+def crash_remark(ledger: "Ledger", name: str, pid: int, status: int | None) -> Iterator[str]:
+    """A sentence for a program that crashed without its engine having looked at the heap.
+
+    Args:
+        ledger: what the engines said.
+        name: as the user wrote it.
+        pid: of the program.
+        status: of the program, as a shell gives it.
+    """
+    by = _signal_name(status) if status is not None else ""
+    if by in _CRASHES and ledger.ended_unheard(pid):
+        yield (
+            f"{name} was ended by {by} without its heap having been checked: it handles that signal itself, or a thread "
+            "without a signal stack ran out of stack."
+        )
+
+
+def _signal_name(status: int) -> str:
+    try:
+        return signal.Signals(status - 128).name
+    except ValueError:
+        return ""
 
 
 def remarks(ledger: "Ledger", target: "Target", name: str, senseless: int, logged: bool) -> Iterator[str]:

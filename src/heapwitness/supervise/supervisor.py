@@ -13,7 +13,7 @@ from heapwitness.supervise.log import open_log
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import check_writable, write_json
 from heapwitness.supervise.program import Program
-from heapwitness.supervise.remarks import remarks
+from heapwitness.supervise.remarks import crash_remark, remarks
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.target import Target, check_program, find_program
 
@@ -63,7 +63,11 @@ def run(options: Options) -> int:
             session.take_records(log.path, log.start)
         program.release_signals()
         senseless = session.malformed + channel.refused
-        said = remarks(session.ledger, plan.target, options.command[0], senseless, log.kept)
+        name = options.command[0]
+        said = (
+            *remarks(session.ledger, plan.target, name, senseless, log.kept),
+            *crash_remark(session.ledger, name, program.pid, program.exit_status),
+        )
         report = session.report(options.command, program.pid, program.exit_status, said)
         if report.summary.findings or not options.quiet:
             screen.end(report)
