@@ -26,8 +26,8 @@ def crash_remark(ledger: "Ledger", name: str, pid: int, status: int | None) -> I
     by = _signal_name(status) if status is not None else ""
     if by in _CRASHES and ledger.ended_unheard(pid):
         yield (
-            f"{name} was ended by {by} without its heap having been checked: it handles that signal itself, or a thread "
-            "without a signal stack ran out of stack."
+            f"{name} was ended by {by} without its heap having been checked: it handles that signal itself, or a "
+            "thread without a signal stack ran out of stack."
         )
 
 
