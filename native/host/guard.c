@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -60,9 +61,7 @@ void hw_guard_handler(uintptr_t handler)
     ours = handler;
     note_code(0, (void *)handler);
     note_code(1, (void *)(uintptr_t)&strlen);
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-    note_code(2, (void *)(uintptr_t)&_dl_find_object);
-#endif
+    note_code(2, (void *)getauxval(AT_BASE));
 }
 
 static bool comes_to_us(int number)

@@ -45,6 +45,8 @@ class Ledger:
         self.dropped += event.dropped
         if event.type is Type.HELLO:
             self.loaded += 1
+        elif event.type is Type.CRASH:
+            self._ended[pid] = True
         elif event.type is Type.EXIT:
             self._ended[pid] = True
             if event.stats is not None:

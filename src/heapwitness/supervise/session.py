@@ -75,6 +75,8 @@ class Session:
         self._unanswered: dict[tuple[int, ...], Event] = {}
         # Crashes whose processes have not come to say what their heap was like.
         self._crashing: dict[int, tuple[Event, CrashWords]] = {}
+        # Threads whose crashes were shown: an answer that came too late makes a record as well.
+        self._crashed_threads: set[_Thread] = set()
         self._number = 0
 
     def message(self, peer: Peer, message: bytes) -> bytes | None:
@@ -159,6 +161,8 @@ class Session:
                 self._unanswered.pop(_identity(one.event), None)
                 if one.examined.crash is not None:
                     self._crashing.pop(one.event.pid, None)
+                    if (one.event.pid, one.event.tid) in self._crashed_threads:
+                        continue
                 self._reporter.submit(one.examined)
                 if time.monotonic() > until:
                     self._reporter.say("the log is too long; only its first part is told of.")
@@ -211,6 +215,7 @@ class Session:
         if examined is None:
             return None
         self._crashing.pop(pid, None)
+        self._crashed_threads.add((event.pid, event.tid))
         self._report(lambda thread, _: thread[0] == pid)
         self._reporter.submit(examined)
         return _ANSWERS["continue"]
