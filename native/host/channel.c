@@ -19,6 +19,8 @@ enum { MESSAGE = 128 << 10, RECORD = 24 << 20, WINDOW_MOST = 4 << 20, TOLD_FREEL
 _Atomic uint64_t hw_findings, hw_repairs;
 static _Atomic uint64_t dropped;
 static __thread bool last_was_logged;
+static hw_trap trapped;
+static _Atomic bool is_trapped;
 
 /* --- composing -------------------------------------------------------------------------------- */
 
@@ -268,6 +270,13 @@ static void put_evidence(message *m, const hw_pool *pool, size_t bytes, uint32_t
     }
 }
 
+static void put_unpooled(message *m, const hw_unpooled *block)
+{
+    uintptr_t end = (uintptr_t)(block->address + block->size);
+    put_memory(m, end - HW_PAGE, 2 * HW_PAGE);
+    put_site(m, (uint32_t)block->site);
+}
+
 /* --- the four events -------------------------------------------------------------------------- */
 
 bool hw_tell_is_too_much(void)
@@ -294,6 +303,13 @@ static void nobody_listens(void)
         hw_call(SYS_write, 2, (long)text, sizeof text - 1, 0, 0, 0);
 }
 
+void hw_tell_with(const hw_trap *trap)
+{
+    if (!atomic_load(&is_trapped))
+        trapped = *trap;
+    atomic_store(&is_trapped, true);
+}
+
 char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t bytes, uint32_t region,
                      const hw_fault *fault, const hw_released *released)
 {
@@ -318,6 +334,10 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
     put_stack(&m, &event, &context->caller);
     if (released)
         put_section(&m, HW_RELEASED, 0, released, sizeof *released);
+    if (context->unpooled)
+        put_section(&m, HW_UNPOOLED, 0, context->unpooled, sizeof *context->unpooled);
+    if (atomic_load(&is_trapped))
+        put_section(&m, HW_TRAPPED, 0, &trapped, sizeof trapped);
     finish(&m, &event);
     char answer = ask(&m);
     last_was_logged = false;
@@ -326,6 +346,10 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         if (hw_set.log[0]) {
             m.room = RECORD - (4 << 20);
             put_evidence(&m, pool, bytes, region, fault);
+            if (context->unpooled)
+                put_unpooled(&m, context->unpooled);
+            if (released)
+                put_site(&m, (uint32_t)released->site);
             m.room = RECORD;
             put_maps(&m);
             put_file(&m, HW_COMMAND, "/proc/self/cmdline");

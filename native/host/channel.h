@@ -6,9 +6,9 @@
 #include "arena.h"
 
 enum hw_event_type { HW_HELLO = 1, HW_FINDING, HW_EXIT, HW_OUTCOME, HW_CRASHED };
-enum hw_when { HW_AT_MALLOC, HW_AT_FREE, HW_AT_REALLOC, HW_AT_CHECK, HW_AT_EXIT, HW_AT_CRASH = 6 };
+enum hw_when { HW_AT_MALLOC, HW_AT_FREE, HW_AT_REALLOC, HW_AT_CHECK, HW_AT_EXIT, HW_AT_TRAP, HW_AT_CRASH };
 /* The reasons after those of the core (core.h, enum hw_reason). */
-enum { HW_DOUBLE = 6, HW_INVALID, HW_MISMATCH };
+enum { HW_DOUBLE = 6, HW_INVALID, HW_MISMATCH, HW_GUARD };
 
 typedef struct hw_event {
     uint32_t magic;
@@ -25,7 +25,22 @@ typedef struct hw_section {
     uint32_t kind, zero;
     uint64_t address, length;
 } hw_section;
-enum hw_section_kind { HW_MEMORY = 1, HW_MAPS, HW_COMMAND, HW_STATS, HW_RELEASED, HW_MENDED, HW_CRASH };
+enum hw_section_kind {
+    HW_MEMORY = 1,
+    HW_MAPS,
+    HW_COMMAND,
+    HW_STATS,
+    HW_RELEASED,
+    HW_MENDED,
+    HW_CRASH,
+    HW_TRAPPED,
+    HW_UNPOOLED
+};
+
+/* A block without a pool (huge.h), as a section tells it. */
+typedef struct hw_unpooled {
+    uint64_t address, size, site, origin, pattern;
+} hw_unpooled;
 
 /* What an operation was about when it met damage. `site` is that of the operation itself. */
 typedef struct hw_context {
@@ -33,6 +48,7 @@ typedef struct hw_context {
     hw_caller caller;
     const void *pointer;
     unsigned family;
+    const hw_unpooled *unpooled; /* the block concerned, if it is such a one */
 } hw_context;
 
 /* A big block that is gone, as a section tells it. */
@@ -53,6 +69,15 @@ enum hw_crash_state {
     HW_CRASH_FOUND = 16   /* it found damage */
 };
 
+/* A fault that the program dies of, as a section tells it: its address, the instruction, whether that wrote, and the
+   pool of the big block whose guard it lies in. 0 for what is not known. */
+enum hw_access { HW_ACCESSES, HW_READS, HW_WRITES };
+typedef struct hw_trap {
+    uint64_t address, pc, access, pool;
+} hw_trap;
+
+/* Findings that are told from now on come with this. */
+void hw_tell_with(const hw_trap *trap);
 /* Tell a finding and wait for the answer: 'g', 'a' or 's'. `pool` may be NULL. */
 char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t bytes, uint32_t region,
                      const hw_fault *fault, const hw_released *released);

@@ -4,6 +4,7 @@
 #include "big.h"
 #include "cache.h"
 #include "heap.h"
+#include "huge.h"
 
 static hw_lock checking;
 
@@ -19,6 +20,8 @@ static bool check_big(const hw_context *context)
     for (uint32_t region = 1; region < regions_used(); region++) {
         uint32_t kind = atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire);
         all &= kind != HW_BIG_HELD;
+        if (kind == HW_HUGE)
+            hw_huge_check(region, context);
         if (kind != HW_BIG_POOL)
             continue;
         hw_place *place = hw_big_hold(region);
@@ -174,7 +177,7 @@ hw_heap_use hw_heap_measure(hw_caller caller)
     }
     for (uint32_t region = 1; region < regions_used(); region++) {
         uint32_t kind = atomic_load(&hw_region_at(region)->kind);
-        if (kind != HW_BIG_POOL && kind != HW_BIG_HELD && kind != HW_HUGE)
+        if (kind != HW_BIG_POOL && kind != HW_BIG_HELD && kind != HW_HUGE && kind != HW_HUGE_HELD)
             continue;
         use.big += atomic_load(&hw_region_at(region)->bytes);
         use.big_blocks++;

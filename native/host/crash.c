@@ -3,6 +3,7 @@
 
 #include "guard.h"
 #include "heap.h"
+#include "overrun.h"
 #include "raised.h"
 
 #include <elf.h>
@@ -72,17 +73,22 @@ static hw_crash words_of(const siginfo_t *information, const ucontext_t *context
 typedef struct look {
     hw_crash crash;
     hw_caller caller;
+    hw_trap trap;
     bool whole;
 } look;
 
-static look look_at(hw_crash crash)
+static look look_at(const siginfo_t *information, const ucontext_t *context)
 {
-    return (look){.crash = crash, .caller = {(void *)(uintptr_t)crash.pc, (void **)(uintptr_t)crash.sp}};
+    hw_crash crash = words_of(information, context);
+    return (look){.crash = crash,
+                  .caller = {(void *)(uintptr_t)crash.pc, (void **)(uintptr_t)crash.sp},
+                  .trap = hw_trap_of(information, context)};
 }
 
 static void check(void *argument)
 {
     look *l = argument;
+    hw_tell_overrun(&l->trap, l->caller);
     l->whole = hw_heap_check_crashed(l->caller);
     l->crash.nodes = hw_heap_sum().nodes;
 }
@@ -100,7 +106,7 @@ static void look_at_heap(void *argument)
     hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&others, 0, sizeof others, 0, 0);
     hw_tell_crash(&l->crash, &l->caller);
     if (l->crash.sender == process && hw_fault_before((int)l->crash.signal, &information, &context))
-        *l = look_at(words_of(&information, &context));
+        *l = look_at(&information, &context);
     if (hw_is_engaged())
         l->crash.state |= HW_CRASH_ENGAGED;
     uint64_t before = atomic_load(&hw_findings);
@@ -165,13 +171,12 @@ static void let_the_first_end_it(void)
    what is not guarded, ends it at once. */
 static void on_crash(int number, siginfo_t *information, void *context)
 {
-    hw_crash now = words_of(information, context);
-    hw_guard_caught(information->si_code, now.pc, now.sp);
+    look l = look_at(information, context);
+    hw_guard_caught(information->si_code, l.crash.pc, l.crash.sp);
     struct sigaction fatal = {.sa_handler = SIG_DFL};
     uint32_t nobody = 0, self = hw_thread_id();
     if (process == hw_process_id()) {
         if (atomic_compare_exchange_strong(&crashing, &nobody, self)) {
-            look l = look_at(now);
             with_room(look_at_heap, &l);
         } else if (nobody != self) {
             let_the_first_end_it();

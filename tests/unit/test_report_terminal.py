@@ -78,12 +78,12 @@ def test_no_color_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"{ESCAPE}[1;31" not in shown(overflow(), colour=True)
 
 
-def test_the_picture_goes_from_the_payload_over_slack_backup_and_header() -> None:
+def test_the_picture_goes_from_the_payload_over_slack_header_and_backup() -> None:
     lines = shown(overflow(44)).splitlines()
     start = next(number for number, line in enumerate(lines) if line.split()[:2] == ["from", "end"])
     parts = [word for line in lines[start + 1 : start + 8] for word in line.split()[1:2]]
-    assert [part for part in parts if part in ("payload", "slack", "backup", "header")] == [
-        *("payload", "slack", "backup", "header", "payload"),
+    assert [part for part in parts if part in ("payload", "slack", "header", "backup")] == [
+        *("payload", "slack", "header", "backup", "payload"),
     ]
 
 

@@ -61,6 +61,7 @@ class Reason(IntEnum):
     DOUBLE = 6
     INVALID = 7
     MISMATCH = 8
+    GUARD = 9
 
 
 class SectionKind(IntEnum):
@@ -71,6 +72,8 @@ class SectionKind(IntEnum):
     RELEASED = 5
     OUTCOME = 6
     CRASH = 7
+    TRAP = 8
+    UNPOOLED = 9
 
 
 class Machine(IntEnum):
@@ -88,6 +91,12 @@ class CrashState(IntFlag):
     ENGAGED = 4
     BROKE = 8
     FOUND = 16
+
+
+class Access(IntEnum):
+    UNKNOWN = 0
+    READ = 1
+    WRITE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,28 @@ class Released:
     size: int
     site: int
     origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trap:
+    """A fault that the program dies of: its address, the instruction (0 for unknown), and the pool of the big block
+    whose guard it lies in, 0 for none."""
+
+    address: int
+    pc: int
+    access: Access
+    pool: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpooled:
+    """A block without a pool: address and requested size, its allocation's site, origin, the pattern of its slack."""
+
+    address: int
+    size: int
+    site: int
+    origin: Origin
+    pattern: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +215,8 @@ class Event:
     released: Released | None = None
     outcome: Outcome | None = None
     crash: CrashWords | None = None
+    trap: Trap | None = None
+    unpooled: Unpooled | None = None
 
 
 def parse_event(message: bytes) -> Event:
@@ -289,6 +322,10 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = replace(event, outcome=_outcome(data))
             case SectionKind.CRASH:
                 event = replace(event, crash=_crash(data))
+            case SectionKind.TRAP:
+                event = replace(event, trap=_trap(data))
+            case SectionKind.UNPOOLED:
+                event = replace(event, unpooled=_unpooled(data))
         at = min(at + (length + 7) // 8 * 8, len(message))
     raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
 
@@ -322,6 +359,20 @@ def _released(data: bytes) -> Released:
     if origin not in tuple(Origin):
         raise BadEvent("an event has a block of an origin that is not known.")
     return Released(address=address, size=size, site=site, origin=Origin(origin))
+
+
+def _unpooled(data: bytes) -> Unpooled:
+    address, size, site, origin, pattern = _words(data, 5)
+    if origin not in tuple(Origin):
+        raise BadEvent("an event has a block of an origin that is not known.")
+    return Unpooled(address=address, size=size, site=site, origin=Origin(origin), pattern=pattern)
+
+
+def _trap(data: bytes) -> Trap:
+    address, pc, access, pool = _words(data, 4)
+    if access not in tuple(Access):
+        raise BadEvent("an event has an access of a kind that is not known.")
+    return Trap(address=address, pc=pc, access=Access(access), pool=pool)
 
 
 def _outcome(data: bytes) -> Outcome:

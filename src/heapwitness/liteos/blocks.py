@@ -76,4 +76,5 @@ def _site(evidence: Evidence, node: WalkedNode, header: Header, tasks: TaskNames
     has_task = header.used and evidence.view.layout.has_magic
     if not registers and not has_task:
         return None
-    return Site(thread=header.task if has_task else 0, stack=tuple(Frame(pc=one) for one in registers))
+    thread, task = (header.task, task_name(header.task, tasks)) if has_task else (0, None)
+    return Site(thread=thread, task=task, stack=tuple(Frame(pc=one) for one in registers))

@@ -39,6 +39,7 @@ class Config:
     leakcheck: bool = False
     integrity_check: bool = False
     size_check: bool = False
+    shell_lk: bool = False
 
     def __post_init__(self) -> None:
         if self.width not in (32, 64):
@@ -90,6 +91,7 @@ class Config:
             leakcheck=symbols.LEAKCHECK in on,
             integrity_check=symbols.INTEGRITY_CHECK in on,
             size_check=symbols.SIZE_CHECK in on,
+            shell_lk=_boolean(symbols.SHELL_LK, values.get(symbols.SHELL_LK, "n")),
         )
 
 

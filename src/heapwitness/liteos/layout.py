@@ -10,6 +10,7 @@ that was read from a firmware's debug information (`dwarf`).
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from mmap import mmap
 from typing import Final
 
 import msgspec
@@ -24,7 +25,7 @@ LINK_REGISTERS: Final = 3
 LIST_COUNT: Final = 26
 LIST_MIN_LOG2: Final = 4
 
-Buffer = bytes | bytearray | memoryview
+Buffer = bytes | bytearray | memoryview | mmap
 
 
 class Header(msgspec.Struct, frozen=True):

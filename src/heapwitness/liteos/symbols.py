@@ -20,6 +20,8 @@ RECORDINFO: Final = "LOSCFG_MEM_RECORDINFO"
 LEAKCHECK: Final = "LOSCFG_MEM_LEAKCHECK"
 INTEGRITY_CHECK: Final = "LOSCFG_BASE_MEM_NODE_INTEGRITY_CHECK"
 SIZE_CHECK: Final = "LOSCFG_BASE_MEM_NODE_SIZE_CHECK"
+# Only changes how the kernel prints: it is read, and edited in the kernel's own menuconfig.
+SHELL_LK: Final = "LOSCFG_SHELL_LK"
 
 ALGORITHMS: Final = (BESTFIT, BESTFIT_LITTLE)
 

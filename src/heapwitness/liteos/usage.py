@@ -1,13 +1,12 @@
 """Who uses a pool: totals, tasks, free sizes, and what was allocated where and never freed; sizes in bytes."""
 
-from collections.abc import Callable
-
 import msgspec
 
 from heapwitness.liteos import statistics
 from heapwitness.liteos.blocks import TaskNames, task_name
 from heapwitness.liteos.counters import counters
 from heapwitness.liteos.evidence import Evidence
+from heapwitness.liteos.naming import StackOf, stack_of
 from heapwitness.liteos.statistics import HistogramBin, Status
 from heapwitness.report.model import Frame
 
@@ -52,13 +51,13 @@ class PoolUse(msgspec.Struct, frozen=True, kw_only=True):
     call_sites: tuple[CallSite, ...]
 
 
-def usage(evidence: Evidence, names: TaskNames, frame: Callable[[int], Frame]) -> PoolUse:
+def usage(evidence: Evidence, names: TaskNames, stack: StackOf) -> PoolUse:
     """Sum up a walked pool.
 
     Args:
         evidence: the walked pool.
         names: names of tasks by number.
-        frame: what a return address is called.
+        stack: what a return address is called.
     """
     walked, layout = evidence.walk, evidence.view.layout
     counted = counters(evidence.view, walked, {})
@@ -75,7 +74,7 @@ def usage(evidence: Evidence, names: TaskNames, frame: Callable[[int], Frame]) -
         backup_bytes=0 if layout.backup_offset is None else (len(walked.nodes) + 1) * layout.control.size,
         tasks=_tasks(evidence, names, peaks),
         histogram=tuple(one for one in statistics.histogram(walked) if one.nodes),
-        call_sites=_call_sites(evidence, frame),
+        call_sites=_call_sites(evidence, stack),
     )
 
 
@@ -92,7 +91,7 @@ def _tasks(evidence: Evidence, names: TaskNames, peaks: dict[int | None, int]) -
     )
 
 
-def _call_sites(evidence: Evidence, frame: Callable[[int], Frame]) -> tuple[CallSite, ...]:
+def _call_sites(evidence: Evidence, stack: StackOf) -> tuple[CallSite, ...]:
     if evidence.view.layout.control.link_registers is None:
         return ()
     sites: dict[tuple[int, ...], list[int]] = {}
@@ -101,6 +100,5 @@ def _call_sites(evidence: Evidence, frame: Callable[[int], Frame]) -> tuple[Call
             sites.setdefault(node.own.link_registers, []).append(node.size)
     ordered = sorted(sites.items(), key=lambda site: (-sum(site[1]), site[0]))
     return tuple(
-        CallSite(tuple(frame(register) for register in registers if register), len(sizes), sum(sizes))
-        for registers, sizes in ordered[:LEAKS_LIMIT]
+        CallSite(stack_of(registers, stack), len(sizes), sum(sizes)) for registers, sizes in ordered[:LEAKS_LIMIT]
     )

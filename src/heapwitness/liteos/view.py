@@ -3,6 +3,9 @@
 Offsets count from the pool's start. A header that is not wholly in the bytes is None.
 """
 
+from typing import cast
+
+from heapwitness.liteos.image.store import Held, Stretch
 from heapwitness.liteos.layout import SIZE_MASK, USED_FLAG, Header, Layout
 
 
@@ -11,7 +14,7 @@ class PoolView:
 
     __slots__ = ("_backup_at", "_header_at", "_last_control", "_magic_at", "address", "data", "layout")
 
-    def __init__(self, data: bytes, address: int, layout: Layout) -> None:
+    def __init__(self, data: Held, address: int, layout: Layout) -> None:
         self.data = data
         self.address = address
         self.layout = layout
@@ -131,3 +134,23 @@ class PoolView:
         before = self.word(header.prev - self.address + self.layout.pointer)
         after = self.word(header.next - self.address)
         return before == links and after == links
+
+
+class HeadersView(PoolView):
+    """A view of bytes that are read where they are, for a look at a few headers of a memory that may be large."""
+
+    __slots__ = ()
+
+    def __init__(self, memory: Stretch, address: int, layout: Layout) -> None:
+        super().__init__(cast(Held, memory), address, layout)
+
+    def own(self, at: int) -> Header | None:
+        """See `PoolView.own`."""
+        return self._header(at + self._header_at) if self.has_own(at) else None
+
+    def backup(self, at: int) -> Header | None:
+        """See `PoolView.backup`."""
+        return self._header(at + (self._backup_at or 0)) if self.has_backup(at) else None
+
+    def _header(self, place: int) -> Header:
+        return self.layout.decode_control(self.data[place : place + self.layout.control.size], 0)

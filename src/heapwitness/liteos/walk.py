@@ -13,6 +13,7 @@ import msgspec
 from heapwitness.liteos.anchors import Anchors
 from heapwitness.liteos.copies import saved_words, sealed
 from heapwitness.liteos.ends import PoolInfo, find_end
+from heapwitness.liteos.image.store import held
 from heapwitness.liteos.layout import ALIGNED_FLAG, CHECKSUM_MAGIC, SIZE_MASK, USED_FLAG, Header, Layout
 from heapwitness.liteos.view import PoolView
 
@@ -74,14 +75,14 @@ def walk(data: "ReadableBuffer", address: int, layout: Layout) -> Walk:
     """Walk the pool whose first byte is the first of `data`, which may be longer or (cut off) shorter than it.
 
     Args:
-        data: the pool's bytes; they are copied and not changed.
+        data: the pool's bytes; they are copied where they can change.
         address: the pool's address on the target.
         layout: what the bytes mean.
 
     Raises:
         NoPool: the bytes don't even hold a pool's info and list heads, or nothing tells where it ends.
     """
-    view = PoolView(bytes(data), address, layout)
+    view = PoolView(held(data), address, layout)
     info = find_end(view)
     return _Walker(view, info).run()
 

@@ -48,10 +48,14 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and by which thread (kernel thread id, 0 unknown) something was done; innermost frame first."""
+    """Where and by which thread (kernel thread id, 0 unknown) something was done; innermost frame first.
+
+    `task` is the task's name where the target has tasks; `thread` is its number then.
+    """
 
     thread: int
     stack: tuple[Frame, ...] = ()
+    task: str | None = None
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +136,7 @@ class Detected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True):
-    """The store itself, where a trap caught it."""
+    """The store itself, where a trap caught it; `size` is 0 where it is not known."""
 
     address: int
     size: int

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from heapwitness.report import crash as crash_text
 from heapwitness.report import source, text
-from heapwitness.report.model import Block, Crash, Detected, Finding, Frame, Header, Report, Summary
+from heapwitness.report.model import Block, Crash, Detected, Finding, Frame, Header, Report, Site, Summary
 from heapwitness.report.picture import Row, rows
 
 if TYPE_CHECKING:
@@ -52,10 +52,8 @@ def _finding(finding: Finding, console: "Console") -> None:
     out.head(finding.kind, text.headline(finding))
     out.blank()
     if finding.store is not None:
-        out.entry(
-            "stored",
-            f"{finding.store.address:#x}  {text.count(finding.store.size, 'byte')}{text.by(finding.store.stack)}",
-        )
+        size = f"  {text.count(finding.store.size, 'byte')}" if finding.store.size else ""
+        out.entry("stored", f"{finding.store.address:#x}{size}{text.by(finding.store.stack)}")
     out.entry("noticed", _noticed(finding))
     if thread := _thread(finding.detected):
         out.entry("thread", thread)
@@ -234,7 +232,7 @@ def _stacks(out: "_Lines", finding: Finding) -> None:
         if block is None or (block is finding.victim and finding.culprit and block.address == finding.culprit.address):
             continue
         stacks += [
-            (f"{name} was {verb} by thread {site.thread}" if site.thread else f"{name} was {verb}", site.stack)
+            (f"{name} was {verb}{_doer(site)}", site.stack)
             for verb, site in (("allocated", block.allocated), ("released", block.freed))
             if site is not None
         ]
@@ -246,6 +244,12 @@ def _stacks(out: "_Lines", finding: Finding) -> None:
             out.blank()
             out.plain(f"  {title}")
             _stack(out, stack, sources)
+
+
+def _doer(site: Site) -> str:
+    if site.task is not None:
+        return f" by task {text.clean(site.task)}"
+    return f" by thread {site.thread}" if site.thread else ""
 
 
 def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None, int | None]]) -> None:

@@ -136,10 +136,15 @@ def _writer(finding: Finding) -> str:
 
 
 def _past(finding: Finding, direction: str) -> str:
-    block = finding.culprit
+    block, store = finding.culprit, finding.store
     if block is None:
         return f"{_writer(finding)}{_bytes(finding)} {direction} a block"
-    return f"{_writer(finding)}{_bytes(finding)} {direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
+    what = _bytes(finding)
+    if finding.damage is None and store is not None:
+        past = store.address - block.address
+        distance = past - block.size if past >= 0 else -past
+        what = f"to {count(distance, 'byte')}" if distance else "right"
+    return f"{_writer(finding)}{what} {direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
 
 
 def _overflow(finding: Finding) -> str:
@@ -154,6 +159,10 @@ def _after_free(finding: Finding) -> str:
     block, damage = finding.culprit, finding.damage
     verb = "" if _writer(finding) else "written "
     what = f"{_writer(finding)}{_bytes(finding)} {verb}"
+    if damage is None and block is not None and finding.store is not None:
+        offset = finding.store.address - block.address
+        where = f"to offset {offset:,} of {sized(block)}"
+        return f"{_writer(finding)}{where} after it was released{by(_stack(block.freed))}"
     if block is None:
         return f"{what}into a released block"
     at = f"at offset {damage.offset:,} of " if damage is not None and damage.offset is not None else "into "

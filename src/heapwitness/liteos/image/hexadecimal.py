@@ -5,7 +5,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from heapwitness.liteos.image.model import BadImage, Patches
+from heapwitness.liteos.image.model import BadImage, Patches, Segment
+from heapwitness.liteos.image.store import Source, Stretch
+
+_LONGEST_LINE = 525
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -17,12 +20,13 @@ class Record(msgspec.Struct, frozen=True):
     column: int
 
 
-def text_of(data: bytes) -> str | None:
+def text_of(data: Source) -> str | None:
     """The text of a file that may be one of lines of hexadecimal digits; None when it cannot be."""
-    if data[:1] not in (b":", b"S"):
+    # A large raw image that begins like such a file is not copied to learn that it is none.
+    if data[:1] not in (b":", b"S") or not data[:_LONGEST_LINE].isascii():
         return None
     try:
-        return data.decode("ascii")
+        return data[:].decode("ascii")
     except UnicodeDecodeError:
         return None
 
@@ -60,3 +64,24 @@ class Patcher:
         if not any(address in self._bytes for address in span):
             return None
         return bytes(self._bytes.get(address, old) for address, old in zip(span, record.data, strict=True))
+
+
+def joined(chunks: Iterable[tuple[int, bytes]]) -> tuple[Segment, ...]:
+    """Segments of chunks of bytes, neighbours joined.
+
+    Raises:
+        BadImage: two chunks overlap.
+    """
+    groups: list[tuple[int, list[bytes]]] = []
+    end = -1
+    for address, data in sorted(chunks, key=lambda chunk: chunk[0]):
+        if not data:
+            continue
+        if groups and address < end:
+            raise BadImage(f"The image has bytes for {address:#x} twice, so it cannot be told which ones were there.")
+        if groups and address == end:
+            groups[-1][1].append(data)
+        else:
+            groups.append((address, [data]))
+        end = address + len(data)
+    return tuple(Segment(address, Stretch(b"".join(parts))) for address, parts in groups)

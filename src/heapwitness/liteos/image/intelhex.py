@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from heapwitness.liteos.image.hexadecimal import Patcher, Record, chunks, unhex
-from heapwitness.liteos.image.model import BadImage, Image, Patches, joined
+from heapwitness.liteos.image.hexadecimal import Patcher, Record, chunks, joined, unhex
+from heapwitness.liteos.image.model import BadImage, Image, Patches
 
 _DATA, _END, _SEGMENT, _SEGMENT_START, _LINEAR, _LINEAR_START = range(6)
 _FIRST = re.compile(r":[0-9A-Fa-f]{10,522}\s")

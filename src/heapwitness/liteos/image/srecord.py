@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from heapwitness.liteos.image.hexadecimal import Patcher, Record, chunks, unhex
-from heapwitness.liteos.image.model import BadImage, Image, Patches, joined
+from heapwitness.liteos.image.hexadecimal import Patcher, Record, chunks, joined, unhex
+from heapwitness.liteos.image.model import BadImage, Image, Patches
 
 _ADDRESS_BYTES = {"1": 2, "2": 3, "3": 4}
 _FIRST = re.compile(r"S[0-9][0-9A-Fa-f]{6,512}\s")
