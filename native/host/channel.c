@@ -14,14 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum {
-    MESSAGE = 128 << 10,
-    RECORD = 24 << 20,
-    WINDOW_MOST = 4 << 20,
-    FRAMES = 64,
-    TOLD_FREELY = 1000,
-    THEN_A_SECOND = 20
-};
+enum { MESSAGE = 128 << 10, RECORD = 24 << 20, WINDOW_MOST = 4 << 20, TOLD_FREELY = 1000, THEN_A_SECOND = 20 };
 
 _Atomic uint64_t hw_findings, hw_repairs;
 static _Atomic uint64_t dropped;
@@ -126,6 +119,13 @@ static void start(message *m, hw_event *event, enum hw_event_type type)
                         .process = (uint64_t)(uintptr_t)&hw_this_process};
     hw_call(SYS_prctl, PR_GET_NAME, (long)event->thread, 0, 0, 0, 0);
     m->used = sizeof *event;
+}
+
+static void put_stack(message *m, hw_event *event, const hw_caller *caller)
+{
+    uint64_t frames[HW_MOST_FRAMES];
+    event->frames = hw_unwind_surely(frames, HW_MOST_FRAMES, caller);
+    put(m, frames, event->frames * sizeof frames[0]);
 }
 
 static void finish(message *m, hw_event *event)
@@ -358,9 +358,7 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         put(&m, window, sizeof window);
         event.windows = 1;
     }
-    uint64_t frames[FRAMES];
-    event.frames = hw_unwind(frames, FRAMES, &context->caller);
-    put(&m, frames, event.frames * sizeof frames[0]);
+    put_stack(&m, &event, &context->caller);
     if (released)
         put_section(&m, HW_RELEASED, 0, released, sizeof *released);
     if (context->unpooled)
@@ -426,6 +424,47 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
     if (!tell(&m, type == HW_HELLO))
         append(&m);
     hw_unmap(m.bytes, MESSAGE);
+}
+
+/* A call that led to no code has left its return address, from which nothing leads on. */
+static void put_crashed_stack(message *m, hw_event *event, const hw_crash *crash, const hw_caller *caller)
+{
+    put_stack(m, event, caller);
+    uint64_t from = 0;
+    if (event->frames > 1)
+        return;
+#if defined(__x86_64__)
+    hw_peek(&from, crash->sp, sizeof from);
+#elif defined(__aarch64__)
+    from = crash->registers[30];
+#endif
+    if (from) {
+        put(m, &from, sizeof from);
+        event->frames++;
+    }
+}
+
+void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
+{
+    bool last = crash->state & HW_CRASH_LOOKED;
+    message m = {.bytes = hw_map(RECORD), .room = MESSAGE};
+    if (!m.bytes)
+        return;
+    hw_event event;
+    start(&m, &event, HW_CRASHED);
+    event.when = HW_AT_CRASH;
+    if (last)
+        put_crashed_stack(&m, &event, crash, caller);
+    put_section(&m, HW_CRASH, 0, crash, sizeof *crash);
+    finish(&m, &event);
+    if (!(last ? ask(&m) : (char)tell(&m, false)) && hw_set.log[0]) {
+        m.room = RECORD;
+        put_maps(&m);
+        put_file(&m, HW_COMMAND, "/proc/self/cmdline");
+        finish(&m, &event);
+        append(&m);
+    }
+    hw_unmap(m.bytes, RECORD);
 }
 
 void hw_tell_hello(void)

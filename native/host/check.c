@@ -19,50 +19,65 @@ static bool never(void)
     return false;
 }
 
-static bool check_big(const hw_context *context, bool (*enough)(void))
+/* One going over. `patience` is in milliseconds, for each arena; `own` and `visited` are left out. `all` becomes false
+   where something was not looked at, since a thread was changing it. */
+typedef struct tour {
+    hw_context context;
+    bool (*enough)(void);
+    unsigned patience;
+    const hw_arena *own, *visited;
+    bool all;
+} tour;
+
+/* False: there was enough. */
+static bool check_big(tour *t)
 {
     for (uint32_t region = 1; region < regions_used(); region++) {
         uint32_t kind = atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire);
+        t->all &= kind != HW_BIG_HELD;
         if (kind == HW_HUGE)
-            hw_huge_check(region, context);
+            hw_huge_check(region, &t->context);
         if (kind != HW_BIG_POOL)
             continue;
-        if (enough())
+        if (t->enough())
             return false;
         hw_place *place = hw_big_hold(region);
         if (!place)
             continue;
-        hw_inspect(NULL, place, context);
+        hw_inspect(NULL, place, &t->context);
         hw_big_let_go(place);
     }
     return true;
 }
 
-static bool check_arena(hw_arena *arena, const hw_context *context, bool (*enough)(void))
+static bool check_arena(hw_arena *arena, const tour *t)
 {
     for (uint32_t i = 0; i < arena->places; i++) {
-        if (enough())
+        if (t->enough())
             return false;
-        hw_inspect(arena, &arena->place[i], context);
+        hw_inspect(arena, &arena->place[i], &t->context);
     }
     return true;
 }
 
-static bool check_all(const hw_context *context, unsigned patience, bool (*enough)(void))
+static bool check_all(tour *t)
 {
-    bool all = true;
-    for (hw_arena *arena = hw_arena_first(); arena && all; arena = arena->next) {
-        if (!hw_seize(arena, patience))
+    t->all = true;
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
+        if (arena == t->own || arena == t->visited || !hw_seize(arena, t->patience)) {
+            t->all = false;
             continue;
-        all = check_arena(arena, context, enough);
+        }
+        bool goes_on = check_arena(arena, t);
         hw_yield(arena);
+        if (!goes_on)
+            return false;
     }
-    return all && check_big(context, enough);
+    return check_big(t);
 }
 
 bool hw_heap_check(enum hw_when when, hw_caller caller)
 {
-    hw_context context = {.when = when, .caller = caller};
     if (hw_still_engaged(&caller)) {
         if (hw_me.arena)
             atomic_store(&hw_me.arena->whole_check, true);
@@ -71,8 +86,9 @@ bool hw_heap_check(enum hw_when when, hw_caller caller)
     hw_visit_begins(&caller);
     if (!hw_lock_take_within(&checking, 0))
         return false;
+    tour t = {.context = {.when = when, .caller = caller}, .enough = never};
     atomic_store(&checker, hw_thread_id());
-    check_all(&context, 0, never);
+    check_all(&t);
     atomic_store(&checker, 0);
     hw_lock_give(&checking);
     return true;
@@ -80,16 +96,32 @@ bool hw_heap_check(enum hw_when when, hw_caller caller)
 
 bool hw_heap_check_last(hw_caller caller, bool (*enough)(void))
 {
-    hw_context context = {.when = HW_AT_EXIT, .caller = caller};
     if (hw_still_engaged(&caller))
         return false;
     hw_visit_begins(&caller);
+    tour t = {.context = {.when = HW_AT_EXIT, .caller = caller}, .enough = enough, .patience = 500};
     /* It is done even if who is at another does not come to an end, as when a signal interrupted this thread there. */
     bool alone = atomic_load(&checker) != hw_thread_id() && hw_lock_take_within(&checking, 2000);
-    bool all = check_all(&context, 500, enough);
+    bool whole = check_all(&t);
     if (alone)
         hw_lock_give(&checking);
-    return all;
+    return whole;
+}
+
+bool hw_heap_check_crashed(hw_caller caller)
+{
+    tour t = {.enough = never, .patience = 500};
+    if (hw_still_engaged(&caller)) {
+        /* What the thread was at is in the middle of a change. */
+        t.own = hw_me.arena && hw_is_inside(hw_me.arena) ? hw_me.arena : NULL;
+        t.visited = hw_me.visited;
+    } else {
+        hw_visit_begins(&caller);
+    }
+    t.context = (hw_context){.when = HW_AT_CRASH, .caller = caller};
+    hw_lock_take_within(&checking, 500);
+    check_all(&t);
+    return t.all;
 }
 
 /* A check that another thread was doing is not going on in the child. */

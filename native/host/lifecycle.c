@@ -1,10 +1,10 @@
 #define _GNU_SOURCE
 /* The engine in the life of a process: start, fork, signals, exit. */
 #include "lifecycle.h"
+#include "crash.h"
 #include "ending.h"
 #include "fork.h"
 #include "heap.h"
-#include "overrun.h"
 #include "record.h"
 #include "signals.h"
 
@@ -12,7 +12,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 
 static uint32_t process; /* whose memory this is: a vfork child sees another id */
 
@@ -27,11 +26,6 @@ void hw_tell_end(uint64_t how)
     uint64_t stats[8] = {sums.operations,          sums.nodes, sums.nodes_peak, atomic_load(&hw_findings),
                          atomic_load(&hw_repairs), 1,          sums.big,        how};
     hw_tell_exit(stats);
-}
-
-static void tell_exit(void)
-{
-    hw_tell_end(0);
 }
 
 void hw_process_ends(hw_caller caller)
@@ -52,27 +46,6 @@ static void check_is_asked_for(int number, siginfo_t *information, void *context
     errno = before;
 }
 
-/* A crash is often the late end of an overwrite: look at the heap, then let it happen. */
-static void crash(int number, siginfo_t *information, void *context)
-{
-    hw_signal_let_go(number);
-    if (process == hw_process_id() && !hw_is_engaged()) {
-        hw_trap trap = hw_trap_of(information, context);
-        hw_tell_overrun(&trap, HW_HERE);
-        hw_heap_check(HW_AT_CHECK, HW_HERE);
-        tell_exit();
-    }
-    if (information->si_code <= 0) /* it was sent; a fault happens again on return */
-        hw_call(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
-}
-
-static void watch_crashes(void)
-{
-    static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
-    for (unsigned i = 0; i < sizeof fatal / sizeof fatal[0]; i++)
-        hw_signal_take(fatal[i], crash, SA_NODEFER | SA_ONSTACK, false);
-}
-
 /* --- fork ------------------------------------------------------------------------------------- */
 
 static void in_parent(void)
@@ -89,6 +62,7 @@ static void in_child(void)
     atomic_store(&hw_repairs, 0);
     hw_checks_after_fork();
     hw_endings_after_fork();
+    hw_crash_after_fork();
     hw_tell_hello();
 }
 
@@ -111,7 +85,7 @@ __attribute__((constructor(101))) static void start(void)
     hw_endings_watch();
     if (hw_set.check_signal)
         hw_signal_take(hw_set.check_signal, check_is_asked_for, SA_RESTART | SA_NODEFER, true);
-    watch_crashes();
+    hw_crash_watch();
     at_quick_exit(end);
     hw_tell_hello();
     errno = before;

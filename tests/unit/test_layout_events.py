@@ -75,7 +75,7 @@ def test_a_truncated_event_is_none(length: int) -> None:
         (0, 1),  # magic
         (4, 2),  # version 2
         (8, 5000),  # length
-        (24, 6),  # when
+        (24, 7),  # when
         (28, 10),  # reason
         (28, 0),  # a finding without a reason
         (68, 4),  # family

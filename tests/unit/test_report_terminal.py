@@ -15,6 +15,7 @@ from heapwitness.report import terminal
 from heapwitness.report.model import Block, Detected, Finding, Frame, Report, Site, Store, Summary
 
 MENDED = Outcome(headers=1, backups=1, slacks=1, links=0, poisons=0, controls=0, quarantined=0)
+AFTER_FREE = ("use-after-free-write", "use-after-free-read")
 ESCAPE = "\x1b"
 
 
@@ -190,7 +191,7 @@ def test_wrong_releases_have_their_sentence(kind: str, words: str) -> None:
 
 
 def test_findings_without_anything_known_are_shown() -> None:
-    for kind in ("header-overwrite", "double-free", "invalid-free", "mismatched-free", "use-after-free-write"):
+    for kind in ("header-overwrite", "double-free", "invalid-free", "mismatched-free", *AFTER_FREE):
         text = shown(Finding(kind=kind, detected=Detected(when="exit", thread=0)))  # type: ignore[arg-type]
         assert text.startswith(kind)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from heapwitness.diagnose.blocks import Sites
+from heapwitness.diagnose.crash import examine_crash
 from heapwitness.diagnose.damage import damages, with_restored
 from heapwitness.diagnose.freeing import wrong_release
 from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, with_trap
@@ -20,7 +21,7 @@ from heapwitness.memory import Memory, Unreadable
 from heapwitness.report import model
 from heapwitness.report.model import Detected, Finding, Frame
 
-__all__ = ["diagnose", "examine", "with_outcome"]
+__all__ = ["diagnose", "examine", "examine_crash", "with_outcome"]
 
 _WHEN: dict[When, model.When] = {
     When.MALLOC: "malloc",
@@ -29,6 +30,7 @@ _WHEN: dict[When, model.When] = {
     When.CHECK: "check",
     When.EXIT: "exit",
     When.TRAP: "trap",
+    When.CRASH: "crash",
 }
 _RELEASES = (Reason.DOUBLE, Reason.INVALID, Reason.MISMATCH)
 
@@ -101,7 +103,7 @@ def with_outcome(finding: Finding, outcome: Outcome) -> Finding:
     Wrong releases have nothing to repair. What was quarantined is not repaired: the program goes on
     without it.
     """
-    if finding.kind in ("double-free", "invalid-free", "mismatched-free"):
+    if finding.kind in ("double-free", "invalid-free", "mismatched-free", "use-after-free-read"):
         return finding
     mended = (
         *(outcome.headers, outcome.backups, outcome.slacks),

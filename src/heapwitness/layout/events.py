@@ -7,7 +7,7 @@ bytes that are there before anything is made of it; what does not fit is a BadEv
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import BinaryIO
 
 from heapwitness.errors import HeapwitnessError
@@ -19,6 +19,7 @@ VERSION = 2
 EVENT_WORDS = struct.Struct("<IHHIIIIIIQQQQII16sIIQ")
 WINDOW_WORDS = struct.Struct("<II")
 SECTION_WORDS = struct.Struct("<IIQQ")
+CRASH_WORDS = struct.Struct("<11Q31Q")
 
 MESSAGE_LIMIT = 64 << 20
 WINDOWS_LIMIT = 1 << 16
@@ -41,6 +42,7 @@ class Type(IntEnum):
     EXIT = 3
     OUTCOME = 4
     STRANGER = 5
+    CRASH = 6
 
 
 class When(IntEnum):
@@ -50,6 +52,7 @@ class When(IntEnum):
     CHECK = 3
     EXIT = 4
     TRAP = 5
+    CRASH = 6
 
 
 class Reason(IntEnum):
@@ -82,8 +85,26 @@ class SectionKind(IntEnum):
     STATS = 4
     RELEASED = 5
     OUTCOME = 6
+    CRASH = 7
     TRAP = 8
     UNPOOLED = 9
+
+
+class Machine(IntEnum):
+    """Processors, as ELF numbers them."""
+
+    X86_64 = 62
+    AARCH64 = 183
+
+
+class CrashState(IntFlag):
+    """How far the engine came after a crash."""
+
+    LOOKED = 1
+    CHECKED = 2
+    ENGAGED = 4
+    BROKE = 8
+    FOUND = 16
 
 
 class Access(IntEnum):
@@ -162,6 +183,29 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CrashWords:
+    """What a thread's processor and the kernel said when a signal ended its process.
+
+    `registers` are the general ones in the order of their DWARF numbers, `trap` and `error` the processor's words:
+    number and error code of the exception on x86-64, the syndrome (in `error`) on AArch64. `sender` is the process
+    that sent the signal, 0 for the kernel; `nodes` is how many there were when the heap had been looked at.
+    """
+
+    machine: int
+    signal: int
+    code: int
+    address: int
+    sender: int
+    state: CrashState
+    nodes: int
+    pc: int
+    sp: int
+    trap: int
+    error: int
+    registers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One message, decoded. `frames` are return addresses, innermost first; `memory` is (address, bytes).
 
@@ -190,6 +234,7 @@ class Event:
     stats: Stats | None = None
     released: Released | None = None
     outcome: Outcome | None = None
+    crash: CrashWords | None = None
     trap: Trap | None = None
     unpooled: Unpooled | None = None
 
@@ -308,6 +353,8 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = replace(event, released=_released(data))
             case SectionKind.OUTCOME:
                 event = replace(event, outcome=_outcome(data))
+            case SectionKind.CRASH:
+                event = replace(event, crash=_crash(data))
             case SectionKind.TRAP:
                 event = replace(event, trap=_trap(data))
             case SectionKind.UNPOOLED:
@@ -374,4 +421,27 @@ def _outcome(data: bytes) -> Outcome:
         poisons=poisons,
         controls=controls,
         quarantined=quarantined,
+    )
+
+
+_REGISTERS = {Machine.X86_64: 16, Machine.AARCH64: 31}
+
+
+def _crash(data: bytes) -> CrashWords:
+    words = _words(data, CRASH_WORDS.size // 8)
+    machine, number, code, address, sender, state, nodes, pc, sp, trap, error = words[:11]
+    known = machine in tuple(Machine)
+    return CrashWords(
+        machine=machine,
+        signal=number,
+        code=code - (1 << 64) if code >> 63 else code,
+        address=address,
+        sender=sender,
+        state=CrashState(state & sum(CrashState)),
+        nodes=nodes,
+        pc=pc,
+        sp=sp,
+        trap=trap,
+        error=error,
+        registers=words[11 : 11 + _REGISTERS[Machine(machine)]] if known else (),
     )

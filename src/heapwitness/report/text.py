@@ -169,6 +169,22 @@ def _after_free(finding: Finding) -> str:
     return f"{what}{at}{sized(block)} after it was released{by(_stack(block.freed))}"
 
 
+def _after_free_read(finding: Finding) -> str:
+    block = finding.culprit
+    used = by(finding.detected.stack, ", used")
+    if block is None:
+        return f"a pointer was read from released or uninitialised memory{used}"
+    if is_released(block):
+        return f"a pointer was read from {sized(block)} after it was released{by(_stack(block.freed))}{used}"
+    where = f"{sized(block)}{by(_stack(block.allocated), 'allocated')}"
+    return f"a pointer was read from released or uninitialised memory of {where}{used}"
+
+
+def is_released(block: Block) -> bool:
+    """Whether the program has released a block."""
+    return block.state in ("free", "cached") or block.freed is not None
+
+
 def _header(finding: Finding) -> str:
     block, damage, near = finding.victim, finding.damage, finding.suspect
     if near is not None and damage is not None and finding.store is None:
@@ -235,6 +251,7 @@ _HEADLINES = {
     "heap-buffer-underflow": _underflow,
     "header-overwrite": _header,
     "use-after-free-write": _after_free,
+    "use-after-free-read": _after_free_read,
     "double-free": _double,
     "invalid-free": _invalid,
     "mismatched-free": _mismatched,

@@ -69,6 +69,8 @@ class Ledger:
         if event.type is Type.HELLO:
             self.loaded += 1
             process.left = False
+        elif event.type is Type.CRASH:
+            process.ended = True
         elif event.type is Type.EXIT:
             process.ended = True
             if event.stats is not None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from heapwitness.layout.events import BadEvent, Event, Type, read_events
-from heapwitness.supervise.examine import Examined, diagnosed
+from heapwitness.layout.events import BadEvent, CrashState, CrashWords, Event, Type, read_events
+from heapwitness.supervise.examine import Examined, crashed, diagnosed
 from heapwitness.supervise.ledger import Ledger
 
 _HELD_LIMIT, _HELD_CHARACTERS = 4096, 64 << 20
@@ -40,6 +40,7 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
     from heapwitness.diagnose import with_outcome
 
     held: dict[tuple[int, int], list[Recorded]] = {}
+    begun: dict[int, tuple[Event, CrashWords]] = {}
     waiting = characters = 0
 
     def pop(thread: tuple[int, int]) -> list[Recorded]:
@@ -55,6 +56,14 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
             whole = stream.tell()
             ledger.note(event, event.pid)
             thread = (event.pid, event.tid)
+            if event.crash is not None:
+                if event.crash.state & CrashState.LOOKED:
+                    begun.pop(event.pid, None)
+                    yield _crash(event, event.crash)
+                else:
+                    begun[event.pid] = (event, event.crash)
+                    while len(begun) > _HELD_LIMIT:
+                        yield _crash(*begun.pop(next(iter(begun))))
             if event.type is Type.FINDING:
                 held.setdefault(thread, []).append(_recorded(event))
                 waiting += 1
@@ -69,6 +78,8 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
         yield from _all(held)
         raise
     yield from _all(held)
+    for crash in begun.values():
+        yield _crash(*crash)
     if stream.seek(0, os.SEEK_END) > whole:
         raise CutShort("the file ends in the middle of a message.")
 
@@ -76,6 +87,14 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
 def _all(held: dict[tuple[int, int], list[Recorded]]) -> Iterator[Recorded]:
     for each in held.values():
         yield from each
+
+
+def _crash(event: Event, words: CrashWords) -> Recorded:
+    from heapwitness.memory import SegmentsMemory
+
+    program = " ".join(event.command or ())
+    examined = crashed(event, words, SegmentsMemory(event.memory), event.maps or "", program)
+    return Recorded(replace(event, memory=(), maps=None), examined)
 
 
 def _recorded(event: Event) -> Recorded:

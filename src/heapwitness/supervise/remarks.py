@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from signal import Signals
 from typing import TYPE_CHECKING
 
 from heapwitness.layout.events import Stranger
@@ -15,6 +16,8 @@ _PIDS_SHOWN = 5
 _FILES_SHOWN = 5
 
 _PAST_US = "by a system call past the C library (exit_group), or as another program without the engine"
+_CRASHES = (Signals.SIGSEGV, Signals.SIGBUS, Signals.SIGILL, Signals.SIGFPE, Signals.SIGABRT)
+_CRASHED = ", which it handles itself, or a thread without a signal stack ran out of stack"
 _WHY = {
     Stranger.STATIC: "statically linked",
     Stranger.MUSL: "linked with musl",
@@ -78,7 +81,8 @@ def _unchecked(ledger: "Ledger", program: "Program") -> Iterator[str]:
         if pid != program.pid:
             rest.append((pid, name))
         elif program.ended_by is not None:
-            yield f"{_processes([(pid, name)])} ended unchecked: {program.ended_by.name} ended it."
+            why = _CRASHED if program.ended_by in _CRASHES else ""
+            yield f"{_processes([(pid, name)])} ended unchecked: {program.ended_by.name} ended it{why}."
         else:
             yield f"{_processes([(pid, name)])} ended unchecked: {_PAST_US}."
     if rest:

@@ -10,14 +10,20 @@ import threading
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from heapwitness.report.folding import same
-from heapwitness.report.model import Finding
+from heapwitness.report.model import Crash, Finding
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.merge import with_python
+
+if TYPE_CHECKING:
+    from heapwitness.symbols import Resolver
+
+CRASHES_LIMIT = 1000
+"""Crashes that are kept and shown."""
 
 CASES_LIMIT = 10_000
 """Different findings that are kept and shown; what is beyond is counted as dropped."""
@@ -32,6 +38,10 @@ class Shower(Protocol):
 
     def finding(self, finding: Finding) -> None:
         """Show a finding."""
+        ...
+
+    def crash(self, crash: Crash) -> None:
+        """Show a crash."""
         ...
 
     def sentence(self, text: str) -> None:
@@ -62,13 +72,16 @@ class Reporter:
 
     Attributes:
         dropped: findings that were too many to keep.
+        crashes: in the order in which they came; complete after `close`.
     """
 
     def __init__(self, shower: Shower, until: float | None = None) -> None:
         self.dropped = 0
+        self.crashes: tuple[Crash, ...] = ()
         self._shower = shower
         self._until = until
-        self._queue: queue.SimpleQueue[_Case | str | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Case | Examined | str | None] = queue.SimpleQueue()
+        self._crashed = 0
         self._asked: set[Hashable] = set()
         self._counts: Counter[Hashable] = Counter()
         self._repaired: Counter[Hashable] = Counter()
@@ -101,6 +114,9 @@ class Reporter:
                 self._put(_Case(key, examined, finding))
             self._counts[key] += finding.count
             self._repaired[key] += finding.count * finding.repaired
+        if examined.crash is not None and self._crashed < CRASHES_LIMIT:
+            self._crashed += 1
+            self._put(examined)
 
     def say(self, text: str) -> None:
         """Show a sentence after the findings that were submitted before it."""
@@ -123,7 +139,7 @@ class Reporter:
         )
         return findings, sum(one.repaired for one in self._shown.values())
 
-    def _put(self, item: _Case | str) -> None:
+    def _put(self, item: _Case | Examined | str) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="reporter", daemon=True)
             self._thread.start()
@@ -139,6 +155,9 @@ class Reporter:
                 return
             if isinstance(item, str):
                 self._shower.sentence(item)
+                continue
+            if isinstance(item, Examined):
+                self._show_crash(item, resolver)
                 continue
             finding = item.finding
             # A broken file's symbols or a broken terminal must not keep the next finding from being shown.
@@ -161,6 +180,18 @@ class Reporter:
                 self._shown[key] = _Shown(finding, 0, 0)
                 with contextlib.suppress(Exception):
                     self._shower.finding(finding)
+
+    def _show_crash(self, examined: Examined, resolver: "Resolver") -> None:
+        crash = examined.crash
+        if crash is None:
+            return
+        with contextlib.suppress(Exception):
+            crash = resolver.crash(crash, examined.maps)
+        if examined.python:
+            crash = msgspec.structs.replace(crash, stack=with_python(crash.stack, examined.python))
+        self.crashes += (crash,)
+        with contextlib.suppress(Exception):
+            self._shower.crash(crash)
 
 
 def _frames(finding: Finding) -> int:
