@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from heapwitness.report import crash as crash_text
 from heapwitness.report import source, text
+from heapwitness.report.advice import Advice
 from heapwitness.report.model import Block, Crash, Detected, Finding, Frame, Header, Report, Site, Summary
 from heapwitness.report.picture import Row, rows
 
@@ -23,31 +24,35 @@ _HEAD = "bold"
 _LABEL = 12
 _FRAMES = 16
 _WIDEST = 100
+_NO_ADVICE = Advice()
 
 
-def render(what: Report | Finding | Crash, console: "Console", *, findings: bool = False) -> None:
+def render(
+    what: Report | Finding | Crash, console: "Console", *, findings: bool = False, advice: Advice = _NO_ADVICE
+) -> None:
     """Show a finding, or what there is to say at the end of a report.
 
     Args:
         what: a finding or a crash is shown in full. Of a report, how often each finding was seen, its warnings, and
             the sum of all, in the last line.
         findings: of a report, show each finding in full first.
+        advice: how more can be asked for, where it can be.
     """
     if isinstance(what, Finding):
-        _finding(what, console)
+        _finding(what, console, advice)
         return
     if isinstance(what, Crash):
         _crash(what, console)
         return
     if findings:
         for finding in what.findings:
-            _finding(finding, console)
+            _finding(finding, console, advice)
         for crash in what.crashes:
             _crash(crash, console)
     _end(what, console)
 
 
-def _finding(finding: Finding, console: "Console") -> None:
+def _finding(finding: Finding, console: "Console", advice: Advice) -> None:
     out = _Lines(console)
     out.head(finding.kind, text.headline(finding))
     out.blank()
@@ -67,6 +72,8 @@ def _finding(finding: Finding, console: "Console") -> None:
         out.entry("seen", f"{finding.count:,} times")
     if finding.detail:
         out.entry("note", text.clean(finding.detail), wrap=True)
+    if more := advice.on(finding):
+        out.entry("more", more, wrap=True)
     if finding.damage is not None:
         _picture(out, list(rows(finding.damage)), _origin(finding))
     if finding.header is not None:

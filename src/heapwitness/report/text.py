@@ -7,12 +7,10 @@ command: `clean` is applied to each.
 import os
 from collections.abc import Sequence
 
+from heapwitness.report.frames import named
 from heapwitness.report.model import Block, Finding, Frame, Site
 
 _LONGEST = 300
-
-_LIBRARIES = ("libc.so", "libc-", "ld-linux", "libstdc++", "libc++", "libpthread", "libpython", "python3")
-_HEADERS = ("/usr/include/", "/usr/lib/gcc", "/rustc/")
 
 _RELEASE = {"malloc": "free", "aligned": "free", "new": "delete", "new[]": "delete[]"}
 
@@ -45,23 +43,6 @@ def amount(size: int) -> str:
     units = ("KiB", "MiB", "GiB", "TiB")
     power = min((size.bit_length() - 1) // 10, len(units))
     return f"{size / 1024**power:,.1f} {units[power - 1]}"
-
-
-def named(stack: Sequence[Frame]) -> Frame | None:
-    """The frame that says most to a reader: the innermost with a line in code of the program's own, else
-    with any line, else with a name, else the first."""
-    return (
-        next((frame for frame in stack if frame.line is not None and frame.file and not _is_library(frame)), None)
-        or next((frame for frame in stack if frame.line is not None and frame.file), None)
-        or next((frame for frame in stack if frame.function and not _is_library(frame)), None)
-        or next((frame for frame in stack if frame.function), None)
-        or next(iter(stack), None)
-    )
-
-
-def _is_library(frame: Frame) -> bool:
-    """Whether a frame is of the system's libraries or of templates that the compiler came with."""
-    return os.path.basename(frame.module or "").startswith(_LIBRARIES) or (frame.file or "").startswith(_HEADERS)
 
 
 def function(frame: Frame) -> str:
