@@ -75,7 +75,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     yield Run()
 
 
-def diagnosis(event: Event, memory: Memory) -> tuple[Finding, ...]:
+def diagnosis(event: Event, memory: Memory, *_: object) -> tuple[Finding, ...]:
     """An overflow of the block that was allocated at the event's pointer."""
     site = Site(thread=1, stack=(Frame(pc=event.pointer),))
     return (
@@ -177,7 +177,7 @@ def test_findings_that_the_engine_dropped_are_counted(run: Run) -> None:
 def test_finding_that_cannot_be_diagnosed_is_shown_as_it_is_known(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(event: Event, memory: Memory) -> tuple[Finding, ...]:
+    def fail(*_: object) -> tuple[Finding, ...]:
         raise error
 
     monkeypatch.setattr("heapwitness.diagnose.diagnose", fail)

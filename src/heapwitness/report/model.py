@@ -25,6 +25,7 @@ When = Literal["malloc", "free", "realloc", "check", "exit", "trap", "crash"]
 Access = Literal["read", "write", "execute"]
 State = Literal["free", "used", "cached", "end", "quarantined"]
 Origin = Literal["malloc", "new", "new[]", "aligned"]
+Release = Literal["free", "realloc", "delete", "delete[]"]
 Copy = Literal["slack", "backup", "header", "links", "payload", "control"]
 HeaderFields = dict[str, int | str | bool]
 
@@ -144,13 +145,31 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     stack: tuple[Frame, ...]
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where outside of the heap a wrong pointer leads.
+
+    `thread` and its name are those whose stack it is. `module` is the file of a variable, of code or of a
+    mapping; `symbol` the variable or function that holds the pointer, which is `offset` bytes into it.
+    "break" is memory that brk gave and "mapped" what was mapped without a file: another allocator's, the stack of a
+    thread that cannot be told, or the program's own; `module` is the file of another allocator that is loaded.
+    """
+
+    kind: Literal["stack", "data", "read-only data", "code", "file", "break", "mapped", "unmapped"]
+    thread: int = 0
+    thread_name: str = ""
+    module: str | None = None
+    symbol: str | None = None
+    offset: int | None = None
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One finding. `culprit` overran or was misused, `victim` was hit, `previous` holds the victim's backup.
 
     `suspect` is the block that ends closest before damage which does not touch it: it may have been
     overrun by a write that left bytes out.
 
-    `pointer` is what a wrong release passed; `detail` says in a sentence what the kind alone does not
+    `pointer` is what a wrong release passed, `released_with` the function that it was passed to, and `place` where
+    it leads when that is no heap; `detail` says in a sentence what the kind alone does not
     (which block a pointer lies in and how far, by which family it was released). `count` is how often
     the same kind with the same culprit site was seen. `access` says whether the program read or wrote there, where
     that was seen. A read of a released block (`use-after-free-read`) shows in the address that the program made of
@@ -168,6 +187,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     repaired: bool = False
     store: Store | None = None
     pointer: int | None = None
+    released_with: Release | None = None
+    place: Place | None = None
     detail: str = ""
     count: int = 1
     access: Access | None = None

@@ -63,7 +63,8 @@ def _finding(finding: Finding, console: "Console", advice: Advice) -> None:
     if thread := _thread(finding.detected):
         out.entry("thread", thread)
     if finding.pointer is not None:
-        out.entry("pointer", f"{finding.pointer:#x}")
+        leads_to = f"  {text.leads_to(finding.place)}" if finding.place is not None else ""
+        out.entry("pointer", f"{finding.pointer:#x}{leads_to}", wrap=True)
     _blocks(out, finding)
     if finding.damage is not None:
         out.entry("damaged", _damaged(finding), wrap=True)

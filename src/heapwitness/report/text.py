@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 
 from heapwitness.report.frames import named
-from heapwitness.report.model import Block, Finding, Frame, Site
+from heapwitness.report.model import Block, Finding, Frame, Place, Site
 
 _LONGEST = 300
 
@@ -202,21 +202,60 @@ def _again(finding: Finding) -> str:
 
 
 def _invalid(finding: Finding) -> str:
-    block = finding.culprit
-    where = by(finding.detected.stack)
+    block, place = finding.culprit, finding.place
+    where = f"{_with(finding)}{by(finding.detected.stack)}"
+    if block is None and place is not None and place.kind != "unmapped":
+        return f"{leads_to(place)} was released{where}"
     if block is None:
         return f"{finding.pointer or 0:#x} was released{where}, which is no block"
     inside = (finding.pointer or block.address) - block.address
-    return f"a pointer {count(inside, 'byte')} into {sized(block)} was released{where}"
+    origin = " of new[]" if block.origin == "new[]" else ""
+    return f"a pointer {count(inside, 'byte')} into {sized(block)}{origin} was released{where}"
+
+
+def _with(finding: Finding) -> str:
+    return f" with {finding.released_with}" if finding.released_with else ""
+
+
+def leads_to(place: Place) -> str:
+    """Where a wrong pointer leads, as a noun: 'memory on the stack of thread 12 "main"'."""
+    return f"memory {_at(place)}" if place.kind != "unmapped" else "nothing is mapped there"
+
+
+def _at(place: Place) -> str:
+    module = clean(os.path.basename(place.module)) if place.module else ""
+    symbol = clean(place.symbol) if place.symbol else ""
+    match place.kind:
+        case "stack":
+            name = f' "{clean(place.thread_name)}"' if place.thread_name else ""
+            return f"on the stack of thread {place.thread}{name}" if place.thread else "on the stack of the main thread"
+        case "code":
+            return f"in the code of {module}{f' ({symbol})' if symbol else ''}"
+        case "data" | "read-only data" if symbol:
+            into = f"{count(place.offset, 'byte')} into" if place.offset else "in"
+            return f"{into} {symbol} ({place.kind} of {module})"
+        case "file":
+            return f"in a mapping of {module}"
+        case "break" | "mapped":
+            whose = f"{module or 'another allocator'}'s"
+            if place.kind == "break":
+                return f"that brk gave beside this heap ({whose}, or the program's own)"
+            # The stack of a thread that runs just now, or that a record knows nothing of, looks the same.
+            return f"that was mapped beside this heap ({whose}, a thread's stack, or the program's own)"
+        case _:
+            return f"in {place.kind} of {module}"
 
 
 def _mismatched(finding: Finding) -> str:
     block = finding.culprit
-    where = by(finding.detected.stack)
+    where = f"{_with(finding)}{by(finding.detected.stack)}"
     if block is None:
-        return f"{finding.pointer or 0:#x} was released{where} by another family than allocated it"
-    right = _RELEASE[block.origin]
-    return f"{sized(block)}{by(_stack(block.allocated), 'allocated')} was released{where}, but not by {right}"
+        return f"{finding.pointer or 0:#x} was released{where}, which is not of the family that allocated it"
+    made = "malloc" if block.origin == "aligned" else block.origin
+    return (
+        f"{sized(block)} allocated with {made}{by(_stack(block.allocated))} was released{where}: "
+        f"{_RELEASE[block.origin]} is needed"
+    )
 
 
 def _stack_overflow(finding: Finding) -> str:

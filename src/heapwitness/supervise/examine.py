@@ -1,14 +1,16 @@
 """From one event of a waiting thread to findings, with everything read that is gone once the thread goes on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.events import CrashWords, Event, Reason
-from heapwitness.report.model import Crash, Detected, Finding, Frame, Kind
+from heapwitness.report.model import Crash, Detected, Finding, Frame, Kind, Place
 from heapwitness.report.model import When as ReportWhen
 from heapwitness.supervise.families import believable
+from heapwitness.supervise.pointee import pointee
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ class Examiner:
             return None
         maps = self._code(pid)
         with memory:
-            return Examined(diagnosed(event, memory, maps), maps, _program(pid))
+            found = diagnosed(event, memory, maps, lambda pointer: pointee(pointer, _all_maps(pid), pid))
+            return Examined(found, maps, _program(pid))
 
     def crashed(self, event: Event, words: CrashWords, pid: int) -> Examined | None:
         """What a crash's event says, while its thread waits.
@@ -108,15 +111,22 @@ class Examiner:
         self._stacks.close()
 
 
-def diagnosed(event: Event, memory: "Memory", maps: str) -> tuple[Finding, ...]:
+def diagnosed(
+    event: Event, memory: "Memory", maps: str, elsewhere: Callable[[int], Place] | None = None
+) -> tuple[Finding, ...]:
     """The findings of an event: what cannot be diagnosed says what is known, and why no more is.
 
     None at all where the evidence is no proof (`families.believable`).
+
+    Args:
+        elsewhere: tells where a pointer leads that is in no heap.
     """
     from heapwitness.diagnose import diagnose
 
     try:
-        found = diagnose(event, memory) or (undiagnosed(event, "the memory showed nothing wrong when it was read"),)
+        found = diagnose(event, memory, elsewhere) or (
+            undiagnosed(event, "the memory showed nothing wrong when it was read"),
+        )
         return tuple(finding for finding in found if believable(finding, event, maps))
     except HeapwitnessError as error:
         return (undiagnosed(event, str(error)),)
@@ -163,13 +173,16 @@ def _open(pid: int) -> "ProcessMemory | None":
 
 def _maps(pid: int) -> str:
     """The lines of a process's mappings that may be executed: all that names stacks."""
+    lines = _all_maps(pid).splitlines(keepends=True)
+    return "".join(line for line in lines if "x" in line.split(" ", 2)[1])[:_CODE_LIMIT]
+
+
+def _all_maps(pid: int) -> str:
     try:
         with open(f"/proc/{pid:d}/maps", "rb") as stream:
-            lines = stream.read(_MAPS_LIMIT).splitlines(keepends=True)
+            return stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
-    code = b"".join(line for line in lines if b"x" in line.split(b" ", 2)[1])
-    return code[:_CODE_LIMIT].decode("utf-8", "surrogateescape")
 
 
 def _program(pid: int) -> str:

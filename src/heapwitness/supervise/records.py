@@ -8,6 +8,7 @@ from typing import BinaryIO
 from heapwitness.layout.events import BadEvent, CrashState, CrashWords, Event, Type, read_events
 from heapwitness.supervise.examine import Examined, crashed, diagnosed
 from heapwitness.supervise.ledger import Ledger
+from heapwitness.supervise.pointee import pointee
 
 _HELD_LIMIT, _HELD_CHARACTERS = 4096, 64 << 20
 """Findings that wait for their outcomes, and the text of what was mapped that they hold: threads may find at once."""
@@ -100,6 +101,7 @@ def _crash(event: Event, words: CrashWords) -> Recorded:
 def _recorded(event: Event) -> Recorded:
     from heapwitness.memory import SegmentsMemory
 
-    findings = diagnosed(event, SegmentsMemory(event.memory), event.maps or "")
+    maps = event.maps or ""
+    findings = diagnosed(event, SegmentsMemory(event.memory), maps, lambda pointer: pointee(pointer, maps))
     program = " ".join(event.command or ())
-    return Recorded(replace(event, memory=(), maps=None), Examined(findings, event.maps or "", program))
+    return Recorded(replace(event, memory=(), maps=None), Examined(findings, maps, program))

@@ -13,6 +13,8 @@ _NOTES_LIMIT = 1 << 16
 _SYMBOLS_LIMIT = 64 << 20
 _BUILD_ID_NOTE = 3
 _EXECUTABLE = 1
+_WRITABLE = 2
+_OBJECT = 1
 _FUNCTION = 2
 _INDIRECT_FUNCTION = 10
 _EXTENDED_NUMBER = 0xFFF0
@@ -26,6 +28,7 @@ class Segment:
     address: int
     length: int
     executable: bool
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,8 @@ def read_elf(path: str) -> ElfFile | None:
                 segment = elf.get_segment(number)
                 if segment["p_type"] == "PT_LOAD":
                     header = segment.header
-                    segments.append(
-                        Segment(header.p_offset, header.p_vaddr, header.p_memsz, bool(header.p_flags & _EXECUTABLE))
-                    )
+                    executable, writable = bool(header.p_flags & _EXECUTABLE), bool(header.p_flags & _WRITABLE)
+                    segments.append(Segment(header.p_offset, header.p_vaddr, header.p_memsz, executable, writable))
                 elif segment["p_type"] == "PT_NOTE" and build_id is None:
                     stream.seek(segment["p_offset"])
                     build_id = _build_id(stream.read(min(segment["p_filesz"], _NOTES_LIMIT)))
@@ -81,15 +83,16 @@ def _build_id(notes: bytes) -> str | None:
 
 
 class ExportedNames:
-    """The functions that a 64-bit ELF file exports: what remains of a stripped one."""
+    """The functions and variables that a 64-bit ELF file exports: what remains of a stripped one."""
 
     def __init__(self, path: str) -> None:
-        self._starts: list[int] = []
-        self._functions: list[tuple[int, int, bytes]] = []
+        self._symbols: list[tuple[int, int, bytes]] = []
         try:
             self._read(path)
         except Exception:  # as above
-            self._starts, self._functions = [], []
+            self._symbols = []
+        self._symbols.sort()
+        self._starts = [start for start, _, _ in self._symbols]
 
     def _read(self, path: str) -> None:
         with open(path, "rb") as stream:
@@ -105,15 +108,13 @@ class ExportedNames:
             stream.seek(names["sh_offset"])
             strings = stream.read(names["sh_size"])
         for name, info, _, index, value, size in struct.iter_unpack("<IBBHQQ", entries[: len(entries) // 24 * 24]):
-            if info & 15 in (_FUNCTION, _INDIRECT_FUNCTION) and 0 < index < _EXTENDED_NUMBER:
-                self._functions.append((value, size, strings[name : strings.find(b"\0", name)]))
-        self._functions.sort()
-        self._starts = [start for start, _, _ in self._functions]
+            if info & 15 in (_OBJECT, _FUNCTION, _INDIRECT_FUNCTION) and 0 < index < _EXTENDED_NUMBER:
+                self._symbols.append((value, size, strings[name : strings.find(b"\0", name)]))
 
-    def find(self, address: int) -> str | None:
-        """The exported function that holds the file's address, or None."""
+    def find(self, address: int) -> tuple[str, int] | None:
+        """The name that holds the file's address, and how many bytes into it the address is; or None."""
         position = bisect.bisect_right(self._starts, address) - 1
         if position < 0:
             return None
-        start, size, name = self._functions[position]
-        return name.decode("utf-8", "replace") if address < start + max(size, 1) else None
+        start, size, name = self._symbols[position]
+        return (name.decode("utf-8", "replace"), address - start) if address < start + max(size, 1) else None

@@ -15,9 +15,10 @@ _DELETED = " (deleted)"
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One mapping of a file: addresses `start` to `end`, file offset in bytes, and what was mapped.
+    """One mapping, mostly of a file: addresses `start` to `end`, file offset in bytes, and what was mapped.
 
     `device` is the file's (major, minor). `deleted`: the file had no name any more when the mapping was listed.
+    `accessible`: it may be read, written or executed.
     """
 
     start: int
@@ -28,10 +29,12 @@ class Mapping:
     path: str
     executable: bool
     deleted: bool
+    accessible: bool = True
 
 
-def parse_maps(text: str) -> tuple[Mapping, ...]:
-    """The named mappings (files and pseudo files such as `[vdso]`) in order of address.
+def parse_maps(text: str, *, unnamed: bool = False) -> tuple[Mapping, ...]:
+    """The named mappings (files and pseudo files such as `[vdso]`) in order of address, and with `unnamed` the
+    others, too, whose path is "".
 
     Lines that make no sense are passed over, and no more than `MAPPINGS_LIMIT` mappings are kept: the
     text of a record may be forged.
@@ -39,12 +42,12 @@ def parse_maps(text: str) -> tuple[Mapping, ...]:
     found: list[Mapping] = []
     for line in text.split("\n"):
         match = _LINE.fullmatch(line)
-        if match is None or not match["path"]:
+        if match is None or not (match["path"] or unnamed):
             continue
         start, end = int(match["start"], 16), int(match["end"], 16)
         if start >= end:
             continue
-        path = match["path"]
+        path = match["path"] or ""
         deleted = path.endswith(_DELETED)
         found.append(
             Mapping(
@@ -56,6 +59,7 @@ def parse_maps(text: str) -> tuple[Mapping, ...]:
                 path=_unescape(path.removesuffix(_DELETED) if deleted else path),
                 executable="x" in match["mode"],
                 deleted=deleted,
+                accessible=match["mode"][:3] != "---",
             )
         )
         if len(found) == MAPPINGS_LIMIT:
