@@ -51,7 +51,7 @@ class Shower(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    key: Hashable
+    key: tuple[Hashable, int]
     examined: Examined
     finding: Finding
 
@@ -95,7 +95,7 @@ class Reporter:
 
     def is_new(self, examined: Examined) -> bool:
         """Whether one of the findings was neither submitted nor asked for before."""
-        keys = {_raw_key(examined, one) for one in examined.findings}
+        keys = set(_raw_keys(examined))
         new = not keys <= self._asked
         if len(self._asked) < CASES_LIMIT:
             self._asked |= keys
@@ -103,8 +103,7 @@ class Reporter:
 
     def submit(self, examined: Examined) -> None:
         """Count findings; those that are new are named and shown."""
-        for finding in examined.findings:
-            key = _raw_key(examined, finding)
+        for finding, key in zip(examined.findings, _raw_keys(examined), strict=True):
             if key not in self._counts:
                 frames = self._frames + _frames(finding)
                 if len(self._counts) >= CASES_LIMIT or frames > _share(finding):
@@ -168,7 +167,7 @@ class Reporter:
                 finding = msgspec.structs.replace(
                     finding, detected=msgspec.structs.replace(finding.detected, stack=stack)
                 )
-            key = same(finding)
+            key = (same(finding), item.key[-1])
             if key not in self._shown:
                 # Inlined functions make many frames of one address.
                 self._named += _frames(finding)
@@ -196,13 +195,26 @@ class Reporter:
 
 def _frames(finding: Finding) -> int:
     """How many frames a finding has in all its stacks."""
-    blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect)
+    readings = (reading.culprit for reading in finding.readings)
+    blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect, *readings)
     sites = [site for block in blocks if block is not None for site in (block.allocated, block.freed) if site]
     return len(finding.detected.stack) + sum(len(site.stack) for site in sites)
 
 
 def _share(finding: Finding) -> int:
     return FRAMES_LIMIT if finding.culprit is not None or finding.damage is not None else FRAMES_LIMIT // 4
+
+
+def _raw_keys(examined: Examined) -> list[tuple[Hashable, int]]:
+    """A key for each finding: what it is of, and the how many-th of those that were found at once. These are of
+    different blocks for sure, though all that is known of their allocation may be the same call."""
+    seen: Counter[Hashable] = Counter()
+    keys: list[tuple[Hashable, int]] = []
+    for finding in examined.findings:
+        key = _raw_key(examined, finding)
+        keys.append((key, seen[key]))
+        seen[key] += 1
+    return keys
 
 
 def _raw_key(examined: Examined, finding: Finding) -> Hashable:
