@@ -283,3 +283,32 @@ def test_frames_inlined_into_a_single_call_are_one() -> None:
     stack = tuple(Frame(pc=7, function=name, inlined=name == "inner") for name in ("inner", "outer"))
     culprit = msgspec.structs.replace(finding.culprit, allocated=Site(thread=1, stack=stack))
     assert "--stacks full" in more(msgspec.structs.replace(finding, culprit=culprit))
+
+
+def store(at: int) -> str:
+    """What is shown of a number stored some bytes past a block of 64."""
+    heap = Heap()
+    blocks = [heap.allocate(64) for _ in range(9)]
+    end = heap.end(blocks[3])
+    heap.room[end + at : end + at + 8] = bytes(6) + b"\xf0\x3f"
+    (finding,) = heap.findings()
+    return " ".join(shown(finding).split())
+
+
+def test_what_may_be_is_said_so_and_the_other_block_is_shown() -> None:
+    text = store(16)
+    assert "16 bytes past the end of a 64-byte block" in text and "which may be a write past its end" in text
+    assert " or 0x" in text and "(10 in elements of 8 bytes)" in text and "(-2 in elements of 8 bytes)" in text
+
+
+def test_what_is_sure_is_not_said_to_be_possible() -> None:
+    assert "may" not in store(0)
+
+
+def test_stores_over_many_blocks_may_have_been_written_past_one() -> None:
+    heap = Heap()
+    blocks = [heap.allocate(48) for _ in range(20)]
+    begin, end = heap.end(blocks[3]), heap.start(blocks[9])
+    heap.room[begin:end] = bytes((11 * number * number + 89 * number) % 251 + 1 for number in range(end - begin))
+    (finding,) = heap.findings()
+    assert "bytes that may have been written past the end of a 48-byte block" in " ".join(shown(finding).split())

@@ -145,6 +145,17 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     stack: tuple[Frame, ...]
 
 
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that damage may be: the block whose fault it is then, null for something that is not known.
+
+    `offset` counts as in Damage.
+    """
+
+    kind: Kind
+    culprit: Block | None = None
+    offset: int | None = None
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where outside of the heap a wrong pointer leads.
 
@@ -165,8 +176,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One finding. `culprit` overran or was misused, `victim` was hit, `previous` holds the victim's backup.
 
-    `suspect` is the block that ends closest before damage which does not touch it: it may have been
-    overrun by a write that left bytes out.
+    `certain` is False where the bytes allow for several things; these are `readings`, the most likely first, which is
+    what the finding is told as. `suspect` is another block than the culprit that may have been overrun: one that ends
+    or begins close to damage which does not touch it, or the one on the other side of damage that does.
 
     `pointer` is what a wrong release passed, `released_with` the function that it was passed to, and `place` where
     it leads when that is no heap; `detail` says in a sentence what the kind alone does not
@@ -191,6 +203,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     place: Place | None = None
     detail: str = ""
     count: int = 1
+    certain: bool = True
+    readings: tuple[Reading, ...] = ()
     access: Access | None = None
 
 

@@ -72,7 +72,7 @@ def _finding(finding: Finding, console: "Console", advice: Advice) -> None:
     if finding.count > 1:
         out.entry("seen", f"{finding.count:,} times")
     if finding.detail:
-        out.entry("note", text.clean(finding.detail), wrap=True)
+        out.entry("note", text.harmless(finding.detail), wrap=True)
     if more := advice.on(finding):
         out.entry("more", more, wrap=True)
     if finding.damage is not None:
@@ -122,6 +122,7 @@ def _blocks(out: "_Lines", finding: Finding) -> None:
         ("block", finding.culprit),
         ("victim", finding.victim),
         ("nearest", finding.suspect),
+        *(("or", reading.culprit) for reading in finding.readings),
         ("previous", finding.previous),
     ):
         if block is not None and block.address not in shown:

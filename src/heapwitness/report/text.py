@@ -118,14 +118,25 @@ def _writer(finding: Finding) -> str:
 
 def _past(finding: Finding, direction: str) -> str:
     block, store = finding.culprit, finding.store
+    may = "that may have been written " if _is_doubtful(finding) else ""
     if block is None:
-        return f"{_writer(finding)}{_bytes(finding)} {direction} a block"
+        return f"{_writer(finding)}{_bytes(finding)} {may}{direction} a block"
     what = _bytes(finding)
     if finding.damage is None and store is not None:
         past = store.address - block.address
         distance = past - block.size if past >= 0 else -past
         what = f"to {count(distance, 'byte')}" if distance else "right"
-    return f"{_writer(finding)}{what} {direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
+    return f"{_writer(finding)}{what} {may}{direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
+
+
+def _is_doubtful(finding: Finding) -> bool:
+    """Whether the sentence must leave open what it was. A damage that begins at a block's very end is that block's;
+    that a write before the block behind would look the same is left to the note."""
+    if finding.certain or finding.store is not None:
+        return False
+    at_the_end = finding.damage is not None and finding.damage.offset == 0
+    others = {one.kind for one in finding.readings[1:]}
+    return not (finding.kind == "heap-buffer-overflow" and at_the_end and others == {"heap-buffer-underflow"})
 
 
 def _overflow(finding: Finding) -> str:
@@ -169,9 +180,10 @@ def is_released(block: Block) -> bool:
 def _header(finding: Finding) -> str:
     block, damage, near = finding.victim, finding.damage, finding.suspect
     if near is not None and damage is not None and finding.store is None:
-        past = count(damage.address - near.address - near.size, "byte")
-        end = f"{past} past the end of {sized(near)}{by(_stack(near.allocated), 'allocated')}"
-        return f"{_bytes(finding)} of heap control data overwritten, {end}"
+        what = f"{_bytes(finding)} of heap control data overwritten, {_beside(finding, near)}"
+        side = "past its end" if damage.address >= near.address + near.size else "before its start"
+        may = "" if finding.certain else f", which may be a write {side}"
+        return f"{what} {sized(near)}{by(_stack(near.allocated), 'allocated')}{may}"
     copies = damage.copies if damage is not None else ()
     what = "heap control data"
     if copies == ("header",):
@@ -186,6 +198,16 @@ def _header(finding: Finding) -> str:
     if block.state == "end":
         return f"{wrote}{_bytes(finding)} of {what} of the heap's end"
     return f"{wrote}{_bytes(finding)} of {what} of {sized(block)}{by(_stack(block.allocated), 'allocated')}"
+
+
+def _beside(finding: Finding, near: Block) -> str:
+    """How far damage is from a block that it does not touch, and on which side."""
+    assert finding.damage is not None
+    start, stop = finding.damage.address, finding.damage.address + finding.damage.length
+    if start >= near.address + near.size:
+        return f"{count(start - near.address - near.size, 'byte')} past the end of"
+    ahead = count(near.address - stop, "byte") if near.address > stop else "right"
+    return f"{ahead} before the start of"
 
 
 def _double(finding: Finding) -> str:

@@ -52,8 +52,10 @@ class Resolver:
         }
         for name in ("culprit", "victim", "previous", "suspect"):
             block: Block | None = getattr(finding, name)
-            if block is not None:
-                changes[name] = space.block(block)
+            changes[name] = space.block(block)
+        changes["readings"] = tuple(
+            msgspec.structs.replace(one, culprit=space.block(one.culprit)) for one in finding.readings
+        )
         if finding.store is not None:
             changes["store"] = msgspec.structs.replace(
                 finding.store, stack=space.stack(finding.store.stack, exact=True)
@@ -120,11 +122,13 @@ class _Space:
         self._mappings = mappings
         self._starts = [mapping.start for mapping in mappings]
 
+    def block(self, block: Block | None) -> Block | None:
+        if block is None:
+            return None
+        return msgspec.structs.replace(block, allocated=self.site(block.allocated), freed=self.site(block.freed))
+
     def site(self, site: Site | None) -> Site | None:
         return None if site is None else msgspec.structs.replace(site, stack=self.stack(site.stack))
-
-    def block(self, block: Block) -> Block:
-        return msgspec.structs.replace(block, allocated=self.site(block.allocated), freed=self.site(block.freed))
 
     def stack(self, frames: Sequence[Frame], *, exact: bool = False) -> tuple[Frame, ...]:
         """Name a stack's frames; the engine's own are dropped from its top.
