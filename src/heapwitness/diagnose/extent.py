@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from heapwitness.diagnose.evidence import Evidence, Run
-from heapwitness.diagnose.pattern import LIMIT, follow, nonzero_end
+from heapwitness.diagnose.pattern import LIMIT, follow, is_continued, nonzero_end
 from heapwitness.memory import Unreadable, read_up_to
 
 JOIN = 15
@@ -94,15 +94,23 @@ def _separate(evidence: Evidence) -> Iterator[Extent]:
 
 def _goes_on(evidence: Evidence, group: list[Run], following: Run) -> bool:
     """Whether one damage covers the bytes before run `following` that nothing vouches for: they continue what was
-    written, or all of them and what is on either side is zero."""
-    certain = _certain(group)
-    reach = _reach(evidence, certain, group[0].start, following.start - certain)
-    if reach is not None:
-        return reach >= following.start
-    if following.state == "good" or any(_bytes(evidence, max(group[0].start, certain - _TAIL), certain)):
+    written, or all of them and what is on either side is one repeated word, or zero."""
+    begin, certain, end = group[0].start, _certain(group), group[-1].stop
+    # Of a lost header the last bytes may have been written, too; what goes on from there tells.
+    return any(_goes_on_from(evidence, begin, last, following) for last in dict.fromkeys((certain, end)))
+
+
+def _goes_on_from(evidence: Evidence, begin: int, last: int, following: Run) -> bool:
+    reach = _reach(evidence, last, begin, following.start - last)
+    if reach is not None and reach >= following.start:
+        return True
+    if following.state == "good":
         return False
-    between = _bytes(evidence, certain, min(following.stop, certain + LIMIT))
-    return bool(between) and not any(between)
+    data = _bytes(evidence, max(begin, last - _TAIL), last)
+    between = _bytes(evidence, last, min(following.stop, last + LIMIT))
+    # The first bytes of a lost header need not be damaged.
+    goes_on = is_continued(between, data[-_HEAVY:]) or not any((*data, *between))
+    return len(data) >= _HEAVY and bool(between) and goes_on
 
 
 def _leads_up(evidence: Evidence, group: list[Run], gap: int, number: int, right: int) -> bool:

@@ -56,8 +56,9 @@ def judge(
     if before is not None and over and ends_at is not None and (inside := _begun_inside(pool, before, extent)):
         case = replace(case, extent=extent._replace(start=before.end(pool) - inside))
         over, began_inside = False, before
-    # One or two bytes are the same by chance; where a header is lost, that the damage ends with it is a guess.
-    guess = ends_at is not None and ends_at.lost and node is not None and ends_at.offset not in (node.offset, node.next)
+    # One or two bytes are the same by chance; where a header is lost or more is damaged behind, its end is a guess.
+    lost = ends_at is not None and ends_at.lost and node is not None and ends_at.offset not in (node.offset, node.next)
+    guess = lost or extent.leads_on
     if before is not None and over and not (ends_at is not None and skipped and not (guess and skipped <= _CHANCE)):
         return overflow(case, before, ends_at or (reached if skipped else None), skipped or 0)
     under = ends_at or reached
