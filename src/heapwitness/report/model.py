@@ -183,7 +183,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     `pointer` is what a wrong release passed, `released_with` the function that it was passed to, and `place` where
     it leads when that is no heap; `detail` says in a sentence what the kind alone does not
     (which block a pointer lies in and how far, by which family it was released). `count` is how often
-    the same kind with the same culprit site was seen. `access` says whether the program read or wrote there, where
+    the same kind with the same culprit site was seen. `store` is the access that a trap caught, a read where `access`
+    says so. `access` says whether the program read or wrote there, where
     that was seen. A read of a released block (`use-after-free-read`) shows in the address that the program made of
     what it read: that is `pointer`.
     """

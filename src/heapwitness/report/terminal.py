@@ -58,7 +58,8 @@ def _finding(finding: Finding, console: "Console", advice: Advice) -> None:
     out.blank()
     if finding.store is not None:
         size = f"  {text.count(finding.store.size, 'byte')}" if finding.store.size else ""
-        out.entry("stored", f"{finding.store.address:#x}{size}{text.by(finding.store.stack)}")
+        done = "read" if finding.access == "read" else "stored"
+        out.entry(done, f"{finding.store.address:#x}{size}{text.by(finding.store.stack)}")
     out.entry("noticed", _noticed(finding))
     if thread := _thread(finding.detected):
         out.entry("thread", thread)
@@ -232,7 +233,7 @@ def _field(value: object) -> str:
 def _stacks(out: "_Lines", finding: Finding) -> None:
     stacks: list[tuple[str, Sequence[Frame]]] = []
     if finding.store is not None:
-        stacks.append(("stored by", finding.store.stack))
+        stacks.append(("read by" if finding.access == "read" else "stored by", finding.store.stack))
     for name, block in (
         ("the block", finding.culprit),
         ("the victim", finding.victim),

@@ -109,11 +109,12 @@ def _bytes(finding: Finding) -> str:
 
 
 def _writer(finding: Finding) -> str:
-    """Who wrote, where a trap caught the store; else nothing is claimed."""
+    """Who wrote or read, where a trap caught it; else nothing is claimed."""
     if finding.store is None:
         return ""
     frame = named(finding.store.stack)
-    return f"{function(frame)} wrote " if frame is not None else ""
+    verb = "read" if finding.access == "read" else "wrote"
+    return f"{function(frame)} {verb} " if frame is not None else ""
 
 
 def _past(finding: Finding, direction: str) -> str:
@@ -125,7 +126,8 @@ def _past(finding: Finding, direction: str) -> str:
     if finding.damage is None and store is not None:
         past = store.address - block.address
         distance = past - block.size if past >= 0 else -past
-        what = f"to {count(distance, 'byte')}" if distance else "right"
+        to = "at" if finding.access == "read" else "to"
+        what = f"{to} {count(distance, 'byte')}" if distance else "right"
     return f"{_writer(finding)}{what} {may}{direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
 
 
@@ -164,6 +166,10 @@ def _after_free(finding: Finding) -> str:
 def _after_free_read(finding: Finding) -> str:
     block = finding.culprit
     used = by(finding.detected.stack, ", used")
+    if block is not None and finding.store is not None:
+        offset = finding.store.address - block.address
+        what = f"{_writer(finding)}at" if _writer(finding) else "a read at"
+        return f"{what} offset {offset:,} of {sized(block)} after it was released{by(_stack(block.freed))}"
     if block is None:
         return f"a pointer was read from released or uninitialised memory{used}"
     if is_released(block):
