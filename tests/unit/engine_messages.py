@@ -34,7 +34,7 @@ def message(
     return (
         _EVENT.pack(
             0x56455748,
-            1,
+            2,
             type_,
             _EVENT.size + len(rest),
             pid,
