@@ -10,12 +10,13 @@ from heapwitness.report.model import Detected, Finding, Frame, Kind
 from heapwitness.report.model import When as ReportWhen
 from heapwitness.supervise.families import believable
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
+from heapwitness.symbols.maps import code_lines
 
 if TYPE_CHECKING:
     from heapwitness.memory import Memory, ProcessMemory
 
 _MAPS_LIMIT = 8 << 20
-_CODE_LIMIT = 1 << 20
+CODE_LIMIT = 1 << 20
 _TEXTS_LIMIT = 128 << 20
 """Bytes of mappings, of all findings together, that are kept until their stacks have names."""
 
@@ -133,11 +134,9 @@ def _maps(pid: int) -> str:
     """The lines of a process's mappings that may be executed: all that names stacks."""
     try:
         with open(f"/proc/{pid:d}/maps", "rb") as stream:
-            lines = stream.read(_MAPS_LIMIT).splitlines(keepends=True)
+            return code_lines(stream.read(_MAPS_LIMIT), CODE_LIMIT)
     except OSError:
         return ""
-    code = b"".join(line for line in lines if b"x" in line.split(b" ", 2)[1])
-    return code[:_CODE_LIMIT].decode("utf-8", "surrogateescape")
 
 
 def _program(pid: int) -> str:

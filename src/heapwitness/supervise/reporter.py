@@ -4,20 +4,22 @@ Reading a file's debugging information may take seconds; it happens in a thread 
 program has its answer long since.
 """
 
-import contextlib
 import queue
 import threading
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from heapwitness.report.folding import same
-from heapwitness.report.model import Finding
+from heapwitness.report.model import Finding, Frame
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.merge import with_python
+
+if TYPE_CHECKING:
+    from heapwitness.symbols.remote import Remote
 
 CASES_LIMIT = 10_000
 """Different findings that are kept and shown; what is beyond is counted as dropped."""
@@ -25,6 +27,9 @@ CASES_LIMIT = 10_000
 FRAMES_LIMIT = 200_000
 """Frames in all of them: nearly all of a report is frames, some 300 bytes each. Findings that tell of no block and no
 bytes, as forged ones do, get a quarter."""
+
+NAMES_LIMIT = 128 << 20
+"""Characters of names in them; frames beyond have none."""
 
 
 class Shower(Protocol):
@@ -77,7 +82,7 @@ class Reporter:
         # Written by the thread only, read after its end.
         self._shown: dict[Hashable, _Shown] = {}
         self._same: dict[Hashable, Hashable] = {}
-        self._named = 0
+        self._named = self._characters = 0
         self._unkept: set[Hashable] = set()
 
     def is_new(self, examined: Examined) -> bool:
@@ -130,44 +135,61 @@ class Reporter:
         self._queue.put(item)
 
     def _work(self) -> None:
-        from heapwitness.symbols import Resolver
+        from heapwitness.symbols.remote import Remote
 
-        resolver = Resolver(self._until)
+        names = Remote(self._shower.sentence, self._until)
         while True:
             item = self._queue.get()
             if item is None:
+                names.close()
                 return
             if isinstance(item, str):
                 self._shower.sentence(item)
                 continue
-            finding = item.finding
-            # A broken file's symbols or a broken terminal must not keep the next finding from being shown.
-            with contextlib.suppress(Exception):
-                finding = resolver.finding(finding, item.examined.maps)
-            if item.examined.python:
-                stack = with_python(finding.detected.stack, item.examined.python)
-                finding = msgspec.structs.replace(
-                    finding, detected=msgspec.structs.replace(finding.detected, stack=stack)
-                )
-            key = same(finding)
-            if key not in self._shown:
-                # Inlined functions make many frames of one address.
-                self._named += _frames(finding)
-                if self._named > 2 * FRAMES_LIMIT:
-                    self._unkept.add(item.key)
-                    continue
-            self._same[item.key] = key
-            if key not in self._shown:
-                self._shown[key] = _Shown(finding, 0, 0)
-                with contextlib.suppress(Exception):
-                    self._shower.finding(finding)
+            try:
+                self._show(item, names)
+            except Exception as error:  # what befalls one finding must not keep the next from being shown
+                key = self._same.setdefault(item.key, item.key)
+                self._shown.setdefault(key, _Shown(item.finding, 0, 0))
+                self._shower.sentence(f"a finding could not be shown in full: {type(error).__name__}: {error}")
+
+    def _show(self, item: _Case, names: "Remote") -> None:
+        finding = names.finding(item.finding, item.examined.maps)
+        if item.examined.python:
+            stack = with_python(finding.detected.stack, item.examined.python)
+            finding = msgspec.structs.replace(finding, detected=msgspec.structs.replace(finding.detected, stack=stack))
+        characters = _characters(finding)
+        if self._characters + characters > NAMES_LIMIT:
+            finding, characters = item.finding, 0
+        key = same(finding)
+        if key not in self._shown:
+            # Inlined functions make many frames of one address.
+            self._named += _frames(finding)
+            if self._named > 2 * FRAMES_LIMIT:
+                self._unkept.add(item.key)
+                return
+        self._same[item.key] = key
+        if key not in self._shown:
+            self._characters += characters
+            self._shown[key] = _Shown(finding, 0, 0)
+            self._shower.finding(finding)
+
+
+def _stacks(finding: Finding) -> Iterator[tuple[Frame, ...]]:
+    blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect)
+    yield finding.detected.stack
+    yield from (site.stack for block in blocks if block is not None for site in (block.allocated, block.freed) if site)
 
 
 def _frames(finding: Finding) -> int:
     """How many frames a finding has in all its stacks."""
-    blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect)
-    sites = [site for block in blocks if block is not None for site in (block.allocated, block.freed) if site]
-    return len(finding.detected.stack) + sum(len(site.stack) for site in sites)
+    return sum(map(len, _stacks(finding)))
+
+
+def _characters(finding: Finding) -> int:
+    """How much text its frames hold."""
+    frames = (frame for stack in _stacks(finding) for frame in stack)
+    return sum(len(text) for one in frames for text in (one.module, one.function, one.file) if text)
 
 
 def _share(finding: Finding) -> int:
