@@ -46,8 +46,8 @@ def run(options: Options) -> int:
         `options.error_exitcode` when there was a finding.
 
     Raises:
-        HeapwitnessError: the program cannot be run under heapwitness, or the JSON report cannot be
-            written; in the latter case everything was shown before.
+        HeapwitnessError: the program cannot be run under heapwitness, or a report could not be written; where
+            it was the JSON report, everything was shown before.
     """
     plan = _plan(options)
     with Screen.to(options.output) as screen:
@@ -68,6 +68,7 @@ def run(options: Options) -> int:
         if report.summary.findings or not options.quiet:
             screen.end(report)
     write_json(report, options.json)
+    screen.check()
     if report.summary.findings and options.error_exitcode:
         return options.error_exitcode
     return program.exit_status or 0

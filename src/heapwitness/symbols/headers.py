@@ -73,7 +73,7 @@ class Headers:
         fields = header.unpack_from(start, _IDENT)
         self._segments_at, self._sections_at = fields[4], fields[5]
         self._segment_size, self._segments = fields[8], fields[9]
-        self._section_size, self._sections, self._names = fields[10], fields[11], fields[12]
+        self._section_size, self._sections, self._names = map(int, fields[10:])
 
     def segments(self) -> Iterator[ProgramHeader]:
         """The program headers, the first SEGMENTS_LIMIT of them."""
