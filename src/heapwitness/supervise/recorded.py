@@ -38,7 +38,7 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
             reporter = Reporter(screen, until=status.st_mtime)
             try:
                 for one in read_records(stream, ledger):
-                    reporter.submit(one.examined)
+                    reporter.submit(one.examined, patiently=True)
             except BadEvent as error:
                 trouble = error
     except OSError as error:

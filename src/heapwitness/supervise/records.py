@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import BinaryIO
 
 from heapwitness.layout.events import BadEvent, Event, Type, read_events
-from heapwitness.supervise.examine import Examined, diagnosed
+from heapwitness.supervise.examine import CODE_LIMIT, Examined, diagnosed
 from heapwitness.supervise.ledger import Ledger
+from heapwitness.symbols.maps import code_lines
 
 _HELD_LIMIT, _HELD_CHARACTERS = 4096, 64 << 20
 """Findings that wait for their outcomes, and the text of what was mapped that they hold: threads may find at once."""
@@ -56,9 +58,10 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
             ledger.note(event, event.pid)
             thread = (event.pid, event.tid)
             if event.type is Type.FINDING:
-                held.setdefault(thread, []).append(_recorded(event))
+                recorded = _recorded(event)
+                held.setdefault(thread, []).append(recorded)
                 waiting += 1
-                characters += len(event.maps or "")
+                characters += len(recorded.examined.maps)
                 while waiting > _HELD_LIMIT or characters > _HELD_CHARACTERS:
                     yield from pop(next(iter(held)))
             elif event.type is Type.OUTCOME and event.outcome is not None:
@@ -81,6 +84,8 @@ def _all(held: dict[tuple[int, int], list[Recorded]]) -> Iterator[Recorded]:
 def _recorded(event: Event) -> Recorded:
     from heapwitness.memory import SegmentsMemory
 
-    findings = diagnosed(event, SegmentsMemory(event.memory), event.maps or "")
-    program = " ".join(event.command or ())
-    return Recorded(replace(event, memory=(), maps=None), Examined(findings, event.maps or "", program))
+    # As of a process that waits: only what names stacks, and no more of it.
+    maps = code_lines((event.maps or "").encode("utf-8", "surrogateescape"), CODE_LIMIT)
+    findings = diagnosed(event, SegmentsMemory(event.memory), maps)
+    program = blake2b("\0".join(event.command or ()).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return Recorded(replace(event, memory=(), maps=None, command=None), Examined(findings, maps, program))

@@ -6,6 +6,7 @@ program has its answer long since.
 
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ CASES_LIMIT = 10_000
 FRAMES_LIMIT = 200_000
 """Frames in all of them: nearly all of a report is frames, some 300 bytes each. Findings that tell of no block and no
 bytes, as forged ones do, get a quarter."""
+
+QUEUED_LIMIT = 32
+"""Findings of a file that are held until they have names."""
+
+_PATIENCE = 0.01
 
 NAMES_LIMIT = 128 << 20
 """Characters of names in them; frames beyond have none."""
@@ -59,7 +65,7 @@ class _Shown:
 
 
 class Reporter:
-    """Takes findings from the loop; everything but `close` returns at once.
+    """Takes findings from the loop; everything but `close`, and `submit` when it is patient, returns at once.
 
     Args:
         shower: shows each different finding once.
@@ -93,8 +99,14 @@ class Reporter:
             self._asked |= keys
         return new
 
-    def submit(self, examined: Examined) -> None:
-        """Count findings; those that are new are named and shown."""
+    def submit(self, examined: Examined, *, patiently: bool = False) -> None:
+        """Count findings; those that are new are named and shown.
+
+        Args:
+            patiently: wait while many are to be shown, as of a file of them; else what was submitted is kept.
+        """
+        while patiently and self._queue.qsize() >= QUEUED_LIMIT:
+            time.sleep(_PATIENCE)
         for finding in examined.findings:
             key = _raw_key(examined, finding)
             if key not in self._counts:

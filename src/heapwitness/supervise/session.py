@@ -163,7 +163,7 @@ class Session:
             stream.seek(start)
             for one in read_records(stream, self.ledger):
                 self._unanswered.pop(_identity(one.event), None)
-                self._reporter.submit(one.examined)
+                self._reporter.submit(one.examined, patiently=True)
                 if time.monotonic() > until:
                     self._reporter.say("the log is too long; only its first part is told of.")
                     return

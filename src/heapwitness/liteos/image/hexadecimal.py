@@ -1,33 +1,72 @@
-"""What Intel HEX and S-records have in common: lines of hexadecimal digits with a length and a checksum."""
+"""What Intel HEX and S-records have in common: lines of hexadecimal digits with a length and a checksum.
+
+Lines are taken one at a time and their bytes joined at once: a small packed file may hold a hundred million lines.
+"""
 
 import binascii
-from collections.abc import Iterable
-
-import msgspec
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
 
 from heapwitness.liteos.image.model import BadImage, Patches
 
+LINES_LIMIT: Final = 1 << 22
+"""Lines of a file."""
 
-class Record(msgspec.Struct, frozen=True):
-    """A line that holds bytes of the target: its number in the file, their address, where they are in the line."""
+STRETCHES_LIMIT: Final = 1 << 16
+"""Stretches of addresses in which its bytes lie."""
 
-    line: int
+_LINE_LIMIT = 600
+_PART = 1 << 20
+
+
+class Line(NamedTuple):
+    """A line without blanks and ends around it: its number, and where it begins in the file."""
+
+    number: int
+    offset: int
+    text: bytes
+
+
+class Record(NamedTuple):
+    """A line that holds bytes of the target, and their address; `raw` is the line's bytes, checksum and all."""
+
+    line: Line
     address: int
     data: bytes
-    column: int
+    raw: bytes
 
 
-def text_of(data: bytes) -> str | None:
-    """The text of a file that may be one of lines of hexadecimal digits; None when it cannot be."""
+def is_text(data: bytes) -> bool:
+    """Whether a file may be one of lines of hexadecimal digits."""
     if data[:1] not in (b":", b"S"):
-        return None
-    try:
-        return data.decode("ascii")
-    except UnicodeDecodeError:
-        return None
+        return False
+    return all(data[at : at + _PART].isascii() for at in range(0, len(data), _PART))
 
 
-def unhex(digits: str, line: int) -> bytes:
+def lines(data: bytes) -> Iterator[Line]:
+    """The lines that are not blank.
+
+    Raises:
+        BadImage: a line is too long, or there are too many.
+    """
+    end = b"\n" if b"\n" in data[: 2 * _LINE_LIMIT] else b"\r"
+    at = number = 0
+    while at < len(data):
+        number += 1
+        stop = data.find(end, at, at + _LINE_LIMIT)
+        if stop < 0 and len(data) - at > _LINE_LIMIT:
+            raise BadImage(f"line {number} is broken: it is too long. Copy the dump again.")
+        if number > LINES_LIMIT:
+            raise BadImage(f"it has more than {LINES_LIMIT:,} lines: give the part of it that matters.")
+        stop = len(data) if stop < 0 else stop
+        line = data[at:stop]
+        text = line.strip()
+        if text:
+            yield Line(number, at if line[:1] == text[:1] else at + line.index(text), text)
+        at = stop + 1
+
+
+def unhex(digits: bytes, line: int) -> bytes:
     """The bytes of a line's digits."""
     try:
         return binascii.unhexlify(digits)
@@ -35,20 +74,49 @@ def unhex(digits: str, line: int) -> bytes:
         raise BadImage(f"line {line} is broken: it is not all hexadecimal digits. Copy the dump again.") from error
 
 
-def chunks(records: Iterable[Record]) -> list[tuple[int, bytes]]:
-    """Addresses and bytes of records, those that follow each other joined."""
-    found: list[tuple[int, list[bytes]]] = []
+def chunks(records: Iterable[Record]) -> list[tuple[int, bytearray]]:
+    """Addresses and bytes of records, those that follow each other joined.
+
+    Raises:
+        BadImage: they lie all over the place.
+    """
+    found: list[tuple[int, bytearray]] = []
     end = -1
     for record in records:
+        if not record.data:
+            continue
         if found and record.address == end:
-            found[-1][1].append(record.data)
+            found[-1][1].extend(record.data)
+        elif len(found) == STRETCHES_LIMIT:
+            raise BadImage(f"its bytes lie in more than {STRETCHES_LIMIT:,} places: give the part that matters.")
         else:
-            found.append((record.address, [record.data]))
+            found.append((record.address, bytearray(record.data)))
         end = record.address + len(record.data)
-    return [(address, b"".join(parts)) for address, parts in found]
+    return found
 
 
-class Patcher:
+def rewritten(
+    data: bytes, records: Iterable[Record], patches: Patches, line: Callable[[Record, bytes], bytes]
+) -> bytes:
+    """A file with bytes of the target changed; `line` makes a record's line with other bytes."""
+    patcher = _Patcher(patches)
+    out: list[bytes] = []
+    done = 0
+    for record in records:
+        new = patcher.data(record)
+        if new is not None:
+            out += [data[done : record.line.offset], line(record, new)]
+            done = record.line.offset + len(record.line.text)
+    out.append(data[done:])
+    return b"".join(out)
+
+
+def cased(digits: str, like: bytes) -> bytes:
+    """Digits in lower or upper case, as a line has them."""
+    return (digits if any(letter in like for letter in b"abcdef") else digits.upper()).encode("ascii")
+
+
+class _Patcher:
     """Bytes to be changed, asked record by record."""
 
     def __init__(self, patches: Patches) -> None:

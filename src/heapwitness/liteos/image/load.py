@@ -42,12 +42,11 @@ def parse(data: bytes, name: str, base: int | None = None, limit: int = SIZE_LIM
 def _image(data: bytes, base: int | None) -> Image:
     if elf.is_elf(data):
         return elf.parse(data)
-    text = hexadecimal.text_of(data)
-    if text is not None:
-        if intelhex.is_first_line(text):
-            return intelhex.parse(text)
-        if srecord.is_first_line(text):
-            return srecord.parse(text)
+    if hexadecimal.is_text(data):
+        if intelhex.is_first_line(data):
+            return intelhex.parse(data)
+        if srecord.is_first_line(data):
+            return srecord.parse(data)
     start = base or 0
     if start < 0 or start + len(data) > 1 << 64:
         raise BadImage(f"{len(data)} bytes don't fit at {start:#x}: give another --base.")

@@ -92,13 +92,13 @@ class Image:
         return self._rewrite([(patch.address, patch.new) for patch in patches])
 
 
-def joined(chunks: Iterable[tuple[int, bytes]]) -> tuple[Segment, ...]:
+def joined(chunks: Iterable[tuple[int, bytes | bytearray]]) -> tuple[Segment, ...]:
     """Segments of chunks of bytes, neighbours joined.
 
     Raises:
         BadImage: two chunks overlap.
     """
-    groups: list[tuple[int, list[bytes]]] = []
+    groups: list[tuple[int, list[bytes | bytearray]]] = []
     end = -1
     for address, data in sorted(chunks, key=lambda chunk: chunk[0]):
         if not data:
