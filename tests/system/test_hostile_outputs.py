@@ -142,3 +142,13 @@ def test_a_directory_that_was_removed_hides_nothing(desk: Path) -> None:
     assert written.returncode == ERROR and "past the end of a 24-byte block" in written.stderr
     assert "the report could not be written to report.json" in written.stderr.splitlines()[-1]
     assert logged.returncode == ERROR and logged.stderr.count("\n") == 1
+
+
+def test_what_a_killed_heapwitness_left_is_gone_after_the_next_run(tmp_path: Path) -> None:
+    killed = shell(tmp_path, '"$@"', "run", "--", "sh", "-c", "kill -9 $PPID", TMPDIR=str(tmp_path))
+    left = os.listdir(tmp_path)
+
+    shell(tmp_path, '"$@"', "run", "--", "true", TMPDIR=str(tmp_path))
+
+    assert killed.returncode in (-9, 137) and left
+    assert os.listdir(tmp_path) == []

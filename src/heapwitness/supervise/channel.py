@@ -6,17 +6,15 @@ never wait, silent connections are closed, and a message is bounded before it is
 
 import os
 import selectors
-import shutil
 import socket
 import struct
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.supervise import places
 
 MESSAGE_LIMIT = 256 << 10
 CONNECTIONS_LIMIT = 512
@@ -67,7 +65,8 @@ class Channel:
         self.behind = False
         self._buffer = bytearray(MESSAGE_LIMIT)
         self._open: dict[socket.socket, tuple[float, Peer]] = {}
-        self.directory = _directory()
+        self._place = places.make(longest=_ADDRESS_LIMIT - len("/socket"))
+        self.directory = self._place.path
         self.path = self.directory / "socket"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
@@ -112,7 +111,7 @@ class Channel:
         for connection in list(self._open):
             self._drop(connection)
         self._listener.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._place.remove()
 
     def __enter__(self) -> Self:
         return self
@@ -185,18 +184,6 @@ class Channel:
         if self._open.pop(connection, None) is not None:
             self._selector.unregister(connection)
             connection.close()
-
-
-def _directory() -> Path:
-    """A fresh directory of mode 0700 whose path leaves room for a socket's name."""
-    try:
-        made = Path(tempfile.mkdtemp(prefix="heapwitness-"))
-        if len(os.fsencode(made)) + len("/socket") > _ADDRESS_LIMIT:
-            made.rmdir()
-            made = Path(tempfile.mkdtemp(prefix="heapwitness-", dir="/tmp"))
-    except OSError as error:
-        raise HeapwitnessError(f"no temporary directory can be made: {error.strerror}.") from error
-    return made.absolute()
 
 
 def _peer(connection: socket.socket) -> Peer:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwitness import native
+from heapwitness.supervise import places
 from heapwitness.supervise.channel import Channel
 from heapwitness.supervise.environment import environment
 from heapwitness.supervise.log import open_log
@@ -58,6 +59,7 @@ def run(options: Options) -> int:
             # What is needed when there is something to hear is loaded while the program starts.
             from heapwitness.supervise.session import Session
 
+            places.sweep()
             session = Session(options.on_error, screen)
             _serve(channel, session, program)
             session.take_records(log.path, log.start)
