@@ -80,7 +80,7 @@ def configs(data: bytes) -> None:
     values = parse(text)
     after = merged(text, {**values, **CHOSEN})
     # Of a last line without an end the end is new.
-    lines = [[line.removesuffix("\r") for line in one.split("\n")] for one in (text, after)]
+    lines = [[line.rstrip("\r") for line in one.split("\n")] for one in (text, after)]
     others = [[line for line in one if line and assignment(line) is None] for one in lines]
     assert others[0] == others[1] or not text.strip()
     assert parse(after).items() >= CHOSEN.items()

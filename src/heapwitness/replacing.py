@@ -19,7 +19,7 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written; the file is as it was.
     """
-    target = _target(path)
+    target = where(path)
     before = _status(target)
     if before is not None and not stat.S_ISREG(before.st_mode):
         with open(target, "wb") as stream:
@@ -42,8 +42,12 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def _target(path: Path) -> Path:
-    """Where a path leads in the end, by links of whoever may be followed."""
+def where(path: Path) -> Path:
+    """Where a path leads in the end.
+
+    Raises:
+        OSError: in a directory of everybody it is a link that another user laid, or links go round in circles.
+    """
     for _ in range(_LINKS_LIMIT):
         directory = Path(os.path.realpath(path.parent))
         place = directory / path.name
