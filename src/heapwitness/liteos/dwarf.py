@@ -15,7 +15,7 @@ from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.liteos import symbols
+from heapwitness.liteos import elf_bounds, symbols
 from heapwitness.liteos.config import Config
 from heapwitness.liteos.layout import (
     ControlLayout,
@@ -200,6 +200,7 @@ def _structures(path: str | PathLike[str]) -> tuple[dict[str, _Structure], int]:
     """The heap's structures and the width of a pointer in bits."""
     try:
         with Path(path).open("rb") as file:
+            elf_bounds.check(file, path)
             elf = ELFFile(file)
             if not elf.little_endian:
                 raise BadFirmware(f"{path} is big-endian; LiteOS runs on little-endian targets only.")
@@ -211,7 +212,7 @@ def _structures(path: str | PathLike[str]) -> tuple[dict[str, _Structure], int]:
             width = int(elf.elfclass)
     except OSError as error:
         raise BadFirmware(f"{path} cannot be read ({error.strerror}): give the firmware's ELF file.") from error
-    except BadFirmware:
+    except HeapwitnessError:
         raise
     except Exception as error:  # on damaged files pyelftools fails in many ways
         raise BadFirmware(f"{path} is no ELF file with readable debug information.") from error

@@ -15,6 +15,7 @@ from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.liteos import elf_bounds
 from heapwitness.memory import Memory, Unreadable
 from heapwitness.report.model import Frame
 
@@ -54,8 +55,12 @@ class Firmware:
                 f"{path} cannot be read ({error.strerror}): give the firmware's ELF file."
             ) from error
         try:
+            elf_bounds.check(self._file, path)
             self._elf = ELFFile(self._file)
             self._symbols = self._symbol_table()
+        except HeapwitnessError:
+            self._file.close()
+            raise
         except Exception as error:  # on damaged files pyelftools fails in many ways
             self._file.close()
             raise HeapwitnessError(f"{path} is no ELF file that can be read: give the linked firmware.") from error

@@ -36,7 +36,7 @@ DEFAULT_SIZE: Final = 65536
 DEFAULT_ADDRESS: Final = 0x20000000
 _FILE_LIMIT: Final = 64 << 20
 _POOL_LIMIT: Final = 64 << 20
-OPERATIONS_LIMIT: Final = 1 << 20
+OPERATIONS_LIMIT = 1 << 20
 
 # Of each operation in a log, what its words are; a "?" may be left out.
 _WORDS: Final[dict[str, tuple[str, ...]]] = {

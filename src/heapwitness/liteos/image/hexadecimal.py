@@ -5,14 +5,14 @@ Lines are taken one at a time and their bytes joined at once: a small packed fil
 
 import binascii
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from heapwitness.liteos.image.model import BadImage, Patches
 
-LINES_LIMIT: Final = 1 << 22
+LINES_LIMIT = 1 << 22
 """Lines of a file."""
 
-STRETCHES_LIMIT: Final = 1 << 16
+STRETCHES_LIMIT = 1 << 16
 """Stretches of addresses in which its bytes lie."""
 
 _LINE_LIMIT = 600
