@@ -1,7 +1,10 @@
-# `make` alone lists the targets. Everything that is installed goes into .venv; nothing else of the system changes.
+# `make` alone lists the targets. Everything that is installed goes into .venv, or one beside it; nothing else of the
+# system changes.
 
 PYTHON ?= python3
 VENV ?= .venv
+# The version of every package that is installed; empty: the newest ones.
+LOCK ?= constraints/locked.txt
 CMAKE ?= $(VENV)/bin/cmake
 CLANG_FORMAT := $(VENV)/bin/clang-format
 PYTEST_ARGS ?=
@@ -10,16 +13,20 @@ BENCH_ARGS ?=
 # What the installed package is made of.
 SOURCES := $(shell find src native -type f -not -path '*/_lib/*' -not -name '*.pyc') pyproject.toml CMakeLists.txt README.md
 C_SOURCES := $(shell find native examples benchmarks tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
-PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-# CC: a Python names the compiler that it was built with, which need not be here.
-INSTALL := CC='$(CC)' $(PIP) --no-build-isolation --config-settings=cmake.define.HEAPWITNESS_STRICT=ON
-BUILD_TOOLS := 'scikit-build-core>=0.10' 'cmake>=3.20' 'ninja>=1.11'
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(LOCK:%=--constraint %)
+# CC: a Python names the compiler that it was built with, which need not be here. A build belongs to one environment,
+# whose cmake and ninja it remembers.
+INSTALL := CC='$(CC)' $(PIP) --no-build-isolation --config-settings=cmake.define.HEAPWITNESS_STRICT=ON \
+	--config-settings=build-dir='build/{wheel_tag}$(notdir $(VENV))'
+# One file for all Pythons and systems that are supported, which a resolver that asks the running Python cannot make.
+COMPILE := $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+	--custom-compile-command 'make lock' --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench menuconfig build clean
+.PHONY: help demo test test-newest test-oldest lock lint format bench menuconfig build clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf 'make %-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf 'make %-12s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/.installed ## compile the examples, run them under heapwitness and show the reports
 	$(MAKE) -C examples demo HEAPWITNESS='$(abspath $(VENV))/bin/heapwitness' PYTHON='$(abspath $(VENV))/bin/python'
@@ -27,13 +34,26 @@ demo: $(VENV)/.installed ## compile the examples, run them under heapwitness and
 test: $(VENV)/.installed $(VENV)/.test-tools ## run all tests against the installed package (PYTEST_ARGS='-k name')
 	$(VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
 
-lint: $(VENV)/.installed $(VENV)/.test-tools ## check style and types of the Python and the C sources
+test-newest: ## the same with the newest release of everything, in .venv-newest
+	rm -rf $(VENV)-newest
+	$(MAKE) test VENV=$(VENV)-newest LOCK=
+
+test-oldest: ## the same with the oldest releases that pyproject.toml allows, in .venv-oldest
+	$(MAKE) test VENV=$(VENV)-oldest LOCK=constraints/oldest.txt
+
+lock: ## renew the versions in constraints/: of the newest releases, and of the oldest that are allowed
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade uv
+	$(COMPILE) pyproject.toml --all-extras constraints/*.in --output-file constraints/locked.txt
+	$(COMPILE) pyproject.toml --extra test constraints/build.in --resolution lowest-direct --output-file constraints/oldest.txt
+
+lint: $(VENV)/.installed $(VENV)/.lint-tools ## check style and types of the Python and the C sources
 	$(VENV)/bin/ruff check src tests benchmarks examples
 	$(VENV)/bin/ruff format --check src tests benchmarks examples
 	$(VENV)/bin/python -m mypy
 	$(CLANG_FORMAT) --dry-run -Werror $(C_SOURCES)
 
-format: $(VENV)/.test-tools ## bring the Python and the C sources into that style
+format: $(VENV)/.lint-tools ## bring the Python and the C sources into that style
 	$(VENV)/bin/ruff check --fix src tests benchmarks examples
 	$(VENV)/bin/ruff format src tests benchmarks examples
 	$(CLANG_FORMAT) -i $(C_SOURCES)
@@ -51,16 +71,16 @@ build: $(VENV)/.build-tools ## compile only: both libraries into src/heapwitness
 	mkdir -p src/heapwitness/_lib
 	cp --remove-destination build/dev/native/libheapwitness_*.so src/heapwitness/_lib/
 
-clean: ## remove what was built; .venv stays
+clean: ## remove what was built; environments stay
 	rm -rf build dist src/heapwitness/_lib examples/build
-	rm -f $(VENV)/.installed
+	rm -f $(VENV)*/.installed
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "heapwitness needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.build-tools: | $(VENV)/bin/python
-	$(PIP) $(BUILD_TOOLS)
+$(VENV)/.build-tools: constraints/build.in $(LOCK) | $(VENV)/bin/python
+	$(PIP) --requirement constraints/build.in
 	@touch $@
 
 # Not editable: what is tested and shown is what users get. Again only when a source is newer.
@@ -68,6 +88,6 @@ $(VENV)/.installed: $(SOURCES) $(VENV)/.build-tools
 	$(INSTALL) .
 	@touch $@
 
-$(VENV)/.test-tools: pyproject.toml | $(VENV)/.installed
-	$(INSTALL) '.[test]'
+$(VENV)/.test-tools $(VENV)/.lint-tools: $(VENV)/.%-tools: pyproject.toml $(LOCK) | $(VENV)/.installed
+	$(INSTALL) '.[$*]'
 	@touch $@

@@ -16,11 +16,11 @@ from heapwitness.liteos.diagnose import diagnose
 from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.find import find_pools
 from heapwitness.liteos.image import Segment
+from heapwitness.liteos.naming import bare
 from heapwitness.liteos.restore import plan
 from heapwitness.liteos.usage import usage
 from heapwitness.liteos.view import PoolView
 from heapwitness.liteos.walk import walk
-from heapwitness.report.model import Frame
 
 ADDRESS = 0x20000000
 BLOCK = 64
@@ -67,11 +67,6 @@ def measure(title: str, data: bytearray, layout: Layout) -> None:
     for name, step in steps:
         seconds = best(step)
         print(f"{title:<24} {nodes:>9,}  {name:<12} {seconds:8.3f} s  {nodes / seconds:>12,.0f} nodes/s", flush=True)
-
-
-def bare(pc: int) -> Frame:
-    """A frame without a name."""
-    return Frame(pc=pc)
 
 
 def main(counts: list[int]) -> None:

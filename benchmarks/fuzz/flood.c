@@ -62,7 +62,7 @@ static size_t compose_garbage(void)
         memcpy(message + i, &(uint64_t){some()}, 8);
     if (some() % 2 && length > 12) { /* something to go on reading for */
         struct event e = {
-            .magic = 0x56455748, .version = 1, .type = (uint16_t)(some() % 5), .length = (uint32_t)length};
+            .magic = 0x56455748, .version = 2, .type = (uint16_t)(some() % 5), .length = (uint32_t)length};
         memcpy(message, &e, 12);
     }
     return length;
@@ -73,7 +73,7 @@ static size_t compose(const char *what)
     if (strcmp(what, "garbage") == 0)
         return compose_garbage();
     struct event e = {.magic = 0x56455748,
-                      .version = 1,
+                      .version = 2,
                       .type = 2,
                       .pid = (uint32_t)getpid(),
                       .tid = (uint32_t)getpid(),

@@ -14,6 +14,20 @@ static bool on_the_threads_own_stack(const hw_arena *arena, uintptr_t frame)
            hw_call(SYS_sigaltstack, 0, (long)&other, 0, 0, 0, 0) == 0 && !(other.ss_flags & SS_ONSTACK);
 }
 
+bool hw_is_engaged_at(uintptr_t sp)
+{
+    const hw_arena *arena = hw_me.arena;
+    if (!hw_is_engaged())
+        return false;
+    if (!arena || hw_me.forks || sp < arena->sites.stack_low || sp >= arena->sites.stack_high)
+        return true;
+    uint32_t left = hw_me.visits ? hw_me.frame : atomic_load(&arena->busy);
+    if ((int32_t)((uint32_t)sp - (left & ~1u)) < 0)
+        return true;
+    hw_abandon();
+    return false;
+}
+
 bool hw_still_engaged(const hw_caller *caller)
 {
     const hw_arena *arena = hw_me.arena;

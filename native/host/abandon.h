@@ -10,6 +10,8 @@
 
 /* For an operation that finds its thread engaged: whether it still is. What was left is put in order. */
 bool hw_still_engaged(const hw_caller *caller);
+/* For a signal handler: whether the operation goes on that its thread was in, whose stack pointer was `sp`. */
+bool hw_is_engaged_at(uintptr_t sp);
 /* At the end of a thread. */
 void hw_abandon(void);
 

@@ -29,7 +29,9 @@ typedef struct hw_place {
     unsigned char fixed[HW_FIXED]; /* a second witness of the control block */
     _Atomic uint32_t pending;      /* nodes released by other threads, by offset */
     uint32_t block;                /* of a big block's pool: its node */
-    hw_trusted *trusted;           /* of an arena's first pool */
+    uint64_t pattern;              /* of a block without a pool (huge.h): its slack's, its site, its origin */
+    uint32_t site, origin;
+    hw_trusted *trusted; /* of an arena's first pool */
 } hw_place;
 
 /* Cached nodes of one exact size, the one to be taken next last. cache.h says what becomes of them. Blocks of more than
@@ -79,8 +81,8 @@ typedef struct hw_arena {
     hw_place place[HW_PLACES];
     hw_site_cache sites;
 
-    struct { /* --poison: released nodes that are held back, oldest first */
-        uint32_t node[HW_DELAYED];
+    struct { /* --poison: released nodes that are held back, oldest first (delayed.h) */
+        uint32_t node[HW_DELAYED], size[HW_DELAYED];
         uint8_t place[HW_DELAYED];
         uint32_t head, count;
         size_t bytes;
@@ -98,8 +100,11 @@ typedef struct hw_thread {
     hw_place *held;
     uint32_t changes; /* fork.h */
     bool forks;
-    bool refused; /* no arena could be had, or the thread is being set up */
-    bool ended;   /* its arena was given back: what it still releases needs none */
+    bool refused;  /* no arena could be had, or the thread is being set up */
+    bool ended;    /* its arena was given back: what it still releases needs none */
+    int postponed; /* ending.h: the signal that ends the process when this operation is over, 0 for none */
+    int postponed_timer;
+    uint64_t postponed_since;
 } hw_thread;
 extern __thread hw_thread hw_me;
 
@@ -126,11 +131,14 @@ static inline void hw_visits_up(void)
     atomic_signal_fence(memory_order_seq_cst);
     hw_me.visits++;
 }
+void hw_end_postponed(void); /* ending.h */
 static inline void hw_visits_down(void)
 {
     hw_me.visits--;
     atomic_signal_fence(memory_order_seq_cst);
     hw_ready_again();
+    if (HW_UNLIKELY(hw_me.postponed))
+        hw_end_postponed();
 }
 
 /* For the owner. */

@@ -14,18 +14,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum {
-    MESSAGE = 128 << 10,
-    RECORD = 24 << 20,
-    WINDOW_MOST = 4 << 20,
-    FRAMES = 64,
-    TOLD_FREELY = 1000,
-    THEN_A_SECOND = 20
-};
+enum { MESSAGE = 128 << 10, RECORD = 24 << 20, WINDOW_MOST = 4 << 20, TOLD_FREELY = 1000, THEN_A_SECOND = 20 };
 
 _Atomic uint64_t hw_findings, hw_repairs;
 static _Atomic uint64_t dropped;
 static __thread bool last_was_logged;
+static hw_trap trapped;
+static _Atomic bool is_trapped;
 
 /* --- composing -------------------------------------------------------------------------------- */
 
@@ -126,6 +121,13 @@ static void start(message *m, hw_event *event, enum hw_event_type type)
     m->used = sizeof *event;
 }
 
+static void put_stack(message *m, hw_event *event, const hw_caller *caller)
+{
+    uint64_t frames[HW_MOST_FRAMES];
+    event->frames = hw_unwind_surely(frames, HW_MOST_FRAMES, caller);
+    put(m, frames, event->frames * sizeof frames[0]);
+}
+
 static void finish(message *m, hw_event *event)
 {
     event->length = (uint32_t)m->used;
@@ -134,22 +136,44 @@ static void finish(message *m, hw_event *event)
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
-/* Returns the connection, or a negative number when nobody takes the message. */
-static long send_message(const message *m)
+static bool connects_by_path(long fd)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     size_t length = strlen(hw_set.socket);
-    if (length == 0)
-        return -1;
     memcpy(to.sun_path, hw_set.socket, length);
+    return hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
+           0;
+}
+
+/* Where the path leads nowhere, as in a sandbox with a /tmp of its own: the same as a name that needs no file. Anybody
+   can take such a name, so it has to be this user's. */
+static bool connects_by_name(long fd)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    struct ucred peer = {0};
+    socklen_t size = sizeof peer;
+    size_t length = strlen(hw_set.socket);
+    if (length + 1 > sizeof to.sun_path)
+        return false;
+    memcpy(to.sun_path + 1, hw_set.socket, length);
+    return hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
+               0 &&
+           hw_call(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, (long)&peer, (long)&size, 0) == 0 &&
+           peer.uid == (uid_t)hw_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
+}
+
+/* Returns the connection, or a negative number when nobody takes the message. */
+static long send_message(const message *m)
+{
+    if (hw_set.socket[0] == 0)
+        return -1;
     long fd = hw_call(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0, 0, 0);
     if (fd < 0)
         return -1;
     /* A supervisor that hangs must not hang the program: the send is bounded, too. */
     struct timeval most = {.tv_sec = hw_set.wait_ms / 1000, .tv_usec = hw_set.wait_ms % 1000 * 1000L};
     hw_call(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, (long)&most, sizeof most, 0);
-    if (hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
-            0 &&
+    if ((connects_by_path(fd) || connects_by_name(fd)) &&
         hw_call(SYS_sendto, fd, (long)m->bytes, (long)m->used, MSG_NOSIGNAL, 0, 0) == (long)m->used)
         return fd;
     hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
@@ -268,6 +292,13 @@ static void put_evidence(message *m, const hw_pool *pool, size_t bytes, uint32_t
     }
 }
 
+static void put_unpooled(message *m, const hw_unpooled *block)
+{
+    uintptr_t end = (uintptr_t)(block->address + block->size);
+    put_memory(m, end - HW_PAGE, 2 * HW_PAGE);
+    put_site(m, (uint32_t)block->site);
+}
+
 /* --- the four events -------------------------------------------------------------------------- */
 
 bool hw_tell_is_too_much(void)
@@ -285,13 +316,25 @@ bool hw_tell_is_too_much(void)
     return true;
 }
 
+/* Neither heard nor recorded. */
 static void nobody_listens(void)
 {
     static _Atomic uint32_t said;
-    static const char text[] = "heapwitness: heap damage was found and repaired; run under `heapwitness run`, or set "
-                               "HEAPWITNESS_LOG=FILE, to see it\n";
-    if (hw_set.log[0] == 0 && hw_set.socket[0] == 0 && atomic_exchange(&said, 1) == 0)
-        hw_call(SYS_write, 2, (long)text, sizeof text - 1, 0, 0, 0);
+    static const char alone[] = "heapwitness: heap damage was found and repaired; run under `heapwitness run`, or set "
+                                "HEAPWITNESS_LOG=FILE, to see it\n";
+    static const char shut_in[] = "heapwitness: heap damage was found and repaired, but cannot be told from in here: "
+                                  "neither the socket nor the file for records can be reached; --log FILE with a file "
+                                  "that can be makes a report of it\n";
+    bool asked = hw_set.log[0] || hw_set.socket[0];
+    if (atomic_exchange(&said, 1) == 0)
+        hw_say(asked ? shut_in : alone, (asked ? sizeof shut_in : sizeof alone) - 1);
+}
+
+void hw_tell_with(const hw_trap *trap)
+{
+    if (!atomic_load(&is_trapped))
+        trapped = *trap;
+    atomic_store(&is_trapped, true);
 }
 
 char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t bytes, uint32_t region,
@@ -315,11 +358,13 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         put(&m, window, sizeof window);
         event.windows = 1;
     }
-    uint64_t frames[FRAMES];
-    event.frames = hw_unwind(frames, FRAMES, &context->caller);
-    put(&m, frames, event.frames * sizeof frames[0]);
+    put_stack(&m, &event, &context->caller);
     if (released)
         put_section(&m, HW_RELEASED, 0, released, sizeof *released);
+    if (context->unpooled)
+        put_section(&m, HW_UNPOOLED, 0, context->unpooled, sizeof *context->unpooled);
+    if (atomic_load(&is_trapped))
+        put_section(&m, HW_TRAPPED, 0, &trapped, sizeof trapped);
     finish(&m, &event);
     char answer = ask(&m);
     last_was_logged = false;
@@ -328,13 +373,18 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         if (hw_set.log[0]) {
             m.room = RECORD - (4 << 20);
             put_evidence(&m, pool, bytes, region, fault);
+            if (context->unpooled)
+                put_unpooled(&m, context->unpooled);
+            if (released)
+                put_site(&m, (uint32_t)released->site);
             m.room = RECORD;
             put_maps(&m);
             put_file(&m, HW_COMMAND, "/proc/self/cmdline");
             finish(&m, &event);
             last_was_logged = append(&m);
         }
-        nobody_listens();
+        if (!last_was_logged)
+            nobody_listens();
     }
     hw_unmap(m.bytes, RECORD);
     return answer;
@@ -376,9 +426,64 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
     hw_unmap(m.bytes, MESSAGE);
 }
 
+/* A call that led to no code has left its return address, from which nothing leads on. */
+static void put_crashed_stack(message *m, hw_event *event, const hw_crash *crash, const hw_caller *caller)
+{
+    put_stack(m, event, caller);
+    uint64_t from = 0;
+    if (event->frames > 1)
+        return;
+#if defined(__x86_64__)
+    hw_peek(&from, crash->sp, sizeof from);
+#elif defined(__aarch64__)
+    from = crash->registers[30];
+#endif
+    if (from) {
+        put(m, &from, sizeof from);
+        event->frames++;
+    }
+}
+
+void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
+{
+    bool last = crash->state & HW_CRASH_LOOKED;
+    message m = {.bytes = hw_map(RECORD), .room = MESSAGE};
+    if (!m.bytes)
+        return;
+    hw_event event;
+    start(&m, &event, HW_CRASHED);
+    event.when = HW_AT_CRASH;
+    if (last)
+        put_crashed_stack(&m, &event, crash, caller);
+    put_section(&m, HW_CRASH, 0, crash, sizeof *crash);
+    finish(&m, &event);
+    if (!(last ? ask(&m) : (char)tell(&m, false)) && hw_set.log[0]) {
+        m.room = RECORD;
+        put_maps(&m);
+        put_file(&m, HW_COMMAND, "/proc/self/cmdline");
+        finish(&m, &event);
+        append(&m);
+    }
+    hw_unmap(m.bytes, RECORD);
+}
+
 void hw_tell_hello(void)
 {
     tell_or_log(HW_HELLO, NULL);
+}
+
+/* On the stack: the child of a vfork tells it, too, in its parent's memory. */
+void hw_tell_stranger(const char *file, unsigned why, bool replaces)
+{
+    unsigned char bytes[1536];
+    message m = {.bytes = bytes, .room = sizeof bytes};
+    hw_event event;
+    size_t length = strlen(file), most = 1024;
+    start(&m, &event, HW_STRANGER);
+    event.node = why | (replaces ? 0x100 : 0);
+    put_section(&m, HW_COMMAND, 0, length > most ? file + length - most : file, length > most ? most : length);
+    finish(&m, &event);
+    tell(&m, false);
 }
 
 void hw_tell_exit(const uint64_t stats[8])

@@ -4,64 +4,137 @@
 #include "big.h"
 #include "cache.h"
 #include "heap.h"
+#include "huge.h"
 
 static hw_lock checking;
+static _Atomic uint32_t checker; /* the thread that holds it */
 
 static uint32_t regions_used(void)
 {
     return (uint32_t)atomic_load(&hw_this_process.regions_used);
 }
 
-static void check_big(const hw_context *context)
+static bool never(void)
+{
+    return false;
+}
+
+/* One going over. `patience` is in milliseconds, for each arena; `own` and `visited` are left out. `all` becomes false
+   where something was not looked at, since a thread was changing it. */
+typedef struct tour {
+    hw_context context;
+    bool (*enough)(void);
+    unsigned patience;
+    const hw_arena *own, *visited;
+    bool all;
+} tour;
+
+/* False: there was enough. */
+static bool check_big(tour *t)
 {
     for (uint32_t region = 1; region < regions_used(); region++) {
-        if (atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) != HW_BIG_POOL)
+        uint32_t kind = atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire);
+        t->all &= kind != HW_BIG_HELD;
+        if (kind == HW_HUGE)
+            hw_huge_check(region, &t->context);
+        if (kind != HW_BIG_POOL)
             continue;
+        if (t->enough())
+            return false;
         hw_place *place = hw_big_hold(region);
         if (!place)
             continue;
-        hw_inspect(NULL, place, context);
+        hw_inspect(NULL, place, &t->context);
         hw_big_let_go(place);
     }
+    return true;
 }
 
-static void check_arena(hw_arena *arena, const hw_context *context)
+static bool check_arena(hw_arena *arena, const tour *t)
 {
-    for (uint32_t i = 0; i < arena->places; i++)
-        hw_inspect(arena, &arena->place[i], context);
+    for (uint32_t i = 0; i < arena->places; i++) {
+        if (t->enough())
+            return false;
+        hw_inspect(arena, &arena->place[i], &t->context);
+    }
+    return true;
+}
+
+static bool check_all(tour *t)
+{
+    t->all = true;
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
+        if (arena == t->own || arena == t->visited || !hw_seize(arena, t->patience)) {
+            t->all = false;
+            continue;
+        }
+        bool goes_on = check_arena(arena, t);
+        hw_yield(arena);
+        if (!goes_on)
+            return false;
+    }
+    return check_big(t);
 }
 
 bool hw_heap_check(enum hw_when when, hw_caller caller)
 {
-    hw_context context = {.when = when, .caller = caller};
     if (hw_still_engaged(&caller)) {
         if (hw_me.arena)
             atomic_store(&hw_me.arena->whole_check, true);
         return false;
     }
     hw_visit_begins(&caller);
-    /* At exit it is done even if who is at it does not come to an end. */
-    if (!hw_lock_take_within(&checking, when == HW_AT_EXIT ? 2000 : 0) && when != HW_AT_EXIT)
+    if (!hw_lock_take_within(&checking, 0))
         return false;
-    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
-        if (!hw_seize(arena, when == HW_AT_EXIT ? 500 : 0))
-            continue;
-        check_arena(arena, &context);
-        hw_yield(arena);
-    }
-    check_big(&context);
+    tour t = {.context = {.when = when, .caller = caller}, .enough = never};
+    atomic_store(&checker, hw_thread_id());
+    check_all(&t);
+    atomic_store(&checker, 0);
     hw_lock_give(&checking);
     return true;
+}
+
+bool hw_heap_check_last(hw_caller caller, bool (*enough)(void))
+{
+    if (hw_still_engaged(&caller))
+        return false;
+    hw_visit_begins(&caller);
+    tour t = {.context = {.when = HW_AT_EXIT, .caller = caller}, .enough = enough, .patience = 500};
+    /* It is done even if who is at another does not come to an end, as when a signal interrupted this thread there. */
+    bool alone = atomic_load(&checker) != hw_thread_id() && hw_lock_take_within(&checking, 2000);
+    bool whole = check_all(&t);
+    if (alone)
+        hw_lock_give(&checking);
+    return whole;
+}
+
+bool hw_heap_check_crashed(hw_caller caller)
+{
+    tour t = {.enough = never, .patience = 500};
+    if (hw_still_engaged(&caller)) {
+        /* What the thread was at is in the middle of a change. */
+        t.own = hw_me.arena && hw_is_inside(hw_me.arena) ? hw_me.arena : NULL;
+        t.visited = hw_me.visited;
+    } else {
+        hw_visit_begins(&caller);
+    }
+    t.context = (hw_context){.when = HW_AT_CRASH, .caller = caller};
+    hw_lock_take_within(&checking, 500);
+    check_all(&t);
+    return t.all;
 }
 
 /* A check that another thread was doing is not going on in the child. */
 void hw_checks_after_fork(void)
 {
     atomic_store(&checking, 0);
+    atomic_store(&checker, 0);
 }
 
 HW_COLD void hw_leave_slowly(hw_arena *arena)
 {
+    if (HW_UNLIKELY(hw_me.postponed))
+        hw_end_postponed();
     if (hw_is_engaged() || !atomic_exchange(&arena->whole_check, false))
         return;
     hw_heap_check(HW_AT_CHECK, HW_HERE);
@@ -135,7 +208,7 @@ hw_heap_use hw_heap_measure(hw_caller caller)
     }
     for (uint32_t region = 1; region < regions_used(); region++) {
         uint32_t kind = atomic_load(&hw_region_at(region)->kind);
-        if (kind != HW_BIG_POOL && kind != HW_BIG_HELD && kind != HW_HUGE)
+        if (kind != HW_BIG_POOL && kind != HW_BIG_HELD && kind != HW_HUGE && kind != HW_HUGE_HELD)
             continue;
         use.big += atomic_load(&hw_region_at(region)->bytes);
         use.big_blocks++;

@@ -2,7 +2,10 @@
 #include "damage.h"
 
 #include "cache.h"
+#include "delayed.h"
 #include "fork.h"
+#include "lifecycle.h"
+#include "signals.h"
 
 #include <signal.h>
 #include <string.h>
@@ -15,9 +18,9 @@ static void stop_or_abort(char answer)
     if (answer == 's') {
         hw_call(SYS_kill, (long)hw_process_id(), SIGSTOP, 0, 0, 0, 0);
     } else if (answer == 'a') {
-        struct sigaction fatal = {.sa_handler = SIG_DFL};
         sigset_t only;
-        sigaction(SIGABRT, &fatal, NULL);
+        hw_tell_end(SIGABRT);
+        hw_signal_let_go(SIGABRT);
         sigemptyset(&only);
         sigaddset(&only, SIGABRT);
         sigprocmask(SIG_UNBLOCK, &only, NULL);
@@ -58,17 +61,9 @@ void hw_tell_wrong_release(const hw_context *context, const hw_place *place, uns
 /* A node that was cached or held back may be part of a quarantined stretch now. */
 static void forget_lost_nodes(hw_arena *arena, const hw_place *place)
 {
-    hw_header h;
     if (place == arena->first)
         hw_stacks_check(arena);
-    uint32_t index = (uint32_t)(place - arena->place);
-    for (uint32_t i = 0; i < arena->delayed.count; i++) {
-        uint32_t slot = (arena->delayed.head + i) % HW_DELAYED;
-        if (arena->delayed.place[slot] == index && arena->delayed.node[slot] &&
-            (place->lost || !hw_header_at(place->pool, arena->delayed.node[slot], &h) ||
-             hw_state_of(h.meta) != HW_CACHED))
-            arena->delayed.node[slot] = 0;
-    }
+    hw_delayed_check(arena, place);
 }
 
 static bool control_is_right(const hw_place *place)

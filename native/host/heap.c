@@ -176,5 +176,5 @@ bool hw_heap_is_fresh(const void *pointer)
 {
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load(&hw_region_at(region)->kind) : HW_UNUSED;
-    return kind == HW_BIG_POOL || kind == HW_HUGE;
+    return kind == HW_BIG_POOL || kind == HW_BIG_HELD || kind == HW_HUGE || kind == HW_HUGE_HELD;
 }

@@ -23,6 +23,10 @@ size_t hw_heap_size(const void *pointer, hw_caller caller);
 
 /* Every node of every pool. False: it has to wait until the thread leaves its arena. */
 bool hw_heap_check(enum hw_when when, hw_caller caller);
+/* The same at the end of a process, until `enough` is true, which is asked between pools; false: it was. */
+bool hw_heap_check_last(hw_caller caller, bool (*enough)(void));
+/* The same in a thread that crashed, and does not come back: what can be looked at. False: not all of it. */
+bool hw_heap_check_crashed(hw_caller caller);
 void hw_checks_after_fork(void);
 size_t hw_heap_trim(hw_caller caller);
 

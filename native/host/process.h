@@ -11,7 +11,7 @@
 #include "space.h"
 
 enum { HW_REGIONS = 1 << 17, HW_LEAF_LOG2 = 14 };
-enum hw_region_kind { HW_UNUSED, HW_ARENA_POOL, HW_BIG_POOL, HW_BIG_HELD, HW_CLAIMED, HW_HUGE };
+enum hw_region_kind { HW_UNUSED, HW_ARENA_POOL, HW_BIG_POOL, HW_BIG_HELD, HW_CLAIMED, HW_HUGE, HW_HUGE_HELD };
 
 typedef struct hw_region {
     _Atomic uint64_t base, bytes;

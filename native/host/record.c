@@ -111,6 +111,24 @@ void hw_record_forget(void)
         hw_unmap(t, sizeof *t);
 }
 
+static kept said_to;
+
+void hw_say_init(void)
+{
+    struct stat found;
+    if (!identify(2, &found))
+        return;
+    atomic_store(&said_to.device, found.st_dev);
+    atomic_store(&said_to.inode, found.st_ino);
+    atomic_store(&said_to.file, 2 + 1);
+}
+
+void hw_say(const char *text, size_t length)
+{
+    if (still_open(&said_to) == 2)
+        hw_call(SYS_write, 2, (long)text, (long)length, 0, 0, 0);
+}
+
 static bool write_all(long file, const unsigned char *bytes, size_t length)
 {
     for (size_t done = 0; done < length;) {

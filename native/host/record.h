@@ -18,4 +18,8 @@ long hw_record_maps(void);
 /* What was mapped when the root was changed; NULL when it was not. */
 const char *hw_record_maps_then(size_t *length);
 
+/* A sentence for the user, on what was stderr at the start: a number that has another file now is the program's. */
+void hw_say_init(void);
+void hw_say(const char *text, size_t length);
+
 #endif

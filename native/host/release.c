@@ -3,10 +3,9 @@
 
 #include "big.h"
 #include "cache.h"
+#include "delayed.h"
 #include "fast.h"
 #include "huge.h"
-
-static bool hold_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context);
 
 /* The usual case of that: a sound node that is cached. */
 static bool give_back_fast(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
@@ -33,7 +32,7 @@ static void give_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t 
         hw_header h = *hw_own(place->pool, node);
         uint32_t class = hw_class_of_node(h.size);
         hw_fault fault;
-        if (HW_UNLIKELY(hw_set.poison) && hold_back(arena, place, node, site, context))
+        if (HW_UNLIKELY(hw_set.poison) && hw_delay(arena, place, node, site, context))
             return;
         if (class < HW_CLASSES && place == arena->first) {
             if (HW_LIKELY(hw_cache(place->pool, node, site, false, &fault) == HW_OK)) {
@@ -98,33 +97,6 @@ void hw_release_inside(hw_arena *arena, hw_place *place, void *pointer, const hw
     if (HW_UNLIKELY(hw_is_mismatch(meta, context->family)))
         hw_tell_wrong_release(context, place, HW_MISMATCH, node, NULL);
     give_back(arena, place, node, hw_site_here(meta >> 8, context), context);
-}
-
-/* --poison: hold released nodes back, so that a write into one is seen; the oldest make room. */
-static bool hold_back(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
-{
-    enum { BYTES = 32 << 20 };
-    size_t size = (size_t)hw_own(place->pool, node)->size << HW_FIXED_GRANULE_LOG2;
-    hw_fault fault;
-    if (size > BYTES / 4 || hw_cache(place->pool, node, site, true, &fault) != HW_OK)
-        return false;
-    while (arena->delayed.count == HW_DELAYED || (arena->delayed.count && arena->delayed.bytes + size > BYTES)) {
-        uint32_t slot = arena->delayed.head++ % HW_DELAYED, old = arena->delayed.node[slot];
-        hw_place *where = &arena->place[arena->delayed.place[slot]];
-        arena->delayed.count--;
-        if (!old) /* lost meanwhile */
-            continue;
-        if (hw_verify(where->pool, old, &fault) != HW_OK &&
-            (!hw_mend(arena, where, context) || hw_verify(where->pool, old, &fault) != HW_OK))
-            continue;
-        arena->delayed.bytes -= (size_t)hw_own(where->pool, old)->size << HW_FIXED_GRANULE_LOG2;
-        hw_release(where->pool, old, hw_own(where->pool, old)->meta >> 8, &fault);
-    }
-    uint32_t slot = (arena->delayed.head + arena->delayed.count++) % HW_DELAYED;
-    arena->delayed.node[slot] = node;
-    arena->delayed.place[slot] = (uint8_t)(place - arena->place);
-    arena->delayed.bytes += size;
-    return true;
 }
 
 /* --- releasing what another thread's arena holds ------------------------------------------------ */
@@ -252,8 +224,8 @@ void hw_release_elsewhere(void *pointer, const hw_context *context)
         return;
     }
     hw_place *place = kind == HW_BIG_POOL || kind == HW_BIG_HELD ? hw_big_hold(region) : NULL;
-    if (kind == HW_HUGE)
-        hw_huge_release(region, pointer, hw_site_here(0, context), context);
+    if (kind == HW_HUGE || kind == HW_HUGE_HELD)
+        hw_huge_release(region, pointer, context);
     else if (place)
         hw_big_release(place, pointer, context->family, context, hw_site_here);
     else

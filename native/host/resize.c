@@ -32,10 +32,16 @@ static size_t extent_of_lost(const hw_place *place, const void *pointer)
     return ((size_t)(holder + h.size) << HW_FIXED_GRANULE_LOG2) - offset;
 }
 
+/* Whether a resize has to move the block: under --poison, so that who still has the old pointer is found out. */
+static bool has_to_move(size_t size, size_t bytes)
+{
+    return HW_UNLIKELY(hw_set.poison) && size != bytes;
+}
+
 /* In place, by who is inside. *size: the block's size, 0 when the pointer is no block (then a wrong
-   release was told). */
+   release was told). `moves`: it is only looked at where it would have to move. */
 static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size_t bytes, uint32_t site,
-                           const hw_context *context, size_t *size, unsigned *family)
+                           const hw_context *context, size_t *size, unsigned *family, bool moves)
 {
     uint32_t node = hw_node_at(place, pointer);
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
@@ -65,9 +71,10 @@ static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size
             return NULL;
         }
         hw_fault fault;
-        int status = hw_resize(place->pool, node, bytes, site, &fault);
+        bool stays = !moves || !has_to_move(*size, bytes);
+        int status = stays ? hw_resize(place->pool, node, bytes, site, &fault) : hw_verify(place->pool, node, &fault);
         if (status != HW_DAMAGED)
-            return status == HW_OK ? pointer : NULL;
+            return stays && status == HW_OK ? pointer : NULL;
         hw_mend(arena, place, context);
     }
     return NULL;
@@ -105,8 +112,31 @@ static void *resize_big(hw_place *place, void *pointer, size_t bytes, const hw_c
         hw_big_let_go(place);
         return move(pointer, size, bytes, mismatch ? meta >> 6 & 3 : HW_MALLOC, context);
     }
-    void *same = hw_big_resize(place, pointer, bytes, hw_site_here(0, context));
+    bool moves = has_to_move(size, bytes);
+    hw_released gone = {(uint64_t)(uintptr_t)pointer, size, moves ? hw_site_here(meta >> 8, context) : 0,
+                        meta >> 6 & 3};
+    void *same = hw_big_resize(place, pointer, bytes, hw_site_here(0, context), moves ? &gone : NULL);
     return same ? same : move(pointer, size, bytes, HW_MALLOC, context);
+}
+
+/* As resize_inside, from wherever. */
+static void *resize_in_arena(hw_arena *arena, hw_place *place, void *pointer, size_t bytes, hw_arena *mine,
+                             const hw_context *context, size_t *size, unsigned *family, bool moves)
+{
+    void *same = NULL;
+    *size = extent(place, pointer);
+    if (arena == mine) {
+        uint32_t site = hw_site_of(&arena->sites, &context->caller, 0);
+        hw_enter(arena, context->caller.frame);
+        same = resize_inside(arena, place, pointer, bytes, site, context, size, family, moves);
+        hw_leave(arena);
+    } else if ((!*size || *size >= HW_PAGE) && mine && hw_seize(arena, 0)) {
+        /* Worth a visit: to judge what is odd, or to spare the copy. */
+        uint32_t site = hw_site_here(0, context);
+        same = resize_inside(arena, place, pointer, bytes, site, context, size, family, moves);
+        hw_yield(arena);
+    }
+    return same;
 }
 
 void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
@@ -123,7 +153,7 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
             return resize_big(place, pointer, bytes, &context);
         kind = HW_UNUSED;
     }
-    if (kind == HW_HUGE) {
+    if (kind == HW_HUGE || kind == HW_HUGE_HELD) {
         size_t size;
         void *same = hw_huge_resize(region, pointer, bytes, &size, &context);
         return same || !size ? same : move(pointer, size, bytes, HW_MALLOC, &context);
@@ -134,27 +164,14 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
         hw_release_nowhere(pointer, &context);
         return NULL;
     }
-    size_t size = extent(place, pointer);
+    size_t size = 0;
     unsigned family = HW_MALLOC;
-    void *same = NULL;
-    if (arena == mine) {
-        uint32_t site = hw_site_of(&arena->sites, &caller, 0);
-        hw_enter(arena, caller.frame);
-        same = resize_inside(arena, place, pointer, bytes, site, &context, &size, &family);
-        hw_leave(arena);
-        if (same)
-            return same;
-    } else if (!size || size >= HW_PAGE) {
-        /* Worth a visit: to judge what is odd, or to spare the copy. */
-        if (mine && hw_seize(arena, 0)) {
-            uint32_t site = hw_site_here(0, &context);
-            same = resize_inside(arena, place, pointer, bytes, site, &context, &size, &family);
-            hw_yield(arena);
-            if (same)
-                return same;
-        }
-    }
-    return size ? move(pointer, size, bytes, family, &context) : NULL;
+    void *fresh = resize_in_arena(arena, place, pointer, bytes, mine, &context, &size, &family, true);
+    if (!fresh && size)
+        fresh = move(pointer, size, bytes, family, &context);
+    if (!fresh && size && has_to_move(size, bytes)) /* no memory for both */
+        fresh = resize_in_arena(arena, place, pointer, bytes, mine, &context, &size, &family, false);
+    return fresh;
 }
 
 size_t hw_heap_size(const void *pointer, hw_caller caller)
@@ -170,7 +187,7 @@ size_t hw_heap_size(const void *pointer, hw_caller caller)
             hw_big_let_go(place);
         return size;
     }
-    if (kind == HW_HUGE)
+    if (kind == HW_HUGE || kind == HW_HUGE_HELD)
         return hw_huge_size(region, pointer);
     hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
     hw_place *place = arena ? hw_place_of(arena, pointer) : NULL;

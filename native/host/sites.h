@@ -140,7 +140,10 @@ learn:
 
 /* For a release: which allocation site a site number of the table leads to. */
 uint32_t hw_site_prior(uint32_t site);
-/* The whole stack by unwinding, from the caller on; returns how many frames. */
+/* The whole stack by unwinding, from the caller on; returns how many frames, of HW_MOST_FRAMES at most. */
+enum { HW_MOST_FRAMES = 64 };
 unsigned hw_unwind(uint64_t *frames, unsigned most, const hw_caller *caller);
+/* The same where the heap is known to be damaged: what the loader keeps there may be hit (guard.h). */
+unsigned hw_unwind_surely(uint64_t *frames, unsigned most, const hw_caller *caller);
 
 #endif

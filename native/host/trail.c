@@ -1,14 +1,29 @@
 #include "trail.h"
 
+#include "guard.h"
+
 #include <string.h>
+
+typedef struct search {
+    uint64_t pc;
+    hw_rule rule;
+} search;
+
+static void find_rule(void *argument)
+{
+    search *s = argument;
+    hw_rule_find(s->pc, &s->rule);
+}
 
 static inline hw_rule rule_for(hw_trail *trail, uint64_t pc)
 {
     hw_rule *place = &trail->rules[(pc ^ pc >> 12) & (HW_RULES - 1)];
     if (place->pc == pc && place->code == hw_code_before(pc))
         return *place;
-    hw_rule rule;
-    hw_rule_find(pc, &rule);
+    search found = {.pc = pc, .rule = {.pc = pc, .kind = HW_RULE_NONE}};
+    hw_rule rule = found.rule;
+    if (hw_guarded(find_rule, &found))
+        rule = found.rule;
     if (rule.kind == HW_RULE_NONE || rule.code == 0) /* nothing could be seen to have changed */
         return rule;
     place->pc = 0; /* whoever breaks off here leaves none */

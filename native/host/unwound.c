@@ -2,6 +2,7 @@
 #include "unwound.h"
 
 #include "arena.h"
+#include "guard.h"
 #include "trail.h"
 
 #include <stddef.h>
@@ -108,10 +109,11 @@ uint32_t hw_unwound_recall(const hw_site_cache *cache, hw_caller caller, uint32_
 
 /* --- by libgcc ----------------------------------------------------------------------------------- */
 
+/* Shared with a copy of the process: without pointers. */
 typedef struct walk {
-    uint64_t *pc;
-    unsigned count, most;
     uint64_t start;
+    unsigned count, most;
+    uint64_t pc[HW_MOST_FRAMES];
 } walk;
 
 static _Unwind_Reason_Code take(struct _Unwind_Context *context, void *argument)
@@ -125,13 +127,33 @@ static _Unwind_Reason_Code take(struct _Unwind_Context *context, void *argument)
     return w->count < w->most ? _URC_NO_REASON : _URC_END_OF_STACK;
 }
 
+static void go(void *argument)
+{
+    _Unwind_Backtrace(take, argument);
+}
+
+/* A walk that was broken off has the frames up to there. */
+static unsigned give(const walk *w, uint64_t *frames)
+{
+    if (w->count == 0)
+        frames[0] = w->start;
+    else
+        memcpy(frames, w->pc, w->count * sizeof *frames);
+    return w->count ? w->count : 1;
+}
+
 unsigned hw_unwind(uint64_t *frames, unsigned most, const hw_caller *caller)
 {
-    walk w = {.pc = frames, .most = most, .start = (uint64_t)(uintptr_t)caller->pc};
-    _Unwind_Backtrace(take, &w);
-    if (w.count == 0)
-        frames[w.count++] = w.start;
-    return w.count;
+    walk w = {.start = (uint64_t)(uintptr_t)caller->pc, .most = most};
+    hw_guarded(go, &w);
+    return give(&w, frames);
+}
+
+unsigned hw_unwind_surely(uint64_t *frames, unsigned most, const hw_caller *caller)
+{
+    walk w = {.start = (uint64_t)(uintptr_t)caller->pc, .most = most};
+    hw_guarded_apart(go, &w, sizeof w);
+    return give(&w, frames);
 }
 
 /* --- both ---------------------------------------------------------------------------------------- */

@@ -19,7 +19,7 @@ from engine_messages import DAMAGE, EXIT, FINDING, HELLO, STATS, message, sectio
 from heapwitness.layout.events import Event, Reason, Type, When
 from heapwitness.layout.witness import Origin
 from heapwitness.report import json
-from heapwitness.report.model import Block, Detected, Finding, Frame, Site
+from heapwitness.report.model import Block, Crash, Detected, Finding, Frame, Site
 from heapwitness.supervise import session as session_module
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.examine import Examined, Examiner
@@ -38,6 +38,9 @@ class Nowhere:
         self.sentences: list[str] = []
 
     def finding(self, finding: Finding) -> None:
+        pass
+
+    def crash(self, crash: Crash) -> None:
         pass
 
     def sentence(self, text: str) -> None:

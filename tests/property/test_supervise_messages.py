@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from engine_messages import EXIT, FINDING, HELLO, OUTCOME, message, outcome, section, stats
 
-from heapwitness.report.model import Finding
+from heapwitness.report.model import Crash, Finding
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.session import Session
 
@@ -25,6 +25,9 @@ class Nowhere:
     """Shows nothing."""
 
     def finding(self, finding: Finding) -> None:
+        pass
+
+    def crash(self, crash: Crash) -> None:
         pass
 
     def sentence(self, text: str) -> None:

@@ -90,7 +90,8 @@ class Heap:
         """The address of a node's payload."""
         return self.address(self.start(node))
 
-    def memory(self) -> SegmentsMemory:
+    def memory(self, *more: tuple[int, bytes]) -> SegmentsMemory:
+        """The process's memory, and other stretches of it."""
         last = max(self.sites, default=0)
         area = bytearray(process.SITE_UNIT * (last + 2))
         for number, (pc, prior) in self.sites.items():
@@ -104,6 +105,7 @@ class Heap:
                 (PROCESS, block),
                 (PROCESS + 64, regions),
                 (SITES, bytes(area)),
+                *more,
             ]
         )
 

@@ -10,8 +10,8 @@ from typing import Any
 from heapwitness.liteos import Config, Pool
 
 SAMPLE = Path(__file__).parent.parent / "data/liteos"
-_ALL = Path(__file__).parents[2].parent / "shared/liteos"
-RECORDINGS = _ALL if (_ALL / "layouts.json").is_file() else SAMPLE
+ALL = Path(__file__).parents[2].parent / "shared/liteos"
+RECORDINGS = ALL if (ALL / "layouts.json").is_file() else SAMPLE
 LAYOUTS: dict[str, dict[str, Any]] = json.loads((SAMPLE / "layouts.json").read_text())
 
 POOL_ADDRESS = 0x20000000

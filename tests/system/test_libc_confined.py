@@ -13,7 +13,7 @@ from programs.harness import FOUND, run_command
 
 pytestmark = needs_engine
 
-SILENT = ["changes_root_in_vain", "closes_all_files"]
+SILENT = ["changes_root_in_vain", "closes_all_files", "replaces_stderr"]
 TOLD = [case for case in case_names("confined.c") if case not in SILENT]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change it or to give it up")
@@ -47,6 +47,21 @@ def test_it_is_recorded_without_a_supervisor(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", SILENT)
 def test_nothing_is_opened_or_written_that_is_not_ours(case: str, tmp_path: Path) -> None:
     outcome = run(build("confined.c"), case, tmp_path)
+
+    assert outcome.status == 0
+    assert outcome.stderr.count("\n") == outcome.stderr.count("cannot be told from in here") <= 1
+
+
+@needs_root
+def test_what_can_be_told_nowhere_is_said_once_on_stderr(tmp_path: Path) -> None:
+    outcome = run(build("confined.c"), "closes_all_files", tmp_path)
+
+    assert outcome.stderr.count("cannot be told from in here") == 1
+
+
+@needs_root
+def test_nothing_is_said_on_a_file_that_took_the_place_of_stderr(tmp_path: Path) -> None:
+    outcome = run(build("confined.c"), "replaces_stderr", tmp_path)
 
     assert (outcome.status, outcome.stderr) == (0, "")
 

@@ -54,6 +54,11 @@ def test_heap_grows_where_others_have_taken_the_addresses_behind_it(with_engine:
     run(build("limits.c"), "occupied", with_engine=with_engine).assert_clean()
 
 
+@both_heaps
+def test_big_blocks_are_there_when_the_kernel_has_hardly_a_mapping_left(with_engine: bool) -> None:
+    run(build("limits.c"), "few_mappings_left", with_engine=with_engine).assert_clean()
+
+
 def test_damage_is_found_within_a_limit() -> None:
     outcome = run(build("damaged.c"), before=limited("address space", 64))
 

@@ -41,6 +41,41 @@ def assert_in_order(written: list[str], printed: list[str], line: str) -> None:
         assert one in left, (line, one)
 
 
+KERNEL = """
+#include <stdio.h>
+#include <stdlib.h>
+typedef struct { void *pool; unsigned int poolSize; } LosMemPoolInfo;
+LosMemPoolInfo *g_pool;
+unsigned char *m_aucSysMem1;
+__attribute__((noinline)) void LOS_Panic(const char *text) { puts(text); exit(1); }
+int main(void) {
+    FILE *file = fopen("dump.bin", "rb");
+    m_aucSysMem1 = malloc(16384);
+    if (file == NULL || fread(m_aucSysMem1, 1, 16384, file) != 16384) return 2;
+    g_pool = (LosMemPoolInfo *)m_aucSysMem1;
+    g_pool->poolSize = 16384;
+    LOS_Panic("cur node is broken");
+}
+"""
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("gcc", "gdb"))), reason="needs gcc and gdb")
+def test_the_debuggers_lines_dump_the_pool_where_the_kernel_panics(tmp_path: Path) -> None:
+    (script,) = re.findall(r"^```gdb\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
+    (tmp_path / "early.gdb").write_text(script.replace("continue", "run"))
+    (tmp_path / "kernel.c").write_text(KERNEL)
+    memory = os.urandom(16384)
+    (tmp_path / "dump.bin").write_bytes(memory)
+    subprocess.run(["gcc", "-g", "-O0", "kernel.c", "-o", "firmware.elf"], cwd=tmp_path, check=True)
+
+    command = ["gdb", "-nx", "-batch", "-x", "early.gdb", "firmware.elf"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+
+    if "ptrace" in done.stderr:
+        pytest.skip("a debugger may not be used here")
+    assert (tmp_path / "pool.bin").read_bytes()[12:] == memory[12:]
+
+
 @pytest.mark.parametrize("name", ["inspect", "restore", "simulate"])
 def test_every_option_is_described(name: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -1,6 +1,7 @@
 """Released packages with known heap bugs: each is found, with its block, and the program finishes.
 
 The packages are installed from the registry into a directory of their own; without the registry these tests skip.
+What has no wheel is built from source, with the locked versions of what builds it.
 """
 
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from programs.harness import SOURCES, Outcome, run_command
 
+LOCK = Path(__file__).parents[2] / "constraints" / "locked.txt"
+
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -22,8 +25,14 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def install(requirement: str, under: Path) -> Path:
     """Install one pinned package, without dependencies, and give the directory to import it from."""
     target = under / requirement
+    name = requirement.partition("==")[0]
+    # The lock may name the package itself, in the version that our tests use.
+    held = under / f"{name}.txt"
+    held.write_text("".join(line for line in LOCK.open() if not line.startswith(f"{name}==")))
+    # Which of the two holds for what builds a package depends on the release of pip.
+    environment = {**os.environ, "PIP_CONSTRAINT": str(held), "PIP_BUILD_CONSTRAINT": str(held)}
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), requirement]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
         pytest.skip(f"{requirement} cannot be installed here: {last}")

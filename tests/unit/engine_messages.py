@@ -6,9 +6,9 @@ import struct
 from pathlib import Path
 
 _EVENT = struct.Struct("<IHHIIIIIIQQQQII16sIIQ")
-HELLO, FINDING, EXIT, OUTCOME = 1, 2, 3, 4
+HELLO, FINDING, EXIT, OUTCOME, CRASH = 1, 2, 3, 4, 6
 DAMAGE, SLACK, DOUBLE = 1, 2, 6
-COMMAND, STATS, MENDED = 3, 4, 6
+COMMAND, STATS, MENDED, CRASHED = 3, 4, 6, 7
 
 
 def section(kind: int, data: bytes, address: int = 0) -> bytes:

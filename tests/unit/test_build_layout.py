@@ -21,6 +21,10 @@ EVENT = (
     *("magic", "version", "type", "length", "pid", "tid", "ppid", "when", "reason", "process", "pool", "pool_bytes"),
     *("pointer", "node", "family", "thread", "windows", "frames", "dropped"),
 )
+CRASH = (
+    *("machine", "signal", "code", "address", "sender", "state", "nodes", "pc", "sp", "trap", "error"),
+    *("registers",) * 31,
+)
 OUTCOME = ("headers", "backups", "slacks", "links", "poisons", "controls", "quarantined")
 
 
@@ -135,22 +139,41 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "HW_FINDING": events.Type.FINDING,
         "HW_EXIT": events.Type.EXIT,
         "HW_OUTCOME": events.Type.OUTCOME,
+        "HW_CRASHED": events.Type.CRASH,
         "HW_AT_MALLOC": events.When.MALLOC,
         "HW_AT_FREE": events.When.FREE,
         "HW_AT_REALLOC": events.When.REALLOC,
         "HW_AT_CHECK": events.When.CHECK,
         "HW_AT_EXIT": events.When.EXIT,
+        "HW_AT_CRASH": events.When.CRASH,
+        "HW_AT_TRAP": events.When.TRAP,
         "HW_DOUBLE": events.Reason.DOUBLE,
         "HW_INVALID": events.Reason.INVALID,
         "HW_MISMATCH": events.Reason.MISMATCH,
+        "HW_GUARD": events.Reason.GUARD,
         "HW_MEMORY": events.SectionKind.MEMORY,
         "HW_MAPS": events.SectionKind.MAPS,
         "HW_COMMAND": events.SectionKind.COMMAND,
         "HW_STATS": events.SectionKind.STATS,
         "HW_RELEASED": events.SectionKind.RELEASED,
+        "HW_TRAPPED": events.SectionKind.TRAP,
+        "HW_UNPOOLED": events.SectionKind.UNPOOLED,
+        "HW_ACCESSES": events.Access.UNKNOWN,
+        "HW_READS": events.Access.READ,
+        "HW_WRITES": events.Access.WRITE,
         "HW_MENDED": events.SectionKind.OUTCOME,
+        "HW_CRASH": events.SectionKind.CRASH,
+        "HW_CRASH_LOOKED": events.CrashState.LOOKED,
+        "HW_CRASH_CHECKED": events.CrashState.CHECKED,
+        "HW_CRASH_ENGAGED": events.CrashState.ENGAGED,
+        "HW_CRASH_BROKE": events.CrashState.BROKE,
+        "HW_CRASH_FOUND": events.CrashState.FOUND,
+        "sizeof(hw_crash)": events.CRASH_WORDS.size,
+        "EM_X86_64": events.Machine.X86_64,
+        "EM_AARCH64": events.Machine.AARCH64,
     }
-    assert evaluate(tmp_path, ["channel.h"], list(expected)) == expected
+    expected |= {f"offsetof(hw_crash, {name})": 8 * CRASH.index(name) for name in CRASH}
+    assert evaluate(tmp_path, ["channel.h", "elf.h"], list(expected)) == expected
 
 
 def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path: Path) -> None:
@@ -167,6 +190,7 @@ def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path:
         "HW_BIG_HELD": process.RegionKind.BIG_HELD,
         "HW_CLAIMED": process.RegionKind.CLAIMED,
         "HW_HUGE": process.RegionKind.HUGE,
+        "HW_HUGE_HELD": process.RegionKind.HUGE_HELD,
     }
     assert evaluate(tmp_path, ["process.h"], list(expected)) == expected
     assert evaluate(tmp_path, ["process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT

@@ -46,6 +46,8 @@ def test_sections_are_decoded() -> None:
         + section(SectionKind.STATS, struct.pack("<8Q", *range(1, 9)))
         + section(SectionKind.RELEASED, struct.pack("<4Q", 0x7000, 100, 5, 2))
         + section(SectionKind.OUTCOME, struct.pack("<8Q", *range(8)))
+        + section(SectionKind.TRAP, struct.pack("<4Q", 0x9000, 0x400, 2, 0x8000))
+        + section(SectionKind.UNPOOLED, struct.pack("<5Q", 0xA000, 1 << 40, 7, 3, 0x8181))
         + section(99, b"of a later version"),
     )
     event = parse_event(data)
@@ -55,6 +57,10 @@ def test_sections_are_decoded() -> None:
     assert event.stats is not None and (event.stats.operations, event.stats.big_blocks) == (1, 7)
     assert event.released == events.Released(address=0x7000, size=100, site=5, origin=Origin.NEW_ARRAY)
     assert event.outcome is not None and event.outcome.quarantined == 6
+    assert event.trap == events.Trap(address=0x9000, pc=0x400, access=events.Access.WRITE, pool=0x8000)
+    assert event.unpooled == events.Unpooled(
+        address=0xA000, size=1 << 40, site=7, origin=Origin.ALIGNED, pattern=0x8181
+    )
 
 
 @pytest.mark.parametrize("length", [0, 1, 50, 103, 104, 130, 140])
@@ -69,8 +75,8 @@ def test_a_truncated_event_is_none(length: int) -> None:
         (0, 1),  # magic
         (4, 2),  # version 2
         (8, 5000),  # length
-        (24, 6),  # when
-        (28, 9),  # reason
+        (24, 7),  # when
+        (28, 10),  # reason
         (28, 0),  # a finding without a reason
         (68, 4),  # family
         (88, 0xFFFFFFFF),  # windows
@@ -91,6 +97,8 @@ def test_a_forged_word_makes_a_bad_event(at: int, value: int) -> None:
         events.SECTION_WORDS.pack(SectionKind.MEMORY, 0, 0, 1 << 40),
         section(SectionKind.STATS, b"short"),
         section(SectionKind.RELEASED, struct.pack("<4Q", 0, 0, 0, 77)),
+        section(SectionKind.TRAP, struct.pack("<4Q", 0, 0, 77, 0)),
+        section(SectionKind.UNPOOLED, struct.pack("<5Q", 0, 0, 0, 77, 0)),
     ],
 )
 def test_a_forged_section_makes_a_bad_event(sections: bytes) -> None:

@@ -13,7 +13,7 @@ from heapwitness.liteos import Layout, Pool, tasknames
 from heapwitness.liteos.config import Config
 from heapwitness.liteos.document import document
 from heapwitness.liteos.examine import Options, examine, with_release
-from heapwitness.liteos.firmware import Firmware
+from heapwitness.liteos.firmware import Firmware, Task
 from heapwitness.liteos.kernel_text import bad_nodes, release
 from heapwitness.memory import BufferMemory
 from heapwitness.report import json as report_json
@@ -113,12 +113,12 @@ def test_live_blocks_are_told_by_the_call_that_allocated_them(tmp_path: Path) ->
 
 
 @needs_gcc
-@pytest.mark.parametrize("debug", ["-gdwarf-3", "-gdwarf-4", "-gdwarf-5"])
+@pytest.mark.parametrize("debug", ["-gdwarf-2", "-gdwarf-3", "-gdwarf-4", "-gdwarf-5"])
 def test_lines_are_read_from_every_version_of_debug_information(tmp_path: Path, debug: str) -> None:
     elf = firmware.build(tmp_path, debug)
 
     with Firmware(elf) as opened:
-        frame = opened.frame(firmware.call_after(elf, "network_task"))
+        (frame,) = opened.stack(firmware.call_after(elf, "network_task"))
 
     assert frame.function == "network_task" and frame.file is not None
     assert Path(frame.file).samefile(firmware.SOURCE)
@@ -128,11 +128,11 @@ def test_lines_are_read_from_every_version_of_debug_information(tmp_path: Path, 
 def test_a_stripped_firmware_names_nothing_and_an_address_outside_of_code_stays_bare(tmp_path: Path) -> None:
     elf = firmware.build(tmp_path)
     with Firmware(elf) as opened:
-        assert opened.frame(0x10).function is None
+        assert opened.stack(0x10)[0].function is None
     stripped = firmware.build(tmp_path, "-s")
     with Firmware(stripped) as opened:
-        assert opened.frame(0x401010).function is None
-        assert opened.task_names(BufferMemory(0, bytes(16)), 64) == {}
+        assert opened.stack(0x401010)[0].function is None
+        assert opened.tasks(BufferMemory(0, bytes(16)), 64) == {}
 
 
 @needs_gcc
@@ -148,7 +148,9 @@ def test_names_behind_pointers_are_followed(tmp_path: Path) -> None:
         memory[text : text + 8] = name.encode().ljust(8, b"\0")
 
     with Firmware(elf) as opened:
-        assert opened.task_names(BufferMemory(place, memory), 64) == {0: "idle", 1: "network"}
+        tasks = opened.tasks(BufferMemory(place, memory), 64)
+
+    assert tasks == {0: Task(0, "idle", exists=True), 1: Task(1, "network", exists=True)}
 
 
 def test_use_is_summed_up(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from engine_messages import ask, connect
 from heapwitness.supervise import channel as channel_module
 from heapwitness.supervise.channel import CONNECTIONS_LIMIT, MESSAGE_LIMIT, Channel, Peer
 
+_PACKETS = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
+
 
 class Echo:
     """Answers every message with itself."""
@@ -164,3 +166,49 @@ def test_long_directory_for_temporary_files_is_avoided(
     with Channel() as channel:
         assert channel.path.is_socket()
     assert list(deep.iterdir()) == []
+
+
+def test_messages_of_a_process_are_taken_in_the_order_in_which_it_sent_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    echo = Echo()
+    receive = Channel._receive
+    with Channel() as channel, connect(channel.path) as first, socket.socket(socket.AF_UNIX, _PACKETS) as second:
+
+        def send_both_when_the_first_was_taken(self: Channel, handler: Echo, connection: socket.socket) -> None:
+            receive(self, handler, connection)
+            monkeypatch.setattr(Channel, "_receive", receive)
+            first.send(b"first")
+            second.connect(os.fspath(channel.path))
+            second.send(b"second")
+
+        monkeypatch.setattr(Channel, "_receive", send_both_when_the_first_was_taken)
+        channel.serve(echo, 1.0)
+
+    assert [message for _, message in echo.heard] == [b"first", b"second"]
+
+
+def test_it_is_reached_by_name_where_its_directory_is_not_seen(served: tuple[Channel, Echo]) -> None:
+    channel, echo = served
+    with socket.socket(socket.AF_UNIX, _PACKETS) as connection:
+        connection.connect(b"\0" + os.fsencode(channel.path))
+        connection.send(b"a word")
+
+        assert connection.recv(8) == b"a word"
+    assert echo.heard == [(Peer(os.getpid(), os.getuid()), b"a word")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_nobody_else_is_heard_by_that_name(served: tuple[Channel, Echo]) -> None:
+    channel, echo = served
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setuid(65534)
+            with socket.socket(socket.AF_UNIX, _PACKETS) as connection:
+                connection.connect(b"\0" + os.fsencode(channel.path))
+                connection.send(b"a word")
+                connection.recv(8)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+    assert (echo.heard, channel.refused) == ([], 1)

@@ -7,11 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from engine_messages import COMMAND, DOUBLE, EXIT, FINDING, HELLO, OUTCOME, SLACK, message, outcome, section, stats
+from engine_messages import (
+    COMMAND,
+    CRASH,
+    CRASHED,
+    DOUBLE,
+    EXIT,
+    FINDING,
+    HELLO,
+    OUTCOME,
+    SLACK,
+    message,
+    outcome,
+    section,
+    stats,
+)
 
 from heapwitness.layout.events import Event
 from heapwitness.memory import Memory
-from heapwitness.report.model import Block, Damage, Detected, Finding, Frame, Report, Site
+from heapwitness.report.model import Block, Crash, Damage, Detected, Finding, Frame, Report, Site
 from heapwitness.supervise import examine as examine_module
 from heapwitness.supervise import session as session_module
 from heapwitness.supervise.channel import Peer
@@ -27,9 +41,13 @@ class Shown:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self.sentences: list[str] = []
+        self.crashes: list[Crash] = []
 
     def finding(self, finding: Finding) -> None:
         self.findings.append(finding)
+
+    def crash(self, crash: Crash) -> None:
+        self.crashes.append(crash)
 
     def sentence(self, text: str) -> None:
         self.sentences.append(text)
@@ -170,6 +188,28 @@ def test_finding_that_cannot_be_diagnosed_is_shown_as_it_is_known(
     assert finding.kind == "double-free" and finding.pointer == 0x40
     assert [one.pc for one in finding.detected.stack[:2]] == [1, 2]
     assert finding.detail.startswith(f"This finding could not be diagnosed: {type(error).__name__}")
+
+
+def crashed(state: int) -> bytes:
+    return message(CRASH, section(CRASHED, struct.pack("<11Q31Q", 62, 11, 1, 0, 0, state, 5, *[0] * 35)), frames=(9,))
+
+
+def test_crash_is_shown_once_the_heap_was_looked_at(run: Run) -> None:
+    assert run.say(crashed(0)) is None
+    assert run.say(crashed(3)) == b"g"
+
+    report = run.end()
+
+    assert [(one.heap, one.nodes) for one in run.shown.crashes] == [("whole", 5)]
+    assert report.crashes == tuple(run.shown.crashes)
+
+
+def test_crash_whose_process_said_no_more_is_shown_as_unchecked(run: Run) -> None:
+    run.say(crashed(0))
+
+    run.end()
+
+    assert [(one.signal, one.heap) for one in run.shown.crashes] == [("SIGSEGV", "unchecked")]
 
 
 def test_process_that_may_not_be_read_gets_no_answer_and_is_reported_from_its_record(

@@ -10,15 +10,18 @@ from collections.abc import Sequence
 import msgspec
 
 from heapwitness.diagnose.blocks import Sites
+from heapwitness.diagnose.crash import examine_crash
 from heapwitness.diagnose.damage import damages, with_restored
 from heapwitness.diagnose.freeing import wrong_release
+from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, with_trap
+from heapwitness.diagnose.unpooled import block_without_pool, overrun
 from heapwitness.heap import BadPool, Fault, Pool, check
 from heapwitness.layout.events import Event, Outcome, Reason, Type, When
 from heapwitness.memory import Memory, Unreadable
 from heapwitness.report import model
 from heapwitness.report.model import Detected, Finding, Frame
 
-__all__ = ["diagnose", "examine", "with_outcome"]
+__all__ = ["diagnose", "examine", "examine_crash", "with_outcome"]
 
 _WHEN: dict[When, model.When] = {
     When.MALLOC: "malloc",
@@ -27,6 +30,7 @@ _WHEN: dict[When, model.When] = {
     When.CHECK: "check",
     When.EXIT: "exit",
     When.TRAP: "trap",
+    When.CRASH: "crash",
 }
 _RELEASES = (Reason.DOUBLE, Reason.INVALID, Reason.MISMATCH)
 
@@ -52,17 +56,25 @@ def diagnose(event: Event, memory: Memory) -> tuple[Finding, ...]:
     )
     if event.reason in _RELEASES:
         return (wrong_release(event, memory, detected),)
+    sites = Sites(memory, event.process)
+    if event.reason is Reason.GUARD and event.released is not None:
+        return (into_grave(event, event.released, sites, detected),)
+    if event.unpooled is not None:
+        if event.reason is Reason.GUARD:
+            return (into_guard(event, block_without_pool(event.unpooled, sites), detected),)
+        return (with_trap(overrun(event.unpooled, memory, sites, detected), event),)
     try:
         pool = Pool.open(memory, event.pool, event.pool_bytes or None)
     except (BadPool, Unreadable) as error:
         return (Finding(kind="header-overwrite", detected=detected, detail=_sentence(error)),)
-    sites = Sites(memory, event.process)
+    if event.reason is Reason.GUARD:
+        return (into_guard(event, guarded_block(pool, sites, event.node), detected),)
     if event.reason is Reason.DAMAGE:
         faults = [Fault(Reason.DAMAGE, event.node, window.low, window.high) for window in event.windows]
     else:
         faults = []
     faults = faults or [Fault(event.reason, event.node, event.node, event.node)]
-    return _all(pool, sites, faults, detected)
+    return tuple(with_trap(finding, event) for finding in _all(pool, sites, faults, detected))
 
 
 def examine(
@@ -91,7 +103,7 @@ def with_outcome(finding: Finding, outcome: Outcome) -> Finding:
     Wrong releases have nothing to repair. What was quarantined is not repaired: the program goes on
     without it.
     """
-    if finding.kind in ("double-free", "invalid-free", "mismatched-free"):
+    if finding.kind in ("double-free", "invalid-free", "mismatched-free", "use-after-free-read"):
         return finding
     mended = (
         *(outcome.headers, outcome.backups, outcome.slacks),

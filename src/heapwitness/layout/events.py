@@ -7,7 +7,7 @@ bytes that are there before anything is made of it; what does not fit is a BadEv
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import BinaryIO
 
 from heapwitness.errors import HeapwitnessError
@@ -19,6 +19,7 @@ VERSION = 2
 EVENT_WORDS = struct.Struct("<IHHIIIIIIQQQQII16sIIQ")
 WINDOW_WORDS = struct.Struct("<II")
 SECTION_WORDS = struct.Struct("<IIQQ")
+CRASH_WORDS = struct.Struct("<11Q31Q")
 
 MESSAGE_LIMIT = 64 << 20
 WINDOWS_LIMIT = 1 << 16
@@ -27,6 +28,9 @@ MAPS_LIMIT = 8 << 20
 SECTIONS_LIMIT = 1 << 16
 WORDS_LIMIT = 4096
 COMMAND_LIMIT = 1 << 20
+
+_SIGNAL, _CUT_SHORT = 0xFF, 0x100
+_STRANGER, _REPLACED = 0xFF, 0x100
 
 
 class BadEvent(HeapwitnessError):
@@ -38,6 +42,8 @@ class Type(IntEnum):
     FINDING = 2
     EXIT = 3
     OUTCOME = 4
+    STRANGER = 5
+    CRASH = 6
 
 
 class When(IntEnum):
@@ -47,6 +53,7 @@ class When(IntEnum):
     CHECK = 3
     EXIT = 4
     TRAP = 5
+    CRASH = 6
 
 
 class Reason(IntEnum):
@@ -59,6 +66,17 @@ class Reason(IntEnum):
     DOUBLE = 6
     INVALID = 7
     MISMATCH = 8
+    GUARD = 9
+
+
+class Stranger(IntEnum):
+    """Why a program is started without the engine."""
+
+    STATIC = 1
+    MUSL = 2
+    OTHER_MACHINE = 3
+    PRIVILEGED = 4
+    NOT_TOLD = 5
 
 
 class SectionKind(IntEnum):
@@ -68,6 +86,32 @@ class SectionKind(IntEnum):
     STATS = 4
     RELEASED = 5
     OUTCOME = 6
+    CRASH = 7
+    TRAP = 8
+    UNPOOLED = 9
+
+
+class Machine(IntEnum):
+    """Processors, as ELF numbers them."""
+
+    X86_64 = 62
+    AARCH64 = 183
+
+
+class CrashState(IntFlag):
+    """How far the engine came after a crash."""
+
+    LOOKED = 1
+    CHECKED = 2
+    ENGAGED = 4
+    BROKE = 8
+    FOUND = 16
+
+
+class Access(IntEnum):
+    UNKNOWN = 0
+    READ = 1
+    WRITE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +124,8 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What the engine has counted in its process so far."""
+    """What the engine has counted in its process so far; the signal that ends it, 0 for none, and whether the last
+    check did not come to its end."""
 
     operations: int
     nodes: int
@@ -89,6 +134,8 @@ class Stats:
     repaired: int
     whole_checks: int
     big_blocks: int
+    signal: int = 0
+    cut_short: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +146,28 @@ class Released:
     size: int
     site: int
     origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trap:
+    """A fault that the program dies of: its address, the instruction (0 for unknown), and the pool of the big block
+    whose guard it lies in, 0 for none."""
+
+    address: int
+    pc: int
+    access: Access
+    pool: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpooled:
+    """A block without a pool: address and requested size, its allocation's site, origin, the pattern of its slack."""
+
+    address: int
+    size: int
+    site: int
+    origin: Origin
+    pattern: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +184,34 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CrashWords:
+    """What a thread's processor and the kernel said when a signal ended its process.
+
+    `registers` are the general ones in the order of their DWARF numbers, `trap` and `error` the processor's words:
+    number and error code of the exception on x86-64, the syndrome (in `error`) on AArch64. `sender` is the process
+    that sent the signal, 0 for the kernel; `nodes` is how many there were when the heap had been looked at.
+    """
+
+    machine: int
+    signal: int
+    code: int
+    address: int
+    sender: int
+    state: CrashState
+    nodes: int
+    pc: int
+    sp: int
+    trap: int
+    error: int
+    registers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One message, decoded. `frames` are return addresses, innermost first; `memory` is (address, bytes)."""
+    """One message, decoded. `frames` are return addresses, innermost first; `memory` is (address, bytes).
+
+    A stranger's `command` is its file.
+    """
 
     type: Type
     pid: int = 0
@@ -140,6 +235,22 @@ class Event:
     stats: Stats | None = None
     released: Released | None = None
     outcome: Outcome | None = None
+    crash: CrashWords | None = None
+    trap: Trap | None = None
+    unpooled: Unpooled | None = None
+
+    @property
+    def stranger(self) -> Stranger | None:
+        """Why a program is started without the engine; None for other events."""
+        try:
+            return Stranger(self.node & _STRANGER) if self.type is Type.STRANGER else None
+        except ValueError:
+            return None
+
+    @property
+    def replaced(self) -> bool:
+        """A program without the engine is started in this process."""
+        return self.type is Type.STRANGER and bool(self.node & _REPLACED)
 
 
 def parse_event(message: bytes) -> Event:
@@ -243,6 +354,12 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = replace(event, released=_released(data))
             case SectionKind.OUTCOME:
                 event = replace(event, outcome=_outcome(data))
+            case SectionKind.CRASH:
+                event = replace(event, crash=_crash(data))
+            case SectionKind.TRAP:
+                event = replace(event, trap=_trap(data))
+            case SectionKind.UNPOOLED:
+                event = replace(event, unpooled=_unpooled(data))
         at = min(at + (length + 7) // 8 * 8, len(message))
     raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
 
@@ -260,6 +377,7 @@ def _command(data: bytes) -> tuple[str, ...]:
 
 def _stats(data: bytes) -> Stats:
     operations, nodes, peak, findings, repaired, whole, big = _words(data, 7)
+    ending = _words(data, 8)[7] if len(data) >= 64 else 0
     return Stats(
         operations=operations,
         nodes=nodes,
@@ -268,6 +386,8 @@ def _stats(data: bytes) -> Stats:
         repaired=repaired,
         whole_checks=whole,
         big_blocks=big,
+        signal=ending & _SIGNAL,
+        cut_short=bool(ending & _CUT_SHORT),
     )
 
 
@@ -276,6 +396,20 @@ def _released(data: bytes) -> Released:
     if origin not in tuple(Origin):
         raise BadEvent("an event has a block of an origin that is not known.")
     return Released(address=address, size=size, site=site, origin=Origin(origin))
+
+
+def _unpooled(data: bytes) -> Unpooled:
+    address, size, site, origin, pattern = _words(data, 5)
+    if origin not in tuple(Origin):
+        raise BadEvent("an event has a block of an origin that is not known.")
+    return Unpooled(address=address, size=size, site=site, origin=Origin(origin), pattern=pattern)
+
+
+def _trap(data: bytes) -> Trap:
+    address, pc, access, pool = _words(data, 4)
+    if access not in tuple(Access):
+        raise BadEvent("an event has an access of a kind that is not known.")
+    return Trap(address=address, pc=pc, access=Access(access), pool=pool)
 
 
 def _outcome(data: bytes) -> Outcome:
@@ -288,4 +422,27 @@ def _outcome(data: bytes) -> Outcome:
         poisons=poisons,
         controls=controls,
         quarantined=quarantined,
+    )
+
+
+_REGISTERS = {Machine.X86_64: 16, Machine.AARCH64: 31}
+
+
+def _crash(data: bytes) -> CrashWords:
+    words = _words(data, CRASH_WORDS.size // 8)
+    machine, number, code, address, sender, state, nodes, pc, sp, trap, error = words[:11]
+    known = machine in tuple(Machine)
+    return CrashWords(
+        machine=machine,
+        signal=number,
+        code=code - (1 << 64) if code >> 63 else code,
+        address=address,
+        sender=sender,
+        state=CrashState(state & sum(CrashState)),
+        nodes=nodes,
+        pc=pc,
+        sp=sp,
+        trap=trap,
+        error=error,
+        registers=words[11 : 11 + _REGISTERS[Machine(machine)]] if known else (),
     )

@@ -34,6 +34,7 @@ class RegionKind(IntEnum):
     BIG_HELD = 3
     CLAIMED = 4
     HUGE = 5
+    HUGE_HELD = 6
 
 
 @dataclass(frozen=True, slots=True)

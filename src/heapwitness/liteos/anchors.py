@@ -6,12 +6,18 @@ somebody asks.
 """
 
 import bisect
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
+from itertools import compress
 
+from heapwitness.liteos.image.store import PART, PARTS_KEPT, let_go
 from heapwitness.liteos.layout import Header
+from heapwitness.liteos.scan import words
 from heapwitness.liteos.view import PoolView
 
 _CHUNK = 4096
+_ZEROS = bytes(8 * _CHUNK)
+_KEPT = PARTS_KEPT * PART
 
 
 class Anchors:
@@ -59,26 +65,37 @@ class Anchors:
 
     def _look_at_more(self) -> None:
         view, layout = self._view, self._view.layout
-        align, pointer, low = layout.align, layout.pointer, view.address + layout.first_offset
-        data, base = view.data, view.address
+        base = view.address
         own_at = layout.header_offset + layout.control.pre_node.offset
         backup_at = None if layout.backup_offset is None else layout.backup_offset + layout.control.pre_node.offset
-        stop = min(self._next + _CHUNK * align, self._last)
-        for at in range(self._next, stop, align):
-            here = base + at
-            if low <= int.from_bytes(data[at + own_at : at + own_at + pointer], "little") < here:
+        stop = min(self._next + _CHUNK * layout.align, self._last)
+        places = range(self._next, stop, layout.align)
+        back = set(self._words_that(operator.lt, places, own_at))
+        named = set() if backup_at is None else set(self._words_that(operator.eq, places, backup_at))
+        for at in sorted(back | named):
+            if at in back:
                 header = view.own(at)
                 if header is not None and self._is_anchor(header, at):
                     self._add(at, header.pre_node - base)
                     continue
-            if (
-                backup_at is not None
-                and int.from_bytes(data[at + backup_at : at + backup_at + pointer], "little") == here
-            ):
+            if at in named:
                 self._look_at_backup(at)
+        if stop // _KEPT != self._next // _KEPT:
+            let_go(view.data)
         self._next = stop
         if stop == self._last:
             self._add_end()
+
+    def _words_that(self, compare: Callable[[int, int], bool], places: range, offset: int) -> Iterator[int]:
+        """Places whose word at an offset compares with their own address, and names no place below the nodes."""
+        view, layout = self._view, self._view.layout
+        part = view.data[places.start + offset : places.stop + offset]
+        if part == _ZEROS[: len(part)]:
+            return iter(())
+        low = view.address + layout.first_offset
+        found = words(part, layout.pointer)
+        here = range(view.address + places.start, view.address + places.stop, layout.align)
+        return compress(places, map(operator.and_, map(compare, found, here), map(low.__le__, found)))
 
     def _is_anchor(self, header: Header, at: int) -> bool:
         view, layout = self._view, self._view.layout

@@ -39,7 +39,13 @@ class Bestfit:
         self.inspection = Inspection(ram, layout, tasks, on_finding)
         self.findings = self.inspection.findings
         self.console = console
-        out = Console(console, config.task_limit, lambda task: tasks.get(task, f"task{task}"), config.mul_module)
+        out = Console(
+            console,
+            config.task_limit,
+            lambda task: tasks.get(task, f"task{task}"),
+            config.mul_module,
+            lk=config.shell_lk,
+        )
         self.heap: Kernel
         if faithful:
             self.heap = Kernel(ram, config, layout, out)

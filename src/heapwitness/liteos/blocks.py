@@ -69,11 +69,14 @@ def _unknown(evidence: Evidence, node: WalkedNode) -> tuple[str, ...]:
 
 
 def _site(evidence: Evidence, node: WalkedNode, header: Header, tasks: TaskNames) -> Site | None:
-    """Where a block was allocated or freed: the link registers of its own header, as long as that is whole."""
+    """Where a block was allocated or freed: its header's link registers, of a damaged one those that can be."""
     registers: tuple[int, ...] = ()
-    if node.own is not None and node.own_good:
+    if node.own is not None and not node.own_good:
+        registers = evidence.registers.plausible(node.own.link_registers)
+    elif node.own is not None:
         registers = tuple(one for one in node.own.link_registers if one)
     has_task = header.used and evidence.view.layout.has_magic
     if not registers and not has_task:
         return None
-    return Site(thread=header.task if has_task else 0, stack=tuple(Frame(pc=one) for one in registers))
+    thread, task = (header.task, task_name(header.task, tasks)) if has_task else (0, None)
+    return Site(thread=thread, task=task, stack=tuple(Frame(pc=one) for one in registers))

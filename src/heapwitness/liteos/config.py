@@ -38,6 +38,9 @@ class Config:
     leakcheck: bool = False
     integrity_check: bool = False
     size_check: bool = False
+    shell_lk: bool = False
+    slab: bool = False
+    slab_expansion: bool = False
 
     def __post_init__(self) -> None:
         if self.width not in (32, 64):
@@ -74,6 +77,7 @@ class Config:
         failing = failing_dependency(on)
         if failing is not None:
             raise BadConfig(failing)
+        slab = symbols.BESTFIT in on and _boolean(symbols.SLAB, values.get(symbols.SLAB, "n"))
         if width is None:
             width = 64 if any(_is_on(values.get(name)) for name in symbols.WIDE_ARCHITECTURES) else 32
         return cls(
@@ -89,6 +93,9 @@ class Config:
             leakcheck=symbols.LEAKCHECK in on,
             integrity_check=symbols.INTEGRITY_CHECK in on,
             size_check=symbols.SIZE_CHECK in on,
+            shell_lk=_boolean(symbols.SHELL_LK, values.get(symbols.SHELL_LK, "n")),
+            slab=slab,
+            slab_expansion=slab and _boolean(symbols.SLAB_EXPANSION, values.get(symbols.SLAB_EXPANSION, "n")),
         )
 
 

@@ -30,13 +30,19 @@ def pointer(value: int) -> str:
 
 
 class Console:
-    """Prints into `out`. `task_name` gives the name of a task that exists, None for others."""
+    """Prints into `out`. `task_name` gives the name of a task that exists, None for others.
 
-    def __init__(self, out: list[str], task_limit: int, task_name: TaskName, modules: bool) -> None:
+    `lk` tells that the shell's log prints errors (LOSCFG_SHELL_LK), which puts no blank behind their level.
+    """
+
+    def __init__(
+        self, out: list[str], task_limit: int, task_name: TaskName, modules: bool, *, lk: bool = False
+    ) -> None:
         self.out = out
         self.task_limit = task_limit
         self.task_name = task_name
         self.modules = modules
+        self._error = "[ERR]" if lk else "[ERR] "
 
     def text(self, text: str) -> None:
         """Print text as it is."""
@@ -44,7 +50,7 @@ class Console:
 
     def error(self, text: str) -> None:
         """Print at the kernel's error level."""
-        self.out.append("[ERR] " + text)
+        self.out.append(self._error + text)
 
     def panic(self, text: str) -> None:
         """What is printed where the kernel stops the system."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from heapwitness.liteos.blocks import TaskNames, block_of, gap_of
-from heapwitness.liteos.counters import Counter, counters
+from heapwitness.liteos.counters import counters, name_of, released_first, wrong_counters
 from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.layout import ALIGNED_FLAG
 from heapwitness.liteos.lists import FreeLists
@@ -40,8 +40,10 @@ def wrong_words(evidence: Evidence) -> tuple[WrongWord, ...]:
     """
     words = [*_info_words(evidence), *_gap_words(evidence)]
     if evidence.walk.truncated is None and all(node.exact for node in evidence.nodes):
-        words += _list_words(evidence)
-        words += _counter_words(evidence)
+        headers = {address: one.header for address, one in evidence.rebuilt.items()}
+        lists = FreeLists(evidence.view, evidence.walk, headers)
+        words += _list_words(evidence, lists)
+        words += _counter_words(evidence, lag(evidence, lists))
     return tuple(words)
 
 
@@ -72,7 +74,7 @@ def _gap_words(evidence: Evidence) -> Iterator[WrongWord]:
     view = evidence.view
     for node in evidence.walk.nodes:
         header = evidence.header(node)
-        if header is None or not node.exact or not header.aligned or not header.gap_size:
+        if header is None or not node.exact or node.moving or not header.aligned or not header.gap_size:
             continue
         at = node.address + view.layout.node_size + header.gap_size - 4
         if not view.address <= at <= view.address + len(view.data) - 4 or at >= node.address + node.size:
@@ -82,10 +84,9 @@ def _gap_words(evidence: Evidence) -> Iterator[WrongWord]:
             yield WrongWord(at, 4, expected, actual, "slack", node.address, "the gap word in front of an aligned block")
 
 
-def _list_words(evidence: Evidence) -> Iterator[WrongWord]:
-    headers = {address: one.header for address, one in evidence.rebuilt.items()}
+def _list_words(evidence: Evidence, lists: FreeLists) -> Iterator[WrongWord]:
     size = evidence.view.layout.pointer
-    for word in FreeLists(evidence.view, evidence.walk, headers).wrong():
+    for word in lists.wrong():
         if word.node is None:
             what = f"{word.field} of a free list's head"
             yield WrongWord(word.address, size, word.expected, word.actual, "control", None, what)
@@ -97,19 +98,29 @@ def _list_words(evidence: Evidence) -> Iterator[WrongWord]:
                 yield WrongWord(word.address, size, word.expected, actual, "header", word.node, what)
 
 
-def _counter_words(evidence: Evidence) -> Iterator[WrongWord]:
+def lag(evidence: Evidence, lists: FreeLists) -> int:
+    """By how many bytes statistics may differ from the nodes, because an operation half way is changing these."""
+    changing = lists.changing
+    nodes = (node for node in evidence.walk.nodes if node.moving or node.address in changing)
+    return sum(max(copy.size for copy in (node.own, node.backup, node.header) if copy is not None) for node in nodes)
+
+
+def is_midway(evidence: Evidence) -> bool:
+    """Whether anything shows that an operation of the kernel was stopped half way."""
+    if any(node.moving for node in evidence.nodes):
+        return True
+    headers = {address: one.header for address, one in evidence.rebuilt.items()}
+    return bool(evidence.walk.midway and FreeLists(evidence.view, evidence.walk, headers).changing)
+
+
+def _counter_words(evidence: Evidence, lagging: int) -> Iterator[WrongWord]:
     if any("taskId" in one.unknown for one in evidence.rebuilt.values()):
         return
     headers = {address: one.header for address, one in evidence.rebuilt.items()}
-    for one in counters(evidence.view, evidence.walk, headers):
-        if one.used != one.expected:
-            yield WrongWord(one.address, 4, one.expected, one.used, "control", None, f"{_of(one)} in use")
-        if one.peak < one.expected:
-            yield WrongWord(one.peak_address, 4, one.expected, one.peak, "control", None, f"{_of(one)} at the peak")
-
-
-def _of(counter: Counter) -> str:
-    return "the statistics' total" if counter.task is None else f"the statistics of task {counter.task}"
+    found = counters(evidence.view, evidence.walk, headers)
+    for one in wrong_counters(found, evidence.view.layout, lagging or released_first(found, evidence.walk)):
+        what = f"{name_of(one.counter)} {'at the peak' if one.peak else 'in use'}"
+        yield WrongWord(one.address, 4, one.expected, one.actual, "control", None, what)
 
 
 def derived_findings(

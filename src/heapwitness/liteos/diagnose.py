@@ -16,9 +16,11 @@ from heapwitness.liteos.derived import derived_findings
 from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.judge import Verdict, judge
 from heapwitness.liteos.layout import Layout
+from heapwitness.liteos.midway import settled
 from heapwitness.liteos.rebuild import rebuild
 from heapwitness.liteos.records import CopyPair, LiteosFinding
 from heapwitness.liteos.spot import Run
+from heapwitness.liteos.stacks import Stacks, details, lowest, overflowed, stack_block
 from heapwitness.liteos.view import PoolView
 from heapwitness.liteos.walk import Walk, WalkedNode, walk
 from heapwitness.report.model import Detected, Header, When
@@ -37,6 +39,8 @@ def diagnose(
     *,
     tasks: TaskNames | None = None,
     when: When = "check",
+    midway: bool = False,
+    held: bool | None = None,
 ) -> tuple[LiteosFinding, ...]:
     """Walk the pool at the start of `data` and tell everything that is wrong in it, in order of address.
 
@@ -46,31 +50,51 @@ def diagnose(
         layout: what the bytes mean.
         tasks: names of tasks by their number.
         when: the operation at which this is looked at.
+        midway: whether an operation of the kernel may have been stopped half way, as in a dump of a device.
+        held: whether the heap's lock is known to have been held then.
 
     Raises:
         NoPool: the bytes hold no pool of this layout.
     """
     view = PoolView(bytes(data), address, layout)
-    return findings_of(view, walk(data, address, layout), tasks or {}, when)
+    walked = walk(data, address, layout, midway=midway)
+    return findings_of(view, settled(view, walked, held=held) if midway else walked, tasks or {}, when)
 
 
-def findings_of(view: PoolView, walked: Walk, tasks: TaskNames, when: When = "check") -> tuple[LiteosFinding, ...]:
-    """As `diagnose`, of a pool that was walked already; at most FINDINGS_LIMIT of them."""
+def findings_of(
+    view: PoolView, walked: Walk, tasks: TaskNames, when: When = "check", stacks: Stacks | None = None
+) -> tuple[LiteosFinding, ...]:
+    """As `diagnose`, of a pool that was walked already; at most FINDINGS_LIMIT of them. `stacks` are the tasks'."""
     evidence = Evidence(view, walked, rebuild(view, walked))
-    found = list(_header_findings(evidence, tasks, when))
+    found = list(_header_findings(evidence, tasks, when, stacks or {}))
     told = [(one.address, one.address + one.length) for finding in found for one in finding.extents]
     found += derived_findings(evidence, tasks, when, told)
     found.sort(key=lambda finding: 0 if finding.damage is None else finding.damage.address)
     return tuple(found[:FINDINGS_LIMIT])
 
 
-def _header_findings(evidence: Evidence, tasks: TaskNames, when: When) -> Iterator[LiteosFinding]:
+def _header_findings(evidence: Evidence, tasks: TaskNames, when: When, stacks: Stacks) -> Iterator[LiteosFinding]:
     wild: dict[int, list[tuple[Run, Verdict]]] = {}
-    for run in evidence.runs()[:FINDINGS_LIMIT]:
+    runs = evidence.runs()[:FINDINGS_LIMIT]
+    below: list[tuple[WalkedNode, list[Run]]] = []
+    for run in reversed(runs):
+        stack = overflowed(evidence, run, stacks)
+        if stack is not None:
+            below.append((stack, [run]))
+        elif below and _goes_on_below(evidence, run, below[-1][1][0]):
+            below[-1][1].insert(0, run)
+    for stack, stretch in below:
+        yield _stack_finding(evidence, stack, stretch, tasks, when, stacks)
+    told = {run.start for _, stretch in below for run in stretch}
+    for run in runs:
+        if run.start in told:
+            continue
         verdict = judge(evidence, run)
         if verdict.kind != "heap-buffer-overflow":
             # What ends where a payload begins came from there, or went no further.
-            run = msgspec.structs.replace(run, stop=run.certain, exact=True)
+            # Nothing vouches for link registers: what begins there may have begun earlier.
+            began = verdict.kind != "heap-buffer-underflow" or not evidence.registers.touched(run.spots[0], run.start)
+            run = msgspec.structs.replace(run, stop=run.certain, exact=began)
         elif verdict.culprit is not None:
             # A linear overflow leaves no byte out: what is right at its beginning was written with that value.
             end = verdict.culprit.address + verdict.culprit.size
@@ -84,6 +108,29 @@ def _header_findings(evidence: Evidence, tasks: TaskNames, when: When) -> Iterat
         details = tuple(dict.fromkeys(detail for _, verdict in pairs for detail in verdict.details))
         verdict = msgspec.structs.replace(pairs[0][1], details=details)
         yield _finding(evidence, [run for run, _ in pairs], verdict, tasks, when)
+
+
+def _goes_on_below(evidence: Evidence, run: Run, upper: Run) -> bool:
+    """Whether a run reaches up to the payload of the node right before that of another one."""
+    place = evidence.index[run.spots[-1].place]
+    payload = evidence.nodes[place].address + evidence.view.layout.node_size
+    return place + 1 == evidence.index[upper.spots[0].place] and run.certain == payload
+
+
+def _stack_finding(
+    evidence: Evidence, stack: WalkedNode, runs: list[Run], tasks: TaskNames, when: When, stacks: Stacks
+) -> LiteosFinding:
+    number = evidence.index[runs[0].spots[0].place]
+    before = evidence.nodes[number - 1] if number else None
+    victim = before if before is not None and before.exact else stack
+    said = tuple(details(evidence, runs[0], stack, before, stacks))
+    verdict = Verdict("task-stack-overflow", victim, stack, details=said)
+    finding = _finding(evidence, runs, verdict, tasks, when)
+    block, low = stack_block(evidence, stack, stacks), lowest(evidence, stack)
+    shown = [damage_of_run(evidence, run, low) for run in runs]
+    return msgspec.structs.replace(
+        finding, culprit=block, extents=tuple(shown), damage=shown[0] if len(shown) == 1 else finding.damage
+    )
 
 
 def _finding(evidence: Evidence, runs: list[Run], verdict: Verdict, tasks: TaskNames, when: When) -> LiteosFinding:

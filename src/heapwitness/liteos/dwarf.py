@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
@@ -17,18 +17,18 @@ from elftools.elf.elffile import ELFFile
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import elf_bounds, symbols
 from heapwitness.liteos.config import Config
+from heapwitness.liteos.dies import DEEPEST, dwarf_of, name_of, number_of, size_of, type_of
 from heapwitness.liteos.layout import (
     ControlLayout,
     Field,
     Layout,
     PoolLayout,
     StatLayout,
+    slab_size,
 )
 
 _NODE, _CONTROL, _POOL, _LISTS = "LosMemDynNode", "LosMemCtlNode", "LosMemPoolInfo", "LosMultipleDlinkHead"
 _LITTLE = "LosHeapManager"
-_DEEPEST = 16
-_PLUS_UCONST = 0x23
 
 _OPTIONS = {
     "head_backup": symbols.HEAD_BACKUP,
@@ -38,11 +38,22 @@ _OPTIONS = {
     "mul_module": symbols.MUL_MODULE,
     "recordinfo": symbols.RECORDINFO,
     "leakcheck": symbols.LEAKCHECK,
+    "slab": symbols.SLAB,
+    "slab_expansion": symbols.SLAB_EXPANSION,
 }
 
 
 class BadFirmware(HeapwitnessError):
     """A file that is no firmware ELF with the heap's debug information."""
+
+
+class UndescribedHeap(BadFirmware):
+    """A firmware ELF that does not say what the heap looks like, and `why`; `width` is its pointers' in bits."""
+
+    def __init__(self, why: str, advice: str, width: Literal[32, 64]) -> None:
+        super().__init__(f"{why}: {advice}.")
+        self.why = why
+        self.width = width
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +154,7 @@ def _pool(structures: Mapping[str, _Structure]) -> PoolLayout:
         stat=stat,
         stat_fields=fields_of_stat,
         next_pool=pool.members.get("nextPool"),
+        slab=pool.members.get("slabCtrlHdr"),
     )
 
 
@@ -170,6 +182,9 @@ def _config(width: int, control: ControlLayout, pool: PoolLayout, head_backup: b
         leakcheck=leakcheck,
         integrity_check=config is not None and config.integrity_check,
         size_check=config is not None and config.size_check,
+        shell_lk=config is not None and config.shell_lk,
+        slab=pool.slab is not None,
+        slab_expansion=pool.slab is not None and pool.slab.size == slab_size(width // 8, expansion=True),
     )
 
 
@@ -200,38 +215,53 @@ def _structures(path: str | PathLike[str]) -> tuple[dict[str, _Structure], int]:
     """The heap's structures and the width of a pointer in bits."""
     try:
         with Path(path).open("rb") as file:
-            elf_bounds.check(file, path)
-            elf = ELFFile(file)
+            try:
+                elf_bounds.check(file, path)
+                elf = ELFFile(file)
+            except HeapwitnessError:
+                raise
+            except Exception as error:  # on damaged files pyelftools fails in many ways
+                raise BadFirmware(f"{path} is no ELF file that can be read: give the linked firmware.") from error
             if not elf.little_endian:
                 raise BadFirmware(f"{path} is big-endian; LiteOS runs on little-endian targets only.")
-            if not elf.has_dwarf_info():
-                raise BadFirmware(
-                    f"{path} has no debug information: give the ELF that was linked with -g, not stripped."
-                )
-            found = _search(elf)
-            width = int(elf.elfclass)
+            width: Literal[32, 64] = 32 if elf.elfclass == 32 else 64
+            found = _described(elf, path, width)
     except OSError as error:
         raise BadFirmware(f"{path} cannot be read ({error.strerror}): give the firmware's ELF file.") from error
-    except HeapwitnessError:
-        raise
-    except Exception as error:  # on damaged files pyelftools fails in many ways
-        raise BadFirmware(f"{path} is no ELF file with readable debug information.") from error
     if {_NODE, _CONTROL, _POOL, _LISTS} <= found.keys():
         return found, width
     if _LITTLE in found:
         raise BadFirmware(f"{path} was built with bestfit_little, whose headers have no backup: give --config instead.")
-    raise BadFirmware(f"{path} does not describe LosMemDynNode: build the kernel's heap with -g, or give --config.")
+    raise UndescribedHeap(
+        f"{path} does not describe LosMemDynNode", "build the kernel's heap with -g, or give --config", width
+    )
 
 
-def _search(elf: Any) -> dict[str, _Structure]:
+def _described(elf: Any, path: str | PathLike[str], width: Literal[32, 64]) -> dict[str, _Structure]:
+    try:
+        dwarf = dwarf_of(elf)
+        if dwarf is not None:
+            return _search(dwarf)
+    except Exception as error:  # on damaged files pyelftools fails in many ways
+        raise UndescribedHeap(
+            f"{path} has no readable debug information", "give the ELF as it was linked, or give --config", width
+        ) from error
+    raise UndescribedHeap(
+        f"{path} has no debug information",
+        "give the ELF that was linked with -g, not stripped, or give --config",
+        width,
+    )
+
+
+def _search(dwarf: Any) -> dict[str, _Structure]:
     """The wanted structures; compile units of the heap itself are looked at first."""
     wanted = {_NODE, _CONTROL, _POOL, _LISTS, _LITTLE, "Memstat", "TaskMemUsedInfo"}
-    units = list(elf.get_dwarf_info().iter_CUs())
-    units.sort(key=lambda unit: "mem" not in _name(unit.get_top_DIE()))
+    units = list(dwarf.iter_CUs())
+    units.sort(key=lambda unit: "mem" not in name_of(unit.get_top_DIE()))
     found: dict[str, _Structure] = {}
     for unit in units:
         for die in unit.get_top_DIE().iter_children():
-            name = _name(die)
+            name = name_of(die)
             if name.removeprefix("tag") in wanted:
                 structure = _structure(die)
                 if structure is not None:
@@ -243,23 +273,23 @@ def _search(elf: Any) -> dict[str, _Structure]:
 
 def _structure(die: DIE) -> _Structure | None:
     """The structure that a DIE is, or that a typedef names; None for a mere declaration."""
-    target = _target(die)
+    target = type_of(die)
     if target.tag != "DW_TAG_structure_type" or "DW_AT_byte_size" not in target.attributes:
         return None
     members = dict(_members(target, "", 0, 0))
-    return _Structure(_number(target, "DW_AT_byte_size"), members)
+    return _Structure(number_of(target, "DW_AT_byte_size"), members)
 
 
 def _members(structure: DIE, prefix: str, start: int, depth: int) -> Iterator[tuple[str, Field]]:
     """Members with their places; those of a nested structure also by dotted name."""
-    if depth > _DEEPEST:
+    if depth > DEEPEST:
         return
     for die in structure.iter_children():
         if die.tag != "DW_TAG_member":
             continue
-        target = _target(die)
-        place = _place(die, start, _size(target))
-        name = _name(die)
+        target = type_of(die)
+        place = _place(die, start, size_of(target))
+        name = name_of(die)
         if name:
             yield prefix + name, place
         if target.tag in ("DW_TAG_structure_type", "DW_TAG_union_type"):
@@ -268,54 +298,14 @@ def _members(structure: DIE, prefix: str, start: int, depth: int) -> Iterator[tu
 
 def _place(die: DIE, start: int, size: int) -> Field:
     """Where a member lies; a bit field by its whole bytes."""
-    offset = start + _number(die, "DW_AT_data_member_location")
-    bits = _number(die, "DW_AT_bit_size")
+    offset = start + number_of(die, "DW_AT_data_member_location")
+    bits = number_of(die, "DW_AT_bit_size")
     if bits == 0:
         return Field(offset, size)
     if "DW_AT_data_bit_offset" in die.attributes:
-        first = _number(die, "DW_AT_data_bit_offset")
+        first = number_of(die, "DW_AT_data_bit_offset")
     else:
         # DWARF 2 and 3 count from the most significant bit of the storage unit.
-        unit = _number(die, "DW_AT_byte_size") or size
-        first = 8 * unit - _number(die, "DW_AT_bit_offset") - bits
+        unit = number_of(die, "DW_AT_byte_size") or size
+        first = 8 * unit - number_of(die, "DW_AT_bit_offset") - bits
     return Field(offset + first // 8, (bits + 7) // 8)
-
-
-def _size(target: DIE) -> int:
-    """The size of a type in bytes."""
-    if target.tag == "DW_TAG_pointer_type":
-        return int(target.cu["address_size"])
-    if target.tag != "DW_TAG_array_type":
-        return _number(target, "DW_AT_byte_size")
-    count = 1
-    for die in target.iter_children():
-        if die.tag == "DW_TAG_subrange_type":
-            count *= _number(die, "DW_AT_count") or _number(die, "DW_AT_upper_bound") + 1
-    return count * _size(_target(target))
-
-
-def _target(die: DIE) -> DIE:
-    """What a typedef, member, array or qualified type is made of."""
-    for _ in range(_DEEPEST):
-        if "DW_AT_type" not in die.attributes:
-            return die
-        die = die.get_DIE_from_attribute("DW_AT_type")
-        if die.tag not in ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type"):
-            return die
-    return die
-
-
-def _name(die: DIE) -> str:
-    attribute = die.attributes.get("DW_AT_name")
-    return "" if attribute is None else attribute.value.decode("utf-8", "replace")
-
-
-def _number(die: DIE, name: str) -> int:
-    attribute = die.attributes.get(name)
-    if attribute is None:
-        return 0
-    value = attribute.value
-    if isinstance(value, list) and value[:1] == [_PLUS_UCONST]:
-        # DWARF 2 gives a member's place as an expression.
-        return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(value[1:6]))
-    return value if isinstance(value, int) else 0

@@ -11,7 +11,6 @@ import msgspec
 
 from heapwitness.diagnose.pattern import follow
 from heapwitness.liteos.layout import ALIGNED_FLAG
-from heapwitness.liteos.registers import Registers
 from heapwitness.liteos.spot import Run, Spot
 from heapwitness.liteos.unsaved import Unsaved
 from heapwitness.memory import BufferMemory
@@ -30,7 +29,7 @@ class Edges:
         self._evidence = evidence
         self._view = evidence.view
         self._unsaved = Unsaved(evidence)
-        self._registers = Registers(evidence.view.layout, evidence.walk)
+        self._registers = evidence.registers
         self._memory = BufferMemory(evidence.view.address, evidence.view.data)
 
     def extended(self, run: Run) -> Run:
@@ -53,8 +52,8 @@ class Edges:
         return msgspec.structs.replace(run, stop=reach)
 
     def _start(self, spot: Spot, address: int) -> int:
-        address = self._first_unlike_others(spot, address)
-        return self._registers.first_wrong(spot, address) if spot.copy == "header" else address
+        first = self._first_unlike_others(spot, address)
+        return min(first, self._registers.first_wrong(spot, address)) if spot.copy == "header" else first
 
     def _stop(self, spot: Spot, address: int) -> int:
         address = self._last_unlike_others(spot, address)

@@ -6,8 +6,12 @@ Each of the three may be damaged; the place that most of them name is taken.
 import msgspec
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.liteos.image.store import stretch
 from heapwitness.liteos.layout import USED_FLAG
+from heapwitness.liteos.scan import places
 from heapwitness.liteos.view import PoolView
+
+_ENDS_TRIED = 1024
 
 
 class NoPool(HeapwitnessError):
@@ -102,10 +106,10 @@ def _searched(view: PoolView) -> dict[int, int]:
     wanted = (layout.node_size | USED_FLAG).to_bytes(4, "little")
     in_node = layout.header_offset + layout.control.size_and_flag.offset
     found: dict[int, int] = {}
-    at = view.data.find(wanted, layout.first_offset)
-    while at >= 0 and len(found) < 1024:
-        end = at - in_node
+    for at in places(stretch(view.data).part(layout.first_offset), wanted):
+        end = layout.first_offset + at - in_node
         if _possible(view, end) and (worth := _shown(view, end)):
             found[end] = worth
-        at = view.data.find(wanted, at + 1)
+            if len(found) == _ENDS_TRIED:
+                break
     return found

@@ -11,6 +11,7 @@ from heapwitness.liteos.copies import encode, saved_mask
 from heapwitness.liteos.edges import Edges
 from heapwitness.liteos.layout import Field, Header, Layout
 from heapwitness.liteos.rebuild import Rebuilt
+from heapwitness.liteos.registers import Registers
 from heapwitness.liteos.spot import Run, Spot, SpotCopy
 from heapwitness.liteos.view import PoolView
 from heapwitness.liteos.walk import Walk, WalkedNode
@@ -26,6 +27,7 @@ class Evidence:
         self.nodes = walk.everything
         self.index = {node.address: number for number, node in enumerate(self.nodes)}
         self._mask = saved_mask(view.layout)
+        self.registers = Registers(view.layout, walk)
         self._edges = Edges(self)
 
     def header(self, node: WalkedNode) -> Header | None:

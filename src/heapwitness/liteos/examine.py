@@ -1,6 +1,7 @@
 """From a dump's file to its pools and their findings: what `inspect` and `restore` do before they say anything."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -11,25 +12,29 @@ from heapwitness.liteos import image as images
 from heapwitness.liteos import tasknames
 from heapwitness.liteos.config import Config
 from heapwitness.liteos.diagnose import FINDINGS_LIMIT, findings_of
-from heapwitness.liteos.dwarf import read_firmware
-from heapwitness.liteos.ends import NoPool
+from heapwitness.liteos.dwarf import UndescribedHeap, read_firmware
+from heapwitness.liteos.ends import NoPool, find_end
 from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.find import FoundPool, find_in, judge
 from heapwitness.liteos.firmware import Firmware
 from heapwitness.liteos.freeing import explain
 from heapwitness.liteos.guess import Guess, NotGuessed, guess
-from heapwitness.liteos.image import Image, Segment
+from heapwitness.liteos.image import Image, Segment, store
+from heapwitness.liteos.image.store import Held
 from heapwitness.liteos.layout import Layout
-from heapwitness.liteos.naming import named
+from heapwitness.liteos.midway import settled
+from heapwitness.liteos.naming import bare, named
 from heapwitness.liteos.rebuild import rebuild
 from heapwitness.liteos.records import LiteosFinding
+from heapwitness.liteos.stacks import Stacks, stacks_of
+from heapwitness.liteos.tasks import Tasks
 from heapwitness.liteos.usage import PoolUse, usage
-from heapwitness.liteos.view import PoolView
+from heapwitness.liteos.view import HeadersView, PoolView
 from heapwitness.liteos.walk import walk
 from heapwitness.memory import SegmentsMemory
-from heapwitness.report.model import Frame
 
 _SHARE_OF_SENSE = 0.5
+_BEHIND = 4096
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,11 +58,18 @@ class Known(msgspec.Struct, frozen=True):
     guessed: bool = False
 
 
+class _Kernel(msgspec.Struct, frozen=True):
+    """What the dump says of the kernel, by its firmware: whether the heap's lock was held, and the tasks' stacks."""
+
+    held: bool | None = None
+    stacks: Stacks = {}
+
+
 class ExaminedPool(msgspec.Struct, frozen=True):
     """One pool of a dump: its bytes (to the end of what the dump has of it), findings and use."""
 
     address: int
-    data: bytes
+    data: Held
     evidence: Evidence
     findings: tuple[LiteosFinding, ...]
     use: PoolUse
@@ -69,9 +81,14 @@ class Examined(msgspec.Struct, frozen=True):
     options: Options
     image: Image
     known: Known
-    names: dict[int, str]
+    tasks: Tasks
     pools: tuple[ExaminedPool, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """How each task is called in a report, by number."""
+        return self.tasks.names
 
     @property
     def findings(self) -> tuple[LiteosFinding, ...]:
@@ -88,16 +105,21 @@ def examine(options: Options) -> Examined:
     image = images.load(options.image, options.base)
     known = _known(options, image)
     image, found, warnings = _located(options, image, known)
-    names = {} if options.tasks is None else tasknames.load(options.tasks)
+    limit = known.config.task_limit
+    given = {} if options.tasks is None else tasknames.load(options.tasks)
     if options.elf is None:
-        pools = _examined(image, found, known.layout, names, None)
+        tasks = Tasks.of({}, given, limit)
+        pools = _examined(image, found, known.layout, tasks.names, None)
     else:
         with Firmware(options.elf) as firmware:
-            memory = SegmentsMemory((one.address, bytes(one.data)) for one in image.segments)
-            names = firmware.task_names(memory, known.config.task_limit) | names
-            pools = _examined(image, found, known.layout, names, firmware)
+            memory = SegmentsMemory((one.address, one.data) for one in image.segments)
+            table = firmware.tasks(memory, limit)
+            tasks = Tasks.of(table, given, limit)
+            kernel = _Kernel(firmware.lock_held(memory), stacks_of(table, tasks.names))
+            pools = _examined(image, found, known.layout, tasks.names, firmware, kernel)
+            warnings += firmware.warnings
     _refuse_nonsense(options, image, known, pools)
-    return Examined(options, image, known, names, pools, (*known.warnings, *warnings, *_limits(pools)))
+    return Examined(options, image, known, tasks, pools, (*known.warnings, *warnings, *_limits(pools)))
 
 
 def with_release(examined: Examined, pointer: int) -> Examined:
@@ -108,9 +130,14 @@ def with_release(examined: Examined, pointer: int) -> Examined:
     finding = explain(evidence.view, evidence.walk, pointer, examined.names, "free")
     if finding is None:
         return examined
+    warnings = examined.warnings
+    if examined.options.elf is not None:
+        with Firmware(examined.options.elf) as firmware:
+            finding = named(finding, firmware.stack)
+            warnings = tuple(dict.fromkeys((*warnings, *firmware.warnings)))
     changed = msgspec.structs.replace(pool, findings=(*pool.findings, finding))
     pools = tuple(changed if one is pool else one for one in examined.pools)
-    return msgspec.structs.replace(examined, pools=pools)
+    return msgspec.structs.replace(examined, pools=pools, warnings=warnings)
 
 
 def _known(options: Options, image: Image) -> Known:
@@ -121,19 +148,32 @@ def _known(options: Options, image: Image) -> Known:
             raise HeapwitnessError(f"{options.image} is {image.width}-bit: leave --width out.")
         width = 32 if image.width == 32 else 64
     config = None if options.config is None else Config.load(options.config, width)
+    undescribed: tuple[str, ...] = ()
     if options.elf is not None:
-        firmware = read_firmware(options.elf, config)
-        if width not in (None, firmware.layout.width):
-            raise HeapwitnessError(f"{options.elf} is {firmware.layout.width}-bit, but the dump is {width}-bit.")
-        return Known(firmware.layout, firmware.config, firmware.warnings)
+        try:
+            firmware = read_firmware(options.elf, config)
+        except UndescribedHeap as error:
+            if options.config is None:
+                raise
+            _refuse_width(options, error.width, width)
+            config = Config.load(options.config, error.width)
+            undescribed = (f"{error.why}, so the layout is that of --config.",)
+        else:
+            _refuse_width(options, firmware.layout.width, width)
+            return Known(firmware.layout, firmware.config, firmware.warnings)
     if config is not None:
         if config.bestfit_little:
             raise HeapwitnessError(
                 "The configuration has bestfit_little, whose headers have no second copy to compare: "
                 "only bestfit pools can be inspected."
             )
-        return Known(Layout.of(config), config, ())
+        return Known(Layout.of(config), config, undescribed)
     return _guessed(options, image, width)
+
+
+def _refuse_width(options: Options, found: int, width: int | None) -> None:
+    if width not in (None, found):
+        raise HeapwitnessError(f"{options.elf} is {found}-bit, but the dump is {width}-bit.")
 
 
 def _guessed(options: Options, image: Image, width: Literal[32, 64] | None) -> Known:
@@ -143,7 +183,7 @@ def _guessed(options: Options, image: Image, width: Literal[32, 64] | None) -> K
         data, address = segment.data, segment.address
         for pool in options.pools:
             if image.placed and segment.address <= pool < segment.stop:
-                data, address = segment.data[pool - segment.address :], pool
+                data, address = segment.data.part(pool - segment.address), pool
         with contextlib.suppress(NotGuessed):
             guesses.append(guess(data, address if image.placed else None, width))
     if not guesses:
@@ -235,8 +275,9 @@ def _examined(
     image: Image,
     found: tuple[FoundPool, ...],
     layout: Layout,
-    names: dict[int, str],
+    names: Mapping[int, str],
     firmware: Firmware | None,
+    kernel: _Kernel | None = None,
 ) -> tuple[ExaminedPool, ...]:
     starts = sorted(pool.address for pool in found)
     pools: list[ExaminedPool] = []
@@ -244,33 +285,51 @@ def _examined(
         segment = image.segment_at(pool.address)
         assert segment is not None
         limit = next((start for start in starts if start > pool.address), segment.stop)
-        pools.append(_examine_pool(segment, pool.address, limit, layout, names, firmware))
+        pools.append(_examine_pool(segment, pool.address, limit, layout, names, firmware, kernel or _Kernel()))
     return tuple(pools)
 
 
 def _examine_pool(
-    segment: Segment, address: int, limit: int, layout: Layout, names: dict[int, str], firmware: Firmware | None
+    segment: Segment,
+    address: int,
+    limit: int,
+    layout: Layout,
+    names: Mapping[int, str],
+    firmware: Firmware | None,
+    kernel: _Kernel,
 ) -> ExaminedPool:
-    data = bytes(segment.data[address - segment.address : min(limit, segment.stop) - segment.address])
+    data = _bytes_of(segment, address, limit, layout)
     view = PoolView(data, address, layout)
-    walked = walk(data, address, layout)
+    walked = settled(view, walk(data, address, layout, midway=True), held=kernel.held)
     evidence = Evidence(view, walked, rebuild(view, walked))
-    frame = _bare if firmware is None else firmware.frame
-    findings = findings_of(view, walked, names)
+    stack = bare if firmware is None else firmware.stack
+    findings = findings_of(view, walked, names, stacks=kernel.stacks)
     if firmware is not None:
-        findings = tuple(named(finding, firmware.frame) for finding in findings)
-    return ExaminedPool(address, data[: walked.info.size], evidence, findings, usage(evidence, names, frame))
+        findings = tuple(named(finding, firmware.stack) for finding in findings)
+    own = data if len(data) <= walked.info.size else data[: walked.info.size]
+    use = msgspec.structs.replace(usage(evidence, names, stack), lock_held=kernel.held)
+    return ExaminedPool(address, own, evidence, findings, use)
 
 
-def _bare(pc: int) -> Frame:
-    """A return address of which nothing is known."""
-    return Frame(pc=pc)
+def _bytes_of(segment: Segment, address: int, limit: int, layout: Layout) -> Held:
+    """A pool's bytes, and a few behind them: damage may go on there."""
+    memory = segment.data.part(address - segment.address, min(limit, segment.stop) - segment.address)
+    size = find_end(HeadersView(memory, address, layout)).size
+    return store.cut(memory, 0, size if size > store.IN_MEMORY else size + _BEHIND)
+
+
+_LOCK = {None: "", True: ", with the heap's lock (g_memSpin) held", False: ", with the heap's lock (g_memSpin) free"}
 
 
 def _limits(pools: tuple[ExaminedPool, ...]) -> tuple[str, ...]:
     told = []
     for pool in pools:
         walked = pool.evidence.walk
+        if pool.use.midway:
+            told.append(
+                f"The dump was taken in the middle of an operation on the pool at {pool.address:#x}"
+                f"{_LOCK[pool.use.lock_held]}: what the kernel was changing there is no damage and is not told."
+            )
         if walked.truncated is not None:
             told.append(
                 f"The image ends at {walked.truncated:#x}, before the pool at {pool.address:#x} does "

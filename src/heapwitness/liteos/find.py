@@ -4,22 +4,22 @@ A pool's info begins with its own address, and the heads of empty free lists poi
 raw dump of which nobody knows the address, the difference between such a word and its place tells it.
 """
 
-import array
-import operator
-import sys
 from collections.abc import Iterable, Iterator
-from itertools import compress
+from itertools import islice
 
 import msgspec
 
 from heapwitness.liteos.image import Segment
+from heapwitness.liteos.image.store import stretch
 from heapwitness.liteos.layout import Layout
+from heapwitness.liteos.scan import own_addresses, stepping
 from heapwitness.liteos.view import PoolView
 
 _ENOUGH = 5
 _ENOUGH_WHERE_ASKED = 2
 _RUN = 4
 _CANDIDATES = 4096
+_OWN_KEPT = 1 << 20
 # So many list heads of a pool may be damaged.
 _HEADS_LOST = 6
 
@@ -61,12 +61,13 @@ def find_pools(segment: Segment, layout: Layout, *, placed: bool) -> tuple[Found
 
 class _Finder:
     def __init__(self, segment: Segment, layout: Layout, *, placed: bool) -> None:
-        self.data = segment.data
+        self.data = stretch(segment.data)
         self.base = segment.address
         self.layout = layout
         self.placed = placed
         self.pointer = layout.pointer
         self.step = layout.list_head_size
+        self._own: list[int] | None = None
 
     def size_at(self, pool: FoundPool) -> int:
         """The size that a pool's info says."""
@@ -95,15 +96,6 @@ class _Finder:
             for index in range(self.layout.list_count):
                 yield at - heads - index * self.step, word - at
 
-    def _words(self) -> "memoryview[int]":
-        """The segment's pointer-sized words."""
-        whole = self.data[: len(self.data) // self.pointer * self.pointer].cast("B")
-        if sys.byteorder == "little":
-            return whole.cast("I") if self.pointer == 4 else whole.cast("Q")
-        words = array.array("I" if self.pointer == 4 else "Q", bytes(whole))
-        words.byteswap()
-        return memoryview(words)
-
     def _self_named(self) -> Iterator[tuple[int, int]]:
         """Words that can be a pool's own address: a size that can be lies beside, an empty list's head behind.
 
@@ -125,11 +117,13 @@ class _Finder:
                 yield at, base + at
 
     def _own_addresses(self) -> Iterator[int]:
-        """Offsets of words that hold their own address."""
-        words = self._words()
-        stop = self.base + len(words) * self.pointer
-        addresses = range(self.base, stop, self.pointer)
-        return compress(range(0, stop - self.base, self.pointer), map(operator.eq, words, addresses))
+        """Offsets of words that hold their own address; kept, unless there are too many of them."""
+        if self._own is None:
+            found = list(islice(own_addresses(self.data, self.base, self.pointer), _OWN_KEPT + 1))
+            if len(found) > _OWN_KEPT:
+                return own_addresses(self.data, self.base, self.pointer)
+            self._own = found
+        return iter(self._own)
 
     def _empty_runs(self) -> Iterator[tuple[int, int]]:
         """The first of several heads in a row that point to themselves."""
@@ -145,25 +139,17 @@ class _Finder:
 
     def _pairs(self) -> Iterator[tuple[int, int]]:
         """Heads that point to themselves (where the address is not known: as far as the head behind tells)."""
-        words, pointer = self._words(), self.pointer
         if self.placed:
-            base = self.base
             for at in self._own_addresses():
-                number = at // pointer
-                if number + 1 < len(words) and words[number + 1] == base + at:
-                    yield at, base + at
+                if self._is_empty(at, self.base):
+                    yield at, self.base + at
             return
-        step = self.step
-        rising = map(step.__eq__, map(operator.sub, words[2:], words))
         before = -1
-        for number in compress(range(len(words)), rising):
-            word, at = words[number], number * pointer
-            if words[number + 1] != word or word < at or (number + 3 < len(words) and words[number + 3] != word + step):
-                continue
-            if before != number:
+        for at, word in stepping(self.data, self.pointer):
+            if at != before:
                 yield at, word
-            before = number + 2
-            yield before * pointer, word + step
+            before = at + self.step
+            yield before, word + self.step
 
     def _is_empty(self, at: int, base: int) -> bool:
         links = self._links(at)
@@ -224,7 +210,7 @@ class _Finder:
     def _view(self, at: int, base: int, start: int) -> PoolView:
         """A view in which the node at offset `start` of the pool lies at its offset; other bytes are not there."""
         size = self.layout.node_size
-        data = bytes(start) + bytes(self.data[at + start : at + start + size])
+        data = bytes(start) + self.data[at + start : at + start + size]
         return PoolView(data, base + at, self.layout)
 
     def _first(self, at: int, base: int, end: int | None) -> bool:

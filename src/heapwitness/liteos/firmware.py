@@ -6,6 +6,7 @@ Names of tasks are in the kernel's array of task control blocks, which the dump 
 
 import bisect
 import functools
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +17,20 @@ from elftools.elf.elffile import ELFFile
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import elf_bounds
+from heapwitness.liteos.debuginfo import DebugInfo, Spot
+from heapwitness.liteos.dies import dwarf_of, name_of, number_of, size_of, type_of
 from heapwitness.memory import Memory, Unreadable
 from heapwitness.report.model import Frame
 
 _ARM = "EM_ARM"
 _TASKS = "g_taskCBArray"
 _NAME_LENGTH = 64
-_DEEPEST = 8
+# So many labels without a size inside of a function are looked past.
+_LABELS = 64
+# The bit of taskStatus that says that a control block belongs to no task.
+_UNUSED = 1
+
+_LOCK = "g_memSpin"
 
 
 class _Function(NamedTuple):
@@ -31,12 +39,30 @@ class _Function(NamedTuple):
     name: str
 
 
-class _Row(NamedTuple):
-    """From `address` on the code belongs to a source line; no line at the end of a sequence."""
+class _Member(NamedTuple):
+    offset: int
+    size: int
+    is_pointer: bool
 
-    address: int
-    file: str
-    line: int | None
+
+class _TaskBlock(NamedTuple):
+    """A task control block: its size, its members, and whether the array is behind a pointer."""
+
+    size: int
+    members: Mapping[str, _Member]
+    is_pointer: bool
+
+
+class Task(NamedTuple):
+    """A task by its control block; one that has ended keeps its name until its number is used again.
+
+    `stack` is the address of the lowest word of its stack, None where that is not told.
+    """
+
+    number: int
+    name: str
+    exists: bool
+    stack: int | None = None
 
 
 class Firmware:
@@ -57,6 +83,8 @@ class Firmware:
         try:
             elf_bounds.check(self._file, path)
             self._elf = ELFFile(self._file)
+            # In Thumb code the lowest bit of a function's and a return address is set.
+            self._thumb = 1 if self._elf["e_machine"] == _ARM else 0
             self._symbols = self._symbol_table()
         except HeapwitnessError:
             self._file.close()
@@ -66,8 +94,8 @@ class Firmware:
             raise HeapwitnessError(f"{path} is no ELF file that can be read: give the linked firmware.") from error
         self._functions = sorted(one for one in self._symbols if isinstance(one, _Function))
         self._starts = [one.start for one in self._functions]
-        self._rows: dict[int, tuple[list[int], list[_Row]]] = {}
-        self.frame = functools.lru_cache(maxsize=65536)(self._frame)
+        self._warnings: dict[str, None] = {}
+        self.stack = functools.lru_cache(maxsize=65536)(self._stack)
 
     def __enter__(self) -> Self:
         return self
@@ -81,26 +109,58 @@ class Firmware:
         """Close the file."""
         self._file.close()
 
-    def _frame(self, pc: int) -> Frame:
-        """What a return address is: the call before it, with function and line as far as they are known."""
-        # In Thumb code the lowest bit of a return address is set.
-        at = (pc & ~1 if self._elf["e_machine"] == _ARM else pc) - 1
-        number = bisect.bisect_right(self._starts, at) - 1
-        function = self._functions[number] if number >= 0 else None
-        if function is None or (function.stop > function.start and at >= function.stop):
-            return Frame(pc=pc)
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be read, a sentence each."""
+        return tuple(self._warnings)
+
+    def _stack(self, pc: int) -> tuple[Frame, ...]:
+        at = pc & ~self._thumb
+        # What is executed next may belong to another line, or, behind a call that never returns, to another function.
+        call = at - 1
+        function = self._function(call)
+        if not self._functions:
+            self._warn("has no symbol table with functions, so calls are named by the debug information only")
+        elif function is None:
+            return (Frame(pc=pc),)
+        spots = self._spots(call) or (() if function is None else (Spot("", None, None),))
+        # The linker's names are the ones that a kernel's own messages have.
+        if function is not None:
+            spots = (*spots[:-1], spots[-1]._replace(function=function.name))
+        return tuple(
+            Frame(
+                pc=pc,
+                module=str(self.path),
+                offset=at,
+                function=spot.function or None,
+                file=spot.file,
+                line=spot.line,
+                inlined=spot is not spots[-1],
+            )
+            for spot in spots
+        ) or (Frame(pc=pc),)
+
+    def _spots(self, address: int) -> tuple[Spot, ...]:
         try:
-            row = self._row(at)
+            if self._debug is None:
+                self._warn("has no debug information, so calls are shown without lines")
+                return ()
+            return self._debug.spots(address)
         except Exception:  # damaged debug information makes pyelftools fail in many ways
-            row = None
-        return Frame(
-            pc=pc,
-            module=str(self.path),
-            offset=at + 1,
-            function=function.name,
-            file=row.file if row is not None else None,
-            line=row.line if row is not None else None,
-        )
+            self._warn("has debug information that cannot be read, so calls are shown without lines")
+            return ()
+
+    @functools.cached_property
+    def _debug(self) -> DebugInfo | None:
+        return None if self._dwarf is None else DebugInfo(self._dwarf)
+
+    @functools.cached_property
+    def _dwarf(self) -> Any:
+        return dwarf_of(self._elf)
+
+    def _warn(self, what: str) -> None:
+        """Say once what could not be read."""
+        self._warnings[f"{self.path} {what}."] = None
 
     # --- symbols -------------------------------------------------------------------------------------------------
 
@@ -108,168 +168,111 @@ class Firmware:
         table: Any = self._elf.get_section_by_name(".symtab")
         if table is None:
             return []
-        thumb = 1 if self._elf["e_machine"] == _ARM else 0
         found: list[_Function] = []
         for symbol in table.iter_symbols():
             if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_shndx"] != "SHN_UNDEF":
-                start = symbol["st_value"] & ~thumb
+                start = symbol["st_value"] & ~self._thumb
                 found.append(_Function(start, start + symbol["st_size"], symbol.name))
         return found
 
     def _address_of(self, name: str) -> int | None:
+        """The address of a variable."""
         table: Any = self._elf.get_section_by_name(".symtab")
         symbols = table.get_symbol_by_name(name) if table is not None else None
         return int(symbols[0]["st_value"]) if symbols else None
 
-    # --- lines ---------------------------------------------------------------------------------------------------
+    def _function(self, address: int) -> _Function | None:
+        """The function that an address lies in; one whose size is not told ends where the next one begins."""
+        number = bisect.bisect_right(self._starts, address) - 1
+        for one in reversed(self._functions[max(number - _LABELS, 0) : number + 1]):
+            if one.start <= address < one.stop:
+                return one
+        nearest = self._functions[number] if number >= 0 else None
+        return nearest if nearest is not None and nearest.start == nearest.stop else None
 
-    def _row(self, address: int) -> _Row | None:
-        if not self._elf.has_dwarf_info():
+    def lock_held(self, memory: Memory) -> bool | None:
+        """Whether the heap's lock was held; None where the firmware or the dump has none."""
+        place = self._address_of(_LOCK)
+        try:
+            return None if place is None else any(memory.read(place, self._elf.elfclass // 8))
+        except Unreadable:
             return None
-        unit = self._unit(address)
-        if unit is None:
-            return None
-        if unit.cu_offset not in self._rows:
-            rows = sorted(self._line_rows(unit))
-            self._rows[unit.cu_offset] = [row.address for row in rows], rows
-        starts, rows = self._rows[unit.cu_offset]
-        number = bisect.bisect_right(starts, address) - 1
-        return rows[number] if number >= 0 and rows[number].line is not None else None
-
-    def _unit(self, address: int) -> Any:
-        ranges = self._dwarf.get_aranges()
-        offset = ranges.cu_offset_at_addr(address) if ranges is not None else None
-        if offset is not None:
-            return self._dwarf.get_CU_at(offset)
-        for unit in self._dwarf.iter_CUs():
-            top = unit.get_top_DIE().attributes
-            low, high = top.get("DW_AT_low_pc"), top.get("DW_AT_high_pc")
-            if low is None or high is None:
-                continue
-            stop = high.value if high.form == "DW_FORM_addr" else low.value + high.value
-            if low.value <= address < stop:
-                return unit
-        return None
-
-    def _line_rows(self, unit: Any) -> list[_Row]:
-        program = self._dwarf.line_program_for_CU(unit)
-        if program is None:
-            return []
-        version = program.header["version"]
-        rows: list[_Row] = []
-        for entry in program.get_entries():
-            state = entry.state
-            if state is not None:
-                name = _file_name(program.header, state.file, version)
-                rows.append(_Row(state.address, name, None if state.end_sequence else state.line))
-        return rows
-
-    @functools.cached_property
-    def _dwarf(self) -> Any:
-        return self._elf.get_dwarf_info()
 
     # --- tasks ---------------------------------------------------------------------------------------------------
 
-    def task_names(self, memory: Memory, limit: int) -> dict[int, str]:
-        """Names of tasks by number, as far as the dump has the kernel's task control blocks; {} when it has not.
+    def tasks(self, memory: Memory, limit: int) -> dict[int, Task]:
+        """Tasks by number, as far as the dump has the kernel's task control blocks; {} when it has not.
 
         Args:
             memory: the dump, by the target's addresses.
             limit: how many tasks the kernel can have.
         """
-        try:
-            return self._task_names(memory, limit)
-        except Exception:  # damaged debug information makes pyelftools fail in many ways
-            return {}
-
-    def _task_names(self, memory: Memory, limit: int) -> dict[int, str]:
         place = self._address_of(_TASKS)
-        block = self._task_block()
-        if place is None or block is None:
+        if place is None:
+            self._warn(f"has no symbol {_TASKS}, so tasks are shown by their numbers")
             return {}
-        size, members, is_pointer = block
+        try:
+            block = self._task_block()
+        except Exception:  # damaged debug information makes pyelftools fail in many ways
+            self._warn("has debug information that cannot be read, so tasks are shown by numbers")
+            return {}
+        if block is None:
+            self._warn(f"does not describe {_TASKS}, so tasks are shown by their numbers")
+            return {}
+        return self._read_tasks(memory, limit, place, block)
+
+    def _read_tasks(self, memory: Memory, limit: int, place: int, block: _TaskBlock) -> dict[int, Task]:
         pointer = self._elf.elfclass // 8
-        name, number = members["taskName"], members["taskId"]
-        start = int.from_bytes(memory.read(place, pointer), "little") if is_pointer else place
-        found: dict[int, str] = {}
+        found: dict[int, Task] = {}
+        try:
+            start = int.from_bytes(memory.read(place, pointer), "little") if block.is_pointer else place
+        except Unreadable:
+            return {}
         for index in range(limit):
-            try:
-                at = start + index * size
-                task = int.from_bytes(memory.read(at + number[0], number[1]), "little")
-                field = memory.read(at + name[0], name[1])
-                if name[2]:
-                    field = _string(memory, int.from_bytes(field, "little"))
-            except Unreadable:
-                continue
-            text = field.split(b"\0")[0].decode("utf-8", "replace")
+            task = _read_task(memory, start + index * block.size, block.members)
             # Blocks that no task has used yet are zero, their number included.
-            if text and task == index:
-                found[task] = text
+            if task is not None and task.number == index and (task.name or not task.exists):
+                found[index] = task
         return found
 
-    def _task_block(self) -> tuple[int, dict[str, tuple[int, int, bool]], bool] | None:
-        """Size of a task control block, its members (offset, size, whether a pointer), and whether the array is one."""
+    def _task_block(self) -> _TaskBlock | None:
+        """What the kernel's array of task control blocks is made of."""
+        if self._dwarf is None:
+            return None
         for unit in self._dwarf.iter_CUs():
             for die in unit.get_top_DIE().iter_children():
-                if die.tag == "DW_TAG_variable" and _attribute(die, "DW_AT_name") == _TASKS.encode():
-                    array = _resolved(die)
-                    block = _resolved(array)
+                if die.tag == "DW_TAG_variable" and name_of(die) == _TASKS:
+                    array = type_of(die)
+                    block = type_of(array)
                     members = dict(_members(block))
                     if {"taskName", "taskId"} <= members.keys():
-                        return _attribute(block, "DW_AT_byte_size"), members, array.tag == "DW_TAG_pointer_type"
+                        is_pointer = array.tag == "DW_TAG_pointer_type"
+                        return _TaskBlock(number_of(block, "DW_AT_byte_size"), members, is_pointer)
         return None
 
 
-def _members(block: DIE) -> list[tuple[str, tuple[int, int, bool]]]:
-    found: list[tuple[str, tuple[int, int, bool]]] = []
+def _read_task(memory: Memory, at: int, members: Mapping[str, _Member]) -> Task | None:
+    name, number, status = members["taskName"], members["taskId"], members.get("taskStatus")
+    top = members.get("topOfStack")
+    try:
+        task = int.from_bytes(memory.read(at + number.offset, number.size), "little")
+        field = memory.read(at + name.offset, min(name.size, _NAME_LENGTH))
+        state = 0 if status is None else int.from_bytes(memory.read(at + status.offset, status.size), "little")
+        low = 0 if top is None else int.from_bytes(memory.read(at + top.offset, top.size), "little")
+    except Unreadable:
+        return None
+    if name.is_pointer:
+        field = _string(memory, int.from_bytes(field, "little"))
+    text = field.split(b"\0")[0].decode("utf-8", "replace")
+    return Task(task, text, exists=not state & _UNUSED, stack=low or None)
+
+
+def _members(block: DIE) -> Iterator[tuple[str, _Member]]:
     for die in block.iter_children():
-        if die.tag != "DW_TAG_member" or _attribute(die, "DW_AT_name") is None:
-            continue
-        target = _resolved(die)
-        is_pointer = target.tag == "DW_TAG_pointer_type"
-        if is_pointer:
-            size = int(target.cu["address_size"])
-        elif target.tag == "DW_TAG_array_type":
-            size = _NAME_LENGTH
-            for child in target.iter_children():
-                bound = _attribute(child, "DW_AT_upper_bound")
-                size = bound + 1 if isinstance(bound, int) else size
-        else:
-            size = _attribute(target, "DW_AT_byte_size") or 0
-        name = _attribute(die, "DW_AT_name").decode("utf-8", "replace")
-        found.append((name, (_attribute(die, "DW_AT_data_member_location") or 0, size, is_pointer)))
-    return found
-
-
-def _resolved(die: DIE) -> DIE:
-    """What a DIE's type is, behind names and qualifiers."""
-    for _ in range(_DEEPEST):
-        if "DW_AT_type" not in die.attributes:
-            return die
-        die = die.get_DIE_from_attribute("DW_AT_type")
-        if die.tag not in ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type"):
-            return die
-    return die
-
-
-def _attribute(die: DIE, name: str) -> Any:
-    attribute = die.attributes.get(name)
-    return None if attribute is None else attribute.value
-
-
-def _file_name(header: Any, number: int, version: int) -> str:
-    # Before DWARF 5 files are counted from 1.
-    entries = header["file_entry"]
-    index = number if version >= 5 else number - 1
-    if not 0 <= index < len(entries):
-        return "?"
-    entry = entries[index]
-    name = str(entry.name.decode("utf-8", "replace"))
-    directories = header["include_directory"]
-    directory = entry.dir_index if version >= 5 else entry.dir_index - 1
-    if name.startswith("/") or not 0 <= directory < len(directories):
-        return name
-    return f"{directories[directory].decode('utf-8', 'replace')}/{name}"
+        if die.tag == "DW_TAG_member" and name_of(die):
+            target = type_of(die)
+            place = number_of(die, "DW_AT_data_member_location")
+            yield name_of(die), _Member(place, size_of(target), target.tag == "DW_TAG_pointer_type")
 
 
 def _string(memory: Memory, address: int) -> bytes:

@@ -4,8 +4,9 @@ Where the list heads stand behind a pool's own address (`heads`) tells the size 
 task statistics and the list of pools. Under which header the nodes add up tells the node's options.
 """
 
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -14,8 +15,10 @@ from heapwitness.liteos import symbols
 from heapwitness.liteos.config import Config
 from heapwitness.liteos.ends import NoPool
 from heapwitness.liteos.heads import Table, find_tables
-from heapwitness.liteos.layout import Layout
-from heapwitness.liteos.view import PoolView
+from heapwitness.liteos.image import store
+from heapwitness.liteos.image.store import Held, Stretch, stretch
+from heapwitness.liteos.layout import SLAB_CLASSES, Field, Layout
+from heapwitness.liteos.view import HeadersView
 from heapwitness.liteos.walk import Walk, walk
 
 if TYPE_CHECKING:
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
 Width = Literal[32, 64]
 
-_SEARCHED = 64 << 20
 _TABLES = 64
 _WALKS = 16
 
@@ -50,8 +52,8 @@ class Guess:
     open: tuple[str, ...]
 
 
-def guess(data: "ReadableBuffer", address: int | None = None, width: Width | None = None) -> Guess:
-    """Guess the configuration of the surest pool in `data`, of which the first 64 MiB are looked at.
+def guess(data: "Stretch | ReadableBuffer", address: int | None = None, width: Width | None = None) -> Guess:
+    """Guess the configuration of the surest pool in `data`.
 
     Args:
         data: a pool or a larger image; not changed.
@@ -61,7 +63,8 @@ def guess(data: "ReadableBuffer", address: int | None = None, width: Width | Non
     Raises:
         NotGuessed: nothing looks like a pool.
     """
-    image = bytes(memoryview(data).cast("B")[:_SEARCHED])
+    image = stretch(data)
+    held = functools.lru_cache(maxsize=1)(functools.partial(store.cut, image))
     widths: tuple[Width, ...] = (32, 64) if width is None else (width,)
     found = [
         (table, config, rivals)
@@ -71,7 +74,7 @@ def guess(data: "ReadableBuffer", address: int | None = None, width: Width | Non
     ]
     likely = [one for one in found if _is_likely(image, one[0], one[1])]
     # Hostile bytes can look like many pools, so only so many are walked.
-    fits = (_fit(image, table, config, rivals) for table, config, rivals in (likely or found)[:_WALKS])
+    fits = (_fit(held, table, config, rivals) for table, config, rivals in (likely or found)[:_WALKS])
     best = max((fit for fit in fits if fit is not None), key=lambda fit: fit.rank, default=None)
     if best is None:
         raise NotGuessed("Nothing in these bytes looks like a pool of a known layout: give --config or --elf.")
@@ -99,7 +102,7 @@ class _Fit:
         return self.share, len(self.walk.nodes), -self.walk.layout.node_size
 
 
-def _candidates(image: bytes, table: Table, width: Width) -> Iterator[tuple[Config, tuple[Config, ...]]]:
+def _candidates(image: Stretch, table: Table, width: Width) -> Iterator[tuple[Config, tuple[Config, ...]]]:
     """Configurations to try on a table's pool, each with those whose pool info fits as well."""
     infos = sorted(_infos(table, width), key=lambda info: -_info_worth(image, table, info))
     if infos:
@@ -112,17 +115,19 @@ def _candidates(image: bytes, table: Table, width: Width) -> Iterator[tuple[Conf
 def _infos(table: Table, width: Width) -> Iterator[Config]:
     """Configurations whose pool info has the size that the place of the list heads asks for."""
     size = table.heads - table.pool
-    for mul_pool in (False, True):
-        if Layout.of(Config(width=width, mul_pool=mul_pool)).pool.size == size:
-            yield Config(width=width, mul_pool=mul_pool)
-        one_task = Config(width=width, task_stat=True, task_limit=1, mul_pool=mul_pool)
+    slabs = ((False, False), (True, False), (True, True))
+    for mul_pool, (slab, expansion) in itertools.product((False, True), slabs):
+        bare = Config(width=width, mul_pool=mul_pool, slab=slab, slab_expansion=expansion)
+        if Layout.of(bare).pool.size == size:
+            yield bare
+        one_task = replace(bare, task_stat=True, task_limit=1)
         smallest = Layout.of(one_task).pool.size
         limit = 1 + (size - smallest) // 8
         if size >= smallest and (size - smallest) % 8 == 0 and limit < 0xFFFF:
             yield replace(one_task, task_limit=limit)
 
 
-def _info_worth(image: bytes, table: Table, config: Config) -> int:
+def _info_worth(image: Stretch, table: Table, config: Config) -> int:
     """How well a pool info's fields fit a configuration."""
     layout = Layout.of(config)
     pool, stat, fields = layout.pool, layout.pool.stat, layout.pool.stat_fields
@@ -141,7 +146,25 @@ def _info_worth(image: bytes, table: Table, config: Config) -> int:
     if pool.next_pool is not None:
         following = number(pool.next_pool.offset, layout.pointer)
         worth += 0 if following % layout.pointer == 0 else -2
+    if pool.slab is not None:
+        worth += 4 if _has_slab(image[table.pool : table.pool + pool.size], pool.slab, config, table.size) else -8
     return worth
+
+
+def _has_slab(pool: bytes, slab: Field, config: Config, pool_size: int) -> bool:
+    """Whether the slab's classes lie there: blocks of 16, 32, 64 and 128 bytes, no more in use than there are."""
+    pointer = config.width // 8
+    each = (slab.size - (pointer if config.slab_expansion else 0)) // SLAB_CLASSES
+    first = slab.offset + slab.size - SLAB_CLASSES * each
+    for number in range(SLAB_CLASSES):
+        at = first + number * each
+        words = [int.from_bytes(pool[at + 4 * word : at + 4 * word + 4], "little") for word in range(4)]
+        size, count, used, allocators = words
+        if config.slab_expansion and not 0 < allocators <= 0xFFFF:
+            return False
+        if size != 16 << number or used > count or size * count > pool_size:
+            return False
+    return True
 
 
 def _headers(info: Config) -> Iterator[Config]:
@@ -153,10 +176,10 @@ def _headers(info: Config) -> Iterator[Config]:
         yield info
 
 
-def _is_likely(image: bytes, table: Table, config: Config) -> bool:
+def _is_likely(image: Stretch, table: Table, config: Config) -> bool:
     """Whether the first node or the end node looks right: wrong layouts need not be walked."""
     layout = Layout.of(config)
-    view = PoolView(image[table.pool : table.pool + table.size], table.base + table.pool, layout)
+    view = HeadersView(image.part(table.pool, table.pool + table.size), table.base + table.pool, layout)
     first, end = layout.first_offset, layout.end_offset(table.size)
     header, last = view.own(first), view.own(end)
     if last is not None and view.good_end(last, end, None):
@@ -164,9 +187,9 @@ def _is_likely(image: bytes, table: Table, config: Config) -> bool:
     return header is not None and view.good(header, first, end, end)
 
 
-def _fit(image: bytes, table: Table, config: Config, rivals: tuple[Config, ...]) -> _Fit | None:
+def _fit(held: Callable[[int, int], Held], table: Table, config: Config, rivals: tuple[Config, ...]) -> _Fit | None:
     try:
-        walked = walk(image[table.pool : table.pool + table.size], table.base + table.pool, Layout.of(config))
+        walked = walk(held(table.pool, table.pool + table.size), table.base + table.pool, Layout.of(config))
     except NoPool:
         return None
     return _Fit(config, table, walked, rivals)
@@ -215,6 +238,8 @@ def _shown(config: Config) -> dict[str, bool]:
         symbols.HEAD_BACKUP: config.head_backup,
         symbols.TASK_STAT: config.task_stat,
         symbols.MUL_POOL: config.mul_pool,
+        symbols.SLAB: config.slab,
+        symbols.SLAB_EXPANSION: config.slab_expansion,
         symbols.RECORDINFO: config.recordinfo,
         symbols.LEAKCHECK: config.leakcheck,
         symbols.MUL_MODULE: config.mul_module,

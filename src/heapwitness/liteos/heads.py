@@ -6,16 +6,21 @@ A pool begins with its own address and size, and the table of 26 heads stands so
 import bisect
 import itertools
 import struct
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
 
+from heapwitness.liteos.image.store import Stretch
 from heapwitness.liteos.layout import LIST_COUNT
+from heapwitness.liteos.scan import own_addresses, stepping
 
 _BASES = 8
 _FEWEST_EMPTY = 4
 _LARGEST_POOL = 1 << 30
 _TRIED = 256
+# Hostile memory may consist of its own addresses.
+_OWN_LIMIT = 1 << 22
 # The largest pool info there is has statistics for 65,535 tasks.
 _LARGEST_INFO = 8 * 0x10000 + 64
 
@@ -34,7 +39,7 @@ class Table(msgspec.Struct, frozen=True):
     empty: int
 
 
-def find_tables(image: bytes, address: int | None, pointer: int) -> Iterator[Table]:
+def find_tables(image: Stretch, address: int | None, pointer: int) -> Iterator[Table]:
     """Tables in an image, those first whose image address most empty heads agree on.
 
     Args:
@@ -42,33 +47,42 @@ def find_tables(image: bytes, address: int | None, pointer: int) -> Iterator[Tab
         address: the target's address of the first byte; None to have it told by the heads.
         pointer: the size of a pointer in bytes.
     """
-    code = struct.Struct("<I" if pointer == 4 else "<Q")
-    words = [word for (word,) in code.iter_unpack(image[: len(image) // pointer * pointer])]
-    by_base: dict[int, list[int]] = {}
-    for number, (word, following) in enumerate(itertools.pairwise(words)):
-        at = number * pointer
-        # A word that is its own address, and the next one says the same: an empty list's head.
-        if word != following or not word or word % pointer:
-            continue
-        base = word - at
-        if base == address or (address is None and base >= 0):
-            by_base.setdefault(base, []).append(at)
-    for base, empty in sorted(by_base.items(), key=lambda item: -len(item[1]))[:_BASES]:
+    bases = [address] if address is not None else _bases(image, pointer)
+    found = [(base, *_at_base(image, base, pointer)) for base in bases]
+    for base, own, empty in sorted(found, key=lambda one: -len(one[2])):
         if len(empty) >= _FEWEST_EMPTY:
-            yield from _tables_at(image, words, base, empty, pointer)
+            yield from _tables_at(image, own, base, empty, pointer)
 
 
-def _tables_at(image: bytes, words: list[int], base: int, empty: list[int], pointer: int) -> Iterator[Table]:
+def _bases(image: Stretch, pointer: int) -> list[int]:
+    """Addresses of the image's first byte that most pairs of empty heads ask for."""
+    votes = Counter(word - at for at, word in stepping(image, pointer))
+    return [base for base, count in votes.most_common(_BASES) if count >= _FEWEST_EMPTY // 2]
+
+
+def _at_base(image: Stretch, base: int, pointer: int) -> tuple[list[int], list[int]]:
+    """Offsets of words that hold their own address, and those of empty heads: the next word says the same."""
+    own = list(itertools.islice(own_addresses(image, base, pointer), _OWN_LIMIT))
+
+    def is_empty(at: int) -> bool:
+        address = base + at
+        following = int.from_bytes(image[at + pointer : at + 2 * pointer], "little")
+        return bool(address) and not address % pointer and following == address
+
+    return own, list(filter(is_empty, own))
+
+
+def _tables_at(image: Stretch, own: list[int], base: int, empty: list[int], pointer: int) -> Iterator[Table]:
     step = 2 * pointer
     known = set(empty)
-    pools = [number * pointer for number, word in enumerate(words) if word == base + number * pointer]
+    table = struct.Struct(f"<{2 * LIST_COUNT}{'I' if pointer == 4 else 'Q'}")
     for last in empty:
         # The list of the largest nodes is empty in all but the largest pools.
         start = last + step - LIST_COUNT * step
         if last + step in known or start < 0:
             continue
-        heads = words[start // pointer : (last + step) // pointer]
-        for pool, size in _pools_before(image, pools, start, pointer):
+        heads = table.unpack(image[start : start + table.size])
+        for pool, size in _pools_before(image, own, start, pointer):
             low = base + pool
             if all(low <= word < low + size and word % pointer == 0 for word in heads):
                 here = sum(start + index * step in known for index in range(LIST_COUNT))
@@ -76,7 +90,7 @@ def _tables_at(image: bytes, words: list[int], base: int, empty: list[int], poin
                 break
 
 
-def _pools_before(image: bytes, pools: list[int], heads: int, pointer: int) -> Iterator[tuple[int, int]]:
+def _pools_before(image: Stretch, pools: list[int], heads: int, pointer: int) -> Iterator[tuple[int, int]]:
     """Places before a table that hold their own address, with a size that can be; the nearest first, a few."""
     stop = bisect.bisect_right(pools, heads - 2 * pointer)
     for at in reversed(pools[max(stop - _TRIED, 0) : stop]):

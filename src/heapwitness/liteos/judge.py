@@ -42,7 +42,10 @@ def judge(evidence: Evidence, run: Run) -> Verdict:
         return Verdict("heap-buffer-overflow", place, before, details=_overflow_details(evidence, run, before, skipped))
     ending = evidence.nodes[evidence.index[last.place]]
     if _begins_at(evidence, ending, run) and not aimed and not _is_single_bit(run):
-        return Verdict("heap-buffer-underflow", ending, ending)
+        details: tuple[str, ...] = ()
+        if evidence.registers.touched(first, run.start):
+            details = ("The link registers before the damage, which nothing vouches for, may be hit, too.",)
+        return Verdict("heap-buffer-underflow", ending, ending, details=details)
     suspect = before if before is not None and first.copy == "backup" and skipped < _NEAR and not aimed else None
     return Verdict("header-overwrite", owner, suspect=suspect, details=_wild_details(evidence, run, before, aimed))
 

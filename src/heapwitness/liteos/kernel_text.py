@@ -43,8 +43,7 @@ def release(examined: Examined, pointer: int) -> str:
 
 def _kernel(examined: Examined, config: Config, pool: ExaminedPool) -> tuple[Kernel, list[str]]:
     out: list[str] = []
-    names = examined.names
-    console = Console(out, config.task_limit, lambda task: names.get(task, f"task{task}"), config.mul_module)
+    console = Console(out, config.task_limit, examined.tasks.kernels, config.mul_module, lk=config.shell_lk)
     layout = examined.known.layout
     ram = Ram(bytearray(pool.data), pool.address, layout.pointer)
     return Kernel(ram, config, layout, console), out

@@ -10,6 +10,7 @@ that was read from a firmware's debug information (`dwarf`).
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from mmap import mmap
 from typing import Final
 
 import msgspec
@@ -23,8 +24,9 @@ CHECKSUM_MAGIC: Final = 0xDEADBEEF
 LINK_REGISTERS: Final = 3
 LIST_COUNT: Final = 26
 LIST_MIN_LOG2: Final = 4
+SLAB_CLASSES: Final = 4
 
-Buffer = bytes | bytearray | memoryview
+Buffer = bytes | bytearray | memoryview | mmap
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -123,6 +125,7 @@ class PoolLayout:
     stat: Field | None = None
     stat_fields: StatLayout | None = None
     next_pool: Field | None = None
+    slab: Field | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,8 +340,23 @@ def _pool(config: Config, pointer: int) -> PoolLayout:
         stat_fields = _stat(config.task_limit + 1)
         stat = placer.place(4, stat_fields.size // 4)
     next_pool = placer.place(pointer) if config.mul_pool else None
+    slab = None
+    if config.slab:
+        placer.end = -(-placer.end // pointer) * pointer
+        slab = placer.place(1, slab_size(pointer, expansion=config.slab_expansion))
     placer.end = -(-placer.end // pointer) * pointer
-    return PoolLayout(placer.end, pool, pool_size, stat, stat_fields, next_pool)
+    return PoolLayout(placer.end, pool, pool_size, stat, stat_fields, next_pool, slab)
+
+
+def slab_size(pointer: int, *, expansion: bool) -> int:
+    """Bytes that control the slab: of each class its block size, two or three counts, and where its blocks are."""
+    placer = _Placer()
+    if expansion:
+        placer.place(pointer)
+    for _ in range(SLAB_CLASSES):
+        placer.place(4, 4 if expansion else 3)
+        placer.place(pointer)
+    return placer.end
 
 
 def _stat(tasks: int) -> StatLayout:
@@ -372,6 +390,7 @@ def _named_fields(layout: Layout) -> Iterator[tuple[str, tuple[int, int]]]:
         ("LosMemPoolInfo.poolSize", pool.pool_size),
         ("LosMemPoolInfo.stat", pool.stat),
         ("LosMemPoolInfo.nextPool", pool.next_pool),
+        ("LosMemPoolInfo.slabCtrlHdr", pool.slab),
     ]
     if layout.backup_offset is not None:
         named.append(("LosMemDynNode.backupNode", Field(layout.backup_offset, control.size)))

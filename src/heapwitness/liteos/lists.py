@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from heapwitness.liteos.layout import Header, Layout
+from heapwitness.liteos.halflists import HalfWay, head_address, list_index, stored_links
+from heapwitness.liteos.layout import Header
 from heapwitness.liteos.view import PoolView
 from heapwitness.liteos.walk import Walk
 
@@ -26,12 +27,6 @@ class LinkWord(msgspec.Struct, frozen=True):
     actual: int
 
 
-def list_index(layout: Layout, size: int) -> int | None:
-    """Which list holds free nodes of `size` bytes; None above the largest."""
-    index = max(size.bit_length() - 1 - layout.list_min_log2, 0)
-    return index if index < layout.list_count else None
-
-
 class FreeLists:
     """The lists of one walked pool. `headers` gives, by address, the headers of nodes whose copies are both lost."""
 
@@ -41,6 +36,7 @@ class FreeLists:
         self._links: dict[int, tuple[int, int]] = {}
         self._members: dict[int, list[int]] = {}
         self._free: dict[int, int] = {}
+        self._half = HalfWay(view, walk) if walk.midway else None
         for node in walk.nodes:
             header = node.header or headers.get(node.address)
             if header is None or header.used:
@@ -53,6 +49,13 @@ class FreeLists:
             self._links[links] = header.prev, header.next
             self._members.setdefault(index, []).append(links)
 
+    @property
+    def changing(self) -> frozenset[int]:
+        """Nodes that an operation half way was taking off a list or putting on one, by address."""
+        if self._half is None:
+            return frozenset()
+        return frozenset(self._view.of_links(links) + self._view.address for links in self._half.changing)
+
     def wrong(self) -> tuple[LinkWord, ...]:
         """Every link that has to change for the lists to hold exactly the free nodes."""
         found: list[LinkWord] = []
@@ -62,6 +65,10 @@ class FreeLists:
             members = self._members.get(index, [])
             if stored is None or self._holds(head, stored, members):
                 continue
+            if self._half is not None:
+                if index in self._half.explained:
+                    continue
+                members = [one for one in members if one not in self._half.changing]
             order = self._order(head, stored, members)
             ring = [head, *order, head]
             for before, here, after in zip([ring[-2], *ring], ring[:-1], ring[1:], strict=False):
@@ -119,17 +126,6 @@ class FreeLists:
             if expected != actual:
                 found.append(LinkWord(here + offset, node, name, expected, actual))
         return found
-
-
-def head_address(view: PoolView, index: int) -> int:
-    """Address of a list's head."""
-    return view.address + view.layout.lists_offset + index * view.layout.list_head_size
-
-
-def stored_links(view: PoolView, address: int) -> tuple[int, int] | None:
-    """The pair of links at an address: prev, next; None when it is not in the bytes."""
-    prev, following = view.word(address - view.address), view.word(address - view.address + view.layout.pointer)
-    return None if prev is None or following is None else (prev, following)
 
 
 def _follow(after: Mapping[int, int], start: int, seen: set[int]) -> list[int]:

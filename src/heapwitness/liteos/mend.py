@@ -23,7 +23,8 @@ from heapwitness.replacing import write_whole
 class MendedPool(msgspec.Struct, frozen=True):
     """One pool's repair. `left` are findings that the repaired pool still has.
 
-    `passes` tells whether the kernel's own integrity check passes; None in 64-bit, where it never does.
+    `passes` tells whether the kernel's own integrity check passes; None in 64-bit, where it never does, and where an
+    operation was stopped half way.
     """
 
     address: int
@@ -39,11 +40,16 @@ def mend(examined: Examined) -> tuple[MendedPool, ...]:
 
 def _mend(examined: Examined, pool: ExaminedPool) -> MendedPool:
     layout = examined.known.layout
-    restoration = plan(pool.data, pool.address, layout)
+    held = pool.evidence.walk.held
+    restoration = plan(pool.data, pool.address, layout, midway=True, held=held)
     mended = bytearray(pool.data)
     apply(mended, pool.address, restoration)
-    left = diagnose(mended, pool.address, layout, tasks=examined.names)
-    passes = None if layout.width == 64 else _passes(examined.known.config, examined, mended, pool.address)
+    left = diagnose(mended, pool.address, layout, tasks=examined.names, midway=True, held=held)
+    passes = (
+        None
+        if layout.width == 64 or pool.use.midway
+        else _passes(examined.known.config, examined, mended, pool.address)
+    )
     return MendedPool(pool.address, restoration, left, passes)
 
 

@@ -195,9 +195,7 @@ class Nodes:
         return value ^ ram.u32(control + fields.size_and_flag.offset) ^ CHECKSUM_MAGIC
 
     def _half(self, address: int) -> int:
-        at = self.ram.offset(address, 2)
-        return int.from_bytes(self.ram.view[at : at + 2], "little")
+        return self.ram.u16(address)
 
     def _set_half(self, address: int, value: int) -> None:
-        at = self.ram.offset(address, 2)
-        self.ram.view[at : at + 2] = (value & 0xFFFF).to_bytes(2, "little")
+        self.ram.set_u16(address, value)

@@ -93,6 +93,10 @@ class Pool:
             little.heap.create(ram.size)
             return cls(little, config, faithful=faithful)._join(known, little.heap.layout.next_pool_at)
         layout = bestfit_layout(config)
+        if config.slab:
+            raise BadConfig(
+                "A pool with LOSCFG_KERNEL_MEM_SLAB_EXTENTION can be inspected, but not made: leave it off."
+            )
         size = init_size(layout, address, ram.size)
         engine = _bestfit(ram, config, layout, size, faithful, tasks, console, on_finding)
         engine.task = task

@@ -43,6 +43,16 @@ class Ram:
         self._last_u32 = self.size - 4
         self._last_word = self.size - pointer
 
+    def u16(self, address: int) -> int:
+        """The 16-bit word at an address."""
+        at = self.offset(address, 2)
+        return int.from_bytes(self.view[at : at + 2], "little")
+
+    def set_u16(self, address: int, value: int) -> None:
+        """Store a 16-bit word, cut to its width as the target does."""
+        at = self.offset(address, 2)
+        self.view[at : at + 2] = (value & 0xFFFF).to_bytes(2, "little")
+
     def u32(self, address: int) -> int:
         """The 32-bit word at an address."""
         at = address - self.address

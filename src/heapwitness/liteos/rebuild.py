@@ -13,8 +13,8 @@ import msgspec
 
 from heapwitness.liteos.copies import sealed, with_fields
 from heapwitness.liteos.counters import shortfalls
+from heapwitness.liteos.halflists import head_address, stored_links
 from heapwitness.liteos.layout import ALIGNED_FLAG, USED_FLAG, Header
-from heapwitness.liteos.lists import head_address, stored_links
 from heapwitness.liteos.view import PoolView
 from heapwitness.liteos.walk import Walk, WalkedNode
 

@@ -5,12 +5,15 @@ This is asked only about registers right beside bytes that are known to be damag
 """
 
 import bisect
+import itertools
+from collections.abc import Iterable
 
 from heapwitness.liteos.layout import Field, Layout
 from heapwitness.liteos.spot import Spot
 from heapwitness.liteos.walk import Walk
 
 _FAR = 16 << 20
+_NEAR = 64 << 10
 _SEEN_LIMIT = 4096
 
 
@@ -28,6 +31,18 @@ class Registers:
                 if len(seen) > _SEEN_LIMIT:
                     break
         self._seen = sorted(seen - {0})
+
+    def touched(self, spot: Spot, start: int) -> bool:
+        """Whether damage of a header that begins at an address begins in its link registers, or right behind them."""
+        field = self._field
+        return field is not None and spot.address + field.offset <= start <= _behind(field, spot)
+
+    def plausible(self, registers: Iterable[int]) -> tuple[int, ...]:
+        """Of the registers of a header that is not whole, the first ones that lie where all other calls do."""
+        if not self._seen:
+            return ()
+        low, high = self._seen[0], self._seen[-1] + _NEAR
+        return tuple(itertools.takewhile(lambda one: low <= one <= high, registers))
 
     def first_wrong(self, spot: Spot, address: int) -> int:
         """Where damage that begins at an address of a header begins if its link registers before it are wrong too."""

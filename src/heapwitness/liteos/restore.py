@@ -7,11 +7,12 @@ pool's info, gap words, free lists, statistics. Every change says why; what noth
 from typing import TYPE_CHECKING
 
 from heapwitness.liteos.copies import encode, sealed, with_fields
-from heapwitness.liteos.counters import counters
-from heapwitness.liteos.derived import lost_gaps, wrong_words
+from heapwitness.liteos.counters import counters, released_first, wrong_counters
+from heapwitness.liteos.derived import lag, lost_gaps, wrong_words
 from heapwitness.liteos.evidence import Evidence
 from heapwitness.liteos.layout import Header
 from heapwitness.liteos.lists import FreeLists
+from heapwitness.liteos.midway import settled
 from heapwitness.liteos.rebuild import rebuild
 from heapwitness.liteos.records import Change, Restoration
 from heapwitness.liteos.spot import Spot
@@ -25,19 +26,26 @@ if TYPE_CHECKING:
     from heapwitness.liteos.layout import Layout
 
 
-def plan(data: "ReadableBuffer", address: int, layout: "Layout") -> Restoration:
+def plan(
+    data: "ReadableBuffer", address: int, layout: "Layout", *, midway: bool = False, held: bool | None = None
+) -> Restoration:
     """What has to change for the pool at the start of `data` to be whole again; nothing is written.
 
     Args:
         data: the pool's bytes; longer or (cut off) shorter than the pool.
         address: the pool's address on the target.
         layout: what the bytes mean.
+        midway: whether an operation of the kernel may have been stopped half way, as in a dump of a device; what
+            it was changing is left as it is.
+        held: whether the heap's lock is known to have been held then.
 
     Raises:
         NoPool: the bytes hold no pool of this layout.
     """
     view = PoolView(bytes(data), address, layout)
-    walked = walk(view.data, address, layout)
+    walked = walk(view.data, address, layout, midway=midway)
+    if midway:
+        walked = settled(view, walked, held=held)
     return _Planner(Evidence(view, walked, rebuild(view, walked))).run()
 
 
@@ -143,12 +151,12 @@ class _Planner:
             self._put_backup(address, header, f"backup of the {why}")
 
     def _restore_counters(self) -> None:
-        for one in counters(self.view, self.evidence.walk, self.headers):
-            name = "the total" if one.task is None else f"task {one.task}"
-            if one.used != one.expected:
-                self._put(one.address, one.expected.to_bytes(4, "little"), f"statistics of {name}, from the nodes")
-            if one.peak < one.expected:
-                self._put(one.peak_address, one.expected.to_bytes(4, "little"), f"peak of {name}, from the nodes")
+        found = counters(self.view, self.evidence.walk, self.headers)
+        lagging = lag(self.evidence, FreeLists(self.view, self.evidence.walk, self.headers))
+        for one in wrong_counters(found, self.layout, lagging or released_first(found, self.evidence.walk)):
+            name = "the total" if one.counter.task is None else f"task {one.counter.task}"
+            why = f"{'peak' if one.peak else 'statistics'} of {name}, from the nodes"
+            self._put(one.address, one.expected.to_bytes(4, "little"), why)
 
     def _put_header(self, address: int, header: Header, why: str) -> None:
         self._put_control(address + self.layout.header_offset, header, why)

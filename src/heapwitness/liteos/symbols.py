@@ -9,6 +9,9 @@ from typing import Final
 
 BESTFIT: Final = "LOSCFG_KERNEL_MEM_BESTFIT"
 BESTFIT_LITTLE: Final = "LOSCFG_KERNEL_MEM_BESTFIT_LITTLE"
+# The slab only adds to the pool's info: it is read, and edited in the kernel's own menuconfig.
+SLAB: Final = "LOSCFG_KERNEL_MEM_SLAB_EXTENTION"
+SLAB_EXPANSION: Final = "LOSCFG_KERNEL_MEM_SLAB_AUTO_EXPANSION_MODE"
 TASK_STAT: Final = "LOSCFG_MEM_TASK_STAT"
 TSK_LIMIT: Final = "LOSCFG_BASE_CORE_TSK_LIMIT"
 DEBUG_VERSION: Final = "LOSCFG_DEBUG_VERSION"
@@ -20,6 +23,8 @@ RECORDINFO: Final = "LOSCFG_MEM_RECORDINFO"
 LEAKCHECK: Final = "LOSCFG_MEM_LEAKCHECK"
 INTEGRITY_CHECK: Final = "LOSCFG_BASE_MEM_NODE_INTEGRITY_CHECK"
 SIZE_CHECK: Final = "LOSCFG_BASE_MEM_NODE_SIZE_CHECK"
+# Only changes how the kernel prints: it is read, and edited in the kernel's own menuconfig.
+SHELL_LK: Final = "LOSCFG_SHELL_LK"
 
 ALGORITHMS: Final = (BESTFIT, BESTFIT_LITTLE)
 

@@ -132,6 +132,8 @@ def _pool(pool: ExaminedPool, console: "Console") -> None:
     if use.backup_bytes:
         _entry(console, "backups", f"{use.backup_bytes:,} bytes")
     _table(console, "tasks", _tasks(use), ">")
+    for line in _uncounted(use):
+        plain(console, f"    {line}")
     _table(console, "free sizes", _histogram(use), ">")
     _table(console, "live blocks by call", _sites(use.call_sites), "<")
     plain(console, "")
@@ -151,6 +153,19 @@ def _tasks(use: PoolUse) -> Iterator[tuple[str, ...]]:
     for one in use.tasks:
         peak = "" if one.peak is None else f"{one.peak:,}"
         yield text.clean(one.name), f"{one.blocks:,}", f"{one.used:,}", peak
+
+
+def _uncounted(use: PoolUse) -> Iterator[str]:
+    """What it means that counters differ from the nodes, as they lawfully may."""
+    short = [one for one in use.tasks if one.counted is not None and one.counted < one.used]
+    if short:
+        shown = ", ".join(
+            f"{one.used - one.counted:,} of {text.clean(one.name)}" for one in short if one.counted is not None
+        )
+        yield f"of earlier tasks with the same number: {shown} bytes"
+        yield "(the kernel clears a task's statistics when it ends; its blocks stay)"
+    if use.uncounted:
+        yield f"released uncounted, after their task had ended: {use.uncounted:,} bytes of the statistics' total"
 
 
 def _histogram(use: PoolUse) -> Iterator[tuple[str, ...]]:

@@ -122,7 +122,7 @@ def load(path: str | PathLike[str]) -> Trace:
     if files.is_packed(data):
         data = files.unpacked(data, str(path), _FILE_LIMIT)
     try:
-        text = data.decode("utf-8")
+        text = data[:].decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadTrace(f"{path} is no text: give a trace of allocations (docs/liteos.md).") from error
     try:

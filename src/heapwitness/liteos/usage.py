@@ -1,13 +1,15 @@
 """Who uses a pool: totals, tasks, free sizes, and what was allocated where and never freed; sizes in bytes."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import msgspec
 
 from heapwitness.liteos import statistics
 from heapwitness.liteos.blocks import TaskNames, task_name
-from heapwitness.liteos.counters import counters
+from heapwitness.liteos.counters import Counter, counters
+from heapwitness.liteos.derived import is_midway
 from heapwitness.liteos.evidence import Evidence
+from heapwitness.liteos.naming import StackOf, stack_of
 from heapwitness.liteos.statistics import HistogramBin, Status
 from heapwitness.report.model import Frame
 
@@ -16,13 +18,17 @@ LEAKS_LIMIT = 100
 
 
 class TaskUse(msgspec.Struct, frozen=True):
-    """One task's live blocks by the nodes, and the peak that the pool counts (None where it counts none)."""
+    """One task's live blocks by the nodes, and the peak that the pool counts (None where it counts none).
+
+    `counted` is what the pool counts as in use; less than `used` where blocks are of an earlier holder of the number.
+    """
 
     task: int
     name: str
     used: int
     blocks: int
     peak: int | None
+    counted: int | None = None
 
 
 class CallSite(msgspec.Struct, frozen=True):
@@ -37,7 +43,10 @@ class PoolUse(msgspec.Struct, frozen=True, kw_only=True):
     """One pool as it is used.
 
     `largest_free` is what the largest free node can give; `fragmentation` is the share of free memory that
-    lies outside of the largest free node, 0 to 1. `backup_bytes` is what head backup costs.
+    lies outside of the largest free node, 0 to 1. `backup_bytes` is what head backup costs. `uncounted` is by how
+    much the pool's total is above its nodes: nodes freed after the statistics of their task had been cleared.
+    `midway` tells that an operation was stopped half way, `lock_held` whether the heap's lock was held (None where
+    nobody knows).
     """
 
     address: int
@@ -50,20 +59,24 @@ class PoolUse(msgspec.Struct, frozen=True, kw_only=True):
     tasks: tuple[TaskUse, ...]
     histogram: tuple[HistogramBin, ...]
     call_sites: tuple[CallSite, ...]
+    uncounted: int = 0
+    midway: bool = False
+    lock_held: bool | None = None
 
 
-def usage(evidence: Evidence, names: TaskNames, frame: Callable[[int], Frame]) -> PoolUse:
+def usage(evidence: Evidence, names: TaskNames, stack: StackOf) -> PoolUse:
     """Sum up a walked pool.
 
     Args:
         evidence: the walked pool.
         names: names of tasks by number.
-        frame: what a return address is called.
+        stack: what a return address is called.
     """
     walked, layout = evidence.walk, evidence.view.layout
     counted = counters(evidence.view, walked, {})
-    peaks = {one.task: one.peak for one in counted}
-    status = statistics.totals(walked, peaks.get(None))
+    by_task = {one.task: one for one in counted}
+    total = by_task.get(None)
+    status = statistics.totals(walked, None if total is None else total.peak)
     largest = max(status.max_free_node - layout.node_size, 0)
     return PoolUse(
         address=walked.address,
@@ -73,26 +86,35 @@ def usage(evidence: Evidence, names: TaskNames, frame: Callable[[int], Frame]) -
         largest_free=largest,
         fragmentation=1 - status.max_free_node / status.total_free if status.total_free else 0.0,
         backup_bytes=0 if layout.backup_offset is None else (len(walked.nodes) + 1) * layout.control.size,
-        tasks=_tasks(evidence, names, peaks),
+        tasks=_tasks(evidence, names, by_task),
         histogram=tuple(one for one in statistics.histogram(walked) if one.nodes),
-        call_sites=_call_sites(evidence, frame),
+        call_sites=_call_sites(evidence, stack),
+        midway=is_midway(evidence),
+        uncounted=0 if total is None else max(total.above, 0),
     )
 
 
-def _tasks(evidence: Evidence, names: TaskNames, peaks: dict[int | None, int]) -> tuple[TaskUse, ...]:
+def _tasks(evidence: Evidence, names: TaskNames, counted: Mapping[int | None, Counter]) -> tuple[TaskUse, ...]:
     if not evidence.view.layout.has_magic:
         return ()
-    used: dict[int, list[int]] = {task: [] for task, peak in peaks.items() if task is not None and peak}
+    used: dict[int, list[int]] = {task: [] for task, one in counted.items() if task is not None and one.peak}
     for node in evidence.walk.nodes:
         if node.header is not None and node.header.used:
             used.setdefault(node.header.task, []).append(node.size)
     return tuple(
-        TaskUse(task, task_name(task, names), sum(sizes), len(sizes), peaks.get(task))
+        TaskUse(
+            task,
+            task_name(task, names),
+            sum(sizes),
+            len(sizes),
+            None if task not in counted else counted[task].peak,
+            None if task not in counted else counted[task].used,
+        )
         for task, sizes in sorted(used.items())
     )
 
 
-def _call_sites(evidence: Evidence, frame: Callable[[int], Frame]) -> tuple[CallSite, ...]:
+def _call_sites(evidence: Evidence, stack: StackOf) -> tuple[CallSite, ...]:
     if evidence.view.layout.control.link_registers is None:
         return ()
     sites: dict[tuple[int, ...], list[int]] = {}
@@ -101,6 +123,5 @@ def _call_sites(evidence: Evidence, frame: Callable[[int], Frame]) -> tuple[Call
             sites.setdefault(node.own.link_registers, []).append(node.size)
     ordered = sorted(sites.items(), key=lambda site: (-sum(site[1]), site[0]))
     return tuple(
-        CallSite(tuple(frame(register) for register in registers if register), len(sizes), sum(sizes))
-        for registers, sizes in ordered[:LEAKS_LIMIT]
+        CallSite(stack_of(registers, stack), len(sizes), sum(sizes)) for registers, sizes in ordered[:LEAKS_LIMIT]
     )

@@ -3,6 +3,9 @@
 Offsets count from the pool's start. A header that is not wholly in the bytes is None.
 """
 
+from typing import cast
+
+from heapwitness.liteos.image.store import Held, Stretch
 from heapwitness.liteos.layout import SIZE_MASK, USED_FLAG, Header, Layout
 
 
@@ -11,7 +14,7 @@ class PoolView:
 
     __slots__ = ("_backup_at", "_header_at", "_last_control", "_magic_at", "address", "data", "layout")
 
-    def __init__(self, data: bytes, address: int, layout: Layout) -> None:
+    def __init__(self, data: Held, address: int, layout: Layout) -> None:
         self.data = data
         self.address = address
         self.layout = layout
@@ -91,11 +94,15 @@ class PoolView:
         layout = self.layout
         before = header.pre_node - self.address
         return (
-            header.size_and_flag == layout.node_size | USED_FLAG
+            self.marks_end(header, end)
             and layout.checksum_holds(header)
             and (before == previous or (previous is None and layout.first_offset <= before < end))
-            and (not layout.has_magic or header.magic == self.magic(end))
         )
+
+    def marks_end(self, header: Header, end: int) -> bool:
+        """Whether a copy has the end node's size and magic."""
+        marked = not self.layout.has_magic or header.magic == self.magic(end)
+        return marked and header.size_and_flag == self.layout.node_size | USED_FLAG
 
     def leads_on(self, at: int, size: int, end: int) -> bool:
         """Whether a node of `size` bytes at offset `at` is followed by a node that leads back to it, or by the end."""
@@ -104,6 +111,24 @@ class PoolView:
             return True
         header = self.own(following)
         return header is not None and self.good(header, following, at, end)
+
+    def leads(self, at: int, size: int, end: int) -> int:
+        """What speaks for a node of `size` bytes at an offset: that the next header leads back, and its backup here."""
+        following = at + size
+        if size < self.layout.smallest_node or size % self.layout.align or following > end:
+            return 0
+        own, backup = self.own(following), self.backup(at)
+        if own is None:
+            return int(following == end)
+        worth = 0
+        if own.pre_node == self.address + at:
+            worth = 3 if self.layout.checksum_holds(own) else 1
+        if backup is not None and backup.pre_node == self.address + at and self.layout.checksum_holds(backup):
+            same = backup.size_and_flag == own.size_and_flag
+            marked = backup.used and (backup.magic == self.magic(following) or not self.layout.has_magic)
+            if same:
+                worth += 2 if marked or (backup.prev, backup.next) == (own.prev, own.next) else 1
+        return worth
 
     def better(self, own: Header, backup: Header, at: int, end: int) -> tuple[bool, bool]:
         """Of two good copies that differ, which one holds: (own, backup).
@@ -131,3 +156,23 @@ class PoolView:
         before = self.word(header.prev - self.address + self.layout.pointer)
         after = self.word(header.next - self.address)
         return before == links and after == links
+
+
+class HeadersView(PoolView):
+    """A view of bytes that are read where they are, for a look at a few headers of a memory that may be large."""
+
+    __slots__ = ()
+
+    def __init__(self, memory: Stretch, address: int, layout: Layout) -> None:
+        super().__init__(cast(Held, memory), address, layout)
+
+    def own(self, at: int) -> Header | None:
+        """See `PoolView.own`."""
+        return self._header(at + self._header_at) if self.has_own(at) else None
+
+    def backup(self, at: int) -> Header | None:
+        """See `PoolView.backup`."""
+        return self._header(at + (self._backup_at or 0)) if self.has_backup(at) else None
+
+    def _header(self, place: int) -> Header:
+        return self.layout.decode_control(self.data[place : place + self.layout.control.size], 0)

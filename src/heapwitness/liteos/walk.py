@@ -13,6 +13,7 @@ import msgspec
 from heapwitness.liteos.anchors import Anchors
 from heapwitness.liteos.copies import saved_words, sealed
 from heapwitness.liteos.ends import PoolInfo, find_end
+from heapwitness.liteos.image.store import held
 from heapwitness.liteos.layout import ALIGNED_FLAG, CHECKSUM_MAGIC, SIZE_MASK, USED_FLAG, Header, Layout
 from heapwitness.liteos.view import PoolView
 
@@ -27,7 +28,8 @@ class WalkedNode(msgspec.Struct, frozen=True):
     the backup, None when that is not known. `header` is the copy to be trusted, None when both are lost; then
     `size` reaches to the next place that verifies, and `exact` tells whether that node names this one as
     the node before it (if not, more than one node may lie here). `own` and `backup` are the copies as stored:
-    None where the layout has none or the bytes are not in the image.
+    None where the layout has none or the bytes are not in the image. `moving` tells that an operation of the
+    kernel was in the middle of changing the header (`midway`).
     """
 
     address: int
@@ -39,6 +41,7 @@ class WalkedNode(msgspec.Struct, frozen=True):
     own_good: bool
     backup_good: bool
     exact: bool = True
+    moving: bool = False
 
     @property
     def intact(self) -> bool:
@@ -55,6 +58,7 @@ class Walk(msgspec.Struct, frozen=True):
     """A walked pool: its nodes from the first on, and the end node.
 
     `truncated` is the address at which the bytes ended before the pool did, None when they were all there.
+    `midway` tells that an operation may have been stopped half way.
     """
 
     address: int
@@ -63,6 +67,8 @@ class Walk(msgspec.Struct, frozen=True):
     nodes: tuple[WalkedNode, ...]
     end: WalkedNode
     truncated: int | None = None
+    midway: bool = False
+    held: bool = False
 
     @property
     def everything(self) -> tuple[WalkedNode, ...]:
@@ -70,25 +76,28 @@ class Walk(msgspec.Struct, frozen=True):
         return (*self.nodes, self.end)
 
 
-def walk(data: "ReadableBuffer", address: int, layout: Layout) -> Walk:
+def walk(data: "ReadableBuffer", address: int, layout: Layout, *, midway: bool = False) -> Walk:
     """Walk the pool whose first byte is the first of `data`, which may be longer or (cut off) shorter than it.
 
     Args:
-        data: the pool's bytes; they are copied and not changed.
+        data: the pool's bytes; they are copied where they can change.
         address: the pool's address on the target.
         layout: what the bytes mean.
+        midway: an operation may have been stopped half way; then a header that it was changing is followed to
+            where the next node is.
 
     Raises:
         NoPool: the bytes don't even hold a pool's info and list heads, or nothing tells where it ends.
     """
-    view = PoolView(bytes(data), address, layout)
+    view = PoolView(held(data), address, layout)
     info = find_end(view)
-    return _Walker(view, info).run()
+    return _Walker(view, info, midway=midway).run()
 
 
 class _Walker:
-    def __init__(self, view: PoolView, info: PoolInfo) -> None:
+    def __init__(self, view: PoolView, info: PoolInfo, *, midway: bool) -> None:
         self.view = view
+        self.midway = midway and view.layout.backup_offset is not None
         self.info = info
         self.layout = view.layout
         self.base = view.address
@@ -162,6 +171,15 @@ class _Walker:
         backup = None if previous is None else view.backup(previous)
         own_good = own is not None and previous is not None and view.good(own, at, previous, self.end)
         backup_good = backup is not None and previous is not None and view.good(backup, at, previous, self.end)
+        changing = self._changing(own, backup, at) if self.midway else None
+        if changing is not None:
+            if own_good and backup_good and own is not None and backup is not None:
+                own_good, backup_good = view.better(own, backup, at, self.end)
+            node = WalkedNode(
+                self.base + at, changing.size, self._named(previous), changing, own, backup, own_good, backup_good
+            )
+            self.nodes.append(node)
+            return at + changing.size, at
         if not own_good and self._previous_is_wrong(at, previous, backup if backup_good else None):
             return self._resized(at)
         if own_good and backup_good and own is not None and backup is not None:
@@ -174,6 +192,14 @@ class _Walker:
             WalkedNode(self.base + at, size, self._named(previous), header, own, backup, own_good, backup_good)
         )
         return at + size, at
+
+    def _changing(self, own: Header | None, backup: Header | None, at: int) -> Header | None:
+        """Of two copies that differ, sealed or not, the one whose size leads to the next node; None where none does."""
+        copies = [copy for copy in (backup, own) if copy is not None]
+        copies.sort(key=lambda copy: not self.layout.checksum_holds(copy))
+        worth = [self.view.leads(at, copy.size, self.end) for copy in copies]
+        best = max(worth, default=0)
+        return copies[worth.index(best)] if best else None
 
     def _previous_is_wrong(self, at: int, previous: int | None, backup: Header | None) -> bool:
         """Whether the node before, though both of its copies agree, led to a place where no node starts.
@@ -227,6 +253,8 @@ class _Walker:
         own_good = own is not None and view.good_end(own, self.end, previous)
         backup_good = backup is not None and view.good_end(backup, self.end, previous)
         header = own if own_good else backup if backup_good else None
+        if header is None and self.midway and own is not None and view.marks_end(own, self.end):
+            header = own
         named = self._named(previous)
         return WalkedNode(self.base + self.end, layout.node_size, named, header, own, backup, own_good, backup_good)
 

@@ -2,14 +2,26 @@
 
 import bisect
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from heapwitness.memory.protocol import READ_LIMIT, Unreadable
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class Sliceable(Protocol):
+    """Bytes of which slices are bytes."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> bytes: ...
 
 
 class BufferMemory:
     """The bytes of `data` (not copied, so its owner's changes are seen) at address `base`."""
 
-    def __init__(self, base: int, data: bytes | bytearray | memoryview) -> None:
+    def __init__(self, base: int, data: "ReadableBuffer") -> None:
         self._base = base
         self._view = memoryview(data).cast("B")
 
@@ -27,9 +39,9 @@ class SegmentsMemory:
     Where stretches overlap, the one given later holds: it is the newer copy.
     """
 
-    def __init__(self, segments: Iterable[tuple[int, bytes]]) -> None:
+    def __init__(self, segments: Iterable[tuple[int, Sliceable]]) -> None:
         starts: list[int] = []
-        parts: list[bytes] = []
+        parts: list[Sliceable] = []
         for start, data in segments:
             if data:
                 _lay_over(starts, parts, start, data)
@@ -55,7 +67,7 @@ class SegmentsMemory:
         return b"".join(found)
 
 
-def _lay_over(starts: list[int], parts: list[bytes], start: int, data: bytes) -> None:
+def _lay_over(starts: list[int], parts: list[Sliceable], start: int, data: Sliceable) -> None:
     """Put a stretch among sorted ones that don't overlap, cutting away what it covers."""
     end = start + len(data)
     first = bisect.bisect_left(starts, start)

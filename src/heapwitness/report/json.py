@@ -12,6 +12,7 @@ import msgspec
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.replacing import write_whole
+from heapwitness.report.json_schema import schema_of
 from heapwitness.report.model import SCHEMA, Report
 
 SCHEMA_FILE = Path(__file__).parent / "schema" / "heapwitness-report-1.json"
@@ -63,13 +64,11 @@ def write(report: Report, path: Path) -> None:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a report."""
-    # Its defaults are tuples; a document only has arrays.
-    found = json.loads(json.dumps(msgspec.json.schema(Report)))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"https://heapwitness.invalid/{SCHEMA}.json",
         "title": SCHEMA,
-        **found,
+        **schema_of(Report),
     }
 
 

@@ -15,11 +15,14 @@ Kind = Literal[
     "heap-buffer-underflow",
     "header-overwrite",
     "use-after-free-write",
+    "use-after-free-read",
     "double-free",
     "invalid-free",
     "mismatched-free",
+    "task-stack-overflow",
 ]
-When = Literal["malloc", "free", "realloc", "check", "exit", "trap"]
+When = Literal["malloc", "free", "realloc", "check", "exit", "trap", "crash"]
+Access = Literal["read", "write", "execute"]
 State = Literal["free", "used", "cached", "end", "quarantined"]
 Origin = Literal["malloc", "new", "new[]", "aligned"]
 Copy = Literal["slack", "backup", "header", "links", "payload", "control"]
@@ -29,7 +32,7 @@ HeaderFields = dict[str, int | str | bool]
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """One frame of a stack; only `pc` is known until symbols are resolved.
 
-    `pc` is a return address, except in the innermost frame of a trap. `offset` is `pc` within
+    `pc` is a return address, except in the innermost frame of a trap or a crash. `offset` is `pc` within
     `module`. An inlined frame has the pc of the frame it was inlined into.
     """
 
@@ -46,10 +49,14 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and by which thread (kernel thread id, 0 unknown) something was done; innermost frame first."""
+    """Where and by which thread (kernel thread id, 0 unknown) something was done; innermost frame first.
+
+    `task` is the task's name where the target has tasks; `thread` is its number then.
+    """
 
     thread: int
     stack: tuple[Frame, ...] = ()
+    task: str | None = None
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +137,7 @@ class Detected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True):
-    """The store itself, where a trap caught it."""
+    """The store itself, where a trap caught it; `size` is 0 where it is not known."""
 
     address: int
     size: int
@@ -145,7 +152,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     `pointer` is what a wrong release passed; `detail` says in a sentence what the kind alone does not
     (which block a pointer lies in and how far, by which family it was released). `count` is how often
-    the same kind with the same culprit site was seen.
+    the same kind with the same culprit site was seen. `access` says whether the program read or wrote there, where
+    that was seen. A read of a released block (`use-after-free-read`) shows in the address that the program made of
+    what it read: that is `pointer`.
     """
 
     kind: Kind
@@ -161,6 +170,37 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     pointer: int | None = None
     detail: str = ""
     count: int = 1
+    access: Access | None = None
+
+
+class Stale(msgspec.Struct, frozen=True, kw_only=True):
+    """A register that held the address of a released block when the program crashed; that alone proves nothing."""
+
+    register: str
+    block: Block
+
+
+class Crash(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that a signal ended, as its engine saw it.
+
+    `code` is the signal's si_code, `address` what the program accessed (null where that is not known or makes no
+    sense for the signal), `sender` the process that sent the signal. `heap` says what the check at that moment found,
+    of `nodes` nodes: it was "whole", "damaged", or could be looked at in part or not at all.
+    """
+
+    signal: str
+    code: int
+    pid: int
+    heap: Literal["whole", "damaged", "partly checked", "unchecked"]
+    nodes: int = 0
+    thread: int = 0
+    thread_name: str = ""
+    address: int | None = None
+    access: Access | None = None
+    sender: int | None = None
+    stack: tuple[Frame, ...] = ()
+    stale: tuple[Stale, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,3 +232,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     summary: Summary = Summary()
     warnings: tuple[str, ...] = ()
+    crashes: tuple[Crash, ...] = ()

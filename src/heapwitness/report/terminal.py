@@ -9,8 +9,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from heapwitness.report import crash as crash_text
 from heapwitness.report import source, text
-from heapwitness.report.model import Block, Finding, Frame, Header, Report, Summary
+from heapwitness.report.model import Block, Crash, Detected, Finding, Frame, Header, Report, Site, Summary
 from heapwitness.report.picture import Row, rows
 
 if TYPE_CHECKING:
@@ -24,20 +25,25 @@ _FRAMES = 16
 _NARROWEST, _WIDEST = 40, 100
 
 
-def render(what: Report | Finding, console: "Console", *, findings: bool = False) -> None:
+def render(what: Report | Finding | Crash, console: "Console", *, findings: bool = False) -> None:
     """Show a finding, or what there is to say at the end of a report.
 
     Args:
-        what: a finding is shown in full. Of a report, how often each finding was seen, its warnings, and
+        what: a finding or a crash is shown in full. Of a report, how often each finding was seen, its warnings, and
             the sum of all, in the last line.
         findings: of a report, show each finding in full first.
     """
     if isinstance(what, Finding):
         _finding(what, console)
         return
+    if isinstance(what, Crash):
+        _crash(what, console)
+        return
     if findings:
         for finding in what.findings:
             _finding(finding, console)
+        for crash in what.crashes:
+            _crash(crash, console)
     _end(what, console)
 
 
@@ -46,12 +52,10 @@ def _finding(finding: Finding, console: "Console") -> None:
     out.head(finding.kind, text.headline(finding))
     out.blank()
     if finding.store is not None:
-        out.entry(
-            "stored",
-            f"{finding.store.address:#x}  {text.count(finding.store.size, 'byte')}{text.by(finding.store.stack)}",
-        )
+        size = f"  {text.count(finding.store.size, 'byte')}" if finding.store.size else ""
+        out.entry("stored", f"{finding.store.address:#x}{size}{text.by(finding.store.stack)}")
     out.entry("noticed", _noticed(finding))
-    if thread := _thread(finding):
+    if thread := _thread(finding.detected):
         out.entry("thread", thread)
     if finding.pointer is not None:
         out.entry("pointer", f"{finding.pointer:#x}")
@@ -71,16 +75,31 @@ def _finding(finding: Finding, console: "Console") -> None:
     out.blank()
 
 
+def _crash(crash: Crash, console: "Console") -> None:
+    out = _Lines(console)
+    out.head("crash", crash_text.headline(crash))
+    out.blank()
+    out.entry("heap", crash_text.heap(crash), wrap=True)
+    out.entry("thread", _thread(crash))
+    for label, words in (("register", crash_text.stale(crash)), ("note", crash.notes)):
+        for number, sentence in enumerate(words):
+            out.entry(label if number == 0 else "", text.clean(sentence), wrap=True)
+    if crash.stack:
+        out.blank()
+        out.plain("  stack")
+        _stack(out, crash.stack, set())
+    out.blank()
+
+
 def _noticed(finding: Finding) -> str:
     detected = finding.detected
-    when = {"exit": "at exit", "check": "by a check", "trap": "by a trap"}.get(detected.when)
+    when = {"exit": "at exit", "check": "by a check", "trap": "by a trap", "crash": "by the crash"}.get(detected.when)
     if when is not None:
         return when
     return f"in {detected.when}{text.by(detected.stack, ', called')}"
 
 
-def _thread(finding: Finding) -> str:
-    detected = finding.detected
+def _thread(detected: Detected | Crash) -> str:
     words = [str(detected.thread)] if detected.thread else []
     if detected.thread_name:
         words.append(f'"{text.clean(detected.thread_name)}"')
@@ -140,6 +159,8 @@ def _repaired(finding: Finding) -> str:
         return "nothing to repair: the block was released all the same"
     if finding.kind in ("double-free", "invalid-free"):
         return "nothing to repair: the release was not done"
+    if finding.kind == "use-after-free-read":
+        return "nothing to repair: nothing was written"
     return "no"
 
 
@@ -211,7 +232,7 @@ def _stacks(out: "_Lines", finding: Finding) -> None:
         if block is None or (block is finding.victim and finding.culprit and block.address == finding.culprit.address):
             continue
         stacks += [
-            (f"{name} was {verb} by thread {site.thread}" if site.thread else f"{name} was {verb}", site.stack)
+            (f"{name} was {verb}{_doer(site)}", site.stack)
             for verb, site in (("allocated", block.allocated), ("released", block.freed))
             if site is not None
         ]
@@ -223,6 +244,12 @@ def _stacks(out: "_Lines", finding: Finding) -> None:
             out.blank()
             out.plain(f"  {title}")
             _stack(out, stack, sources)
+
+
+def _doer(site: Site) -> str:
+    if site.task is not None:
+        return f" by task {text.clean(site.task)}"
+    return f" by thread {site.thread}" if site.thread else ""
 
 
 def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None, int | None]]) -> None:

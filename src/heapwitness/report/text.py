@@ -139,10 +139,15 @@ def _writer(finding: Finding) -> str:
 
 
 def _past(finding: Finding, direction: str) -> str:
-    block = finding.culprit
+    block, store = finding.culprit, finding.store
     if block is None:
         return f"{_writer(finding)}{_bytes(finding)} {direction} a block"
-    return f"{_writer(finding)}{_bytes(finding)} {direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
+    what = _bytes(finding)
+    if finding.damage is None and store is not None:
+        past = store.address - block.address
+        distance = past - block.size if past >= 0 else -past
+        what = f"to {count(distance, 'byte')}" if distance else "right"
+    return f"{_writer(finding)}{what} {direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
 
 
 def _overflow(finding: Finding) -> str:
@@ -157,10 +162,30 @@ def _after_free(finding: Finding) -> str:
     block, damage = finding.culprit, finding.damage
     verb = "" if _writer(finding) else "written "
     what = f"{_writer(finding)}{_bytes(finding)} {verb}"
+    if damage is None and block is not None and finding.store is not None:
+        offset = finding.store.address - block.address
+        where = f"to offset {offset:,} of {sized(block)}"
+        return f"{_writer(finding)}{where} after it was released{by(_stack(block.freed))}"
     if block is None:
         return f"{what}into a released block"
     at = f"at offset {damage.offset:,} of " if damage is not None and damage.offset is not None else "into "
     return f"{what}{at}{sized(block)} after it was released{by(_stack(block.freed))}"
+
+
+def _after_free_read(finding: Finding) -> str:
+    block = finding.culprit
+    used = by(finding.detected.stack, ", used")
+    if block is None:
+        return f"a pointer was read from released or uninitialised memory{used}"
+    if is_released(block):
+        return f"a pointer was read from {sized(block)} after it was released{by(_stack(block.freed))}{used}"
+    where = f"{sized(block)}{by(_stack(block.allocated), 'allocated')}"
+    return f"a pointer was read from released or uninitialised memory of {where}{used}"
+
+
+def is_released(block: Block) -> bool:
+    """Whether the program has released a block."""
+    return block.state in ("free", "cached") or block.freed is not None
 
 
 def _header(finding: Finding) -> str:
@@ -216,12 +241,22 @@ def _mismatched(finding: Finding) -> str:
     return f"{sized(block)}{by(_stack(block.allocated), 'allocated')} was released{where}, but not by {right}"
 
 
+def _stack_overflow(finding: Finding) -> str:
+    block = finding.culprit
+    if block is None:
+        return f"a task ran past the low end of its stack: {_bytes(finding)}"
+    owner = f"task {clean(block.task)}" if block.task else "a task"
+    return f"{owner} ran past the low end of its {block.size:,}-byte stack: {_bytes(finding)}"
+
+
 _HEADLINES = {
     "heap-buffer-overflow": _overflow,
     "heap-buffer-underflow": _underflow,
     "header-overwrite": _header,
     "use-after-free-write": _after_free,
+    "use-after-free-read": _after_free_read,
     "double-free": _double,
     "invalid-free": _invalid,
     "mismatched-free": _mismatched,
+    "task-stack-overflow": _stack_overflow,
 }

@@ -4,11 +4,13 @@ One connection carries one event. Nothing that a connection does, or fails to do
 never wait, silent connections are closed, and a message is bounded before it is looked at.
 """
 
+import contextlib
 import os
 import selectors
 import socket
 import struct
 import time
+from collections import deque
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -23,6 +25,7 @@ SILENCE = 2.0
 
 _BACKLOG = 4096
 _ACCEPTED_AT_ONCE = 64
+_SILENT_LIMIT = 8
 _ADDRESS_LIMIT = 107
 _CREDENTIALS = struct.Struct("=iII")
 
@@ -50,6 +53,9 @@ class Handler(Protocol):
 class Channel:
     """A listening socket in a directory of its own that only this user can enter; a context manager.
 
+    A second one has the path for its name and lies in no directory: for processes that see other ones. It takes
+    messages of this user's processes only.
+
     Attributes:
         directory: removed with everything in it at the end.
         path: of the socket.
@@ -65,19 +71,21 @@ class Channel:
         self.behind = False
         self._buffer = bytearray(MESSAGE_LIMIT)
         self._open: dict[socket.socket, tuple[float, Peer]] = {}
+        # By pid: the last connections that had no message yet when they were taken.
+        self._silent: dict[int, deque[socket.socket]] = {}
         self._place = places.make(longest=_ADDRESS_LIMIT - len("/socket"))
         self.directory = self._place.path
         self.path = self.directory / "socket"
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        self._selector = selectors.DefaultSelector()
+        self._listeners: dict[socket.socket, bool] = {}
         try:
-            self._listener.bind(os.fspath(self.path))
-            self._listener.listen(_BACKLOG)
+            self._listen(os.fspath(self.path), anybody=True)
+            # Systems without such names, and sandboxes that forbid them, do without.
+            with contextlib.suppress(OSError):
+                self._listen(b"\0" + os.fsencode(self.path), anybody=False)
         except OSError as error:
             self.close()
             raise HeapwitnessError(f"no socket can be made in {self.directory}: {error.strerror}.") from error
-        self._listener.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
 
     def wake_on(self, file: int) -> None:
         """Let `serve` return early when `file` can be read."""
@@ -97,9 +105,11 @@ class Channel:
         ready = self._selector.select(wait)
         busy = self.behind = False
         for key, _ in ready:
-            if key.fileobj is self._listener:
-                busy |= self._accept(handler)
-            elif isinstance(key.fileobj, socket.socket):
+            if not isinstance(key.fileobj, socket.socket):
+                continue
+            if key.fileobj in self._listeners:
+                busy |= self._accept(handler, key.fileobj)
+            else:
                 busy = True
                 self._receive(handler, key.fileobj)
         if self._open:
@@ -110,7 +120,8 @@ class Channel:
         """Stop listening: whoever has something to say from now on finds nobody."""
         for connection in list(self._open):
             self._drop(connection)
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         self._place.remove()
 
     def __enter__(self) -> Self:
@@ -121,12 +132,24 @@ class Channel:
     ) -> None:
         self.close()
 
-    def _accept(self, handler: Handler) -> bool:
+    def _listen(self, address: str | bytes, *, anybody: bool) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        try:
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        listener.setblocking(False)
+        self._listeners[listener] = anybody
+        self._selector.register(listener, selectors.EVENT_READ)
+
+    def _accept(self, handler: Handler, listener: socket.socket) -> bool:
         for number in range(_ACCEPTED_AT_ONCE):
             if len(self._open) >= CONNECTIONS_LIMIT:
                 self._drop(next(iter(self._open)))
             try:
-                connection, _ = self._listener.accept()
+                connection, _ = listener.accept()
             except BlockingIOError:
                 return number > 0
             except OSError:
@@ -135,7 +158,8 @@ class Channel:
                     self._drop(next(iter(self._open)))
                 return number > 0
             peer = _peer(connection)
-            if peer.uid != os.geteuid() and os.geteuid() != 0:
+            # Programs that root started may have become somebody else's; a name without a directory has no such door.
+            if peer.uid != os.geteuid() and not (self._listeners[listener] and os.geteuid() == 0):
                 self.refused += 1
                 connection.close()
                 continue
@@ -143,7 +167,12 @@ class Channel:
             self._open[connection] = (time.monotonic() + SILENCE, peer)
             # Most have sent their message already; the others are told by the selector.
             self._selector.register(connection, selectors.EVENT_READ)
+            # A thread's messages are taken in the order in which it sent them: an earlier one is there by now.
+            for earlier in tuple(self._silent.get(peer.pid, ())):
+                self._receive(handler, earlier)
             self._receive(handler, connection)
+            if connection in self._open:
+                self._silent.setdefault(peer.pid, deque(maxlen=_SILENT_LIMIT)).append(connection)
         self.behind = True
         return True
 
@@ -181,7 +210,13 @@ class Channel:
             self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
-        if self._open.pop(connection, None) is not None:
+        known = self._open.pop(connection, None)
+        if known is not None:
+            silent = self._silent.get(known[1].pid)
+            if silent is not None and connection in silent:
+                silent.remove(connection)
+                if not silent:
+                    del self._silent[known[1].pid]
             self._selector.unregister(connection)
             connection.close()
 

@@ -6,6 +6,7 @@ Small and without imports of weight, because it runs before every program; symbo
 import mmap
 import os
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -21,7 +22,8 @@ _NAMES_LIMIT = 1 << 16
 _EXEC, _DYN = 2, 3
 _LOAD, _DYNAMIC, _INTERP = 1, 2, 3
 _NULL, _NEEDED, _STRTAB, _STRSZ = 0, 1, 5, 10
-_SYMTAB_SECTION, _DYNSYM_SECTION = 2, 11
+_PROGBITS_SECTION, _SYMTAB_SECTION, _DYNSYM_SECTION = 1, 2, 11
+_WRITABLE, _ALLOCATED, _RUN = 1, 2, 4
 _UNDEFINED = 0
 _FUNCTIONS = (2, 10)
 
@@ -128,6 +130,18 @@ def defines(path: str, names: tuple[str, ...]) -> frozenset[str]:
         return frozenset()
 
 
+def mentions(path: str, texts: Mapping[str, bytes]) -> frozenset[str]:
+    """Of which of these texts, by their names, a file has the bytes among its constants.
+
+    Empty for what cannot be read.
+    """
+    try:
+        with open(path, "rb") as stream:
+            return _mentioned(stream, texts)
+    except (BadElf, OSError, ValueError, struct.error):
+        return frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class _Segment:
     kind: int
@@ -184,13 +198,28 @@ def _needed(stream: BinaryIO, words: _Words, segments: list[_Segment], dynamic: 
     return ()
 
 
-def _defined(stream: BinaryIO, wanted: dict[bytes, str]) -> frozenset[str]:
+def _sections(stream: BinaryIO) -> tuple[_Words, list[tuple[int, ...]]]:
     start = stream.read(_HEADER_LIMIT)
     words, _ = _words(start)
     _, _, _, _, _, first, _, _, _, _, entry, count, _ = words.header.unpack_from(start, 16)
     if not count or entry != words.section.size:
-        return frozenset()
-    sections = _table(stream, first, words.section, min(count, _SECTIONS_LIMIT))
+        return words, []
+    return words, _table(stream, first, words.section, min(count, _SECTIONS_LIMIT))
+
+
+def _mentioned(stream: BinaryIO, texts: Mapping[str, bytes]) -> frozenset[str]:
+    _, sections = _sections(stream)
+    found: set[str] = set()
+    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as file:
+        for section in sections:
+            if section[1] == _PROGBITS_SECTION and section[2] & (_ALLOCATED | _WRITABLE | _RUN) == _ALLOCATED:
+                end = min(section[4] + section[5], len(file))
+                found |= {name for name, text in texts.items() if file.find(text, section[4], end) >= 0}
+    return frozenset(found)
+
+
+def _defined(stream: BinaryIO, wanted: dict[bytes, str]) -> frozenset[str]:
+    words, sections = _sections(stream)
     found: set[str] = set()
     with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as file:
         for section in sections:

@@ -1,12 +1,12 @@
 """From one event of a waiting thread to findings, with everything read that is gone once the thread goes on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.events import Event, Reason
-from heapwitness.report.model import Detected, Finding, Frame, Kind
+from heapwitness.layout.events import CrashWords, Event, Reason
+from heapwitness.report.model import Crash, Detected, Finding, Frame, Kind
 from heapwitness.report.model import When as ReportWhen
 from heapwitness.supervise.families import believable
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
@@ -32,7 +32,8 @@ _KINDS: dict[Reason, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """Findings whose frames are bare addresses, and what names them: `maps` and the thread's `python` frames.
+    """Findings, or a crash, whose frames are bare addresses, and what names them: `maps` and the thread's `python`
+    frames.
 
     `program` tells apart the programs in which an address means different things.
     """
@@ -41,6 +42,7 @@ class Examined:
     maps: str
     program: str
     python: tuple[PythonFrame, ...] = ()
+    crash: Crash | None = None
 
 
 class Examiner:
@@ -69,6 +71,24 @@ class Examiner:
         maps = self._code(pid)
         with memory:
             return Examined(diagnosed(event, memory, maps), maps, _program(pid))
+
+    def crashed(self, event: Event, words: CrashWords, pid: int) -> Examined | None:
+        """What a crash's event says, while its thread waits.
+
+        Args:
+            event: of type crash.
+            words: its section.
+            pid: its process as seen from here.
+
+        Returns:
+            None when the process may not be looked into.
+        """
+        memory = _open(pid)
+        if memory is None:
+            return None
+        maps = self._code(pid)
+        with memory:
+            return crashed(event, words, memory, maps, _program(pid))
 
     def python(self, event: Event, pid: int, maps: str) -> tuple[PythonFrame, ...]:
         """The waiting thread's Python frames; () when it runs no Python."""
@@ -103,6 +123,18 @@ def diagnosed(event: Event, memory: "Memory", maps: str) -> tuple[Finding, ...]:
         return (undiagnosed(event, str(error)),)
     except Exception as error:  # a forged heap may surprise the diagnosis; the finding must not be lost
         return (undiagnosed(event, f"{type(error).__name__}: {error}"),)
+
+
+def crashed(event: Event, words: CrashWords, memory: "Memory", maps: str, program: str) -> Examined:
+    """A crash, with a finding where it was a read of released memory."""
+    from heapwitness.diagnose import examine_crash
+    from heapwitness.memory import SegmentsMemory
+
+    try:
+        crash, findings = examine_crash(event, words, memory)
+    except Exception:  # a forged heap may surprise the search; what the event says must not be lost
+        crash, findings = examine_crash(replace(event, process=0), words, SegmentsMemory(()))
+    return Examined(findings, maps, program, crash=crash)
 
 
 def undiagnosed(event: Event, why: str) -> Finding:

@@ -1,12 +1,27 @@
 """What the engines count and say of their processes, summed up over all of them."""
 
+import os
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from heapwitness.layout.events import Event, Stats, Type
+from heapwitness.layout.events import Event, Stats, Stranger, Type
 from heapwitness.report.model import Finding, Program, Summary
 
 PROCESSES_LIMIT = 1 << 16
+STRANGERS_LIMIT = 1 << 10
+_NAME_LIMIT = 64
 _BACKUP_BYTES = 16
+
+
+@dataclass(slots=True)
+class _Process:
+    """`ended`: it said so. `left`: another program, which has no engine, took its place."""
+
+    name: str = ""
+    ended: bool = False
+    left: bool = False
+    cut_short: bool = False
 
 
 class Ledger:
@@ -20,11 +35,13 @@ class Ledger:
         nodes: live nodes at the peak, summed over those.
         reported: how many of the processes said at their end what they counted.
         dropped: findings that were not looked at because there were too many.
+        strangers: files of programs that were started without the engine, and why, with how often.
     """
 
     def __init__(self) -> None:
         # By pid; a number may be used again.
-        self._ended: dict[int, bool] = {}
+        self._processes: dict[int, _Process] = {}
+        self.strangers: Counter[tuple[str, Stranger]] = Counter()
         self.program: Program | None = None
         self.processes = 0
         self.loaded = 0
@@ -35,20 +52,40 @@ class Ledger:
 
     def note(self, event: Event, pid: int) -> None:
         """Take down what an event says of its process `pid`."""
-        if pid not in self._ended or (self._ended[pid] and event.type is Type.HELLO):
+        if event.type is Type.STRANGER:
+            self._note_stranger(event, pid)
+            return
+        process = self._processes.get(pid)
+        if process is None or (process.ended and event.type is Type.HELLO):
             self.processes += 1
-            if len(self._ended) >= PROCESSES_LIMIT:
-                self._ended.pop(next(iter(self._ended)))
-            self._ended[pid] = False
-        if event.command is not None and self.program is None:
-            self.program = Program(argv=event.command, pid=event.pid)
+            if len(self._processes) >= PROCESSES_LIMIT:
+                self._processes.pop(next(iter(self._processes)))
+            process = self._processes[pid] = _Process()
+        if event.command is not None:
+            process.name = _name(event.command)
+            if self.program is None:
+                self.program = Program(argv=event.command, pid=event.pid)
         self.dropped += event.dropped
         if event.type is Type.HELLO:
             self.loaded += 1
+            process.left = False
+        elif event.type is Type.CRASH:
+            process.ended = True
         elif event.type is Type.EXIT:
-            self._ended[pid] = True
+            process.ended = True
             if event.stats is not None:
+                process.cut_short = event.stats.cut_short
                 self._add(event.stats)
+
+    def _note_stranger(self, event: Event, pid: int) -> None:
+        why = event.stranger
+        if event.replaced and pid in self._processes:
+            self._processes[pid].left = True
+        if why is None or why is Stranger.NOT_TOLD or not event.command:
+            return
+        key = (event.command[0], why)
+        if key in self.strangers or len(self.strangers) < STRANGERS_LIMIT:
+            self.strangers[key] += 1
 
     def _add(self, stats: Stats) -> None:
         self.reported += 1
@@ -69,7 +106,21 @@ class Ledger:
 
     def running(self) -> tuple[int, ...]:
         """Pids of the processes that have not said that they end, and have not ended all the same."""
-        return tuple(pid for pid, ended in self._ended.items() if not ended and _runs(pid))
+        return tuple(pid for pid, one in self._processes.items() if not (one.ended or one.left) and _runs(pid))
+
+    def unchecked(self) -> tuple[tuple[int, str], ...]:
+        """Pids and names of the processes that have ended and did not say so."""
+        silent = [(pid, one.name) for pid, one in self._processes.items() if not (one.ended or one.left)]
+        return tuple((pid, name) for pid, name in silent if not _runs(pid))
+
+    def cut_short(self) -> tuple[tuple[int, str], ...]:
+        """Pids and names of the processes whose last check did not come to its end."""
+        return tuple((pid, one.name) for pid, one in self._processes.items() if one.cut_short)
+
+
+def _name(command: Sequence[str]) -> str:
+    """What a process is called: its program's name without the directory."""
+    return os.path.basename(command[0])[:_NAME_LIMIT] if command else ""
 
 
 def _runs(pid: int) -> bool:

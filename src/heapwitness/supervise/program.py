@@ -4,6 +4,7 @@ It stays in our process group, so that the terminal's keys reach it and it may r
 no notice of those keys: the report comes after the program's end, whatever ended it.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -45,6 +46,7 @@ class Program:
         """
         self._forwarded = _FORWARDED | signals
         self._status: int | None = None
+        self._ended_by: signal.Signals | None = None
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._forwarded | {signal.SIGCHLD})
         try:
@@ -62,6 +64,11 @@ class Program:
         """As a shell gives it, 128 + the signal that ended it; None while it runs."""
         return self._status
 
+    @property
+    def ended_by(self) -> signal.Signals | None:
+        """The signal that ended it; None while it runs, and where none did."""
+        return self._ended_by
+
     def release_signals(self) -> None:
         """Let signals do to us again what they did before the program was started; once it has ended."""
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
@@ -75,6 +82,10 @@ class Program:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 if pid:
                     code = os.waitstatus_to_exitcode(status)
+                    if code < 0:
+                        # A real-time signal has a number and no name.
+                        with contextlib.suppress(ValueError):
+                            self._ended_by = signal.Signals(-code)
                     self._status = code if code >= 0 else 128 - code
                     os.close(self._end)
                     return

@@ -28,7 +28,7 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
             the report cannot be written.
     """
     ledger = Ledger()
-    screen = Screen(sys.stdout)
+    screen = Screen(sys.stdout, quiet=quiet)
     trouble: BadEvent | None = None
     try:
         with open(file, "rb") as stream:
@@ -52,6 +52,7 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
         findings=findings,
         summary=ledger.summary(findings, repaired, ledger.dropped + reporter.dropped),
         warnings=(f"{file}: {trouble}",) if trouble is not None else (),
+        crashes=reporter.crashes,
     )
     if found.summary.findings or found.warnings or not quiet:
         screen.end(found)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import BinaryIO
 
-from heapwitness.layout.events import BadEvent, Event, Type, read_events
-from heapwitness.supervise.examine import CODE_LIMIT, Examined, diagnosed
+from heapwitness.layout.events import BadEvent, CrashState, CrashWords, Event, Type, read_events
+from heapwitness.supervise.examine import CODE_LIMIT, Examined, crashed, diagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.symbols.maps import code_lines
 
@@ -42,6 +42,7 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
     from heapwitness.diagnose import with_outcome
 
     held: dict[tuple[int, int], list[Recorded]] = {}
+    begun: dict[int, tuple[Event, CrashWords]] = {}
     waiting = characters = 0
 
     def pop(thread: tuple[int, int]) -> list[Recorded]:
@@ -57,6 +58,14 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
             whole = stream.tell()
             ledger.note(event, event.pid)
             thread = (event.pid, event.tid)
+            if event.crash is not None:
+                if event.crash.state & CrashState.LOOKED:
+                    begun.pop(event.pid, None)
+                    yield _crash(event, event.crash)
+                else:
+                    begun[event.pid] = (event, event.crash)
+                    while len(begun) > _HELD_LIMIT or sum(_size(one) for one, _ in begun.values()) > _HELD_CHARACTERS:
+                        yield _crash(*begun.pop(next(iter(begun))))
             if event.type is Type.FINDING:
                 recorded = _recorded(event)
                 held.setdefault(thread, []).append(recorded)
@@ -72,6 +81,8 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
         yield from _all(held)
         raise
     yield from _all(held)
+    for crash in begun.values():
+        yield _crash(*crash)
     if stream.seek(0, os.SEEK_END) > whole:
         raise CutShort("the file ends in the middle of a message.")
 
@@ -81,11 +92,31 @@ def _all(held: dict[tuple[int, int], list[Recorded]]) -> Iterator[Recorded]:
         yield from each
 
 
+def _crash(event: Event, words: CrashWords) -> Recorded:
+    from heapwitness.memory import SegmentsMemory
+
+    maps = _code(event)
+    examined = crashed(event, words, SegmentsMemory(event.memory), maps, _program(event))
+    return Recorded(replace(event, memory=(), maps=None, command=None), examined)
+
+
+def _size(event: Event) -> int:
+    return len(event.maps or "") + sum(len(data) for _, data in event.memory)
+
+
+def _code(event: Event) -> str:
+    """As of a process that waits: only what names stacks, and no more of it."""
+    return code_lines((event.maps or "").encode("utf-8", "surrogateescape"), CODE_LIMIT)
+
+
+def _program(event: Event) -> str:
+    """The same for the same command line, and short."""
+    return blake2b("\0".join(event.command or ()).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
 def _recorded(event: Event) -> Recorded:
     from heapwitness.memory import SegmentsMemory
 
-    # As of a process that waits: only what names stacks, and no more of it.
-    maps = code_lines((event.maps or "").encode("utf-8", "surrogateescape"), CODE_LIMIT)
+    maps = _code(event)
     findings = diagnosed(event, SegmentsMemory(event.memory), maps)
-    program = blake2b("\0".join(event.command or ()).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    return Recorded(replace(event, memory=(), maps=None, command=None), Examined(findings, maps, program))
+    return Recorded(replace(event, memory=(), maps=None, command=None), Examined(findings, maps, _program(event)))

@@ -1,21 +1,47 @@
 """What a user must know of a run beside its findings: what was not seen, and why."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from signal import Signals
 from typing import TYPE_CHECKING
+
+from heapwitness.layout.events import Stranger
 
 if TYPE_CHECKING:
     from heapwitness.supervise.ledger import Ledger
+    from heapwitness.supervise.program import Program
     from heapwitness.supervise.target import Target
 
 _PIDS_SHOWN = 5
+_FILES_SHOWN = 5
+
+_PAST_US = "by a system call past the C library (exit_group), or as another program without the engine"
+_CRASHES = (Signals.SIGSEGV, Signals.SIGBUS, Signals.SIGILL, Signals.SIGFPE, Signals.SIGABRT)
+_CRASHED = ", which it handles itself, or a thread without a signal stack ran out of stack"
+_WHY = {
+    Stranger.STATIC: "statically linked",
+    Stranger.MUSL: "linked with musl",
+    Stranger.OTHER_MACHINE: "built for another machine",
+    Stranger.PRIVILEGED: "set-user-id or set-group-id",
+}
 
 
-def remarks(ledger: "Ledger", target: "Target", name: str, senseless: int, logged: bool) -> Iterator[str]:
+def remarks(
+    ledger: "Ledger",
+    target: "Target",
+    program: "Program",
+    heaps: Iterable[tuple[str, tuple[str, ...]]],
+    name: str,
+    senseless: int,
+    logged: bool,
+) -> Iterator[str]:
     """Sentences, each on a line, most runs have none.
 
     Args:
         ledger: what the engines said.
         target: the program that was started.
+        program: the same, as it ended.
+        heaps: files that have allocators of their own in them, and which.
         name: as the user wrote it.
         senseless: messages that no engine sends.
         logged: the user asked for a log, which goes on to be written by processes that go on.
@@ -35,7 +61,52 @@ def remarks(ledger: "Ledger", target: "Target", name: str, senseless: int, logge
         which = f"process {pids} still runs" if len(left) == 1 else f"{len(left)} processes ({pids}) still run"
         rest = "the log takes what is found there" if logged else "with --log FILE a file takes what is found there"
         yield f"{name} has ended and {which}; {rest}."
+    yield from _unchecked(ledger, program)
+    own = [f"{os.path.basename(file)} ({' and '.join(names)})" for file, names in heaps]
+    if own:
+        shown = ", ".join(own[:_FILES_SHOWN]) + (", ..." if len(own) > _FILES_SHOWN else "")
+        yield f"memory that allocators inside of these files hand out is not checked: {shown}."
+    if ledger.strangers:
+        yield _strangers(ledger)
     if ledger.dropped:
         yield f"{ledger.dropped} findings came too fast to be looked at; they are only counted."
     if senseless:
         yield f"{senseless} messages came that no engine sends; a program has damaged its engine, or plays tricks."
+
+
+def _unchecked(ledger: "Ledger", program: "Program") -> Iterator[str]:
+    """Which processes ended without a last check, or without all of it."""
+    rest = []
+    for pid, name in ledger.unchecked():
+        if pid != program.pid:
+            rest.append((pid, name))
+        elif program.ended_by is not None:
+            why = _CRASHED if program.ended_by in _CRASHES else ""
+            yield f"{_processes([(pid, name)])} ended unchecked: {program.ended_by.name} ended it{why}."
+        else:
+            yield f"{_processes([(pid, name)])} ended unchecked: {_PAST_US}."
+    if rest:
+        yield f"{_processes(rest)} ended unchecked: by SIGKILL, {_PAST_US}."
+    cut = ledger.cut_short()
+    if cut:
+        yield f"{_processes(cut)} ended before the last check was done; a signal asked for it."
+
+
+def _processes(which: Sequence[tuple[int, str]]) -> str:
+    """Processes by their numbers and names, the first of many."""
+    shown = [f"{pid} ({name})" if name else str(pid) for pid, name in which[:_PIDS_SHOWN]]
+    if len(which) == 1:
+        return f"process {shown[0]}"
+    return f"{len(which)} processes ({', '.join(shown)}{', ...' if len(which) > len(shown) else ''})"
+
+
+def _strangers(ledger: "Ledger") -> str:
+    """Which programs ran without the engine, and why."""
+    files = list(ledger.strangers)
+    shown = [f"{file} ({_WHY[why]})" for file, why in files[:_FILES_SHOWN]]
+    if len(files) == 1:
+        file, why = files[0]
+        times = ledger.strangers[files[0]]
+        return f"{file} ran without the engine{f', {times} times' if times > 1 else ''}: it is {_WHY[why]}."
+    more = ", ..." if len(files) > len(shown) else ""
+    return f"{len(files)} programs ran without the engine: {', '.join(shown)}{more}."

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from heapwitness.report.folding import same
-from heapwitness.report.model import Finding, Frame
+from heapwitness.report.model import Crash, Finding, Frame
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.merge import with_python
 
 if TYPE_CHECKING:
     from heapwitness.symbols.remote import Remote
+
+CRASHES_LIMIT = 1000
+"""Crashes that are kept and shown."""
 
 CASES_LIMIT = 10_000
 """Different findings that are kept and shown; what is beyond is counted as dropped."""
@@ -43,6 +46,10 @@ class Shower(Protocol):
 
     def finding(self, finding: Finding) -> None:
         """Show a finding."""
+        ...
+
+    def crash(self, crash: Crash) -> None:
+        """Show a crash."""
         ...
 
     def sentence(self, text: str) -> None:
@@ -73,13 +80,16 @@ class Reporter:
 
     Attributes:
         dropped: findings that were too many to keep.
+        crashes: in the order in which they came; complete after `close`.
     """
 
     def __init__(self, shower: Shower, until: float | None = None) -> None:
         self.dropped = 0
+        self.crashes: tuple[Crash, ...] = ()
         self._shower = shower
         self._until = until
-        self._queue: queue.SimpleQueue[_Case | str | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Case | Examined | str | None] = queue.SimpleQueue()
+        self._crashed = 0
         self._asked: set[Hashable] = set()
         self._counts: Counter[Hashable] = Counter()
         self._repaired: Counter[Hashable] = Counter()
@@ -118,6 +128,9 @@ class Reporter:
                 self._put(_Case(key, examined, finding))
             self._counts[key] += finding.count
             self._repaired[key] += finding.count * finding.repaired
+        if examined.crash is not None and self._crashed < CRASHES_LIMIT:
+            self._crashed += 1
+            self._put(examined)
 
     def say(self, text: str) -> None:
         """Show a sentence after the findings that were submitted before it."""
@@ -140,7 +153,7 @@ class Reporter:
         )
         return findings, sum(one.repaired for one in self._shown.values())
 
-    def _put(self, item: _Case | str) -> None:
+    def _put(self, item: _Case | Examined | str) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="reporter", daemon=True)
             self._thread.start()
@@ -157,6 +170,9 @@ class Reporter:
                 return
             if isinstance(item, str):
                 self._shower.sentence(item)
+                continue
+            if isinstance(item, Examined):
+                self._show_crash(item, names)
                 continue
             try:
                 self._show(item, names)
@@ -185,6 +201,19 @@ class Reporter:
             self._characters += characters
             self._shown[key] = _Shown(finding, 0, 0)
             self._shower.finding(finding)
+
+    def _show_crash(self, examined: Examined, names: "Remote") -> None:
+        crash = examined.crash
+        if crash is None:
+            return
+        try:
+            crash = names.crash(crash, examined.maps)
+            if examined.python:
+                crash = msgspec.structs.replace(crash, stack=with_python(crash.stack, examined.python))
+            self._shower.crash(crash)
+        except Exception as error:  # as of a finding
+            self._shower.sentence(f"a crash could not be shown in full: {type(error).__name__}: {error}")
+        self.crashes += (crash,)
 
 
 def _stacks(finding: Finding) -> Iterator[tuple[Frame, ...]]:

@@ -12,7 +12,7 @@ from heapwitness.errors import HeapwitnessError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from heapwitness.report.model import Finding, Report
+    from heapwitness.report.model import Crash, Finding, Report
 
 PREFIX = "heapwitness: "
 
@@ -21,35 +21,43 @@ class Screen:
     """Shows findings as they come, sentences of our own, and the sum at the end; a context manager.
 
     A stream that can not be written any more is written no more, and what was to go to a file goes to stderr instead.
+    A `quiet` one says nothing of crashes before it has shown a finding.
     """
 
-    def __init__(self, stream: TextIO | None, *, owned: bool = False) -> None:
+    def __init__(self, stream: TextIO | None, *, owned: bool = False, quiet: bool = False) -> None:
         self._stream = stream
         self._owned = owned
+        self._quiet = quiet
         self._console: Console | None = None
         self._name = ""
         self._failure = ""
 
     @classmethod
-    def to(cls, output: Path | None) -> Self:
+    def to(cls, output: Path | None, *, quiet: bool = False) -> Self:
         """A screen on a file, or on stderr for None.
 
         Raises:
             HeapwitnessError: the file cannot be written.
         """
         if output is None:
-            return cls(sys.stderr)
+            return cls(sys.stderr, quiet=quiet)
         try:
             stream = open(output, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             raise HeapwitnessError(f"{output} cannot be written: {error.strerror}.") from error
-        screen = cls(stream, owned=True)
+        screen = cls(stream, owned=True, quiet=quiet)
         screen._name = str(output)
         return screen
 
     def finding(self, finding: "Finding") -> None:
         """Show one finding in full."""
+        self._quiet = False
         self._render(finding)
+
+    def crash(self, crash: "Crash") -> None:
+        """Show what is known of a crash."""
+        if not self._quiet:
+            self._render(crash)
 
     def end(self, report: "Report") -> None:
         """Show what only the end tells: warnings, how often each finding was seen, and the sum of all."""
@@ -83,7 +91,7 @@ class Screen:
             where = self._name or "the terminal, or what stands in its place"
             raise HeapwitnessError(f"the report could not be written to {where}: {self._failure}.")
 
-    def _render(self, what: "Finding | Report") -> None:
+    def _render(self, what: "Finding | Crash | Report") -> None:
         from heapwitness.report import terminal
         from heapwitness.report.console import console
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.events import Event, Outcome, Type, parse_event
+from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, parse_event
 from heapwitness.report.model import Program, Report
 from heapwitness.supervise.channel import Peer
-from heapwitness.supervise.examine import Examined, Examiner, undiagnosed
+from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
+from heapwitness.supervise.modules import Modules
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
 
@@ -59,10 +60,12 @@ class Session:
     Attributes:
         ledger: what the engines say of their processes.
         malformed: messages that were no events, or not the sender's own.
+        modules: the files of which processes run code.
     """
 
     def __init__(self, on_error: OnError, shower: Shower) -> None:
         self.ledger = Ledger()
+        self.modules = Modules()
         self.malformed = 0
         self._on_error: OnError = on_error
         self._reporter = Reporter(shower)
@@ -73,6 +76,10 @@ class Session:
         # The finding that was answered last; without a key it was only counted.
         self._last: tuple[Event, tuple[_Thread, int] | None] | None = None
         self._unanswered: dict[tuple[int, ...], Event] = {}
+        # Crashes whose processes have not come to say what their heap was like.
+        self._crashing: dict[int, tuple[Event, CrashWords]] = {}
+        # Threads whose crashes were shown: an answer that came too late makes a record as well.
+        self._crashed_threads: set[_Thread] = set()
         self._number = 0
 
     def message(self, peer: Peer, message: bytes) -> bytes | None:
@@ -99,6 +106,8 @@ class Session:
             self._report(lambda thread, _: thread[0] == pid)
         elif event.type is Type.FINDING:
             return self._found(event, pid)
+        elif event.type is Type.CRASH and event.crash is not None:
+            return self._crashed(event, event.crash, pid)
         return None
 
     def _failed(self, event: Event, error: Exception) -> bytes | None:
@@ -122,18 +131,21 @@ class Session:
             self._await_record(event)
 
     def tick(self) -> None:
-        """Report what has waited long enough for its outcome; to be called a few times a second.
+        """Report what has waited long enough for its outcome, and look at what runs; to be called a few times a second.
 
         Not while messages wait to be taken: the outcome may be among them.
         """
         now = time.monotonic()
         self._report(lambda _, told: told.until <= now)
+        self.modules.look(self.ledger.running())
 
     def take_records(self, log: Path, start: int) -> None:
         """Report what engines wrote to their log, from `start` on, when they got no answer; nothing comes after.
 
         A finding that was neither diagnosed while its thread waited nor recorded is reported as it is known.
         """
+        from heapwitness.memory import SegmentsMemory
+
         self._report(lambda _, told: True)
         self._examiner.close()
         try:
@@ -144,6 +156,9 @@ class Session:
         for event in self._unanswered.values():
             self._reporter.submit(Examined((undiagnosed(event, "its process could not be read"),), "", ""))
         self._unanswered.clear()
+        for event, words in self._crashing.values():
+            self._reporter.submit(crashed(event, words, SegmentsMemory(()), "", ""))
+        self._crashing.clear()
 
     def report(self, command: tuple[str, ...], pid: int, status: int | None, warnings: Iterable[str] = ()) -> Report:
         """Wait until everything is shown, and put it together."""
@@ -153,6 +168,7 @@ class Session:
             findings=findings,
             summary=self.ledger.summary(findings, repaired, self.ledger.dropped + self._reporter.dropped),
             warnings=tuple(warnings),
+            crashes=self._reporter.crashes,
         )
 
     def _take_log(self, log: Path, start: int) -> None:
@@ -163,6 +179,10 @@ class Session:
             stream.seek(start)
             for one in read_records(stream, self.ledger):
                 self._unanswered.pop(_identity(one.event), None)
+                if one.examined.crash is not None:
+                    self._crashing.pop(one.event.pid, None)
+                    if (one.event.pid, one.event.tid) in self._crashed_threads:
+                        continue
                 self._reporter.submit(one.examined, patiently=True)
                 if time.monotonic() > until:
                     self._reporter.say("the log is too long; only its first part is told of.")
@@ -185,6 +205,7 @@ class Session:
             # Without an answer the engine writes a record with all that is needed.
             self._await_record(event)
             return None
+        self.modules.take(examined.maps)
         self._number += 1
         key = ((pid, event.tid), self._number)
         self._told[key] = _Told(examined, time.monotonic() + OUTCOME_WAIT)
@@ -195,6 +216,30 @@ class Session:
                 f"process {pid} waits for a debugger: gdb -p {pid} looks into it, kill -CONT {pid} lets it go on."
             )
         return _ANSWERS[self._on_error]
+
+    def _crashed(self, event: Event, words: CrashWords, pid: int) -> bytes | None:
+        """A crash is told twice: before the engine looks at the heap, which may be the last that it does, and after."""
+        self._last = None
+        if len(self._crashing) < _UNANSWERED_LIMIT:
+            self._crashing[pid] = (replace(event, memory=(), maps=None, command=None), words)
+        if not words.state & CrashState.LOOKED:
+            return None
+        share = self._share_of(pid)
+        if not (share.take() and self._share.take()):
+            return _ANSWERS["continue"]
+        started = time.monotonic()
+        examined = self._examiner.crashed(event, words, pid)
+        if examined is not None:
+            examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
+        for one in (share, self._share):
+            one.seconds.spend(time.monotonic() - started)
+        if examined is None:
+            return None
+        self._crashing.pop(pid, None)
+        self._crashed_threads.add((event.pid, event.tid))
+        self._report(lambda thread, _: thread[0] == pid)
+        self._reporter.submit(examined)
+        return _ANSWERS["continue"]
 
     def _share_of(self, pid: int) -> "_Share":
         """What a process may have looked at: a flood of findings must not make other programs wait."""

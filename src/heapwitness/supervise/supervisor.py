@@ -11,6 +11,7 @@ from heapwitness.supervise import places
 from heapwitness.supervise.channel import Channel
 from heapwitness.supervise.environment import environment
 from heapwitness.supervise.log import open_log
+from heapwitness.supervise.modules import private_heaps
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import check_writable, write_json
 from heapwitness.supervise.program import Program
@@ -51,7 +52,7 @@ def run(options: Options) -> int:
             it was the JSON report, everything was shown before.
     """
     plan = _plan(options)
-    with Screen.to(options.output) as screen:
+    with Screen.to(options.output, quiet=options.quiet) as screen:
         with Channel() as channel, open_log(options.log, channel.directory) as log:
             made = environment(options, plan.engine, channel.path, log.path, os.environ)
             extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
@@ -65,7 +66,10 @@ def run(options: Options) -> int:
             session.take_records(log.path, log.start)
         program.release_signals()
         senseless = session.malformed + channel.refused
-        said = remarks(session.ledger, plan.target, options.command[0], senseless, log.kept)
+        files = dict.fromkeys([*((plan.target.file,) if plan.target.file else ()), *sorted(session.modules.files)])
+        said = remarks(
+            session.ledger, plan.target, program, private_heaps(files), options.command[0], senseless, log.kept
+        )
         report = session.report(options.command, program.pid, program.exit_status, said)
         if report.summary.findings or not options.quiet:
             screen.end(report)

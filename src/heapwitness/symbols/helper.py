@@ -18,13 +18,15 @@ from typing import BinaryIO
 
 import msgspec
 
-from heapwitness.report.model import Finding
+from heapwitness.report.model import Crash, Finding
 from heapwitness.symbols.debuginfo import Location
 from heapwitness.symbols.elf import ElfFile
 from heapwitness.symbols.maps import Mapping
 from heapwitness.symbols.resolver import Resolver
 
-REQUESTS = (b"finding",)
+REQUESTS: dict[bytes, type[Finding] | type[Crash]] = {b"finding": Finding, b"crash": Crash}
+"""What is asked for: the method of `Resolver`, and what it is given and gives."""
+
 OPENING, ANSWER, FAILED = b"o", b"a", b"f"
 
 MEMORY_LIMIT = 4 << 30
@@ -97,11 +99,11 @@ def serve(until: float | None, refused: list[str]) -> None:
             kind, text, document = (receive(lambda length: _exactly(sys.stdin.buffer, length)) for _ in range(3))
         except EOFError:
             return
-        assert kind in REQUESTS
         maps = text.decode("utf-8", "surrogateescape") if text else maps
         told.clear()
         try:
-            named = resolver.finding(msgspec.msgpack.decode(document, type=Finding), maps)
+            asked = msgspec.msgpack.decode(document, type=REQUESTS[kind])
+            named = resolver.crash(asked, maps) if isinstance(asked, Crash) else resolver.finding(asked, maps)
             answer = ANSWER + msgspec.msgpack.encode(named)
         except Exception:  # no names are an answer
             answer = FAILED

@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 import heapwitness
-from heapwitness.report.model import Finding
+from heapwitness.report.model import Crash, Finding
 from heapwitness.symbols import helper
 
 SILENCE = 20.0
@@ -27,6 +28,9 @@ FAILURES_LIMIT = 5
 _PARTS = 1 << 16
 # The reader of debugging information would start a thread for each processor, and each takes address space.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "2", "MALLOC_ARENA_MAX": "2"}
+
+
+_Document = TypeVar("_Document", Finding, Crash)
 
 
 class _GivenUp(Exception):
@@ -52,7 +56,11 @@ class Remote:
 
     def finding(self, finding: Finding, maps: str) -> Finding:
         """A finding with every stack in it named, as far as that can be had; see `Resolver.finding`."""
-        return self._ask(b"finding", finding, maps) or finding
+        return self._ask(b"finding", finding, maps)
+
+    def crash(self, crash: Crash, maps: str) -> Crash:
+        """The same of a crash."""
+        return self._ask(b"crash", crash, maps)
 
     def close(self) -> None:
         """End the helper."""
@@ -66,16 +74,17 @@ class Remote:
                     pipe.close()
         running.wait()
 
-    def _ask(self, kind: bytes, document: Finding, maps: str) -> Finding | None:
+    def _ask(self, kind: bytes, document: _Document, maps: str) -> _Document:
         try:
             encoded = msgspec.msgpack.encode(document)
         except UnicodeEncodeError:
-            return None
+            return document
         while self._failures < FAILURES_LIMIT and self._left > 0:
             started = time.monotonic()
             working_on: list[str] = []
             try:
-                return self._answer(kind, encoded, maps, working_on)
+                reply = self._answer(kind, encoded, maps, working_on)
+                return document if reply is None else msgspec.msgpack.decode(reply, type=type(document))
             except (_GivenUp, OSError, ValueError) as error:
                 self.close()
                 self._fail(working_on[-1] if working_on else None, str(error))
@@ -83,7 +92,7 @@ class Remote:
                 self._left -= time.monotonic() - started
                 if self._left <= 0:
                     self._say("names took too long to look up; addresses have none from now on.")
-        return None
+        return document
 
     def _fail(self, path: str | None, why: str) -> None:
         """Give up a file, or everything when it is not known which it was or they are too many."""
@@ -96,7 +105,7 @@ class Remote:
         if self._failures >= FAILURES_LIMIT:
             self._say(f"names could not be looked up ({why}); addresses have none from now on.")
 
-    def _answer(self, kind: bytes, encoded: bytes, maps: str, working_on: list[str]) -> Finding | None:
+    def _answer(self, kind: bytes, encoded: bytes, maps: str, working_on: list[str]) -> memoryview | None:
         if self._helper is None:
             self._helper = self._start()
         assert self._helper.stdin is not None
@@ -111,7 +120,7 @@ class Remote:
             if reply[:1] == helper.OPENING:
                 working_on.append(os.fsdecode(reply[1:]))
             elif reply[:1] == helper.ANSWER:
-                return msgspec.msgpack.decode(memoryview(reply)[1:], type=Finding)
+                return memoryview(reply)[1:]
             else:
                 return None
 

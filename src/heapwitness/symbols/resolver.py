@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from heapwitness.report.model import Block, Finding, Frame, Site
+from heapwitness.report.model import Block, Crash, Finding, Frame, Site
 from heapwitness.symbols.debuginfo import DebugInfo, Location
 from heapwitness.symbols.elf import ElfFile, printable, read_elf
 from heapwitness.symbols.maps import Mapping, parse_maps
@@ -20,6 +20,7 @@ ENGINE = "libheapwitness_preload.so"
 FILES_LIMIT = 256
 FRAMES_LIMIT = 256
 PAGE_LIMIT = 1 << 16
+_EXACT = ("trap", "crash")
 
 
 class Resolver:
@@ -45,20 +46,24 @@ class Resolver:
         space = _Space(self, parse_maps(maps))
         changes: dict[str, object] = {
             "detected": msgspec.structs.replace(
-                finding.detected, stack=space.stack(finding.detected.stack, exact=finding.detected.when == "trap")
+                finding.detected, stack=space.stack(finding.detected.stack, exact=finding.detected.when in _EXACT)
             )
         }
         for name in ("culprit", "victim", "previous", "suspect"):
             block: Block | None = getattr(finding, name)
             if block is not None:
-                changes[name] = msgspec.structs.replace(
-                    block, allocated=space.site(block.allocated), freed=space.site(block.freed)
-                )
+                changes[name] = space.block(block)
         if finding.store is not None:
             changes["store"] = msgspec.structs.replace(
                 finding.store, stack=space.stack(finding.store.stack, exact=True)
             )
         return msgspec.structs.replace(finding, **changes)
+
+    def crash(self, crash: Crash, maps: str) -> Crash:
+        """A crash with every stack in it named; as `finding`."""
+        space = _Space(self, parse_maps(maps))
+        stale = tuple(msgspec.structs.replace(one, block=space.block(one.block)) for one in crash.stale)
+        return msgspec.structs.replace(crash, stack=space.stack(crash.stack, exact=True), stale=stale)
 
     def stack(self, frames: Sequence[Frame], maps: str) -> tuple[Frame, ...]:
         """One stack of return addresses, named."""
@@ -101,6 +106,9 @@ class _Space:
 
     def site(self, site: Site | None) -> Site | None:
         return None if site is None else msgspec.structs.replace(site, stack=self.stack(site.stack))
+
+    def block(self, block: Block) -> Block:
+        return msgspec.structs.replace(block, allocated=self.site(block.allocated), freed=self.site(block.freed))
 
     def stack(self, frames: Sequence[Frame], *, exact: bool = False) -> tuple[Frame, ...]:
         """Name a stack's frames; the engine's own are dropped from its top.

@@ -130,7 +130,7 @@ static void changes_root_in_vain(void)
 }
 
 /* A daemon closes all files that it does not know, and uses their numbers for its own. */
-static void closes_all_files(void)
+static void replaces_all_files(int first)
 {
     char path[500];
     struct stat found;
@@ -138,11 +138,19 @@ static void closes_all_files(void)
     int own = open(path, O_RDWR | O_CREAT | O_APPEND, 0600);
     CHECK(own >= 0);
     enter();
-    for (int file = 3; file < 1000; file++)
+    for (int file = first; file < 1000; file++)
         if (file != own)
             dup2(own, file);
     write_past_a_block();
     CHECK(fstat(own, &found) == 0 && found.st_size == 0);
+}
+static void closes_all_files(void)
+{
+    replaces_all_files(3);
+}
+static void replaces_stderr(void)
+{
+    replaces_all_files(2);
 }
 
 static const test_case cases[] = {
@@ -157,6 +165,7 @@ static const test_case cases[] = {
     {"gives_up_root_and_forks", gives_up_root_and_forks},
     {"changes_root_in_vain", changes_root_in_vain},
     {"closes_all_files", closes_all_files},
+    {"replaces_stderr", replaces_stderr},
 };
 
 int main(int argc, char **argv)

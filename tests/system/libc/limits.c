@@ -221,7 +221,36 @@ static void occupied(void)
     threads();
 }
 
+/* The kernel has room for a few mappings more, then for none: of pages with other rights than their neighbours' each
+   is one. */
+static void few_mappings_left(void)
+{
+    enum { PAGE = 4096, MOST = 1 << 20, LEFT = 4, BLOCKS = 64 };
+    char *pages = mmap(NULL, (size_t)MOST * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *block[BLOCKS];
+    size_t made = 1;
+    CHECK(pages != MAP_FAILED);
+    while (made < MOST && mprotect(pages + made * PAGE, PAGE, PROT_READ) == 0)
+        made += 2;
+    if (made >= MOST)
+        return; /* there is no such limit here */
+    for (size_t i = 0; i < LEFT; i++)
+        CHECK(mprotect(pages + (1 + 2 * i) * PAGE, PAGE, PROT_NONE) == 0);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        CHECK(block[i] = malloc(1000000));
+        memset(block[i], (int)i, 1000000);
+    }
+    for (size_t i = 0; i < BLOCKS; i++) {
+        CHECK(block[i] = realloc(block[i], 3000000));
+        CHECK(block[i][999999] == (char)i);
+    }
+    for (size_t i = 0; i < BLOCKS; i++)
+        free(block[i]);
+    CHECK(munmap(pages, (size_t)MOST * PAGE) == 0);
+}
+
 static const test_case cases[] = {
+    {"few_mappings_left", few_mappings_left},
     {"occupied", occupied},
     {"small", small},
     {"medium", medium},

@@ -7,7 +7,8 @@ import binascii
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from heapwitness.liteos.image.model import BadImage, Patches
+from heapwitness.liteos.image.model import BadImage, Patches, Segment
+from heapwitness.liteos.image.store import PART, Source, Stretch
 
 LINES_LIMIT = 1 << 22
 """Lines of a file."""
@@ -15,8 +16,8 @@ LINES_LIMIT = 1 << 22
 STRETCHES_LIMIT = 1 << 16
 """Stretches of addresses in which its bytes lie."""
 
-_LINE_LIMIT = 600
-_PART = 1 << 20
+LINE_LIMIT = 600
+"""Bytes of one."""
 
 
 class Line(NamedTuple):
@@ -36,34 +37,44 @@ class Record(NamedTuple):
     raw: bytes
 
 
-def is_text(data: bytes) -> bool:
+def is_text(data: Source) -> bool:
     """Whether a file may be one of lines of hexadecimal digits."""
     if data[:1] not in (b":", b"S"):
         return False
-    return all(data[at : at + _PART].isascii() for at in range(0, len(data), _PART))
+    return all(data[at : at + PART].isascii() for at in range(0, len(data), PART))
 
 
-def lines(data: bytes) -> Iterator[Line]:
+def lines(data: Source) -> Iterator[Line]:
     """The lines that are not blank.
 
     Raises:
         BadImage: a line is too long, or there are too many.
     """
-    end = b"\n" if b"\n" in data[: 2 * _LINE_LIMIT] else b"\r"
-    at = number = 0
-    while at < len(data):
-        number += 1
-        stop = data.find(end, at, at + _LINE_LIMIT)
-        if stop < 0 and len(data) - at > _LINE_LIMIT:
+    end = b"\n" if b"\n" in data[: 2 * LINE_LIMIT] else b"\r"
+    for number, (offset, line) in enumerate(_split(data, end), 1):
+        if len(line) > LINE_LIMIT:
             raise BadImage(f"line {number} is broken: it is too long. Copy the dump again.")
         if number > LINES_LIMIT:
             raise BadImage(f"it has more than {LINES_LIMIT:,} lines: give the part of it that matters.")
-        stop = len(data) if stop < 0 else stop
-        line = data[at:stop]
         text = line.strip()
         if text:
-            yield Line(number, at if line[:1] == text[:1] else at + line.index(text), text)
-        at = stop + 1
+            yield Line(number, offset if line[:1] == text[:1] else offset + line.index(text), text)
+
+
+def _split(data: Source, end: bytes) -> Iterator[tuple[int, bytes]]:
+    """Lines and where they begin, read in parts; one that is longer than a line can be ends it."""
+    rest = b""
+    for at in range(0, len(data), PART):
+        part, offset, start = rest + data[at : at + PART], at - len(rest), 0
+        while (stop := part.find(end, start)) >= 0:
+            yield offset + start, part[start:stop]
+            start = stop + 1
+        rest = part[start:]
+        if len(rest) > LINE_LIMIT:
+            yield offset + start, rest
+            return
+    if rest:
+        yield len(data) - len(rest), rest
 
 
 def unhex(digits: bytes, line: int) -> bytes:
@@ -96,7 +107,7 @@ def chunks(records: Iterable[Record]) -> list[tuple[int, bytearray]]:
 
 
 def rewritten(
-    data: bytes, records: Iterable[Record], patches: Patches, line: Callable[[Record, bytes], bytes]
+    data: Source, records: Iterable[Record], patches: Patches, line: Callable[[Record, bytes], bytes]
 ) -> bytes:
     """A file with bytes of the target changed; `line` makes a record's line with other bytes."""
     patcher = _Patcher(patches)
@@ -128,3 +139,24 @@ class _Patcher:
         if not any(address in self._bytes for address in span):
             return None
         return bytes(self._bytes.get(address, old) for address, old in zip(span, record.data, strict=True))
+
+
+def joined(chunks: Iterable[tuple[int, bytes | bytearray]]) -> tuple[Segment, ...]:
+    """Segments of chunks of bytes, neighbours joined.
+
+    Raises:
+        BadImage: two chunks overlap.
+    """
+    groups: list[tuple[int, list[bytes | bytearray]]] = []
+    end = -1
+    for address, data in sorted(chunks, key=lambda chunk: chunk[0]):
+        if not data:
+            continue
+        if groups and address < end:
+            raise BadImage(f"The image has bytes for {address:#x} twice, so it cannot be told which ones were there.")
+        if groups and address == end:
+            groups[-1][1].append(data)
+        else:
+            groups.append((address, [data]))
+        end = address + len(data)
+    return tuple(Segment(address, Stretch(b"".join(parts))) for address, parts in groups)

@@ -3,19 +3,20 @@
 import re
 from collections.abc import Iterator
 
-from heapwitness.liteos.image.hexadecimal import Record, cased, chunks, lines, rewritten, unhex
-from heapwitness.liteos.image.model import BadImage, Image, Patches, joined
+from heapwitness.liteos.image.hexadecimal import LINE_LIMIT, Record, cased, chunks, joined, lines, rewritten, unhex
+from heapwitness.liteos.image.model import BadImage, Image, Patches
+from heapwitness.liteos.image.store import Source
 
 _DATA, _END, _SEGMENT, _SEGMENT_START, _LINEAR, _LINEAR_START = range(6)
 _FIRST = re.compile(rb":[0-9A-Fa-f]{10,522}\s")
 
 
-def is_first_line(data: bytes) -> bool:
+def is_first_line(data: Source) -> bool:
     """Whether a file begins as such a file does."""
-    return bool(_FIRST.match(data))
+    return bool(_FIRST.match(data[:LINE_LIMIT]))
 
 
-def parse(data: bytes) -> Image:
+def parse(data: Source) -> Image:
     """Read a whole file.
 
     Raises:
@@ -35,7 +36,7 @@ def _line(record: Record, new: bytes) -> bytes:
     return b":" + cased(raw.hex(), record.line.text)
 
 
-def _records(data: bytes) -> Iterator[Record]:
+def _records(data: Source) -> Iterator[Record]:
     upper = 0
     for line in lines(data):
         number = line.number

@@ -4,6 +4,7 @@ from os import PathLike
 
 from heapwitness.liteos.image import elf, files, hexadecimal, intelhex, srecord
 from heapwitness.liteos.image.model import SIZE_LIMIT, BadImage, Image, Patches, Segment
+from heapwitness.liteos.image.store import Source, Stretch
 
 
 def load(path: str | PathLike[str], base: int | None = None, limit: int = SIZE_LIMIT) -> Image:
@@ -22,7 +23,7 @@ def load(path: str | PathLike[str], base: int | None = None, limit: int = SIZE_L
     return parse(files.read(path, limit), str(path), base, limit)
 
 
-def parse(data: bytes, name: str, base: int | None = None, limit: int = SIZE_LIMIT) -> Image:
+def parse(data: Source, name: str, base: int | None = None, limit: int = SIZE_LIMIT) -> Image:
     """As `load`, of bytes that are here already; `name` is for messages."""
     compressed = files.is_packed(data)
     if compressed:
@@ -39,7 +40,7 @@ def parse(data: bytes, name: str, base: int | None = None, limit: int = SIZE_LIM
     return image
 
 
-def _image(data: bytes, base: int | None) -> Image:
+def _image(data: Source, base: int | None) -> Image:
     if elf.is_elf(data):
         return elf.parse(data)
     if hexadecimal.is_text(data):
@@ -52,9 +53,9 @@ def _image(data: bytes, base: int | None) -> Image:
         raise BadImage(f"{len(data)} bytes don't fit at {start:#x}: give another --base.")
 
     def rewrite(patches: Patches) -> bytes:
-        out = bytearray(data)
+        out = bytearray(data[:])
         for address, new in patches:
             out[address - start : address - start + len(new)] = new
         return bytes(out)
 
-    return Image("raw", (Segment(start, memoryview(data)),), rewrite, placed=base is not None)
+    return Image("raw", (Segment(start, Stretch(data)),), rewrite, placed=base is not None)

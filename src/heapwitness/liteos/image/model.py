@@ -1,11 +1,14 @@
 """What every format is read into."""
 
 from collections.abc import Callable, Iterable
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
 from heapwitness.errors import HeapwitnessError
+
+if TYPE_CHECKING:
+    from heapwitness.liteos.image.store import Stretch
 
 SIZE_LIMIT: Final = 512 << 20
 """No image larger than this is read, nor what a compressed one holds."""
@@ -34,10 +37,10 @@ Rewrite = Callable[[Patches], bytes]
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """Bytes at an address of the target."""
+    """Bytes at an address of the target; slices of `data` are bytes."""
 
     address: int
-    data: memoryview
+    data: "Stretch"
 
     @property
     def stop(self) -> int:
@@ -90,24 +93,3 @@ class Image:
     def patched(self, patches: Iterable[Patch]) -> bytes:
         """The file's bytes (not compressed) with some of the target's bytes changed."""
         return self._rewrite([(patch.address, patch.new) for patch in patches])
-
-
-def joined(chunks: Iterable[tuple[int, bytes | bytearray]]) -> tuple[Segment, ...]:
-    """Segments of chunks of bytes, neighbours joined.
-
-    Raises:
-        BadImage: two chunks overlap.
-    """
-    groups: list[tuple[int, list[bytes | bytearray]]] = []
-    end = -1
-    for address, data in sorted(chunks, key=lambda chunk: chunk[0]):
-        if not data:
-            continue
-        if groups and address < end:
-            raise BadImage(f"The image has bytes for {address:#x} twice, so it cannot be told which ones were there.")
-        if groups and address == end:
-            groups[-1][1].append(data)
-        else:
-            groups.append((address, [data]))
-        end = address + len(data)
-    return tuple(Segment(address, memoryview(b"".join(parts))) for address, parts in groups)

@@ -3,19 +3,20 @@
 import re
 from collections.abc import Iterator
 
-from heapwitness.liteos.image.hexadecimal import Record, cased, chunks, lines, rewritten, unhex
-from heapwitness.liteos.image.model import BadImage, Image, Patches, joined
+from heapwitness.liteos.image.hexadecimal import LINE_LIMIT, Record, cased, chunks, joined, lines, rewritten, unhex
+from heapwitness.liteos.image.model import BadImage, Image, Patches
+from heapwitness.liteos.image.store import Source
 
 _ADDRESS_BYTES = {b"1": 2, b"2": 3, b"3": 4}
 _FIRST = re.compile(rb"S[0-9][0-9A-Fa-f]{6,512}\s")
 
 
-def is_first_line(data: bytes) -> bool:
+def is_first_line(data: Source) -> bool:
     """Whether a file begins as such a file does."""
-    return bool(_FIRST.match(data))
+    return bool(_FIRST.match(data[:LINE_LIMIT]))
 
 
-def parse(data: bytes) -> Image:
+def parse(data: Source) -> Image:
     """Read a whole file.
 
     Raises:
@@ -35,7 +36,7 @@ def _line(record: Record, new: bytes) -> bytes:
     return record.line.text[:2] + cased(raw.hex(), record.line.text)
 
 
-def _records(data: bytes) -> Iterator[Record]:
+def _records(data: Source) -> Iterator[Record]:
     for line in lines(data):
         number, kind = line.number, line.text[1:2]
         if not line.text.startswith(b"S") or not kind.isdigit():

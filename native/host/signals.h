@@ -1,0 +1,33 @@
+/* Signals that end the process where the program has not said otherwise: the engine's own function is called for
+   them, and the program does not see it. What the program sees is kept where two of them cannot contradict each
+   other: that the engine's function is installed is the kernel's to say, and it means that the program's is not. */
+#ifndef HEAPWITNESS_SIGNALS_H
+#define HEAPWITNESS_SIGNALS_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+enum { HW_SIGNALS = 65 }; /* numbers are below */
+
+typedef void hw_signal_entry(int number, siginfo_t *information, void *context);
+
+/* As libc's sigaction, with what is really installed. */
+int hw_action(int number, const struct sigaction *action, struct sigaction *old);
+/* Call `entry` for a signal from now on whenever its action is the default one; `always`: now whatever it is. With
+   SA_NODEFER among the flags other signals may come meanwhile, else none. */
+void hw_signal_take(int number, hw_signal_entry *entry, int flags, bool always);
+/* The default action from now on, without the engine. */
+void hw_signal_let_go(int number);
+void hw_signal_let_all_go(void);
+/* A signal that the program leaves its default action, and that the engine takes. */
+bool hw_signal_is_taken(int number);
+
+/* What the program's calls do and see. */
+int hw_signal_change(int number, const struct sigaction *action, struct sigaction *old);
+typedef void (*hw_handler)(int);
+/* By one of libc's functions in the manner of signal(). */
+hw_handler hw_signal_change_by(hw_handler (*function)(int, hw_handler), int number, hw_handler handler);
+/* By siginterrupt. */
+int hw_signal_interrupt_by(int (*function)(int, int), int number, int flag);
+
+#endif

@@ -1,0 +1,280 @@
+/* The functions that start programs. Those that the engine cannot be loaded into are told of; those that its name in
+   LD_PRELOAD would keep from starting, or make complain, get an environment without it. */
+#define _GNU_SOURCE
+#include "channel.h"
+#include "lifecycle.h"
+#include "stranger.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum { PATH = 4096, VARIABLES = 16384 };
+static const char PRELOAD[] = "LD_PRELOAD=";
+static const char *engine; /* the path that it was loaded by */
+
+/* One call, by whichever function. */
+typedef struct start start;
+struct start {
+    int (*go)(const start *, char *const *environment);
+    const char *file;
+    int directory, flags;
+    char *const *words;
+    bool replaces, searches;
+    pid_t *child;
+    const posix_spawn_file_actions_t *actions;
+    const posix_spawnattr_t *attributes;
+};
+
+static struct {
+    int (*execve)(const char *, char *const *, char *const *);
+    int (*execvpe)(const char *, char *const *, char *const *);
+    int (*fexecve)(int, char *const *, char *const *);
+    int (*execveat)(int, const char *, char *const *, char *const *, int);
+    int (*posix_spawn)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+                       char *const *, char *const *);
+    int (*posix_spawnp)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+                        char *const *, char *const *);
+} next;
+
+/* Early: in the child of a vfork there is no time for it. */
+__attribute__((constructor(102))) static void find_next(void)
+{
+    Dl_info information;
+    *(void **)&next.execve = dlsym(RTLD_NEXT, "execve");
+    *(void **)&next.execvpe = dlsym(RTLD_NEXT, "execvpe");
+    *(void **)&next.fexecve = dlsym(RTLD_NEXT, "fexecve");
+    *(void **)&next.execveat = dlsym(RTLD_NEXT, "execveat");
+    *(void **)&next.posix_spawn = dlsym(RTLD_NEXT, "posix_spawn");
+    *(void **)&next.posix_spawnp = dlsym(RTLD_NEXT, "posix_spawnp");
+    if (dladdr((void *)&next, &information))
+        engine = information.dli_fname;
+}
+
+/* --- the environment -------------------------------------------------------------------------- */
+
+static const char *const SEPARATORS = " :";
+
+/* Where the engine stands in a list; NULL: it does not. */
+static const char *engine_in(const char *list)
+{
+    size_t length = strlen(engine);
+    for (const char *at = list; *at; at += strcspn(at, SEPARATORS)) {
+        at += strspn(at, SEPARATORS);
+        if (strncmp(at, engine, length) == 0 && strchr(" :", at[length]))
+            return at;
+    }
+    return NULL;
+}
+
+static char *const *preload_of(char *const *environment)
+{
+    for (; environment && *environment; environment++)
+        if (strncmp(*environment, PRELOAD, sizeof PRELOAD - 1) == 0)
+            return environment;
+    return NULL;
+}
+
+/* The variable without the engine; false: then nothing is left. */
+static bool write_without(char *into, const char *variable, const char *at)
+{
+    size_t before = (size_t)(at - variable);
+    const char *rest = at + strlen(engine);
+    rest += strspn(rest, SEPARATORS);
+    memcpy(into, variable, before);
+    strcpy(into + before, rest);
+    return into[sizeof PRELOAD - 1] != 0;
+}
+
+static int go_without(const start *s, char *const *environment, char *const *variable, const char *at)
+{
+    size_t count = 0, kept = 0;
+    while (environment[count])
+        count++;
+    if (count > VARIABLES)
+        return s->go(s, environment);
+    char *without[count + 1], text[strlen(*variable) + 1];
+    for (size_t i = 0; i < count; i++) {
+        if (&environment[i] != variable)
+            without[kept++] = environment[i];
+        else if (write_without(text, *variable, at))
+            without[kept++] = text;
+    }
+    without[kept] = NULL;
+    return s->go(s, without);
+}
+
+/* --- one way for all -------------------------------------------------------------------------- */
+
+static __attribute__((noinline)) enum hw_stranger look(const start *s)
+{
+    char path[PATH];
+    if (!s->searches || strchr(s->file, '/'))
+        return hw_stranger_look(s->directory, s->file);
+    return hw_stranger_search(s->file, path, sizeof path) ? hw_stranger_look(AT_FDCWD, path) : HW_NO_STRANGER;
+}
+
+static int launch(const start *s, char *const *environment)
+{
+    int before = errno;
+    if (!engine || !s->file)
+        return s->go(s, environment);
+    char *const *variable = preload_of(environment);
+    const char *at = variable ? engine_in(*variable + sizeof PRELOAD - 1) : NULL;
+    enum hw_stranger found = at ? look(s) : HW_NOT_TOLD;
+    if (found != HW_NO_STRANGER && (found != HW_NOT_TOLD || (s->replaces && hw_process_is_ours())))
+        hw_tell_stranger(s->file[0] || !s->words || !s->words[0] ? s->file : s->words[0], found, s->replaces);
+    errno = before;
+    return hw_stranger_minds(found) ? go_without(s, environment, variable, at) : s->go(s, environment);
+}
+
+static int missing(void)
+{
+    errno = ENOSYS;
+    return -1;
+}
+
+static int go_execve(const start *s, char *const *environment)
+{
+    return next.execve ? next.execve(s->file, s->words, environment) : missing();
+}
+static int go_execvpe(const start *s, char *const *environment)
+{
+    return next.execvpe ? next.execvpe(s->file, s->words, environment) : missing();
+}
+static int go_fexecve(const start *s, char *const *environment)
+{
+    return next.fexecve ? next.fexecve(s->directory, s->words, environment) : missing();
+}
+static int go_execveat(const start *s, char *const *environment)
+{
+    return next.execveat ? next.execveat(s->directory, s->file, s->words, environment, s->flags) : missing();
+}
+static int go_spawn(const start *s, char *const *environment)
+{
+    if (!next.posix_spawn)
+        return ENOSYS;
+    return next.posix_spawn(s->child, s->file, s->actions, s->attributes, s->words, environment);
+}
+static int go_spawnp(const start *s, char *const *environment)
+{
+    if (!next.posix_spawnp)
+        return ENOSYS;
+    return next.posix_spawnp(s->child, s->file, s->actions, s->attributes, s->words, environment);
+}
+
+EXPORT int execve(const char *path, char *const words[], char *const environment[])
+{
+    start s = {.go = go_execve, .file = path, .directory = AT_FDCWD, .words = words, .replaces = true};
+    return launch(&s, environment);
+}
+
+EXPORT int execv(const char *path, char *const words[])
+{
+    return execve(path, words, environ);
+}
+
+EXPORT int execvpe(const char *file, char *const words[], char *const environment[])
+{
+    start s = {
+        .go = go_execvpe, .file = file, .directory = AT_FDCWD, .words = words, .replaces = true, .searches = true};
+    return launch(&s, environment);
+}
+
+EXPORT int execvp(const char *file, char *const words[])
+{
+    return execvpe(file, words, environ);
+}
+
+EXPORT int fexecve(int file, char *const words[], char *const environment[])
+{
+    start s = {.go = go_fexecve, .file = "", .directory = file, .words = words, .replaces = true};
+    return launch(&s, environment);
+}
+
+EXPORT int execveat(int directory, const char *path, char *const words[], char *const environment[], int flags)
+{
+    start s = {
+        .go = go_execveat, .file = path, .directory = directory, .flags = flags, .words = words, .replaces = true};
+    return launch(&s, environment);
+}
+
+EXPORT int posix_spawn(pid_t *child, const char *path, const posix_spawn_file_actions_t *actions,
+                       const posix_spawnattr_t *attributes, char *const words[], char *const environment[])
+{
+    start s = {.go = go_spawn,
+               .file = path,
+               .directory = AT_FDCWD,
+               .words = words,
+               .child = child,
+               .actions = actions,
+               .attributes = attributes};
+    return launch(&s, environment);
+}
+
+EXPORT int posix_spawnp(pid_t *child, const char *file, const posix_spawn_file_actions_t *actions,
+                        const posix_spawnattr_t *attributes, char *const words[], char *const environment[])
+{
+    start s = {.go = go_spawnp,
+               .file = file,
+               .directory = AT_FDCWD,
+               .words = words,
+               .searches = true,
+               .child = child,
+               .actions = actions,
+               .attributes = attributes};
+    return launch(&s, environment);
+}
+
+/* --- with the words one by one ---------------------------------------------------------------- */
+
+/* After the first one, which must not be NULL. */
+static size_t count_words(va_list list)
+{
+    size_t count = 1;
+    while (va_arg(list, char *))
+        count++;
+    return count;
+}
+
+/* Of a function whose last named argument is `first`: an array of the words, and where the list stands after it. */
+#define GATHER(words, list, first)                                                                                     \
+    va_start(list, first);                                                                                             \
+    size_t count_ = count_words(list);                                                                                 \
+    va_end(list);                                                                                                      \
+    char *words[count_ + 1];                                                                                           \
+    va_start(list, first);                                                                                             \
+    (words)[0] = (char *)(uintptr_t)(first);                                                                           \
+    for (size_t i_ = 1; i_ <= count_; i_++)                                                                            \
+    (words)[i_] = va_arg(list, char *)
+
+EXPORT int execl(const char *path, const char *first, ...)
+{
+    va_list list;
+    GATHER(words, list, first);
+    va_end(list);
+    return execve(path, words, environ);
+}
+
+EXPORT int execlp(const char *file, const char *first, ...)
+{
+    va_list list;
+    GATHER(words, list, first);
+    va_end(list);
+    return execvpe(file, words, environ);
+}
+
+EXPORT int execle(const char *path, const char *first, ...)
+{
+    va_list list;
+    GATHER(words, list, first);
+    char *const *environment = va_arg(list, char *const *);
+    va_end(list);
+    return execve(path, words, environment);
+}

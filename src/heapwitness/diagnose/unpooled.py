@@ -1,0 +1,64 @@
+"""Damage of a block that is too large for a pool: the slack behind it, to the end of its last page."""
+
+from heapwitness.diagnose.blocks import ORIGINS, Sites
+from heapwitness.diagnose.pattern import first_difference
+from heapwitness.diagnose.picture import SHOWN
+from heapwitness.layout.events import Unpooled
+from heapwitness.memory import Memory, read_up_to
+from heapwitness.report.model import Block, Damage, Detected, Finding, Stretch
+
+_PAGE = 4096
+_AROUND = 8
+
+
+def block_without_pool(unpooled: Unpooled, sites: Sites) -> Block:
+    """The block as the engine tells it."""
+    return Block(
+        address=unpooled.address,
+        size=unpooled.size,
+        state="used",
+        origin=ORIGINS[unpooled.origin],
+        allocated=sites.site(unpooled.site),
+    )
+
+
+def overrun(unpooled: Unpooled, memory: Memory, sites: Sites, detected: Detected) -> Finding:
+    """The finding of slack that is not as it was written."""
+    block = block_without_pool(unpooled, sites)
+    damage = _damage(unpooled, memory)
+    detail = "" if damage else "The damaged bytes were as they should be when they were read."
+    return Finding(kind="heap-buffer-overflow", detected=detected, culprit=block, damage=damage, detail=detail)
+
+
+def _damage(unpooled: Unpooled, memory: Memory) -> Damage | None:
+    end = unpooled.address + unpooled.size
+    actual = read_up_to(memory, end, -end % _PAGE)
+    word = unpooled.pattern.to_bytes(8, "little")
+    turned = word[unpooled.size % 8 :] + word[: unpooled.size % 8]
+    expected = (turned * (len(actual) // 8 + 1))[: len(actual)]
+    if actual == expected:
+        return None
+    first = first_difference(actual, expected)
+    last = len(actual) - first_difference(actual[::-1], expected[::-1])
+    shown = slice(first, min(last, first + SHOWN))
+    before = read_up_to(memory, end - _AROUND, _AROUND)
+    return Damage(
+        address=end + first,
+        length=last - first,
+        offset=first,
+        expected=expected[shown].hex(),
+        actual=actual[shown].hex(),
+        shown=shown.stop - shown.start,
+        copies=("slack",),
+        exact=last < len(actual),
+        picture=(
+            Stretch(copy="payload", address=end - _AROUND, expected=before.hex(), actual=before.hex()),
+            Stretch(
+                copy="slack",
+                address=end,
+                expected=expected[: shown.stop + _AROUND].hex(),
+                actual=actual[: shown.stop + _AROUND].hex(),
+                block=unpooled.address,
+            ),
+        ),
+    )

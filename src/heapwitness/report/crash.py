@@ -1,0 +1,64 @@
+"""Words for a crash."""
+
+from collections.abc import Iterator
+
+from heapwitness.report import text
+from heapwitness.report.model import Crash
+
+_CODES = {
+    ("SIGSEGV", 1): "where nothing is mapped",
+    ("SIGSEGV", 2): "which is not allowed there",
+    ("SIGSEGV", 128): "",
+    ("SIGBUS", 1): "which is not aligned",
+    ("SIGBUS", 2): "where a file has ended",
+    ("SIGFPE", 1): "division by zero",
+    ("SIGFPE", 2): "integer overflow",
+}
+_ACCESS = {"read": "reading", "write": "writing", "execute": "going on at"}
+_RAISED = (0, -6)
+"""si_code of signals that were sent: by kill, and to a thread, as abort does."""
+
+_NULL = 4096
+
+
+def headline(crash: Crash) -> str:
+    """A crash in one sentence."""
+    return f"ended by {crash.signal}{_why(crash)}{text.by(crash.stack, ', in').replace(', in by ', ', in ')}"
+
+
+def _why(crash: Crash) -> str:
+    if crash.sender is not None:
+        return f", sent by process {crash.sender}"
+    if crash.code <= 0:
+        return ", which it raised itself" if crash.code in _RAISED else ""
+    reason = _CODES.get((crash.signal, crash.code), "")
+    if crash.signal in ("SIGSEGV", "SIGBUS"):
+        if crash.address is None:
+            return ": an access to an address that no memory can have"
+        how = _ACCESS.get(crash.access or "", "an access to")
+        if crash.code == 128:
+            reason = "that no memory can have"
+        null = ", a null pointer" if crash.address < _NULL else ""
+        return f": {how} address {crash.address:#x}{null or (f', {reason}' if reason else '')}"
+    return f": {reason}" if reason else ""
+
+
+def heap(crash: Crash) -> str:
+    """What the heap was like."""
+    nodes = text.count(crash.nodes, "node")
+    return {
+        "whole": f"whole: {nodes} checked, nothing was overwritten",
+        "damaged": "damaged: see the findings",
+        "partly checked": f"nothing was found overwritten, but not all of it ({nodes}) could be checked",
+        "unchecked": "not checked",
+    }[crash.heap]
+
+
+def stale(crash: Crash) -> Iterator[str]:
+    """Registers that lead to released blocks."""
+    for one in crash.stale:
+        released = text.by(one.block.freed.stack if one.block.freed is not None else None)
+        yield (
+            f"{one.register} held the address of {text.sized(one.block)} that was released{released}. That may be the "
+            "fault, if it is still used: the first word of a released block reads as 0 or 1."
+        )

@@ -1,0 +1,76 @@
+"""Files of which processes run code, and those among them that bring a heap of their own.
+
+A shared library that is an allocator gives way to the engine, as it gives way to any other that is preloaded. One that
+is linked into a program or a library under names of its own does not, and what it hands out is not seen.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+
+from heapwitness.supervise.elf import defines, mentions
+
+FILES_LIMIT = 4096
+SECONDS = 0.5
+"""Time for looking into files, at the end of a run."""
+
+_MAPS_LIMIT = 8 << 20
+_PROCESSES_LIMIT = 1 << 12
+_AT_ONCE = 8
+_SYSTEM = ("/lib", "/usr/lib", "[", "/memfd:", "/dev/")
+# Each says this before its messages, in all builds and whatever its functions are called.
+_MARKS = {"jemalloc": b"<jemalloc>: ", "mimalloc": b"mimalloc: ", "tcmalloc": b"tcmalloc: "}
+
+
+class Modules:
+    """Collects the files while processes run: most processes are looked at soon, and then ever more seldom."""
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        # By pid: in how many turns, and how many were waited before.
+        self._due: dict[int, tuple[int, int]] = {}
+
+    def look(self, running: Iterable[int]) -> None:
+        """Note what some of these processes have mapped now."""
+        looked = 0
+        for pid in running:
+            wait, before = self._due.get(pid, (0, 0))
+            if wait > 0 or looked >= _AT_ONCE:
+                self._due[pid] = (max(wait - 1, 0), before)
+                continue
+            if len(self._due) >= _PROCESSES_LIMIT:
+                self._due.pop(next(iter(self._due)))
+            self._due[pid] = (before * 2, max(before * 2, 1))
+            looked += 1
+            try:
+                with open(f"/proc/{pid:d}/maps", "rb") as stream:
+                    self.take(stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape"))
+            except OSError:
+                continue
+
+    def take(self, maps: str) -> None:
+        """Note what a text of mappings names."""
+        for line in maps.splitlines():
+            fields = line.split(None, 5)
+            if len(fields) == 6 and "x" in fields[1] and not fields[5].startswith(_SYSTEM):
+                if len(self.files) >= FILES_LIMIT:
+                    return
+                self.files.add(fields[5])
+
+
+def private_heaps(files: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Those of the files that have an allocator in them, with its names; as far as the time goes.
+
+    CPython has one, too, which PYTHONMALLOC turns off.
+    """
+    until = time.monotonic() + SECONDS
+    for file in files:
+        if time.monotonic() > until:
+            return
+        if os.path.basename(file).startswith(tuple(f"lib{name}" for name in _MARKS)):
+            continue
+        found = mentions(file, _MARKS)
+        if found == {"mimalloc"} and defines(file, ("Py_BytesMain",)):
+            continue
+        if found:
+            yield file, tuple(sorted(found))

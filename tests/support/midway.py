@@ -1,0 +1,109 @@
+"""Every store of an operation on a pool, and the pool's bytes as they are between two of them."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from heapwitness.liteos import Pool
+from heapwitness.liteos.ram import Ram
+
+Store = tuple[int, bytes]
+
+
+class RecordedRam(Ram):
+    """A target's memory that keeps a list of its stores; what is copied or cleared is stored word by word."""
+
+    __slots__ = ()
+    stores: ClassVar[list[Store]] = []
+    copies: ClassVar[set[int]] = set()
+
+    def set_u16(self, address: int, value: int) -> None:
+        super().set_u16(address, value)
+        self._keep(address, 2)
+
+    def set_u32(self, address: int, value: int) -> None:
+        super().set_u32(address, value)
+        self._keep(address, 4)
+
+    def set_word(self, address: int, value: int) -> None:
+        super().set_word(address, value)
+        self._keep(address, self.pointer)
+
+    def move(self, source: int, destination: int, length: int) -> None:
+        super().move(source, destination, length)
+        first = len(self.stores)
+        self._keep_words(destination, length)
+        self.copies.update(range(first, len(self.stores)))
+
+    def zero(self, address: int, length: int) -> None:
+        super().zero(address, length)
+        self._keep_words(address, length)
+
+    def _keep_words(self, address: int, length: int) -> None:
+        end = address + length
+        while address < end:
+            size = self.pointer if address % self.pointer == 0 and end - address >= self.pointer else 4
+            self._keep(address, size)
+            address += size
+
+    def _keep(self, address: int, length: int) -> None:
+        at = address - self.address
+        RecordedRam.stores.append((at, bytes(self.view[at : at + length])))
+
+
+@dataclass
+class Recorded:
+    """The bytes before an operation, and its stores: offset in the pool and what was stored."""
+
+    before: bytes
+    stores: list[Store]
+    copies: frozenset[int]
+
+    def midway(self) -> Iterator[bytes]:
+        """The pool's bytes before the first store, and after each."""
+        data = bytearray(self.before)
+        yield bytes(data)
+        for at, stored in self.stores:
+            data[at : at + len(stored)] = stored
+            yield bytes(data)
+
+    def reordered(self, chooser: random.Random) -> Iterator[bytes]:
+        """As `midway`, with the words of each backup copied in another order, as a compiler may choose."""
+        copied = sorted(self.copies)
+        data = bytearray(self.before)
+        order = list(range(len(self.stores)))
+        for first, last in _runs(copied):
+            part = order[first : last + 1]
+            chooser.shuffle(part)
+            order[first : last + 1] = part
+        for number in order:
+            at, stored = self.stores[number]
+            data[at : at + len(stored)] = stored
+            yield bytes(data)
+
+
+def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each run of neighbours."""
+    start = before = None
+    for number in numbers:
+        if before is None or number != before + 1:
+            if start is not None and before is not None:
+                yield start, before
+            start = number
+        before = number
+    if start is not None and before is not None:
+        yield start, before
+
+
+def record(buffer: bytearray, pool: Pool, operation: Callable[[], object]) -> Recorded:
+    """Do an operation, and keep all of its stores into the heap's own bytes."""
+    before = bytes(buffer)
+    RecordedRam.stores.clear()
+    RecordedRam.copies.clear()
+    pool.memory.__class__ = RecordedRam
+    try:
+        operation()
+    finally:
+        pool.memory.__class__ = Ram
+    return Recorded(before, list(RecordedRam.stores), frozenset(RecordedRam.copies))

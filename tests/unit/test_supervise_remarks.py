@@ -1,0 +1,140 @@
+"""What is said of processes that ended unchecked, of programs without the engine and of heaps that are not seen."""
+
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from engine_messages import COMMAND, EXIT, HELLO, STATS, message, section
+
+from heapwitness.layout.events import parse_event
+from heapwitness.supervise.ledger import Ledger
+from heapwitness.supervise.modules import Modules, private_heaps
+from heapwitness.supervise.remarks import remarks
+
+STRANGER = 5
+STATIC, MUSL, NOT_TOLD, REPLACED = 1, 2, 5, 0x100
+# Above all numbers that processes have.
+PID = 1 << 23
+
+
+@dataclass(frozen=True)
+class Target:
+    brings_malloc: bool = False
+
+
+@dataclass(frozen=True)
+class Program:
+    pid: int = PID
+    ended_by: signal.Signals | None = None
+
+
+def counted(ending: int = 0) -> bytes:
+    """Eight words of counts, the last says how the process ends."""
+    words = (10, 2, 2, 0, 0, 1, 0, ending)
+    return section(STATS, b"".join(word.to_bytes(8, "little") for word in words))
+
+
+def said(
+    *events: tuple[int, int, bytes | int],
+    program: Program = Program(),
+    heaps: Iterable[tuple[str, tuple[str, ...]]] = (),
+) -> list[str]:
+    """The remarks after events of (type, pid, section or node)."""
+    ledger = Ledger()
+    for type_, pid, more in events:
+        sections, node = ((more,), 0) if isinstance(more, bytes) else ((section(COMMAND, b"/opt/other"),), more)
+        ledger.note(parse_event(message(type_, *sections, pid=pid, node=node)), pid)
+    return list(remarks(ledger, Target(), program, heaps, "program", 0, False))  # type: ignore[arg-type]
+
+
+def hello(pid: int, name: bytes = b"/bin/worker\0-x\0") -> tuple[int, int, bytes]:
+    return (HELLO, pid, section(COMMAND, name))
+
+
+def exits(pid: int, ending: int = 0) -> tuple[int, int, bytes]:
+    return (EXIT, pid, counted(ending))
+
+
+def test_processes_that_say_goodbye_are_not_spoken_of() -> None:
+    assert said(hello(PID), hello(PID + 1), exits(PID + 1), exits(PID)) == []
+
+
+def test_program_that_executes_another_is_one_process_with_one_goodbye() -> None:
+    assert said(hello(PID), hello(PID), exits(PID)) == []
+
+
+@pytest.mark.parametrize("why", [NOT_TOLD, STATIC, MUSL])
+def test_process_that_became_a_program_without_the_engine_needs_no_goodbye(why: int) -> None:
+    lines = said(hello(PID), hello(PID + 1), (STRANGER, PID + 1, why | REPLACED), exits(PID))
+
+    assert not any("unchecked" in line for line in lines)
+
+
+def test_process_that_says_no_goodbye_is_named() -> None:
+    (line,) = said(hello(PID), hello(PID + 1), exits(PID))
+
+    assert line.startswith(f"process {PID + 1} (worker) ended unchecked: by SIGKILL, by a system call")
+
+
+def test_many_such_processes_are_one_line() -> None:
+    (line,) = said(hello(PID), *(hello(PID + n) for n in range(1, 9)), exits(PID))
+
+    assert line.startswith(f"8 processes ({PID + 1} (worker), ")
+    assert "(worker), ...) ended unchecked" in line
+
+
+def test_signal_that_ended_the_program_itself_is_known() -> None:
+    (line,) = said(hello(PID), program=Program(ended_by=signal.SIGKILL))
+
+    assert line == f"process {PID} (worker) ended unchecked: SIGKILL ended it."
+
+
+def test_program_that_no_signal_ended_was_not_killed() -> None:
+    (line,) = said(hello(PID))
+
+    assert "SIGKILL" not in line
+    assert "exit_group" in line
+
+
+def test_process_that_lives_is_not_called_ended() -> None:
+    (line,) = said(hello(PID), hello(os.getpid()), exits(PID))
+
+    assert "still runs" in line
+
+
+def test_check_that_was_cut_short_is_said() -> None:
+    (line,) = said(hello(PID), exits(PID, signal.SIGTERM | 0x100))
+
+    assert line == f"process {PID} (worker) ended before the last check was done; a signal asked for it."
+
+
+def test_programs_without_the_engine_are_named_once_with_the_reason() -> None:
+    lines = said(hello(PID), *[(STRANGER, PID, MUSL)] * 3, exits(PID))
+
+    assert lines == ["/opt/other ran without the engine, 3 times: it is linked with musl."]
+
+
+def test_files_with_a_heap_of_their_own_are_named() -> None:
+    lines = said(hello(PID), exits(PID), heaps=[("/opt/lib/liba.so", ("jemalloc", "mimalloc"))])
+
+    assert lines == [
+        "memory that allocators inside of these files hand out is not checked: liba.so (jemalloc and mimalloc)."
+    ]
+
+
+def test_mapped_files_are_taken_from_a_process_but_not_the_system_s() -> None:
+    modules = Modules()
+
+    modules.look([os.getpid()])
+
+    assert os.path.realpath("/proc/self/exe").startswith("/usr/lib") or modules.files
+    assert not [file for file in modules.files if file.startswith(("/lib", "/usr/lib", "["))]
+
+
+def test_what_is_no_elf_file_has_no_heap(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("<jemalloc>: ")
+
+    assert list(private_heaps([str(tmp_path / "text"), str(tmp_path / "nothing"), str(tmp_path)])) == []
