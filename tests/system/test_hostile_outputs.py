@@ -139,9 +139,10 @@ def test_a_directory_that_was_removed_hides_nothing(desk: Path) -> None:
 
     assert plain.returncode == FOUND
     assert "past the end of a 24-byte block" in plain.stderr and "#0  main" in plain.stderr
-    assert written.returncode == ERROR and "past the end of a 24-byte block" in written.stderr
-    assert "the report could not be written to report.json" in written.stderr.splitlines()[-1]
-    assert logged.returncode == ERROR and logged.stderr.count("\n") == 1
+    # Where a file cannot be, that is said before the run.
+    for refused in (written, logged):
+        assert refused.returncode == ERROR and refused.stderr.count("\n") == 1
+        assert "cannot be written: No such file or directory" in refused.stderr
 
 
 def test_what_a_killed_heapwitness_left_is_gone_after_the_next_run(tmp_path: Path) -> None:
