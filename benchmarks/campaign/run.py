@@ -29,6 +29,24 @@ PACKAGES = (
     "sqlite3 postgresql gcc g++ binutils git redis-server redis-tools nginx apache2-utils perl tcl tcl-dev nodejs "
     "default-jdk-headless gdb imagemagick ffmpeg chromium make zlib1g-dev dpkg-dev"
 )
+# The end of the page, about what is run by another program.
+PUBLIC_REPORTS = """
+## Public reports
+
+Programs in which people reported a fault run under heapwitness, and what it says is compared with what is right:
+
+```sh
+python benchmarks/public_reports/run.py --inputs DIR --cache DIR
+```
+
+`--inputs` names the folder of the programs; `--cache` one outside of /tmp in which the releases with the faults (scipy,
+pandas and numba, from PyPI) and the compiled programs are made the first time and kept. It needs gcc, and golang-go and
+bubblewrap of Debian, which root has installed for it; Python 3.6 and 3.9 beside 3.11 or newer, from PATH or as pyenv
+has them (`--pythons`); and 5 GiB of memory. `--only TEXT` takes the rows whose name contains a text, and `--show`
+prints the reports that are wrong. It ends with a table: row, command, expected, found, ok. A row that cannot be run
+says why, and is not ok. What is right is data, `benchmarks/public_reports/rows.toml`, explained in `judge.py` beside
+it.
+"""
 STATE = Path(__file__).parents[2] / "build" / "campaign"
 
 
@@ -95,7 +113,7 @@ def markdown(results: Iterable[Result], note: str = "") -> str:
         if result.verdict != "same" or result.remark:
             remark = result.remark.replace("|", "\\|").replace(sys.base_prefix, "PREFIX")
             lines.append(f"| {result.key} | {result.verdict} | {remark} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + PUBLIC_REPORTS
 
 
 def _options() -> argparse.Namespace:

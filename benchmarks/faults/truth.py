@@ -113,7 +113,8 @@ def judge(truth: Truth, findings: Sequence[Finding], *, extents: bool = True) ->
     same = [one.damage for one in findings if one.damage is not None and one.kind == best.kind]
     if extents and truth.measured and truth.stop > truth.start and same and right and not (truth.block and other):
         here, there = min(one.address for one in same), max(one.address + one.length for one in same)
-        exact = all(one.exact for one in same)
+        # Whether the end is told as the end is said by the one that ends last.
+        exact = max(same, key=lambda one: one.address + one.length).exact
         extent = _extent(truth, here, there, exact)
         if extent == "wrong":
             told, *true = (
@@ -127,14 +128,17 @@ def judge(truth: Truth, findings: Sequence[Finding], *, extents: bool = True) ->
 
 
 def _is_right(truth: Truth, finding: Finding) -> bool:
-    return finding.kind in truth.kinds
+    """Whether it is told as a right kind; where the finding says that it may be several things, as one of those."""
+    return finding.kind in truth.kinds or any(one.kind in truth.kinds for one in finding.readings)
 
 
 def _names(truth: Truth, finding: Finding) -> bool:
-    """Whether the culprit is named; for damage that does not touch its block, as the nearest one."""
+    """Whether the culprit is named; of damage that is no overflow from a block's end on, as one that it may be."""
     named = [finding.culprit]
     if finding.kind == "header-overwrite":
         named.append(finding.suspect)
+    if not (truth.linear and "heap-buffer-overflow" in truth.kinds - truth.alike):
+        named += [one.culprit for one in finding.readings]
     return any(
         one is not None
         and one.address == truth.block

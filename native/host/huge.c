@@ -220,10 +220,10 @@ void hw_huge_check(uint32_t region, const hw_context *context)
     hw_big_let_go(place);
 }
 
-void hw_huge_tell_overrun(hw_place *place, const hw_trap *trap, const hw_context *context)
+void hw_huge_tell_overrun(hw_place *place, const hw_context *context)
 {
     if (!slack_holds(place))
         inspect(place, context);
-    else if (trap->access != HW_READS)
+    else
         tell(place, HW_GUARD, context);
 }

@@ -23,6 +23,6 @@ size_t hw_huge_size(uint32_t region, const void *pointer);
 /* Compare the slack of a block, if there is one in the region. */
 void hw_huge_check(uint32_t region, const hw_context *context);
 /* Tell that the program's fault lies in the block's guard, with the damage on the way there. The place is held. */
-void hw_huge_tell_overrun(hw_place *place, const hw_trap *trap, const hw_context *context);
+void hw_huge_tell_overrun(hw_place *place, const hw_context *context);
 
 #endif

@@ -52,11 +52,11 @@ static hw_place *hold_guarded(uintptr_t address, bool *huge)
     return NULL;
 }
 
-static void tell_overrun_of_pool(hw_place *place, const hw_trap *trap, const hw_context *context)
+static void tell_overrun_of_pool(hw_place *place, const hw_context *context)
 {
     uint64_t before = atomic_load(&hw_findings);
     hw_inspect(NULL, place, context);
-    if (atomic_load(&hw_findings) == before && trap->access != HW_READS) {
+    if (atomic_load(&hw_findings) == before) {
         hw_fault fault = {.reason = HW_GUARD, .node = place->block};
         hw_tell_fault(context, place, &fault);
     }
@@ -75,11 +75,11 @@ void hw_tell_overrun(const hw_trap *trap, hw_caller caller)
     hw_tell_with(&full);
     if (place) {
         if (huge)
-            hw_huge_tell_overrun(place, trap, &context);
+            hw_huge_tell_overrun(place, &context);
         else
-            tell_overrun_of_pool(place, trap, &context);
+            tell_overrun_of_pool(place, &context);
         hw_big_let_go(place);
-    } else if (trap->access != HW_READS && hw_grave_at(trap->address, &gone)) {
+    } else if (hw_grave_at(trap->address, &gone)) {
         hw_tell_wrong_release(&context, NULL, HW_GUARD, 0, &gone);
     }
 }

@@ -75,7 +75,7 @@ def test_overrun_before_the_start_of_a_big_block_is_told_at_its_store() -> None:
     assert functions(finding["store"]["stack"])[:2] == ["spoil", "main"]
 
 
-@pytest.mark.parametrize(("at", "kind"), [(2_200_000, "heap-buffer-overflow"), (-40_000, "heap-buffer-underflow")])
+@pytest.mark.parametrize(("at", "kind"), [(2_080_000, "heap-buffer-overflow"), (-40_000, "heap-buffer-underflow")])
 def test_single_store_into_a_guard_is_told_with_its_block(at: int, kind: str) -> None:
     status, finding = overrun(1_000_000, at, at + 1, 1)
 
@@ -84,6 +84,34 @@ def test_single_store_into_a_guard_is_told_with_its_block(at: int, kind: str) ->
     assert finding["store"]["address"] == finding["culprit"]["address"] + at
     assert functions(finding["store"]["stack"])[:2] == ["spoil", "main"]
     assert "or a wild pointer" in finding["detail"]
+
+
+READER = """
+#include <stdlib.h>
+__attribute__((noinline)) char peek(const volatile char *block, long at) { return block[at]; }
+int main(int count, char **words) {
+    char *block = malloc(1000000);
+    return peek(block, atol(words[1]));
+}
+"""
+
+
+@pytest.mark.parametrize(("at", "kind"), [(2_080_000, "heap-buffer-overflow"), (-40_000, "heap-buffer-underflow")])
+def test_read_from_a_guard_is_told_as_a_read(at: int, kind: str) -> None:
+    result = heapwitness_run(compiled(READER), str(at))
+
+    assert result.status == FOUND
+    (finding,) = result.findings
+    assert (finding["kind"], finding["access"], finding["damage"]) == (kind, "read", None)
+    assert finding["store"]["address"] == finding["culprit"]["address"] + at
+    assert "peek read at" in result.stderr and "wrote" not in result.stderr
+    assert "or a wild pointer" in finding["detail"]
+
+
+def test_read_from_a_big_blocks_spare_memory_is_none_of_the_heaps_business() -> None:
+    result = heapwitness_run(compiled(READER), "1000100")
+
+    assert (result.status, result.findings) == (0, [])
 
 
 def test_overrun_is_told_where_address_space_is_limited() -> None:

@@ -80,6 +80,21 @@ def test_stale_store_into_a_big_block_is_told_at_the_store(words: tuple[int, ...
     assert [frame["function"] for frame in finding["store"]["stack"]][:2] == ["stale", "main"]
 
 
+def test_stale_read_of_a_big_block_is_told_as_a_read_after_its_release() -> None:
+    program = compiled(STALE.replace("block[at] = 's';", "if (block[at] == 's') abort();"))
+
+    result = heapwitness_run(program, *map(str, GROWN_BIG), options=("--poison",))
+
+    assert result.status == FOUND
+    (finding,) = result.findings
+    assert (finding["kind"], finding["access"]) == ("use-after-free-read", "read")
+    assert finding["store"]["address"] - finding["culprit"]["address"] == GROWN_BIG[2]
+    assert finding["culprit"]["size"] == GROWN_BIG[0]
+    assert "stale read at offset 999,999 of a 1,000,000-byte block after it was released" in " ".join(
+        result.stderr.split()
+    )
+
+
 @pytest.mark.parametrize(("had", "n"), [(100, 100), (2_000_000, 2_000_000)])
 def test_block_that_is_resized_to_its_own_size_stays(had: int, n: int) -> None:
     result = heapwitness_run(compiled(STALE), str(had), str(n), "50", options=("--poison",))

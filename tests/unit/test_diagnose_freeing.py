@@ -6,8 +6,8 @@ import pytest
 from support.heaps import BASE, Heap, Origin, Reason
 
 from heapwitness.diagnose import diagnose, with_outcome
-from heapwitness.layout.events import Outcome, Released
-from heapwitness.report.model import Finding
+from heapwitness.layout.events import Outcome, Released, When
+from heapwitness.report.model import Finding, Place
 
 
 def released(heap: Heap, reason: Reason, pointer: int, node: int = 0, **rest: object) -> Finding:
@@ -127,3 +127,78 @@ def test_a_wrong_release_is_not_repaired() -> None:
     finding = released(heap, Reason.MISMATCH, heap.payload(block), block, family=Origin.NEW)
     outcome = Outcome(headers=1, backups=0, slacks=0, links=0, poisons=0, controls=0, quarantined=0)
     assert with_outcome(finding, outcome) == finding
+
+
+def counted_array(count: int, size: int, cookie: int = 8, granule_log2: int = 4) -> tuple[Heap, int]:
+    """A heap with a block of new[] that begins with the number of its elements."""
+    heap = Heap(granule_log2=granule_log2)
+    word = 8 if granule_log2 == 4 else 4
+    block = heap.allocate(cookie + count * size, origin=Origin.NEW_ARRAY)
+    start = heap.start(block)
+    heap.room[start + cookie - word : start + cookie] = count.to_bytes(word, "little")
+    return heap, block
+
+
+@pytest.mark.parametrize(("cookie", "granule_log2"), [(8, 4), (16, 4), (4, 3)])
+@pytest.mark.parametrize("family", [Origin.NEW, Origin.MALLOC])
+def test_an_array_that_is_released_at_its_first_element_needs_delete_of_arrays(
+    family: Origin, cookie: int, granule_log2: int
+) -> None:
+    heap, block = counted_array(10, 24, cookie, granule_log2)
+    finding = released(heap, Reason.INVALID, heap.payload(block) + cookie, block, family=family)
+    assert "starts with a count, of 10 elements of 24 bytes; delete[] is needed" in finding.detail
+    assert finding.released_with == ("delete" if family is Origin.NEW else "free")
+
+
+def test_a_pointer_to_an_element_says_which() -> None:
+    heap, block = counted_array(10, 24)
+    finding = released(heap, Reason.INVALID, heap.payload(block) + 8 + 3 * 24, block, family=Origin.NEW)
+    assert "element 3 of 10, of 24 bytes each" in finding.detail
+
+
+@pytest.mark.parametrize("past", [1, 12, 33])
+def test_a_pointer_between_elements_says_of_no_element(past: int) -> None:
+    heap, block = counted_array(10, 24)
+    finding = released(heap, Reason.INVALID, heap.payload(block) + past, block, family=Origin.NEW)
+    assert "element" not in finding.detail
+
+
+def test_an_array_without_a_count_has_no_elements_to_tell_of() -> None:
+    heap = Heap()
+    block = heap.allocate(200, origin=Origin.NEW_ARRAY)
+    finding = released(heap, Reason.INVALID, heap.payload(block) + 8, block, family=Origin.NEW)
+    assert "element" not in finding.detail
+
+
+def test_delete_of_arrays_on_a_single_object_is_told_by_where_it_looks_for_the_count() -> None:
+    heap = Heap()
+    block = heap.allocate(40, origin=Origin.NEW)
+    finding = released(heap, Reason.INVALID, heap.payload(block) - 8, family=Origin.NEW_ARRAY)
+    assert "allocated with new; delete is needed" in finding.detail
+
+
+def test_delete_inside_of_an_object_may_be_that_of_a_base_class() -> None:
+    heap = Heap()
+    block = heap.allocate(40, origin=Origin.NEW)
+    assert "virtual destructor" in released(heap, Reason.INVALID, heap.payload(block) + 16, family=Origin.NEW).detail
+    assert "destructor" not in released(heap, Reason.INVALID, heap.payload(block) + 16, family=Origin.MALLOC).detail
+
+
+def elsewhere(pointer: int) -> Place:
+    return Place(kind="stack", thread=pointer)
+
+
+def test_a_pointer_out_of_all_heaps_is_told_by_where_it_leads() -> None:
+    heap = Heap()
+    event = heap.event(Reason.INVALID, 0, pointer=0x1234, pool=0, when=When.REALLOC)
+    (finding,) = diagnose(event, heap.memory(), elsewhere)
+    assert (finding.place, finding.released_with) == (elsewhere(0x1234), "realloc")
+
+
+@pytest.mark.parametrize("pool", [0, BASE])
+def test_where_a_pointer_into_the_heap_leads_is_not_asked(pool: int) -> None:
+    heap = Heap()
+    block = heap.allocate(40)
+    for pointer in (heap.payload(block) + 8, heap.payload(block) - 20, BASE + 8):
+        (finding,) = diagnose(heap.event(Reason.INVALID, 0, pointer=pointer, pool=pool), heap.memory(), elsewhere)
+        assert finding.place is None

@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from support.heaps import Heap, Reason
 from heapwitness.diagnose import diagnose, with_outcome
 from heapwitness.layout.events import Outcome
 from heapwitness.report import terminal
+from heapwitness.report.advice import Advice
 from heapwitness.report.model import Block, Detected, Finding, Frame, Report, Site, Store, Summary
 
 MENDED = Outcome(headers=1, backups=1, slacks=1, links=0, poisons=0, controls=0, quarantined=0)
@@ -36,7 +38,7 @@ def overflow(length: int = 3, size: int = 24, **frame: object) -> Finding:
     return named(with_outcome(finding, MENDED), **place)
 
 
-def shown(what: Finding | Report, *, width: int = 80, colour: bool = False, **options: bool) -> str:
+def shown(what: Finding | Report, *, width: int = 80, colour: bool = False, **options: Any) -> str:
     console = Console(
         file=io.StringIO(), width=width, force_terminal=colour, color_system="standard" if colour else None
     )
@@ -242,3 +244,71 @@ def test_a_forged_event_is_shown_like_any_other() -> None:
     for reason in Reason:
         for finding in diagnose(heap.event(reason, 0xFFFFFFFF, pointer=(1 << 64) - 1), heap.memory()) if reason else ():
             assert shown(finding)
+
+
+ADVICE = Advice(stacks="--stacks full", checks="--check-every 1000")
+
+
+def more(finding: Finding, advice: Advice = ADVICE) -> str:
+    """The line that says how to see more, "" for none."""
+    text = " ".join(shown(finding, width=200, advice=advice).split("\n"))
+    return next((part.split("  ")[0] for part in text.split("  more      ")[1:]), "")
+
+
+def at_exit(finding: Finding) -> Finding:
+    return msgspec.structs.replace(finding, detected=Detected(when="exit", thread=1))
+
+
+def test_a_block_with_a_single_frame_says_how_to_see_whole_stacks() -> None:
+    assert more(overflow(function="default_calloc")) == "--stacks full shows whole stacks"
+
+
+def test_what_was_noticed_at_exit_says_how_to_notice_it_sooner() -> None:
+    assert "--check-every 1000" in more(at_exit(overflow()))
+    assert "--check-every" not in more(overflow())
+
+
+def test_what_was_asked_for_already_is_not_advised() -> None:
+    assert more(at_exit(overflow(function="default_calloc")), Advice()) == ""
+    assert more(at_exit(overflow()), Advice(stacks="--stacks full")) == "--stacks full shows whole stacks"
+
+
+def test_main_alone_is_a_whole_stack() -> None:
+    assert more(overflow(function="main", file="/src/main.c", line=3)) == ""
+
+
+def test_frames_inlined_into_a_single_call_are_one() -> None:
+    finding = overflow()
+    assert finding.culprit is not None
+    stack = tuple(Frame(pc=7, function=name, inlined=name == "inner") for name in ("inner", "outer"))
+    culprit = msgspec.structs.replace(finding.culprit, allocated=Site(thread=1, stack=stack))
+    assert "--stacks full" in more(msgspec.structs.replace(finding, culprit=culprit))
+
+
+def store(at: int) -> str:
+    """What is shown of a number stored some bytes past a block of 64."""
+    heap = Heap()
+    blocks = [heap.allocate(64) for _ in range(9)]
+    end = heap.end(blocks[3])
+    heap.room[end + at : end + at + 8] = bytes(6) + b"\xf0\x3f"
+    (finding,) = heap.findings()
+    return " ".join(shown(finding).split())
+
+
+def test_what_may_be_is_said_so_and_the_other_block_is_shown() -> None:
+    text = store(16)
+    assert "16 bytes past the end of a 64-byte block" in text and "which may be a write past its end" in text
+    assert " or 0x" in text and "(10 in elements of 8 bytes)" in text and "(-2 in elements of 8 bytes)" in text
+
+
+def test_what_is_sure_is_not_said_to_be_possible() -> None:
+    assert "may" not in store(0)
+
+
+def test_stores_over_many_blocks_may_have_been_written_past_one() -> None:
+    heap = Heap()
+    blocks = [heap.allocate(48) for _ in range(20)]
+    begin, end = heap.end(blocks[3]), heap.start(blocks[9])
+    heap.room[begin:end] = bytes((11 * number * number + 89 * number) % 251 + 1 for number in range(end - begin))
+    (finding,) = heap.findings()
+    assert "bytes that may have been written past the end of a 48-byte block" in " ".join(shown(finding).split())

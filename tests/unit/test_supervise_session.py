@@ -75,7 +75,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     yield Run()
 
 
-def diagnosis(event: Event, memory: Memory) -> tuple[Finding, ...]:
+def diagnosis(event: Event, memory: Memory, *_: object) -> tuple[Finding, ...]:
     """An overflow of the block that was allocated at the event's pointer."""
     site = Site(thread=1, stack=(Frame(pc=event.pointer),))
     return (
@@ -130,6 +130,19 @@ def test_outcome_of_another_thread_is_not_taken_for_it(run: Run) -> None:
     assert run.end().summary.repaired == 0
 
 
+def test_findings_of_one_event_are_of_different_blocks_and_each_shown(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def both(event: Event, memory: Memory, *_: object) -> tuple[Finding, ...]:
+        return 2 * diagnosis(event, memory)
+
+    monkeypatch.setattr("heapwitness.diagnose.diagnose", both)
+    run.say(found())
+    run.say(found())
+
+    assert [one.count for one in run.end().findings] == [2, 2]
+
+
 def test_finding_whose_outcome_does_not_come_is_shown_soon(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "OUTCOME_WAIT", 0.0)
     run.say(found())
@@ -177,7 +190,7 @@ def test_findings_that_the_engine_dropped_are_counted(run: Run) -> None:
 def test_finding_that_cannot_be_diagnosed_is_shown_as_it_is_known(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(event: Event, memory: Memory) -> tuple[Finding, ...]:
+    def fail(*_: object) -> tuple[Finding, ...]:
         raise error
 
     monkeypatch.setattr("heapwitness.diagnose.diagnose", fail)

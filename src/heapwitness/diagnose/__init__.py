@@ -5,7 +5,7 @@ and a core. What is read may be forged; it costs bounded time and memory, and gi
 docs/diagnosis.md says how the kinds are told apart, and what cannot be told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -19,7 +19,7 @@ from heapwitness.heap import BadPool, Fault, Pool, check
 from heapwitness.layout.events import Event, Outcome, Reason, Type, When
 from heapwitness.memory import Memory, Unreadable
 from heapwitness.report import model
-from heapwitness.report.model import Detected, Finding, Frame
+from heapwitness.report.model import Detected, Finding, Frame, Place
 
 __all__ = ["diagnose", "examine", "examine_crash", "with_outcome"]
 
@@ -35,12 +35,13 @@ _WHEN: dict[When, model.When] = {
 _RELEASES = (Reason.DOUBLE, Reason.INVALID, Reason.MISMATCH)
 
 
-def diagnose(event: Event, memory: Memory) -> tuple[Finding, ...]:
+def diagnose(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | None = None) -> tuple[Finding, ...]:
     """The findings of one event, at least one for an event of type finding.
 
     Args:
         event: as it came from the engine; other events than findings give ().
         memory: of the process that sent it, at that moment.
+        elsewhere: tells where a pointer leads that was released and is in no heap.
 
     Returns:
         findings whose frames have a pc and nothing else.
@@ -55,7 +56,7 @@ def diagnose(event: Event, memory: Memory) -> tuple[Finding, ...]:
         stack=tuple(Frame(pc=pc) for pc in event.frames),
     )
     if event.reason in _RELEASES:
-        return (wrong_release(event, memory, detected),)
+        return (wrong_release(event, memory, detected, elsewhere),)
     sites = Sites(memory, event.process)
     if event.reason is Reason.GUARD and event.released is not None:
         return (into_grave(event, event.released, sites, detected),)

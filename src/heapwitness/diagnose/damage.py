@@ -9,12 +9,14 @@ from heapwitness.diagnose.evidence import Evidence, gather
 from heapwitness.diagnose.extent import Extent, extents
 from heapwitness.diagnose.kinds import judge
 from heapwitness.diagnose.picture import damage_of
+from heapwitness.diagnose.verdict import Reading, Verdict
 from heapwitness.heap import Fault, Node, Pool, standing, walk
 from heapwitness.heap.index import shape
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
 from heapwitness.layout.witness import State
 from heapwitness.memory import Unreadable
+from heapwitness.report import model
 from heapwitness.report.model import Block, Detected, Finding, Header, HeaderFields, Kind
 
 NODES_LIMIT = 4096
@@ -57,7 +59,12 @@ def _around(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple
     evidence = gather(pool, nodes, waiting=waiting)
     first, last = _bounds(pool, fault, nodes)
     mine = (extent for extent in extents(evidence) if extent.start < last and extent.stop > first)
-    return tuple(_finding(pool, sites, nodes, evidence, extent, detected) for extent in islice(mine, FINDINGS_LIMIT))
+    found: list[Finding] = []
+    verdict: Verdict | None = None
+    for extent in islice(mine, FINDINGS_LIMIT):
+        verdict = judge(pool, nodes, evidence, extent, verdict if extent.adjoins else None)
+        found.append(_finding(pool, sites, nodes, evidence, verdict, detected))
+    return tuple(found)
 
 
 def _bounds(pool: Pool, fault: Fault, nodes: list[Node]) -> tuple[int, int]:
@@ -103,7 +110,7 @@ def _control(pool: Pool, sites: Sites, detected: Detected) -> tuple[Finding, ...
         evidence.finish()
     for extent in islice(extents(evidence), FINDINGS_LIMIT):
         if extent.start < witness.CONTROL:
-            found.append(_finding(pool, sites, head, evidence, extent, detected))
+            found.append(_finding(pool, sites, head, evidence, judge(pool, head, evidence, extent), detected))
     end = pool.own(pool.end)
     last = pool.end - end.prev_size if pool.stands(pool.end, end) else pool.end
     tail = _nodes(pool, last, pool.end) if standing(pool, last) else []
@@ -111,14 +118,13 @@ def _control(pool: Pool, sites: Sites, detected: Detected) -> tuple[Finding, ...
     copy = pool.length - witness.WITNESSED
     for extent in islice(extents(evidence), FINDINGS_LIMIT):
         if extent.stop > copy:
-            found.append(_finding(pool, sites, tail, evidence, extent, detected))
+            found.append(_finding(pool, sites, tail, evidence, judge(pool, tail, evidence, extent), detected))
     return tuple(found)
 
 
 def _finding(
-    pool: Pool, sites: Sites, nodes: list[Node], evidence: Evidence, extent: Extent, detected: Detected
+    pool: Pool, sites: Sites, nodes: list[Node], evidence: Evidence, verdict: Verdict, detected: Detected
 ) -> Finding:
-    verdict = judge(pool, nodes, evidence, extent)
     extent = verdict.extent
     details = list(verdict.details)
     if not extent.exact:
@@ -134,6 +140,16 @@ def _finding(
         damage=damage_of(evidence, extent, verdict.origin, verdict.culprit),
         header=header_of(pool, victim) if victim is not None else None,
         detail=" ".join(details),
+        certain=not verdict.readings,
+        readings=tuple(_reading(pool, sites, extent, one) for one in verdict.readings),
+    )
+
+
+def _reading(pool: Pool, sites: Sites, extent: Extent, reading: Reading) -> model.Reading:
+    return model.Reading(
+        kind=reading.kind,
+        culprit=_block(pool, sites, reading.culprit),
+        offset=None if reading.origin is None else extent.start - reading.origin,
     )
 
 

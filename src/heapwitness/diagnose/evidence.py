@@ -60,13 +60,17 @@ class Run(NamedTuple):
 
 
 class Evidence:
-    """Spans and runs in order of address, and the headers that were recovered from two damaged copies."""
+    """Spans and runs in order of address, and the headers that were recovered from two damaged copies.
+
+    `unknown` has the stretches, in bytes, in which several nodes in a row are lost.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.spans: list[Span] = []
         self.runs: list[Run] = []
         self.recovered: dict[int, Header] = {}
+        self.unknown: list[tuple[int, int]] = []
         self._run_starts: list[int] = []
         self._span_starts: list[int] = []
 
@@ -134,6 +138,7 @@ def gather(pool: Pool, nodes: Sequence[Node], shape: Shape | None = None, waitin
         _own(evidence, node, previous, following)
         if node.lost:
             if following is not None and not following.lost and following.keeper != node.offset:
+                evidence.unknown.append((node.offset << pool.log2, following.keeper << pool.log2))
                 _last_lost(evidence, following)
         else:
             _payload(evidence, node, node.offset == waiting)

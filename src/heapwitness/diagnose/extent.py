@@ -1,10 +1,11 @@
 """From runs of wrong bytes to extents: which of them one write made, and how far it went."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from heapwitness.diagnose.evidence import Evidence, Run
-from heapwitness.diagnose.pattern import LIMIT, follow, nonzero_end
+from heapwitness.diagnose.pattern import LIMIT, follow, is_continued, nonzero_end
 from heapwitness.memory import Unreadable, read_up_to
 
 JOIN = 15
@@ -15,56 +16,118 @@ _CHANCE = 3
 """So many bytes next to a gap may have been written with the value that they had."""
 
 _TAIL = 64
+_MANY = 4
+_SMALL = 64
+"""So many damages in a row, that far apart at most, are one: it went over several small blocks. So are fewer, where
+blocks are lost between them."""
 
 
 class Extent(NamedTuple):
     """Damaged bytes from `start` to before `stop`, from the pool's start.
 
     `certain` is the end of what is vouched for; from there to `stop` the bytes continue what was
-    written. `exact` is False when the damage may have gone on unseen.
+    written. `exact` is False when the damage may have gone on unseen. `parts` is how many damages it was put together
+    from, for no other reason than that they lead up to small stretches which nothing vouches for. `adjoins`: the
+    damage before it leads up to such a stretch, and this one begins right behind that; `leads_on`: so does another one
+    behind this.
     """
 
     start: int
     certain: int
     stop: int
     exact: bool
+    parts: int = 1
+    adjoins: bool = False
+    leads_on: bool = False
 
 
 def extents(evidence: Evidence) -> Iterator[Extent]:
     """The separate damages in the evidence, in order of address."""
+    row: list[Extent] = []
+    for extent in _separate(evidence):
+        if not (row and extent.adjoins and _is_one_with(evidence, row[-1], extent)):
+            yield from _one_or_several(evidence, row)
+            row = []
+        row.append(extent)
+    yield from _one_or_several(evidence, row)
+
+
+def _one_or_several(evidence: Evidence, row: list[Extent]) -> list[Extent]:
+    parts = len(row)
+    if parts < _MANY and not any(_is_unknown(evidence, one.certain, other.start) for one, other in pairwise(row)):
+        return row
+    last = row[-1]
+    return [Extent(row[0].start, last.certain, last.stop, last.exact, parts, row[0].adjoins, last.leads_on)]
+
+
+def _is_one_with(evidence: Evidence, before: Extent, extent: Extent) -> bool:
+    return extent.start - before.certain <= _SMALL or _is_unknown(evidence, before.certain, extent.start)
+
+
+def _is_unknown(evidence: Evidence, start: int, stop: int) -> bool:
+    """Whether bytes lie where several nodes in a row are lost."""
+    return any(low <= start and stop <= high for low, high in evidence.unknown)
+
+
+def _separate(evidence: Evidence) -> Iterator[Extent]:
+    adjoins = False
     group: list[Run] = []
     right = last_stop = 0
     for number, run in enumerate(evidence.runs):
-        if group and run.start > last_stop and not _goes_on(evidence, group, last_stop, number, right):
-            yield _close(evidence, group)
+        if group and run.start > last_stop and not _goes_on(evidence, group, run):
+            closed = _close(evidence, group, adjoins)
+            adjoins = _leads_up(evidence, group, last_stop, number, right)
+            yield closed._replace(leads_on=adjoins)
             group = []
         last_stop = max(last_stop, run.stop)
         if run.state == "good":
             right += run.stop - run.start
             continue
         if group and right > JOIN:
-            yield _close(evidence, group)
-            group = []
+            yield _close(evidence, group, adjoins)
+            group, adjoins = [], False
         group.append(run)
         right = 0
     if group:
-        yield _close(evidence, group)
+        yield _close(evidence, group, adjoins)
 
 
-def _goes_on(evidence: Evidence, group: list[Run], gap: int, number: int, right: int) -> bool:
-    """Whether one damage covers the bytes from `gap` to run `number` that nothing vouches for.
+def _goes_on(evidence: Evidence, group: list[Run], following: Run) -> bool:
+    """Whether one damage covers the bytes before run `following` that nothing vouches for: they continue what was
+    written, or all of them and what is on either side is one repeated word, or zero."""
+    begin, certain, end = group[0].start, _certain(group), group[-1].stop
+    # Of a lost header the last bytes may have been written, too; what goes on from there tells.
+    return any(_goes_on_from(evidence, begin, last, following) for last in dict.fromkeys((certain, end)))
 
-    It does when damage of some length leads up to them and there is more right behind them, or when
-    they continue what was written.
-    """
+
+def _goes_on_from(evidence: Evidence, begin: int, last: int, following: Run) -> bool:
+    reach = _reach(evidence, last, begin, following.start - last)
+    if reach is not None and reach >= following.start:
+        return True
+    if following.state == "good":
+        return False
+    data = _bytes(evidence, max(begin, last - _TAIL), last)
+    between = _bytes(evidence, last, min(following.stop, last + LIMIT))
+    # The first bytes of a lost header need not be damaged.
+    goes_on = is_continued(between, data[-_HEAVY:]) or not any((*data, *between))
+    return len(data) >= _HEAVY and bool(between) and goes_on
+
+
+def _leads_up(evidence: Evidence, group: list[Run], gap: int, number: int, right: int) -> bool:
+    """Whether damage of some length leads up to the bytes from `gap` to run `number`, and there is more right behind
+    them."""
+    if right > _CHANCE or gap - group[0].start < _HEAVY:
+        return False
     following = evidence.runs[number]
-    if right <= _CHANCE and gap - group[0].start >= _HEAVY:
-        ahead = evidence.runs[number : number + 2]
-        if any(run.state != "good" and run.start - following.start <= _CHANCE for run in ahead):
-            return True
-    certain = _certain(group)
-    reach = _reach(evidence, certain, group[0].start, following.start - certain)
-    return reach is not None and reach >= following.start
+    ahead = evidence.runs[number : number + 2]
+    return any(run.state != "good" and run.start - following.start <= _CHANCE for run in ahead)
+
+
+def _bytes(evidence: Evidence, start: int, stop: int) -> bytes:
+    try:
+        return evidence.pool.peek(start, stop - start)
+    except Unreadable:
+        return b""
 
 
 def _reach(evidence: Evidence, end: int, begin: int, limit: int = LIMIT) -> int | None:
@@ -84,7 +147,7 @@ def _certain(group: list[Run]) -> int:
     return next((run.stop for run in reversed(group) if run.state == "bad"), group[-1].stop)
 
 
-def _close(evidence: Evidence, group: list[Run]) -> Extent:
+def _close(evidence: Evidence, group: list[Run], adjoins: bool) -> Extent:
     pool = evidence.pool
     start, certain, end = group[0].start, _certain(group), group[-1].stop
     reach = _reach(evidence, certain, start)
@@ -94,9 +157,9 @@ def _close(evidence: Evidence, group: list[Run]) -> Extent:
     if reach is not None:
         stop = max(certain, _without_right_bytes(evidence, reach))
         # A record ends somewhere; what was written may not have.
-        return Extent(start, certain, stop, bool(read_up_to(pool.memory, pool.base + stop, 1)))
+        return Extent(start, certain, stop, bool(read_up_to(pool.memory, pool.base + stop, 1)), 1, adjoins)
     # Without a pattern, the rest of a lost header counts; and what lies behind may be damaged unseen.
-    return Extent(start, certain, max(certain, end), certain == end and _is_right_behind(evidence, end))
+    return Extent(start, certain, max(certain, end), certain == end and _is_right_behind(evidence, end), 1, adjoins)
 
 
 def _is_right_behind(evidence: Evidence, end: int) -> bool:

@@ -1,20 +1,25 @@
 """Wrong releases: twice, of what is no block, or by another family than the allocation's."""
 
+from collections.abc import Callable
+
 from heapwitness.diagnose.blocks import ORIGINS, Sites, Tenant, block_of, first_tenant, tombstone
 from heapwitness.errors import HeapwitnessError
 from heapwitness.heap import Node, Pool, standing, walk
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
-from heapwitness.layout.events import Event, Reason
+from heapwitness.layout.events import Event, Reason, When
 from heapwitness.layout.process import read_process, read_regions
 from heapwitness.layout.witness import Origin, State
 from heapwitness.memory import Memory, Unreadable
-from heapwitness.report.model import Block, Detected, Finding, Kind
+from heapwitness.report.model import Block, Detected, Finding, Kind, Place, Release
 
 NODES_LIMIT = 200_000
 """So many nodes are looked at to find the one that a pointer lies in."""
 
 _ALIGNMENT = {3: 8, 4: 16}
+_WORD = {3: 4, 4: 8}
+"""Bytes of an address, by the granule."""
+
 _KINDS: dict[Reason, Kind] = {
     Reason.DOUBLE: "double-free",
     Reason.INVALID: "invalid-free",
@@ -26,7 +31,7 @@ _ALLOCATED = {
     Origin.NEW_ARRAY: "new[]",
     Origin.ALIGNED: "an aligned allocation",
 }
-_RELEASED = {
+_RELEASED: dict[Origin, Release] = {
     Origin.MALLOC: "free",
     Origin.NEW: "delete",
     Origin.NEW_ARRAY: "delete[]",
@@ -34,41 +39,55 @@ _RELEASED = {
 }
 
 
-def wrong_release(event: Event, memory: Memory, detected: Detected) -> Finding:
-    """The finding of an event with reason DOUBLE, INVALID or MISMATCH."""
+def wrong_release(
+    event: Event, memory: Memory, detected: Detected, elsewhere: Callable[[int], Place] | None = None
+) -> Finding:
+    """The finding of an event with reason DOUBLE, INVALID or MISMATCH.
+
+    Args:
+        elsewhere: tells where a pointer leads that is in no heap.
+    """
     sites = Sites(memory, event.process)
-    pool = _pool(event, memory)
+    region = _region(event, memory)
+    pool = _pool(region, memory)
     culprit: Block | None = None
+    place: Place | None = None
     detail = ""
     if event.reason is Reason.DOUBLE:
         culprit, detail = _double(event, sites, pool)
     elif event.reason is Reason.INVALID:
         culprit, detail = _invalid(event, sites, pool)
+        if region is None and elsewhere is not None:
+            place = elsewhere(event.pointer)
     else:
         tenant = _tenant(event, pool)
         culprit = block_of(pool, sites, tenant) if pool and tenant else None
         detail = _mismatch(event, tenant)
     return Finding(
-        kind=_KINDS[event.reason], detected=detected, culprit=culprit, pointer=event.pointer or None, detail=detail
+        kind=_KINDS[event.reason],
+        detected=detected,
+        culprit=culprit,
+        pointer=event.pointer or None,
+        released_with="realloc" if event.when is When.REALLOC else _RELEASED[event.family],
+        place=place,
+        detail=detail,
     )
 
 
-def _pool(event: Event, memory: Memory) -> Pool | None:
-    base, size = event.pool, event.pool_bytes or None
+def _region(event: Event, memory: Memory) -> tuple[int, int | None] | None:
+    """Address and size, where known, of the pool that the event's pointer lies in; None for no pool."""
+    if event.pool:
+        return event.pool, event.pool_bytes or None
     try:
-        if not base:
-            found = next(
-                (
-                    region
-                    for region in read_regions(memory, read_process(memory, event.process))
-                    if region.base <= event.pointer < region.base + region.size
-                ),
-                None,
-            )
-            if found is None:
-                return None
-            base, size = found.base, found.size
-        return Pool.open(memory, base, size)
+        regions = read_regions(memory, read_process(memory, event.process))
+    except HeapwitnessError:
+        return None
+    return next(((one.base, one.size) for one in regions if one.base <= event.pointer < one.base + one.size), None)
+
+
+def _pool(region: tuple[int, int | None] | None, memory: Memory) -> Pool | None:
+    try:
+        return Pool.open(memory, *region) if region is not None else None
     except HeapwitnessError:
         # Nothing there can be believed; the finding stands all the same.
         return None
@@ -130,7 +149,7 @@ def _invalid(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | Non
     start = pool.payload(node.offset)
     tenant = Tenant(node.offset, node.header)
     if node.offset == pool.end or pointer < start or pointer >= pool.base + tenant.end(pool):
-        return None, _between(pool, node, pointer)
+        return None, _between(event, pool, node)
     block = block_of(pool, sites, tenant)
     what = "a block that was released already" if block.freed else "a block"
     past = pointer - start
@@ -138,13 +157,62 @@ def _invalid(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | Non
     text = f"The pointer lies inside of {what}, {_bytes(past)} past its start and {_bytes(left)} before its end."
     if past % _ALIGNMENT[pool.log2]:
         text += f" It is no multiple of {_ALIGNMENT[pool.log2]}, as every block's address is."
-    return block, text
+    return block, " ".join((text, *_in_object(event, pool, tenant, past)))
 
 
-def _between(pool: Pool, node: Node, pointer: int) -> str:
+def _in_object(event: Event, pool: Pool, tenant: Tenant, past: int) -> tuple[str, ...]:
+    """What a C++ object makes of a pointer `past` bytes into its block."""
+    origin, released = tenant.header.origin, event.family
+    if origin is Origin.NEW and released is Origin.NEW and past % _WORD[pool.log2] == 0:
+        return (
+            "An object that is deleted by a pointer to a base class which is not its first, "
+            "and has no virtual destructor, looks like this.",
+        )
+    if origin is not Origin.NEW_ARRAY:
+        return ()
+    array = _counted_array(pool, tenant)
+    if array is None:
+        return ()
+    cookie, count, size = array
+    if past == cookie:
+        right = "" if released is Origin.NEW_ARRAY else "; delete[] is needed"
+        return (f"Its array starts with a count, of {count:,} elements of {_bytes(size)}{right}.",)
+    index, rest = divmod(past - cookie, size)
+    if past < cookie or rest:
+        return ()
+    return (
+        f"If its array starts with a count, as those of a class with a destructor do, it is element {index:,} "
+        f"of {count:,}, of {_bytes(size)} each.",
+    )
+
+
+def _counted_array(pool: Pool, tenant: Tenant) -> tuple[int, int, int] | None:
+    """Of a block of new[] that begins with the number of its elements, as it seems: how many bytes lie before the
+    first, how many elements there are, and the size of each."""
+    start = (tenant.offset << pool.log2) + witness.OVERHEAD
+    whole, word = pool.requested(tenant.header), _WORD[pool.log2]
+    # The count is the last word before the first element, which lies at a multiple of its own alignment.
+    for cookie in (word, 2 * word):
+        try:
+            count = int.from_bytes(pool.peek(start + cookie - word, word), "little")
+        except Unreadable:
+            return None
+        if 0 < count <= whole - cookie and (whole - cookie) % count == 0:
+            return cookie, count, (whole - cookie) // count
+    return None
+
+
+def _between(event: Event, pool: Pool, node: Node) -> str:
+    pointer = event.pointer
     start, log2 = pool.payload(node.offset), pool.log2
     if node.offset == pool.end:
         return "The pointer lies behind the last block of its heap."
+    word = _WORD[log2]
+    if pointer == start - word and event.family is Origin.NEW_ARRAY and node.header.origin is Origin.NEW:
+        return (
+            f"The pointer lies {_bytes(word)} before the block at {start:#x}, where delete[] looks for the number of "
+            "elements: it was allocated with new; delete is needed."
+        )
     if pointer >= start:
         end = pool.base + (node.next << log2) - node.header.slack
         return f"The pointer lies between blocks, {_bytes(pointer - end)} past the end of the one at {start:#x}."

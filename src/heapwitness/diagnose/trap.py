@@ -6,6 +6,7 @@ import msgspec
 from heapwitness.diagnose.blocks import ORIGINS, Sites, Tenant, block_of
 from heapwitness.heap import Pool, standing
 from heapwitness.layout.events import Access, Event, Released, Trap
+from heapwitness.report import model
 from heapwitness.report.model import Block, Detected, Finding, Frame, Store
 
 _NEAR = 128
@@ -13,6 +14,7 @@ _NEAR = 128
 fit stores nothing."""
 
 _NO_TRAP = Trap(address=0, pc=0, access=Access.UNKNOWN, pool=0)
+_WORDS: dict[Access, model.Access] = {Access.WRITE: "write", Access.READ: "read"}
 _VERBS: dict[Access, str] = {Access.WRITE: "wrote to", Access.READ: "read from", Access.UNKNOWN: "touched"}
 
 
@@ -33,13 +35,14 @@ def into_guard(event: Event, block: Block | None, detected: Detected) -> Finding
         kind="heap-buffer-underflow" if below else "heap-buffer-overflow",
         detected=detected,
         culprit=block,
-        store=_store(trap, detected) if trap.access is Access.WRITE else None,
+        store=_store(trap, detected),
+        access=_WORDS.get(trap.access),
         detail=f"{_where(trap, block)}{doubt}",
     )
 
 
 def into_grave(event: Event, released: Released, sites: Sites, detected: Detected) -> Finding:
-    """The finding of an event with reason GUARD about a big block that is gone: a write to where it lay."""
+    """The finding of an event with reason GUARD about a big block that is gone: an access to where it lay."""
     trap = event.trap or _NO_TRAP
     block = Block(
         address=released.address,
@@ -50,10 +53,11 @@ def into_grave(event: Event, released: Released, sites: Sites, detected: Detecte
         freed=sites.site(released.site),
     )
     return Finding(
-        kind="use-after-free-write",
+        kind="use-after-free-read" if trap.access is Access.READ else "use-after-free-write",
         detected=detected,
         culprit=block,
         store=_store(trap, detected),
+        access=_WORDS.get(trap.access),
         detail=f"The program {_VERBS[trap.access]} {trap.address:#x}, where nothing may be touched since the block was "
         "released or moved, and died of that.",
     )
@@ -71,7 +75,8 @@ def with_trap(finding: Finding, event: Event) -> Finding:
         return finding
     return msgspec.structs.replace(
         finding,
-        store=_store(trap, finding.detected) if trap.access is Access.WRITE else None,
+        store=_store(trap, finding.detected),
+        access=_WORDS.get(trap.access),
         detail=" ".join((_where(trap, finding.culprit), finding.detail)).strip(),
     )
 
@@ -89,8 +94,10 @@ def _distance(trap: Trap, block: Block) -> str:
     return f"{number:,} byte{'' if number == 1 else 's'} {side}" if number else "right behind the end"
 
 
-def _store(trap: Trap, detected: Detected) -> Store:
-    """The store, with the frames below the signal's."""
+def _store(trap: Trap, detected: Detected) -> Store | None:
+    """The access, with the frames below the signal's; None where it is not known what it was."""
+    if trap.access is Access.UNKNOWN:
+        return None
     stack = detected.stack
     callers = next((stack[number + 1 :] for number, frame in enumerate(stack) if frame.pc == trap.pc), ())
     return Store(address=trap.address, size=0, stack=(Frame(pc=trap.pc), *callers))

@@ -25,6 +25,7 @@ When = Literal["malloc", "free", "realloc", "check", "exit", "trap", "crash"]
 Access = Literal["read", "write", "execute"]
 State = Literal["free", "used", "cached", "end", "quarantined"]
 Origin = Literal["malloc", "new", "new[]", "aligned"]
+Release = Literal["free", "realloc", "delete", "delete[]"]
 Copy = Literal["slack", "backup", "header", "links", "payload", "control"]
 HeaderFields = dict[str, int | str | bool]
 
@@ -144,15 +145,46 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     stack: tuple[Frame, ...]
 
 
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that damage may be: the block whose fault it is then, null for something that is not known.
+
+    `offset` counts as in Damage.
+    """
+
+    kind: Kind
+    culprit: Block | None = None
+    offset: int | None = None
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where outside of the heap a wrong pointer leads.
+
+    `thread` and its name are those whose stack it is. `module` is the file of a variable, of code or of a
+    mapping; `symbol` the variable or function that holds the pointer, which is `offset` bytes into it.
+    "break" is memory that brk gave and "mapped" what was mapped without a file: another allocator's, the stack of a
+    thread that cannot be told, or the program's own; `module` is the file of another allocator that is loaded.
+    """
+
+    kind: Literal["stack", "data", "read-only data", "code", "file", "break", "mapped", "unmapped"]
+    thread: int = 0
+    thread_name: str = ""
+    module: str | None = None
+    symbol: str | None = None
+    offset: int | None = None
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One finding. `culprit` overran or was misused, `victim` was hit, `previous` holds the victim's backup.
 
-    `suspect` is the block that ends closest before damage which does not touch it: it may have been
-    overrun by a write that left bytes out.
+    `certain` is False where the bytes allow for several things; these are `readings`, the most likely first, which is
+    what the finding is told as. `suspect` is another block than the culprit that may have been overrun: one that ends
+    or begins close to damage which does not touch it, or the one on the other side of damage that does.
 
-    `pointer` is what a wrong release passed; `detail` says in a sentence what the kind alone does not
+    `pointer` is what a wrong release passed, `released_with` the function that it was passed to, and `place` where
+    it leads when that is no heap; `detail` says in a sentence what the kind alone does not
     (which block a pointer lies in and how far, by which family it was released). `count` is how often
-    the same kind with the same culprit site was seen. `access` says whether the program read or wrote there, where
+    the same kind with the same culprit site was seen. `store` is the access that a trap caught, a read where `access`
+    says so. `access` says whether the program read or wrote there, where
     that was seen. A read of a released block (`use-after-free-read`) shows in the address that the program made of
     what it read: that is `pointer`.
     """
@@ -168,8 +200,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     repaired: bool = False
     store: Store | None = None
     pointer: int | None = None
+    released_with: Release | None = None
+    place: Place | None = None
     detail: str = ""
     count: int = 1
+    certain: bool = True
+    readings: tuple[Reading, ...] = ()
     access: Access | None = None
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from heapwitness.report import crash as crash_text
 from heapwitness.report import source, text
+from heapwitness.report.advice import Advice
 from heapwitness.report.model import Block, Crash, Detected, Finding, Frame, Header, Report, Site, Summary
 from heapwitness.report.picture import Row, rows
 
@@ -23,42 +24,48 @@ _HEAD = "bold"
 _LABEL = 12
 _FRAMES = 16
 _NARROWEST, _WIDEST = 40, 100
+_NO_ADVICE = Advice()
 
 
-def render(what: Report | Finding | Crash, console: "Console", *, findings: bool = False) -> None:
+def render(
+    what: Report | Finding | Crash, console: "Console", *, findings: bool = False, advice: Advice = _NO_ADVICE
+) -> None:
     """Show a finding, or what there is to say at the end of a report.
 
     Args:
         what: a finding or a crash is shown in full. Of a report, how often each finding was seen, its warnings, and
             the sum of all, in the last line.
         findings: of a report, show each finding in full first.
+        advice: how more can be asked for, where it can be.
     """
     if isinstance(what, Finding):
-        _finding(what, console)
+        _finding(what, console, advice)
         return
     if isinstance(what, Crash):
         _crash(what, console)
         return
     if findings:
         for finding in what.findings:
-            _finding(finding, console)
+            _finding(finding, console, advice)
         for crash in what.crashes:
             _crash(crash, console)
     _end(what, console)
 
 
-def _finding(finding: Finding, console: "Console") -> None:
+def _finding(finding: Finding, console: "Console", advice: Advice) -> None:
     out = _Lines(console)
     out.head(finding.kind, text.headline(finding))
     out.blank()
     if finding.store is not None:
         size = f"  {text.count(finding.store.size, 'byte')}" if finding.store.size else ""
-        out.entry("stored", f"{finding.store.address:#x}{size}{text.by(finding.store.stack)}")
+        done = "read" if finding.access == "read" else "stored"
+        out.entry(done, f"{finding.store.address:#x}{size}{text.by(finding.store.stack)}")
     out.entry("noticed", _noticed(finding))
     if thread := _thread(finding.detected):
         out.entry("thread", thread)
     if finding.pointer is not None:
-        out.entry("pointer", f"{finding.pointer:#x}")
+        leads_to = f"  {text.leads_to(finding.place)}" if finding.place is not None else ""
+        out.entry("pointer", f"{finding.pointer:#x}{leads_to}", wrap=True)
     _blocks(out, finding)
     if finding.damage is not None:
         out.entry("damaged", _damaged(finding), wrap=True)
@@ -66,7 +73,9 @@ def _finding(finding: Finding, console: "Console") -> None:
     if finding.count > 1:
         out.entry("seen", f"{finding.count:,} times")
     if finding.detail:
-        out.entry("note", text.clean(finding.detail), wrap=True)
+        out.entry("note", text.harmless(finding.detail), wrap=True)
+    if more := advice.on(finding):
+        out.entry("more", more, wrap=True)
     if finding.damage is not None:
         _picture(out, list(rows(finding.damage)), _origin(finding))
     if finding.header is not None:
@@ -114,6 +123,7 @@ def _blocks(out: "_Lines", finding: Finding) -> None:
         ("block", finding.culprit),
         ("victim", finding.victim),
         ("nearest", finding.suspect),
+        *(("or", reading.culprit) for reading in finding.readings),
         ("previous", finding.previous),
     ):
         if block is not None and block.address not in shown:
@@ -223,7 +233,7 @@ def _field(value: object) -> str:
 def _stacks(out: "_Lines", finding: Finding) -> None:
     stacks: list[tuple[str, Sequence[Frame]]] = []
     if finding.store is not None:
-        stacks.append(("stored by", finding.store.stack))
+        stacks.append(("read by" if finding.access == "read" else "stored by", finding.store.stack))
     for name, block in (
         ("the block", finding.culprit),
         ("the victim", finding.victim),

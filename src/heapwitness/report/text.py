@@ -7,12 +7,10 @@ command: `clean` is applied to each.
 import os
 from collections.abc import Sequence
 
-from heapwitness.report.model import Block, Finding, Frame, Site
+from heapwitness.report.frames import named
+from heapwitness.report.model import Block, Finding, Frame, Place, Site
 
 _LONGEST = 300
-
-_LIBRARIES = ("libc.so", "libc-", "ld-linux", "libstdc++", "libc++", "libpthread", "libpython", "python3")
-_HEADERS = ("/usr/include/", "/usr/lib/gcc", "/rustc/")
 
 _RELEASE = {"malloc": "free", "aligned": "free", "new": "delete", "new[]": "delete[]"}
 
@@ -45,23 +43,6 @@ def amount(size: int) -> str:
     units = ("KiB", "MiB", "GiB", "TiB")
     power = min((size.bit_length() - 1) // 10, len(units))
     return f"{size / 1024**power:,.1f} {units[power - 1]}"
-
-
-def named(stack: Sequence[Frame]) -> Frame | None:
-    """The frame that says most to a reader: the innermost with a line in code of the program's own, else
-    with any line, else with a name, else the first."""
-    return (
-        next((frame for frame in stack if frame.line is not None and frame.file and not _is_library(frame)), None)
-        or next((frame for frame in stack if frame.line is not None and frame.file), None)
-        or next((frame for frame in stack if frame.function and not _is_library(frame)), None)
-        or next((frame for frame in stack if frame.function), None)
-        or next(iter(stack), None)
-    )
-
-
-def _is_library(frame: Frame) -> bool:
-    """Whether a frame is of the system's libraries or of templates that the compiler came with."""
-    return os.path.basename(frame.module or "").startswith(_LIBRARIES) or (frame.file or "").startswith(_HEADERS)
 
 
 def function(frame: Frame) -> str:
@@ -131,23 +112,36 @@ def _bytes(finding: Finding) -> str:
 
 
 def _writer(finding: Finding) -> str:
-    """Who wrote, where a trap caught the store; else nothing is claimed."""
+    """Who wrote or read, where a trap caught it; else nothing is claimed."""
     if finding.store is None:
         return ""
     frame = named(finding.store.stack)
-    return f"{function(frame)} wrote " if frame is not None else ""
+    verb = "read" if finding.access == "read" else "wrote"
+    return f"{function(frame)} {verb} " if frame is not None else ""
 
 
 def _past(finding: Finding, direction: str) -> str:
     block, store = finding.culprit, finding.store
+    may = "that may have been written " if _is_doubtful(finding) else ""
     if block is None:
-        return f"{_writer(finding)}{_bytes(finding)} {direction} a block"
+        return f"{_writer(finding)}{_bytes(finding)} {may}{direction} a block"
     what = _bytes(finding)
     if finding.damage is None and store is not None:
         past = store.address - block.address
         distance = past - block.size if past >= 0 else -past
-        what = f"to {count(distance, 'byte')}" if distance else "right"
-    return f"{_writer(finding)}{what} {direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
+        to = "at" if finding.access == "read" else "to"
+        what = f"{to} {count(distance, 'byte')}" if distance else "right"
+    return f"{_writer(finding)}{what} {may}{direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
+
+
+def _is_doubtful(finding: Finding) -> bool:
+    """Whether the sentence must leave open what it was. A damage that begins at a block's very end is that block's;
+    that a write before the block behind would look the same is left to the note."""
+    if finding.certain or finding.store is not None:
+        return False
+    at_the_end = finding.damage is not None and finding.damage.offset == 0
+    others = {one.kind for one in finding.readings[1:]}
+    return not (finding.kind == "heap-buffer-overflow" and at_the_end and others == {"heap-buffer-underflow"})
 
 
 def _overflow(finding: Finding) -> str:
@@ -175,6 +169,10 @@ def _after_free(finding: Finding) -> str:
 def _after_free_read(finding: Finding) -> str:
     block = finding.culprit
     used = by(finding.detected.stack, ", used")
+    if block is not None and finding.store is not None:
+        offset = finding.store.address - block.address
+        what = f"{_writer(finding)}at" if _writer(finding) else "a read at"
+        return f"{what} offset {offset:,} of {sized(block)} after it was released{by(_stack(block.freed))}"
     if block is None:
         return f"a pointer was read from released or uninitialised memory{used}"
     if is_released(block):
@@ -191,9 +189,10 @@ def is_released(block: Block) -> bool:
 def _header(finding: Finding) -> str:
     block, damage, near = finding.victim, finding.damage, finding.suspect
     if near is not None and damage is not None and finding.store is None:
-        past = count(damage.address - near.address - near.size, "byte")
-        end = f"{past} past the end of {sized(near)}{by(_stack(near.allocated), 'allocated')}"
-        return f"{_bytes(finding)} of heap control data overwritten, {end}"
+        what = f"{_bytes(finding)} of heap control data overwritten, {_beside(finding, near)}"
+        side = "past its end" if damage.address >= near.address + near.size else "before its start"
+        may = "" if finding.certain else f", which may be a write {side}"
+        return f"{what} {sized(near)}{by(_stack(near.allocated), 'allocated')}{may}"
     copies = damage.copies if damage is not None else ()
     what = "heap control data"
     if copies == ("header",):
@@ -210,6 +209,16 @@ def _header(finding: Finding) -> str:
     return f"{wrote}{_bytes(finding)} of {what} of {sized(block)}{by(_stack(block.allocated), 'allocated')}"
 
 
+def _beside(finding: Finding, near: Block) -> str:
+    """How far damage is from a block that it does not touch, and on which side."""
+    assert finding.damage is not None
+    start, stop = finding.damage.address, finding.damage.address + finding.damage.length
+    if start >= near.address + near.size:
+        return f"{count(start - near.address - near.size, 'byte')} past the end of"
+    ahead = count(near.address - stop, "byte") if near.address > stop else "right"
+    return f"{ahead} before the start of"
+
+
 def _double(finding: Finding) -> str:
     block = finding.culprit
     if block is None:
@@ -224,21 +233,60 @@ def _again(finding: Finding) -> str:
 
 
 def _invalid(finding: Finding) -> str:
-    block = finding.culprit
-    where = by(finding.detected.stack)
+    block, place = finding.culprit, finding.place
+    where = f"{_with(finding)}{by(finding.detected.stack)}"
+    if block is None and place is not None and place.kind != "unmapped":
+        return f"{leads_to(place)} was released{where}"
     if block is None:
         return f"{finding.pointer or 0:#x} was released{where}, which is no block"
     inside = (finding.pointer or block.address) - block.address
-    return f"a pointer {count(inside, 'byte')} into {sized(block)} was released{where}"
+    origin = " of new[]" if block.origin == "new[]" else ""
+    return f"a pointer {count(inside, 'byte')} into {sized(block)}{origin} was released{where}"
+
+
+def _with(finding: Finding) -> str:
+    return f" with {finding.released_with}" if finding.released_with else ""
+
+
+def leads_to(place: Place) -> str:
+    """Where a wrong pointer leads, as a noun: 'memory on the stack of thread 12 "main"'."""
+    return f"memory {_at(place)}" if place.kind != "unmapped" else "nothing is mapped there"
+
+
+def _at(place: Place) -> str:
+    module = clean(os.path.basename(place.module)) if place.module else ""
+    symbol = clean(place.symbol) if place.symbol else ""
+    match place.kind:
+        case "stack":
+            name = f' "{clean(place.thread_name)}"' if place.thread_name else ""
+            return f"on the stack of thread {place.thread}{name}" if place.thread else "on the stack of the main thread"
+        case "code":
+            return f"in the code of {module}{f' ({symbol})' if symbol else ''}"
+        case "data" | "read-only data" if symbol:
+            into = f"{count(place.offset, 'byte')} into" if place.offset else "in"
+            return f"{into} {symbol} ({place.kind} of {module})"
+        case "file":
+            return f"in a mapping of {module}"
+        case "break" | "mapped":
+            whose = f"{module or 'another allocator'}'s"
+            if place.kind == "break":
+                return f"that brk gave beside this heap ({whose}, or the program's own)"
+            # The stack of a thread that runs just now, or that a record knows nothing of, looks the same.
+            return f"that was mapped beside this heap ({whose}, a thread's stack, or the program's own)"
+        case _:
+            return f"in {place.kind} of {module}"
 
 
 def _mismatched(finding: Finding) -> str:
     block = finding.culprit
-    where = by(finding.detected.stack)
+    where = f"{_with(finding)}{by(finding.detected.stack)}"
     if block is None:
-        return f"{finding.pointer or 0:#x} was released{where} by another family than allocated it"
-    right = _RELEASE[block.origin]
-    return f"{sized(block)}{by(_stack(block.allocated), 'allocated')} was released{where}, but not by {right}"
+        return f"{finding.pointer or 0:#x} was released{where}, which is not of the family that allocated it"
+    made = "malloc" if block.origin == "aligned" else block.origin
+    return (
+        f"{sized(block)} allocated with {made}{by(_stack(block.allocated))} was released{where}: "
+        f"{_RELEASE[block.origin]} is needed"
+    )
 
 
 def _stack_overflow(finding: Finding) -> str:

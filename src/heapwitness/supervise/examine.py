@@ -1,14 +1,16 @@
 """From one event of a waiting thread to findings, with everything read that is gone once the thread goes on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.events import CrashWords, Event, Reason
-from heapwitness.report.model import Crash, Detected, Finding, Frame, Kind
+from heapwitness.report.model import Crash, Detected, Finding, Frame, Kind, Place
 from heapwitness.report.model import When as ReportWhen
 from heapwitness.supervise.families import believable
+from heapwitness.supervise.pointee import pointee
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
 from heapwitness.symbols.maps import code_lines
 
@@ -70,7 +72,8 @@ class Examiner:
             return None
         maps = self._code(pid)
         with memory:
-            return Examined(diagnosed(event, memory, maps), maps, _program(pid))
+            found = diagnosed(event, memory, maps, lambda pointer: pointee(pointer, _all_maps(pid), pid))
+            return Examined(found, maps, _program(pid))
 
     def crashed(self, event: Event, words: CrashWords, pid: int) -> Examined | None:
         """What a crash's event says, while its thread waits.
@@ -109,15 +112,22 @@ class Examiner:
         self._stacks.close()
 
 
-def diagnosed(event: Event, memory: "Memory", maps: str) -> tuple[Finding, ...]:
+def diagnosed(
+    event: Event, memory: "Memory", maps: str, elsewhere: Callable[[int], Place] | None = None
+) -> tuple[Finding, ...]:
     """The findings of an event: what cannot be diagnosed says what is known, and why no more is.
 
     None at all where the evidence is no proof (`families.believable`).
+
+    Args:
+        elsewhere: tells where a pointer leads that is in no heap.
     """
     from heapwitness.diagnose import diagnose
 
     try:
-        found = diagnose(event, memory) or (undiagnosed(event, "the memory showed nothing wrong when it was read"),)
+        found = diagnose(event, memory, elsewhere) or (
+            undiagnosed(event, "the memory showed nothing wrong when it was read"),
+        )
         return tuple(finding for finding in found if believable(finding, event, maps))
     except HeapwitnessError as error:
         return (undiagnosed(event, str(error)),)
@@ -164,11 +174,19 @@ def _open(pid: int) -> "ProcessMemory | None":
 
 def _maps(pid: int) -> str:
     """The lines of a process's mappings that may be executed: all that names stacks."""
+    return code_lines(_raw_maps(pid), CODE_LIMIT)
+
+
+def _all_maps(pid: int) -> str:
+    return _raw_maps(pid).decode("utf-8", "surrogateescape")
+
+
+def _raw_maps(pid: int) -> bytes:
     try:
         with open(f"/proc/{pid:d}/maps", "rb") as stream:
-            return code_lines(stream.read(_MAPS_LIMIT), CODE_LIMIT)
+            return stream.read(_MAPS_LIMIT)
     except OSError:
-        return ""
+        return b""
 
 
 def _program(pid: int) -> str:

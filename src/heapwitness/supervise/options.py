@@ -3,13 +3,18 @@
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from heapwitness.report.advice import Advice
 
 OnError = Literal["continue", "abort", "stop"]
 Stacks = Literal["caller", "fast", "full"]
 
 FINDINGS_EXIT = 99
 WAIT_MS = 10_000
+OFTEN = 1000
+"""Operations between checks, as a first try."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,3 +37,12 @@ class Options:
     log: Path | None = None
     error_exitcode: int = FINDINGS_EXIT
     quiet: bool = False
+
+    def advice(self) -> "Advice":
+        """How a user of this run can see more."""
+        from heapwitness.report.advice import Advice
+
+        return Advice(
+            stacks="" if self.stacks == "full" else "--stacks full",
+            checks="" if self.check_every else f"--check-every {OFTEN}",
+        )

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.events import BadEvent
+from heapwitness.report.advice import Advice
 from heapwitness.report.model import Report
 from heapwitness.supervise.ledger import Ledger
-from heapwitness.supervise.options import FINDINGS_EXIT
+from heapwitness.supervise.options import FINDINGS_EXIT, OFTEN
 from heapwitness.supervise.output import write_json
 from heapwitness.supervise.records import CutShort, read_records
 from heapwitness.supervise.reporter import Reporter
 from heapwitness.supervise.screen import Screen
+
+_ADVICE = Advice(stacks="HEAPWITNESS_STACKS=full", checks=f"HEAPWITNESS_CHECK_EVERY={OFTEN}")
 
 
 def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
@@ -28,7 +31,7 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
             the report cannot be written.
     """
     ledger = Ledger()
-    screen = Screen(sys.stdout, quiet=quiet)
+    screen = Screen(sys.stdout, lambda: _ADVICE, quiet=quiet)
     trouble: BadEvent | None = None
     try:
         with open(file, "rb") as stream:

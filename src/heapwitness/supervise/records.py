@@ -9,6 +9,7 @@ from typing import BinaryIO
 from heapwitness.layout.events import BadEvent, CrashState, CrashWords, Event, Type, read_events
 from heapwitness.supervise.examine import CODE_LIMIT, Examined, crashed, diagnosed
 from heapwitness.supervise.ledger import Ledger
+from heapwitness.supervise.pointee import pointee
 from heapwitness.symbols.maps import code_lines
 
 _HELD_LIMIT, _HELD_CHARACTERS = 4096, 64 << 20
@@ -117,6 +118,6 @@ def _program(event: Event) -> str:
 def _recorded(event: Event) -> Recorded:
     from heapwitness.memory import SegmentsMemory
 
-    maps = _code(event)
-    findings = diagnosed(event, SegmentsMemory(event.memory), maps)
+    maps, whole = _code(event), event.maps or ""
+    findings = diagnosed(event, SegmentsMemory(event.memory), maps, lambda pointer: pointee(pointer, whole))
     return Recorded(replace(event, memory=(), maps=None, command=None), Examined(findings, maps, _program(event)))

@@ -59,7 +59,7 @@ class Shower(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    key: Hashable
+    key: tuple[Hashable, int]
     examined: Examined
     finding: Finding
 
@@ -103,7 +103,7 @@ class Reporter:
 
     def is_new(self, examined: Examined) -> bool:
         """Whether one of the findings was neither submitted nor asked for before."""
-        keys = {_raw_key(examined, one) for one in examined.findings}
+        keys = set(_raw_keys(examined))
         new = not keys <= self._asked
         if len(self._asked) < CASES_LIMIT:
             self._asked |= keys
@@ -117,8 +117,7 @@ class Reporter:
         """
         while patiently and self._queue.qsize() >= QUEUED_LIMIT:
             time.sleep(_PATIENCE)
-        for finding in examined.findings:
-            key = _raw_key(examined, finding)
+        for finding, key in zip(examined.findings, _raw_keys(examined), strict=True):
             if key not in self._counts:
                 frames = self._frames + _frames(finding)
                 if len(self._counts) >= CASES_LIMIT or frames > _share(finding):
@@ -189,7 +188,7 @@ class Reporter:
         characters = _characters(finding)
         if self._characters + characters > NAMES_LIMIT:
             finding, characters = item.finding, 0
-        key = same(finding)
+        key = (same(finding), item.key[-1])
         if key not in self._shown:
             # Inlined functions make many frames of one address.
             self._named += _frames(finding)
@@ -217,7 +216,8 @@ class Reporter:
 
 
 def _stacks(finding: Finding) -> Iterator[tuple[Frame, ...]]:
-    blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect)
+    readings = (reading.culprit for reading in finding.readings)
+    blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect, *readings)
     yield finding.detected.stack
     yield from (site.stack for block in blocks if block is not None for site in (block.allocated, block.freed) if site)
 
@@ -235,6 +235,18 @@ def _characters(finding: Finding) -> int:
 
 def _share(finding: Finding) -> int:
     return FRAMES_LIMIT if finding.culprit is not None or finding.damage is not None else FRAMES_LIMIT // 4
+
+
+def _raw_keys(examined: Examined) -> list[tuple[Hashable, int]]:
+    """A key for each finding: what it is of, and the how many-th of those that were found at once. These are of
+    different blocks for sure, though all that is known of their allocation may be the same call."""
+    seen: Counter[Hashable] = Counter()
+    keys: list[tuple[Hashable, int]] = []
+    for finding in examined.findings:
+        key = _raw_key(examined, finding)
+        keys.append((key, seen[key]))
+        seen[key] += 1
+    return keys
 
 
 def _raw_key(examined: Examined, finding: Finding) -> Hashable:

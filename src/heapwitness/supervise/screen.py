@@ -12,6 +12,7 @@ from heapwitness.errors import HeapwitnessError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from heapwitness.report.advice import Advice
     from heapwitness.report.model import Crash, Finding, Report
 
 PREFIX = "heapwitness: "
@@ -21,11 +22,15 @@ class Screen:
     """Shows findings as they come, sentences of our own, and the sum at the end; a context manager.
 
     A stream that can not be written any more is written no more, and what was to go to a file goes to stderr instead.
-    A `quiet` one says nothing of crashes before it has shown a finding.
+    A `quiet` one says nothing of crashes before it has shown a finding. `advice` gives what findings say of how to
+    see more.
     """
 
-    def __init__(self, stream: TextIO | None, *, owned: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO | None, advice: "Callable[[], Advice]", *, owned: bool = False, quiet: bool = False
+    ) -> None:
         self._stream = stream
+        self._advice = advice
         self._owned = owned
         self._quiet = quiet
         self._console: Console | None = None
@@ -33,19 +38,19 @@ class Screen:
         self._failure = ""
 
     @classmethod
-    def to(cls, output: Path | None, *, quiet: bool = False) -> Self:
+    def to(cls, output: Path | None, advice: "Callable[[], Advice]", *, quiet: bool = False) -> Self:
         """A screen on a file, or on stderr for None.
 
         Raises:
             HeapwitnessError: the file cannot be written.
         """
         if output is None:
-            return cls(sys.stderr, quiet=quiet)
+            return cls(sys.stderr, advice, quiet=quiet)
         try:
             stream = open(output, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             raise HeapwitnessError(f"{output} cannot be written: {error.strerror}.") from error
-        screen = cls(stream, owned=True, quiet=quiet)
+        screen = cls(stream, advice, owned=True, quiet=quiet)
         screen._name = str(output)
         return screen
 
@@ -98,7 +103,7 @@ class Screen:
         def write(stream: TextIO) -> None:
             if self._console is None:
                 self._console = console(stream)
-            terminal.render(what, self._console)
+            terminal.render(what, self._console, advice=self._advice())
 
         self._write(write)
 

@@ -52,7 +52,7 @@ def run(options: Options) -> int:
             it was the JSON report, everything was shown before.
     """
     plan = _plan(options)
-    with Screen.to(options.output, quiet=options.quiet) as screen:
+    with Screen.to(options.output, options.advice, quiet=options.quiet) as screen:
         with Channel() as channel, open_log(options.log, channel.directory) as log:
             made = environment(options, plan.engine, channel.path, log.path, os.environ)
             extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()

@@ -47,8 +47,19 @@ class DebugInfo:
         found = self._from_debug_info(address) if self._program is not None else ()
         if found:
             return found
-        name = self._exported.find(address)
-        return (Location(demangle(name), None, None, None, False),) if name else ()
+        exported = self._exported.find(address)
+        return (Location(demangle(exported[0]), None, None, None, False),) if exported else ()
+
+    def symbol(self, address: int) -> tuple[str, int] | None:
+        """The function or variable that a file's address lies in, and how many bytes into it; None for none."""
+        if self._program is not None:
+            try:
+                symbol = self._program.symbol(address)
+                return demangle(printable(symbol.name)), address - symbol.address
+            except Exception:  # LookupError, or what broken files make drgn raise
+                pass
+        exported = self._exported.find(address)
+        return (demangle(exported[0]), exported[1]) if exported else None
 
     def _from_debug_info(self, address: int) -> tuple[Location, ...]:
         assert self._program is not None

@@ -20,6 +20,8 @@ _BUILD_ID_NOTE = 3
 _LOAD, _NOTE = 1, 4
 _EXECUTABLE = 1
 _EXPORTED = 11
+_WRITABLE = 2
+_OBJECT = 1
 _FUNCTION = 2
 _INDIRECT_FUNCTION = 10
 _EXTENDED_NUMBER = 0xFFF0
@@ -33,6 +35,7 @@ class Segment:
     address: int
     length: int
     executable: bool
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,11 @@ def read_elf(path: str, identity: Identity | None = None, until: float | None = 
             headers = Headers(stream)
             found = list(headers.segments())
             segments = [
-                Segment(one.offset, one.address, one.memory_size, bool(one.flags & _EXECUTABLE))
+                Segment(
+                    *(one.offset, one.address, one.memory_size),
+                    executable=bool(one.flags & _EXECUTABLE),
+                    writable=bool(one.flags & _WRITABLE),
+                )
                 for one in found
                 if one.kind == _LOAD
             ]
@@ -105,17 +112,17 @@ def _build_id(notes: bytes) -> str | None:
 
 
 class ExportedNames:
-    """The functions that a 64-bit ELF file exports: what remains of a stripped one."""
+    """The functions and variables that a 64-bit ELF file exports: what remains of a stripped one."""
 
     def __init__(self, elf: ElfFile) -> None:
         self._strings = b""
         self._starts: list[int] = []
         # Names as places in the table of strings: they may overlap there, and be millions of the same.
-        self._functions: list[tuple[int, int, int]] = []
+        self._symbols: list[tuple[int, int, int]] = []
         try:
             self._read(elf)
         except (OSError, ValueError, struct.error):
-            self._starts, self._functions = [], []
+            self._starts, self._symbols = [], []
 
     def _read(self, elf: ElfFile) -> None:
         with open(elf.open(), "rb") as stream:
@@ -131,18 +138,19 @@ class ExportedNames:
             self._strings = headers.bytes_at(names.offset, names.size)
         shape = struct.Struct("<IBBHQQ" if headers.little else ">IBBHQQ")
         for name, info, _, index, value, size in shape.iter_unpack(entries[: len(entries) // 24 * 24]):
-            if info & 15 in (_FUNCTION, _INDIRECT_FUNCTION) and 0 < index < _EXTENDED_NUMBER:
-                self._functions.append((value, size, name))
-        self._functions.sort()
-        self._starts = [start for start, _, _ in self._functions]
+            if info & 15 in (_OBJECT, _FUNCTION, _INDIRECT_FUNCTION) and 0 < index < _EXTENDED_NUMBER:
+                self._symbols.append((value, size, name))
+        self._symbols.sort()
+        self._starts = [start for start, _, _ in self._symbols]
 
-    def find(self, address: int) -> str | None:
-        """The exported function that holds the file's address, or None."""
+    def find(self, address: int) -> tuple[str, int] | None:
+        """The name that holds the file's address, and how many bytes into it the address is; or None."""
         position = bisect.bisect_right(self._starts, address) - 1
         if position < 0:
             return None
-        start, size, name = self._functions[position]
+        start, size, name = self._symbols[position]
         if address >= start + max(size, 1):
             return None
         end = self._strings.find(b"\0", name, name + _NAME_LIMIT)
-        return self._strings[name : end if end >= 0 else name + _NAME_LIMIT].decode("utf-8", "replace")
+        found = self._strings[name : end if end >= 0 else name + _NAME_LIMIT]
+        return found.decode("utf-8", "replace"), address - start

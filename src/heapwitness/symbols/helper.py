@@ -79,6 +79,10 @@ class _Announcing(Resolver):
         self._tell(mapping.path)
         return super().locations(mapping, elf, address)
 
+    def symbol(self, mapping: Mapping, elf: ElfFile, address: int) -> tuple[str, int] | None:
+        self._tell(mapping.path)
+        return super().symbol(mapping, elf, address)
+
 
 def serve(until: float | None, refused: list[str]) -> None:
     """Answer on stdin and stdout until the owner is gone."""

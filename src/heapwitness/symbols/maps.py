@@ -19,9 +19,10 @@ _ESCAPED_NEWLINE = "\\012"
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One mapping of a file: addresses `start` to `end`, file offset in bytes, and what was mapped.
+    """One mapping, mostly of a file: addresses `start` to `end`, file offset in bytes, and what was mapped.
 
     `device` is the file's (major, minor). `deleted`: the file had no name any more when the mapping was listed.
+    `accessible`: it may be read, written or executed.
     """
 
     start: int
@@ -32,6 +33,7 @@ class Mapping:
     path: str
     executable: bool
     deleted: bool
+    accessible: bool = True
 
     @property
     def identity(self) -> Identity:
@@ -46,8 +48,9 @@ class Mapping:
         return (path, path.replace("\n", _ESCAPED_NEWLINE)) if "\n" in path else (path,)
 
 
-def parse_maps(text: str) -> tuple[Mapping, ...]:
-    """The named mappings (files and pseudo files such as `[vdso]`) in order of address.
+def parse_maps(text: str, *, unnamed: bool = False) -> tuple[Mapping, ...]:
+    """The named mappings (files and pseudo files such as `[vdso]`) in order of address, and with `unnamed` the
+    others, too, whose path is "".
 
     Lines that make no sense are passed over, and no more than `MAPPINGS_LIMIT` mappings are kept: the
     text of a record may be forged.
@@ -58,7 +61,7 @@ def parse_maps(text: str) -> tuple[Mapping, ...]:
         end = text.find("\n", at)
         end = len(text) if end < 0 else end
         mapping = _mapping(text[at:end])
-        if mapping is not None:
+        if mapping is not None and (mapping.path or unnamed):
             found.append(mapping)
         at = end + 1
     return tuple(sorted(found, key=lambda mapping: mapping.start))
@@ -87,9 +90,9 @@ def code_lines(maps: bytes, limit: int) -> str:
 def _mapping(line: str) -> Mapping | None:
     # The name is padded with blanks, and is the only field that may hold some.
     fields = line.split(" ", _FIELDS - 1)
-    path = fields[-1].lstrip(" ") if len(fields) == _FIELDS else ""
-    if not path:
+    if len(fields) < _FIELDS - 1:
         return None
+    path = fields[-1].lstrip(" ") if len(fields) == _FIELDS else ""
     first, _, last = fields[0].partition("-")
     one, _, two = fields[3].partition(":")
     start, end, offset = _number(first, 16), _number(last, 16), _number(fields[2], 16)
@@ -109,6 +112,7 @@ def _mapping(line: str) -> Mapping | None:
         path=(path.removesuffix(_DELETED) if deleted else path).replace(_ESCAPED_NEWLINE, "\n"),
         executable="x" in fields[1],
         deleted=deleted,
+        accessible=fields[1][:3] != "---",
     )
 
 

@@ -8,10 +8,11 @@ import bisect
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
-from heapwitness.report.model import Block, Crash, Finding, Frame, Site
+from heapwitness.report.model import Block, Crash, Finding, Frame, Place, Site
 from heapwitness.symbols.debuginfo import DebugInfo, Location
 from heapwitness.symbols.elf import ElfFile, printable, read_elf
 from heapwitness.symbols.maps import Mapping, parse_maps
@@ -51,12 +52,16 @@ class Resolver:
         }
         for name in ("culprit", "victim", "previous", "suspect"):
             block: Block | None = getattr(finding, name)
-            if block is not None:
-                changes[name] = space.block(block)
+            changes[name] = space.block(block)
+        changes["readings"] = tuple(
+            msgspec.structs.replace(one, culprit=space.block(one.culprit)) for one in finding.readings
+        )
         if finding.store is not None:
             changes["store"] = msgspec.structs.replace(
                 finding.store, stack=space.stack(finding.store.stack, exact=True)
             )
+        if finding.place is not None and finding.pointer is not None and finding.place.kind != "stack":
+            changes["place"] = space.place(finding.pointer) or finding.place
         return msgspec.structs.replace(finding, **changes)
 
     def crash(self, crash: Crash, maps: str) -> Crash:
@@ -80,12 +85,19 @@ class Resolver:
 
     def locations(self, mapping: Mapping, elf: ElfFile, address: int) -> tuple[Location, ...]:
         """What a file's address is, by the file's symbols."""
+        return self._info(mapping, elf).locations(address)
+
+    def symbol(self, mapping: Mapping, elf: ElfFile, address: int) -> tuple[str, int] | None:
+        """The symbol that a file's address lies in, and how many bytes into it."""
+        return self._info(mapping, elf).symbol(address)
+
+    def _info(self, mapping: Mapping, elf: ElfFile) -> DebugInfo:
         key = (mapping.path, mapping.inode)
         if key not in self._infos:
             self._infos[key] = DebugInfo(elf)
             if len(self._infos) > FILES_LIMIT:
                 self._infos.popitem(last=False)
-        return self._infos[key].locations(address)
+        return self._infos[key]
 
     def _read(self, mapping: Mapping) -> ElfFile | None:
         """The file that was mapped, None when that of this name is another one by now."""
@@ -104,11 +116,13 @@ class _Space:
         self._mappings = mappings
         self._starts = [mapping.start for mapping in mappings]
 
+    def block(self, block: Block | None) -> Block | None:
+        if block is None:
+            return None
+        return msgspec.structs.replace(block, allocated=self.site(block.allocated), freed=self.site(block.freed))
+
     def site(self, site: Site | None) -> Site | None:
         return None if site is None else msgspec.structs.replace(site, stack=self.stack(site.stack))
-
-    def block(self, block: Block) -> Block:
-        return msgspec.structs.replace(block, allocated=self.site(block.allocated), freed=self.site(block.freed))
 
     def stack(self, frames: Sequence[Frame], *, exact: bool = False) -> tuple[Frame, ...]:
         """Name a stack's frames; the engine's own are dropped from its top.
@@ -148,6 +162,30 @@ class _Space:
             )
             for one in locations
         ] or [known]
+
+    def place(self, pointer: int) -> Place | None:
+        """The module whose code or data a pointer leads to, and what it is there; None for no module's.
+
+        A variable without a value in the file lies in a mapping without a name: a module's extent is told by the
+        segments of its file, from where its code is mapped.
+        """
+        for mapping in self._mappings:
+            elf = self._resolver.file(mapping) if mapping.executable else None
+            if elf is None:
+                continue
+            at = pointer - self._shift(mapping, elf)
+            segment = next((one for one in elf.segments if one.address <= at < one.address + one.length), None)
+            if segment is None:
+                continue
+            kind: Literal["code", "data", "read-only data"] = "data" if segment.writable else "read-only data"
+            symbol, offset = self._resolver.symbol(mapping, elf, at) or (None, None)
+            return Place(
+                kind="code" if segment.executable else kind,
+                module=printable(mapping.path),
+                symbol=symbol,
+                offset=offset,
+            )
+        return None
 
     def _mapping(self, address: int) -> Mapping | None:
         position = bisect.bisect_right(self._starts, address) - 1

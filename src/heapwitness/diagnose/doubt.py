@@ -1,0 +1,222 @@
+"""Verdicts on damage outside of released blocks, and how sure they are of the culprit."""
+
+from dataclasses import replace
+
+from heapwitness.diagnose.blocks import Tenant
+from heapwitness.diagnose.extent import Extent
+from heapwitness.diagnose.suspects import (
+    WORD,
+    beginning_behind,
+    ending_before,
+    is_all_that_was_left_out,
+    is_continued_by,
+    is_continued_from,
+    is_single_value,
+    look_different,
+    looks_damaged,
+    near,
+)
+from heapwitness.diagnose.verdict import Case, Reading, Verdict
+from heapwitness.diagnose.where import Part, last_of, start_of
+from heapwitness.heap import Node, Pool
+from heapwitness.layout.witness import State
+
+_WILD = Reading(kind="header-overwrite")
+
+_Doubt = tuple[list[Reading], str]
+"""What else a damage may be, and a sentence that says so; "" for no doubt."""
+
+
+def overflow(case: Case, before: Tenant, into: Node | None, skipped: int) -> Verdict:
+    """Damage that touches the end of a block.
+
+    Args:
+        into: the live block that it leads up to or into, where that may be its own underflow.
+        skipped: how many bytes behind the block's end are as they were.
+    """
+    pool = case.pool
+    others, doubt = _doubts_of_overflow(case, before, into, skipped)
+    details: list[str] = []
+    if before.header.state is not State.USED:
+        details.append("The block was released after it had been overrun, or was overrun after its release.")
+    if skipped:
+        details.append(f"{_count(skipped, 'byte')} right behind the block {'is' if skipped == 1 else 'are'} as before.")
+    reading = Reading.overflow(pool, before)
+    return Verdict(
+        kind="heap-buffer-overflow",
+        culprit=before,
+        origin=reading.origin,
+        extent=_promised(case),
+        victim=case.victim,
+        suspect=beginning_behind(pool, case.nodes, case.extent.stop) if case.extent.parts > 1 else None,
+        details=(*details, doubt) if doubt else tuple(details),
+        readings=(reading, *others) if others else (),
+    )
+
+
+def _doubts_of_overflow(case: Case, before: Tenant, into: Node | None, skipped: int) -> _Doubt:
+    """An overflow is in doubt where it is several damages in a row without a pattern, goes on from earlier damage,
+    leads up to another block's start, or left bytes out close to another block."""
+    pool, extent = case.pool, case.extent
+    behind = beginning_behind(pool, case.nodes, extent.stop)
+    if extent.parts > 1:
+        return [_WILD, *([Reading.underflow(pool, behind)] if behind else [])], (
+            "It lies around several headers, and no pattern runs through the bytes between them: "
+            "it may be one write past the end of that block, or many by an index or a pointer of something else."
+        )
+    if case.earlier is not None:
+        return _run_on(case, case.earlier, before)
+    led_up_to = Tenant(into.offset, into.header) if into is not None else behind if extent.leads_on else None
+    if led_up_to is not None and not _is_surely_from(pool, before, case):
+        return [Reading.underflow(pool, led_up_to)], (
+            f"The damage also ends where the block at {pool.payload(led_up_to.offset):#x} begins: "
+            "a write before the start of that block would look the same."
+        )
+    if skipped and behind is not None and Reading.underflow(pool, behind) in near(pool, case.nodes, extent):
+        return [Reading.underflow(pool, behind)], _before_start(case, behind)
+    return [], ""
+
+
+def _run_on(case: Case, earlier: Verdict, before: Tenant) -> _Doubt:
+    """What damage at the end of a block may be when damage led up to that block already."""
+    if look_different(case.pool, earlier.extent, case.extent):
+        return [], ""
+    other = earlier.culprit
+    overrun = earlier.kind == "heap-buffer-overflow" and other is not None and other.offset != before.offset
+    reading = Reading.overflow(case.pool, other) if overrun and other is not None else _WILD
+    return [reading], (
+        "The headers before that block were overwritten as well: a write that ran on through it would look the same."
+    )
+
+
+def _is_surely_from(pool: Pool, before: Tenant, case: Case) -> bool:
+    """Whether damage between two blocks goes on with what the first holds, and the second holds something else, or
+    damage leads up to the second one's end as well."""
+    extent = case.extent
+    return is_continued_from(pool, before, extent) and (extent.leads_on or not is_continued_by(pool, extent))
+
+
+def underflow(case: Case, under: Node, began_inside: Tenant | None) -> Verdict:
+    """Damage that leads up to the start of a block; a single value there is a wild write as likely.
+
+    Args:
+        began_inside: the block before, where what was written began inside of that.
+    """
+    pool = case.pool
+    reading = Reading.underflow(pool, Tenant(under.offset, under.header))
+    start = start_of(pool, under.offset)
+    if case.extent.certain <= start:
+        # What a block's own payload holds is no damage, whoever wrote it.
+        case = replace(case, extent=case.extent._replace(stop=start, exact=True))
+    before = began_inside or ending_before(pool, case.nodes, case.extent.start)
+    is_left_out = (
+        before is not None and not began_inside and is_all_that_was_left_out(case.evidence, case.extent, before)
+    )
+    if is_left_out and is_single_value(pool, case.extent):
+        readings = near(pool, case.nodes, case.extent)
+        if len(readings) > 1:
+            return wild(case, readings, "header")
+    others: list[Reading] = []
+    doubt = ""
+    if before is not None and (began_inside or is_left_out):
+        others = [Reading.overflow(pool, before)]
+        doubt = _began_inside_of(case, before) if began_inside else _past_end(case, before)
+    elif case.earlier is not None or case.extent.leads_on:
+        others = [_WILD]
+        side = "before" if case.earlier is not None else "behind"
+        doubt = f"The headers {side} it were overwritten as well: a longer write would look the same."
+    elif before is None and _is_behind_lost(case):
+        others = [Reading(kind="heap-buffer-overflow")]
+        doubt = "A block whose header is lost ends where it begins: a write past that one's end would look the same."
+    return Verdict(
+        kind="heap-buffer-underflow",
+        culprit=reading.culprit,
+        origin=reading.origin,
+        extent=case.extent,
+        victim=case.victim,
+        suspect=others[0].culprit if others else None,
+        details=(doubt,) if doubt else (),
+        readings=(reading, *others) if others else (),
+    )
+
+
+def _is_behind_lost(case: Case) -> bool:
+    """Whether damage begins at a node's first byte, and the node before is lost."""
+    lost = [one for one in case.nodes if one.lost]
+    lasts = [last_of(case.nodes, one) for one in lost]
+    starts = {one.next for one in lost} | {one.offset for one in lasts if one is not None}
+    return any(start << case.pool.log2 == case.extent.start for start in starts)
+
+
+def wild(case: Case, readings: tuple[Reading, ...], part: Part) -> Verdict:
+    """Damage that touches no block's edge, or is taken for such.
+
+    Args:
+        readings: as writes out of the blocks near by, the most likely first.
+        part: where it begins.
+    """
+    details: tuple[str, ...] = ("It touches no block's edge: a wild write.",)
+    if part == "control":
+        details = ("A write hit the pool's control block, which lies before its first block.",)
+    elif part == "copy":
+        details = ("A write hit the copy of the pool's control block, which lies behind its last block.",)
+    elif readings:
+        details = (*(_may_be(case, one) for one in readings), "It may be a wild write as well.")
+    return Verdict(
+        kind="header-overwrite",
+        extent=case.extent,
+        victim=case.victim,
+        suspect=readings[0].culprit if readings else None,
+        details=details,
+        readings=(*readings, _WILD) if readings else (),
+    )
+
+
+def _promised(case: Case) -> Extent:
+    """An extent that is no more than the least: of a header that is lost the last bytes need not be damaged."""
+    extent = case.extent
+    run = case.evidence.run_at(extent.stop - 1)
+    is_guessed = not extent.exact and run is not None and run.state == "lost" and not looks_damaged(case.pool, extent)
+    return extent._replace(stop=extent.certain) if is_guessed else extent
+
+
+def _may_be(case: Case, reading: Reading) -> str:
+    assert reading.culprit is not None
+    how = _past_end if reading.kind == "heap-buffer-overflow" else _before_start
+    return how(case, reading.culprit)
+
+
+def _past_end(case: Case, tenant: Tenant) -> str:
+    past = case.extent.start - tenant.end(case.pool)
+    return (
+        f"It begins {_count(past, 'byte')} past the end of the block at {case.pool.payload(tenant.offset):#x}: "
+        f"it may have been written by an index{_index(case, tenant)} that is too large for that block."
+    )
+
+
+def _before_start(case: Case, tenant: Tenant) -> str:
+    ahead = start_of(case.pool, tenant.offset) - case.extent.stop
+    where = f"{_count(ahead, 'byte')} before" if ahead else "right before"
+    return (
+        f"It ends {where} the start of the block at {case.pool.payload(tenant.offset):#x}: "
+        f"it may have been written by an index{_index(case, tenant)} that is negative."
+    )
+
+
+def _began_inside_of(case: Case, tenant: Tenant) -> str:
+    return (
+        f"It began inside of the block at {case.pool.payload(tenant.offset):#x}, whose own bytes look the same: "
+        "a write past the end of that block would, too."
+    )
+
+
+def _index(case: Case, tenant: Tenant) -> str:
+    """The index of the single word that was hit, counted from a block's start: " (10 in elements of 8 bytes)"."""
+    word = case.extent.start // WORD * WORD
+    if case.extent.stop > word + WORD:
+        return ""
+    return f" ({(word - start_of(case.pool, tenant.offset)) // WORD} in elements of {WORD} bytes)"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

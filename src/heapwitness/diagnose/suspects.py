@@ -1,0 +1,160 @@
+"""Which blocks near a damage may have been overrun, and what else the bytes may be.
+
+Bytes between two blocks may have been written past the end of the one, before the start of the other, or by neither.
+What tells is how close they come to either, and whether they look like what those blocks hold.
+"""
+
+from collections.abc import Sequence
+
+from heapwitness.diagnose.blocks import Tenant, first_tenant, last_tenant
+from heapwitness.diagnose.evidence import Evidence
+from heapwitness.diagnose.extent import Extent
+from heapwitness.diagnose.verdict import Reading
+from heapwitness.diagnose.where import last_of, start_of
+from heapwitness.heap import Node, Pool
+from heapwitness.layout.witness import State
+from heapwitness.memory import Unreadable
+
+REACH = 32
+"""A block that ends or begins at most so many bytes from damage is a suspect: four elements of eight bytes."""
+
+WORD = 8
+_SAMPLE = 64
+_ADDRESS = 2
+"""So many bytes of an address are zero."""
+_DIFFERENT = 3
+"""In so many of eight columns; fewer may be so by chance in a short sample."""
+_HOLE = 4
+"""So many right bytes in a row were left out; fewer may have been written with the value that they had."""
+
+
+def ending_before(pool: Pool, nodes: Sequence[Node], at: int) -> Tenant | None:
+    """The block that ends at or before a byte in a header, a backup or slack, with nothing else in between."""
+    position = _position(pool, nodes, at)
+    if position is None:
+        return None
+    node = nodes[position]
+    if at >= start_of(pool, node.offset):
+        tenant = Tenant(node.offset, node.header)
+        slack = not node.lost and node.header.state is State.USED and at >= tenant.end(pool)
+        return tenant if slack else None
+    if position == 0 or nodes[position - 1].lost or nodes[position - 1].header.quarantined:
+        return None
+    return last_tenant(pool, nodes[position - 1].offset, nodes[position - 1].header)
+
+
+def beginning_behind(pool: Pool, nodes: Sequence[Node], at: int) -> Tenant | None:
+    """The block that is the first to begin at or behind a byte."""
+    for node in nodes:
+        if node.offset == pool.end:
+            return None
+        last = last_of(nodes, node) if node.lost else None
+        if last is not None and start_of(pool, node.offset) < at <= start_of(pool, last.offset):
+            return Tenant(last.offset, last.header)
+        if start_of(pool, node.offset) >= at:
+            if node.lost or node.header.quarantined:
+                return None
+            return first_tenant(pool, node.offset, node.header)
+    return None
+
+
+def near(pool: Pool, nodes: Sequence[Node], extent: Extent) -> tuple[Reading, ...]:
+    """The readings of damage that touches no block: as a write past the one before it, or before the one behind it.
+
+    The block before comes first, as an index is too large more often than it is negative; but not when it is not
+    known for sure any more.
+    """
+    before, behind = ending_before(pool, nodes, extent.start), beginning_behind(pool, nodes, extent.stop)
+    found: list[Reading] = []
+    if before is not None and extent.start - before.end(pool) <= REACH and pool.requested(before.header) > 0:
+        found.append(Reading.overflow(pool, before))
+    if behind is not None and start_of(pool, behind.offset) - extent.stop <= REACH:
+        found.append(Reading.underflow(pool, behind))
+    return tuple(sorted(found, key=_is_guessed))
+
+
+def is_all_that_was_left_out(evidence: Evidence, extent: Extent, before: Tenant) -> bool:
+    """Whether damage that leads up to a block's start is no longer than what it leaves out behind the block before:
+    then it may be an element of an array that ends there."""
+    tail = _last_run(evidence, extent)
+    return extent.stop - tail <= tail - before.end(evidence.pool)
+
+
+def is_single_value(pool: Pool, extent: Extent) -> bool:
+    """Whether damage is a single aligned word with what a number or an address looks like, as one store makes it."""
+    if not WORD // 2 < extent.stop - extent.start <= WORD or extent.stop % WORD:
+        return False
+    data = _peek(pool, extent.start, extent.stop)
+    return data.count(0) >= 2 and any(data)
+
+
+def is_continued_from(pool: Pool, tenant: Tenant, extent: Extent) -> bool:
+    """Whether the damage behind a block looks like what the block holds, from its start to its end: what was written
+    from within it does not tell whose it was."""
+    start, end, data = start_of(pool, tenant.offset), tenant.end(pool), _first(extent)
+    samples = (start, start + _SAMPLE), (end - _SAMPLE, end)
+    return end - start >= 2 * _SAMPLE and all(_alike(_shape(pool, *one), _shape(pool, *data)) for one in samples)
+
+
+def is_continued_by(pool: Pool, extent: Extent) -> bool:
+    """Whether what lies behind damage looks like its going on."""
+    return _alike(_shape(pool, *_first(extent)), _shape(pool, extent.stop, extent.stop + _SAMPLE))
+
+
+def looks_damaged(pool: Pool, extent: Extent) -> bool:
+    """Whether the bytes up to the end of a damage, of which nothing tells what they were, look like those before."""
+    return _alike(_shape(pool, extent.start, extent.certain), _shape(pool, extent.start, extent.stop))
+
+
+def look_different(pool: Pool, one: Extent, other: Extent) -> bool:
+    """Whether two damages are of different data: most words of one have zeros where those of the other have none."""
+    first, second = (_shape(pool, *_first(each)) for each in (one, other))
+    return sum({*pair} == {"zero", "full"} for pair in zip(first, second, strict=False)) >= _DIFFERENT
+
+
+def _first(extent: Extent) -> tuple[int, int]:
+    return extent.start, min(extent.certain, extent.start + _SAMPLE)
+
+
+def _position(pool: Pool, nodes: Sequence[Node], at: int) -> int | None:
+    return next(
+        (number for number, one in enumerate(nodes) if one.offset << pool.log2 <= at < one.next << pool.log2), None
+    )
+
+
+def _is_guessed(reading: Reading) -> bool:
+    """Whether a block is only told from what was left when it was merged with its neighbours."""
+    return reading.culprit is not None and reading.culprit.header.state is State.FREE
+
+
+def _last_run(evidence: Evidence, extent: Extent) -> int:
+    """Where the damaged bytes begin that go on to its end without a hole."""
+    start = extent.start
+    for run in evidence.runs:
+        if run.state == "good" and run.start < extent.stop and run.stop - run.start >= _HOLE:
+            start = max(start, run.stop)
+    return min(start, extent.stop)
+
+
+def _peek(pool: Pool, start: int, stop: int) -> bytes:
+    """Bytes of the pool; b"" where they cannot be read."""
+    try:
+        return pool.peek(start, max(0, min(stop, pool.length) - start))
+    except Unreadable:
+        return b""
+
+
+def _shape(pool: Pool, start: int, stop: int) -> tuple[str, ...]:
+    """Of each byte of the aligned words of eight in a stretch, whether it is always zero, never, or neither; () for
+    fewer than two words."""
+    data = _peek(pool, -(-start // WORD) * WORD, stop // WORD * WORD)
+    if len(data) < 2 * WORD:
+        return ()
+    columns = (data[place::WORD] for place in range(WORD))
+    return tuple("full" if all(column) else "some" if any(column) else "zero" for column in columns)
+
+
+def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether words have zeros in the same places: so many that they are no addresses, which are everywhere."""
+    zeros = [place == "zero" for place in one]
+    return zeros == [place == "zero" for place in other] and _ADDRESS < sum(zeros) < WORD

@@ -1,0 +1,125 @@
+"""Where in a pool's nodes a damage begins and ends: in which part of which, and at whose edges."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from heapwitness.diagnose.extent import JOIN, Extent
+from heapwitness.diagnose.pattern import is_continued
+from heapwitness.heap import Node, Pool
+from heapwitness.layout import witness
+from heapwitness.layout.witness import State
+from heapwitness.memory import Unreadable
+
+_SAMPLE = 64
+
+Part = Literal["control", "backup", "header", "links", "payload", "slack", "copy"]
+
+
+def start_of(pool: Pool, node: int) -> int:
+    """Where a node's payload begins, in bytes from the pool's start."""
+    return (node << pool.log2) + witness.OVERHEAD
+
+
+def locate(pool: Pool, nodes: Sequence[Node], at: int) -> tuple[Node | None, Part]:
+    """The node that byte `at` of the pool lies in, and which part of it."""
+    if at < witness.CONTROL:
+        return None, "control"
+    node = next((one for one in nodes if one.offset << pool.log2 <= at < one.next << pool.log2), None)
+    if node is None:
+        return None, "copy" if at >= pool.length - witness.WITNESSED else "payload"
+    within = at - (node.offset << pool.log2)
+    if within < witness.OVERHEAD:
+        return node, "header" if within < witness.HEADER else "backup"
+    if node.offset == pool.end:
+        return None, "copy"
+    if node.lost or node.header.state is State.USED:
+        slack = not node.lost and at >= (node.next << pool.log2) - node.header.slack
+        pending = not slack and not node.lost and within < witness.OVERHEAD + witness.HEADER
+        return (node, "slack") if slack else (node, "links" if pending else "payload")
+    return node, "links" if within < witness.OVERHEAD + witness.HEADER else "payload"
+
+
+def ending_at(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+    """The node of a live block that begins where the damage ends."""
+    for node in nodes:
+        if node.offset == pool.end:
+            break
+        if start_of(pool, node.offset) == extent.stop:
+            return node if node.header.state is State.USED else None
+    at = (extent.stop - witness.OVERHEAD) >> pool.log2
+    if (at << pool.log2) + witness.OVERHEAD != extent.stop:
+        return None
+    lasts = (last_of(nodes, node) for node in nodes if node.lost)
+    return next((node for node in lasts if node is not None and node.offset == at), None)
+
+
+def ending_shortly_before(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+    """The node of a live block before which the damage ends but for bytes that were written with what they had."""
+    for node in nodes:
+        start = start_of(pool, node.offset)
+        if node.offset != pool.end and extent.certain < start <= extent.certain + JOIN:
+            live = not node.lost and node.header.state is State.USED
+            return node if live and continued_up(pool, extent, start - extent.certain) else None
+    return None
+
+
+def last_of(nodes: Sequence[Node], lost: Node) -> Node | None:
+    """The last of several lost nodes: where it begins is known from the one behind it."""
+    behind = next((node for node in nodes if node.offset == lost.next and node.own_holds), None)
+    if behind is None:
+        return None
+    return lost._replace(offset=behind.keeper, header=lost.header._replace(size=behind.offset - behind.keeper))
+
+
+def reached_by(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+    """The node of the last live block into which the damage leads without a gap."""
+    found: Node | None = None
+    for node in nodes:
+        last = last_of(nodes, node) if node.lost else node
+        if last is None or last.offset == pool.end:
+            break
+        start = start_of(pool, last.offset)
+        if start > extent.stop + JOIN:
+            break
+        if start > extent.start and (extent.certain >= start or continued_up(pool, extent, start - extent.certain)):
+            found = last if last.header.state is State.USED else None
+    return found
+
+
+def victim_of(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+    """The first node whose own header was hit; else the first whose backup was."""
+    backup: Node | None = None
+    for position, node in enumerate(nodes):
+        own = node.offset << pool.log2
+        if own < extent.stop and own + witness.HEADER > extent.start and not node.own_holds:
+            return node
+        kept = own + witness.KEPT
+        if backup is None and kept < extent.stop and kept + witness.HEADER > extent.start:
+            following = nodes[position + 1 : position + 2]
+            if node.offset == pool.end:
+                following = [one for one in nodes if one.offset == pool.first]
+            backup = next(iter(following), None)
+    return backup
+
+
+def continued_down(pool: Pool, extent: Extent, distance: int) -> bool:
+    """Whether the `distance` bytes before the damage are what its pattern would have put there: then
+    they were written with the value that they had."""
+    if not 0 < distance <= JOIN:
+        return distance == 0
+    try:
+        data = pool.peek(extent.start, min(extent.stop - extent.start, _SAMPLE))
+        return is_continued(pool.peek(extent.start - distance, distance)[::-1], data[::-1])
+    except Unreadable:
+        return False
+
+
+def continued_up(pool: Pool, extent: Extent, distance: int) -> bool:
+    """The same for the bytes behind the damage."""
+    if not 0 < distance <= JOIN:
+        return distance == 0
+    try:
+        start = max(extent.start, extent.certain - _SAMPLE)
+        return is_continued(pool.peek(extent.certain, distance), pool.peek(start, extent.certain - start))
+    except Unreadable:
+        return False

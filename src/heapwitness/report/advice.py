@@ -1,0 +1,39 @@
+"""How to see more of a finding than this run showed."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from heapwitness.report.model import Finding, Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What may be asked for, in the words in which the user asks; "" for what was asked for already.
+
+    `stacks` keeps whole stacks, `checks` checks the heap while the program runs.
+    """
+
+    stacks: str = ""
+    checks: str = ""
+
+    def on(self, finding: "Finding") -> str:
+        """One sentence for a finding whose blocks' stacks are one frame, or that was noticed at exit; else ""."""
+        words: list[str] = []
+        if self.stacks and any(_is_cut(stack) for stack in _stacks(finding)):
+            words.append(f"{self.stacks} shows whole stacks")
+        if self.checks and finding.detected.when == "exit":
+            words.append(f"{self.checks} notices it sooner after the store")
+        return "; ".join(words)
+
+
+def _stacks(finding: "Finding") -> "list[tuple[Frame, ...]]":
+    """The stacks of the blocks that a reader looks for the bug at."""
+    blocks = (finding.culprit, finding.suspect) if finding.culprit or finding.suspect else (finding.victim,)
+    sites = [site for block in blocks if block is not None for site in (block.allocated, block.freed)]
+    return [site.stack for site in sites if site is not None]
+
+
+def _is_cut(stack: "tuple[Frame, ...]") -> bool:
+    """Whether there is a single call, and it is not where a program begins anyway."""
+    return len({frame.pc for frame in stack}) == 1 and stack[-1].function != "main"

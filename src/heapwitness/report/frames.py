@@ -1,0 +1,157 @@
+"""Which frame of a stack is told to a reader who is told only one.
+
+The program's own code with a line comes first, then a Python line, then own code without a line; what
+others wrote comes after that: libraries that packages bring, glue that every program has in it (templates,
+operator new, allocation wrappers), interpreters, the system's libraries, code without a file, and what only starts a
+program. Among equals it is the innermost.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from enum import Enum, IntEnum, auto
+
+from heapwitness.report.model import Frame
+
+
+class _Home(Enum):
+    """Whose a module is. `FOUNDATION`: what other packages build on."""
+
+    OWN = auto()
+    FOUNDATION = auto()
+    INTERPRETER = auto()
+    SYSTEM = auto()
+    NONE = auto()
+
+
+class _Rank(IntEnum):
+    """How much a frame says; the lowest says most."""
+
+    OWN_LINE = auto()
+    PYTHON = auto()
+    PYTHON_LIBRARY = auto()
+    OWN_FUNCTION = auto()
+    OWN_PLACE = auto()
+    FOUNDATION = auto()
+    GLUE = auto()
+    INTERPRETER = auto()
+    INTERPRETER_GLUE = auto()
+    SYSTEM = auto()
+    BARE = auto()
+    STARTUP = auto()
+
+
+_OTHERS: dict[_Home, tuple[_Rank, _Rank]] = {
+    _Home.FOUNDATION: (_Rank.FOUNDATION, _Rank.GLUE),
+    _Home.INTERPRETER: (_Rank.INTERPRETER, _Rank.INTERPRETER_GLUE),
+    _Home.SYSTEM: (_Rank.SYSTEM, _Rank.SYSTEM),
+}
+"""Ranks of code that is not the program's own: what is no glue, and what is."""
+
+_SYSTEM_DIRECTORIES = ("/lib/", "/lib32/", "/lib64/", "/usr/lib/", "/usr/lib32/", "/usr/lib64/", "/usr/libexec/")
+_SYSTEM_NAMES = (
+    *(
+        "libc.so",
+        "libc-",
+        "libc.musl",
+        "ld-linux",
+        "ld-musl",
+        "libstdc++",
+        "libc++",
+        "libgcc_s",
+        "libpthread",
+        "libm.so",
+    ),
+)
+_INTERPRETER = re.compile(
+    r"(lib)?(python|pypy|perl|ruby|node(js)?|php|lua(jit)?|java|jvm|julia)(-?\d[\d.]*[a-z]*)?(\.so[\d.]*)?"
+)
+_PACKAGES = re.compile(r"/(site-packages|dist-packages|node_modules|perl5|vendor_ruby|gems)/")
+# What wheels bring along, and NumPy's core: most extensions allocate by it.
+_FOUNDATION = re.compile(r"(\.libs|\.dylibs|numpy/_?core)/|/lib[^/]*\.so[\d.]*$")
+_SHARED = re.compile(r"\.so(\.|$)")
+
+_HEADERS = re.compile(
+    r"^(/usr/include/|/usr/lib/gcc|/usr/lib/llvm|/rustc/)|/include/(c\+\+|python[23]|numpy|pybind11)[/.\d]"
+    r"|(^|/)Include/(\w+/)?\w+\.h$|/numpy/_?core/include/"
+)
+_GLUE = re.compile(
+    r"(std|__gnu_cxx|__cxxabiv1|pybind11|nanobind|alloc)::.*|operator (new|delete)\b.*|__(Pyx|rust|rdl|rg)_\w+"
+    r"|(malloc|calloc|realloc|free|aligned_alloc|posix_memalign|reallocarray)"
+    r"|_?Py(Mem|Object|DataMem)_\w*(alloc|Free|Realloc|NEW|FREE|Resize)\w*|_Py(Mem|Object)_\w+"
+    r"|_?Py_(New|X?(IN|DE)C?REF|Dealloc)\w*|_?PyType_(Generic)?Alloc\w*|_?PyObject_(GC_)?New(Var)?"
+    r"|default_(malloc|calloc|realloc|free)|_?npy_(alloc|free)_cache\w*"
+)
+_STARTUP = re.compile(
+    r"_start|_dl_start_user|__libc_start_(call_)?main(_impl)?|__libc_csu_\w+|start_thread|(__)?clone3?|thread_start"
+)
+_LONGEST = 1000
+_STANDARD_PYTHON = re.compile(r"^<frozen |/python[23]\.\d+/(?!(site|dist)-packages/)")
+
+
+def named(stack: Sequence[Frame]) -> Frame | None:
+    """The frame of a stack, innermost first, that says most to a reader; None for an empty one."""
+    return min(stack, key=_rank, default=None)
+
+
+def _rank(frame: Frame) -> _Rank:
+    if frame.language == "python":
+        return _Rank.PYTHON_LIBRARY if _STANDARD_PYTHON.search(frame.file or "") else _Rank.PYTHON
+    if frame.function and _STARTUP.fullmatch(frame.function):
+        return _Rank.STARTUP
+    home = _home(frame)
+    if home is _Home.NONE:
+        return _Rank.BARE
+    glue = _is_glue(frame)
+    if home is not _Home.OWN:
+        return _OTHERS[home][glue]
+    if glue:
+        return _Rank.GLUE
+    if frame.file and frame.line is not None:
+        return _Rank.OWN_LINE
+    return _Rank.OWN_FUNCTION if frame.function else _Rank.OWN_PLACE
+
+
+def _home(frame: Frame) -> _Home:
+    path = frame.module
+    if path is None:
+        return _Home.OWN if frame.function or frame.file else _Home.NONE
+    name = os.path.basename(path)
+    if path.startswith("["):
+        return _Home.SYSTEM
+    if "/lib-dynload/" in path or _INTERPRETER.fullmatch(name):
+        return _Home.INTERPRETER
+    packaged = _PACKAGES.search(path)
+    if packaged:
+        return _Home.FOUNDATION if _FOUNDATION.search(path, packaged.end() - 1) else _Home.OWN
+    # An executable below one of those directories is a program all the same.
+    shared = _SHARED.search(name) is not None
+    system = shared and (path.startswith(_SYSTEM_DIRECTORIES) or name.startswith(_SYSTEM_NAMES))
+    return _Home.SYSTEM if system else _Home.OWN
+
+
+def _is_glue(frame: Frame) -> bool:
+    """Whether a frame's code is in every program: written in a header that comes with compilers and
+    interpreters, or by its name a runtime's."""
+    if frame.file and _HEADERS.search(frame.file):
+        return True
+    return frame.function is not None and _GLUE.fullmatch(_qualified(frame.function)) is not None
+
+
+def _qualified(function: str) -> str:
+    """A function's name with its scopes, without arguments, template arguments and what it returns."""
+    plain: list[str] = []
+    depth = 0
+    for character in function[:_LONGEST].replace("(anonymous namespace)", "{anonymous}"):
+        if character == "<" and not "".join(plain[-8:]).endswith("operator"):
+            depth += 1
+        elif character == ">" and depth:
+            depth -= 1
+        elif character == "(" and not depth and plain:
+            break
+        elif not depth:
+            plain.append(character)
+    name = "".join(plain)
+    at = name.find("operator ")
+    start = name.rfind(" ", 0, at if at >= 0 else len(name))
+    return name[start + 1 :]
