@@ -3,8 +3,8 @@
     python benchmarks/fuzz/run.py --seconds 60 [--only forged]
 
 The core runs under ASan and UBSan on pools whose maker knows the key (forged.c) and under random damage (stress.c of
-the core's tests); what Python reads runs under atheris, if that is installed (inputs.py). The exit status is 1 when
-anything broke.
+the core's tests); what Python reads runs under atheris, if that is installed (inputs.py, files.py). The exit status is
+1 when anything broke.
 """
 
 import argparse
@@ -77,6 +77,11 @@ def _attacks(directory: Path, seconds: int) -> Iterator[Attack]:
             seeds.write(corpus)
             limits = (*limits, f"-max_len={seeds.SIZE + 16}")
         yield Attack(f"inputs, {target}", (sys.executable, str(HERE / "inputs.py"), target, *limits, str(corpus)))
+    for target in ("maps", "elf", "links", "configs", "images"):
+        limits = (f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=1024", f"-artifact_prefix={directory}/")
+        corpus = directory / target
+        corpus.mkdir()
+        yield Attack(f"files, {target}", (sys.executable, str(HERE / "files.py"), target, *limits, str(corpus)))
 
 
 def _options() -> argparse.Namespace:

@@ -169,3 +169,23 @@ def test_a_mapped_file_that_is_cut_short_while_it_is_read_does_no_harm(tmp_path:
         found = Finding(kind="mismatched-free", detected=Detected(when="free", thread=1), culprit=block)
 
         assert believable(found, Event(type=Type.FINDING, reason=Reason.MISMATCH), f"1-2 r-xp 0 00:00 1 {file}\n")
+
+
+@pytest.mark.parametrize("filler", [b"\0", b"1000-2000 r-xp 00000000 00:00 0 /x\n"], ids=["zeros", "lines"])
+def test_a_file_of_findings_with_large_mappings_is_read_in_bounded_memory(tmp_path: Path, filler: bytes) -> None:
+    log = tmp_path / "log"
+    maps = section(2, filler * (8 * MEGABYTE // len(filler)))
+    command = section(3, b"\0" * MEGABYTE)
+    with open(log, "wb") as stream:
+        for number in range(60):
+            stream.write(message(FINDING, maps, command, reason=DAMAGE, pool=4096, node=2, frames=(number + 0x1000,)))
+    code = (
+        "import resource, sys; from pathlib import Path; from heapwitness.supervise.recorded import report;"
+        "report(Path(sys.argv[1])); print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, log], capture_output=True, text=True)
+
+    lines = done.stdout.splitlines()
+    assert done.stderr == "" and lines[-2].startswith("heapwitness: 60 findings")
+    assert int(lines[-1].split()[1]) < 300

@@ -330,3 +330,39 @@ def test_log_that_is_damaged_is_said_and_nothing_before_the_damage_is_lost(run: 
 
     assert report.summary.findings == 1
     assert any("the log could not be read to its end" in text for text in run.shown.sentences)
+
+
+def test_what_fails_in_the_examination_of_one_event_costs_its_details_and_not_the_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surprised(*_: object) -> None:
+        raise IndexError("list index out of range")
+
+    with monkeypatch.context() as context:
+        context.setattr(examine_module.Examiner, "examine", surprised)
+        assert run.say(found(0x10)) == b"g"
+    assert run.say(found(0x20)) == b"g"
+    with monkeypatch.context() as context:
+        context.setattr(run.session.ledger, "note", surprised)
+        assert run.say(message(EXIT)) is None
+
+    report = run.end()
+
+    details = [one.detail for one in report.findings]
+    assert details == ["This finding could not be diagnosed: IndexError: list index out of range.", ""]
+    assert [text for text in run.shown.sentences if "IndexError" in text] == [
+        f"a message of process {os.getpid()} could not be taken: IndexError: list index out of range"
+    ]
+
+
+def test_what_fails_while_a_finding_is_shown_does_not_lose_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def surprised(_: Finding) -> None:
+        raise ValueError("invalid width")
+
+    monkeypatch.setattr(run.shown, "finding", surprised)
+    run.say(found(0x10))
+
+    report = run.end()
+
+    assert report.summary.findings == 1 and len(report.findings) == 1
+    assert run.shown.sentences == ["a finding could not be shown in full: ValueError: invalid width"]

@@ -1,7 +1,13 @@
 """The text of /proc/PID/maps as mappings."""
 
+import mmap
+import os
+from pathlib import Path
+
+import pytest
+
 from heapwitness.symbols import parse_maps
-from heapwitness.symbols.maps import MAPPINGS_LIMIT
+from heapwitness.symbols.maps import MAPPINGS_LIMIT, code_lines
 
 
 def test_named_mappings_come_in_order_of_address() -> None:
@@ -36,3 +42,50 @@ def test_number_of_mappings_is_bounded() -> None:
     text = "".join(f"{n:x}000-{n:x}800 r-xp 00000000 0:0 1 /x\n" for n in range(1, MAPPINGS_LIMIT + 100))
 
     assert len(parse_maps(text)) == MAPPINGS_LIMIT
+
+
+NAMES = [
+    b"a\rb",
+    b"a\nb",
+    b"a\\012b",
+    b"a\\101",
+    b"a\x0bb\x0cc\x1cd\x85e",
+    "a\u2028b\u0085c".encode(),
+    b"\xff\xfe",
+    b"x (deleted)",
+    b"x /proc/self/pagemap",
+    b" x ",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mapped_file_of_any_name_is_found_again_and_hides_no_other(tmp_path: Path, name: bytes) -> None:
+    directory = os.fsencode(tmp_path) + (b"/x " if b"/" in name else b"/")
+    file = directory + name.split(b"x ", 1)[-1] if b"/" in name else directory + name
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    with open(file, "w+b") as stream:
+        stream.truncate(4096)
+        with mmap.mmap(stream.fileno(), 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC):
+            raw = Path("/proc/self/maps").read_bytes()
+
+    mappings = parse_maps(code_lines(raw, len(raw)))
+
+    (mapping,) = [one for one in mappings if os.fsencode(tmp_path) in os.fsencode(one.path)]
+    inode = os.stat(file).st_ino
+    assert mapping.identity.inode == inode and mapping.executable
+    assert [one for one in mapping.names() if os.path.exists(one) and os.stat(one).st_ino == inode]
+    assert "[vdso]" in [one.path for one in mappings]
+
+
+def test_a_name_that_ends_in_another_s_path_leads_nowhere_else() -> None:
+    (mapping,) = parse_maps("1000-2000 r-xp 00000000 fd:01 42          /tmp/x /proc/self/pagemap\n")
+
+    assert mapping.names() == ("/tmp/x /proc/self/pagemap",)
+
+
+def test_lines_of_code_are_whole_and_bounded() -> None:
+    line = b"1000-2000 r-xp 00000000 fd:01 42 /lib/x.so\n"
+    data = b"2000-3000 rw-p 00000000 00:00 0 \n" + line + b"broken\n\rx\n" + line * 10
+
+    assert code_lines(data, 3 * len(line) + 5) == line.decode() * 3
+    assert code_lines(b"\0" * 1000, 100) == ""

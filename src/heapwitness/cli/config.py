@@ -34,6 +34,7 @@ def command(path: Path, assignments: tuple[str, ...], names: tuple[str, ...], ch
     """
     from heapwitness.liteos.config import Config, parse, read
     from heapwitness.liteos.dotconfig import DotConfig, split_assignments
+    from heapwitness.report.text import harmless
 
     if assignments:
         edited = DotConfig(path)
@@ -43,7 +44,7 @@ def command(path: Path, assignments: tuple[str, ...], names: tuple[str, ...], ch
     if names:
         values = parse(read(path))
         for name in names:
-            click.echo(values.get(name) or _absent(name, path))
+            click.echo(harmless(values.get(name) or _absent(name, path)))
     if check:
         click.echo(_verdict(Config.load(path)))
     if not assignments and not names and not check:

@@ -22,12 +22,11 @@ def command(options: Options, freed: int | None, kernel_text: bool, json: Path |
     --kernel-text prints what LOS_MemBadNodeShow would (with --free: what LOS_MemFree would).
     The exit status is 99 when there is a finding.
     """
-    from rich.console import Console
-
     from heapwitness.liteos.document import document
     from heapwitness.liteos.examine import examine, with_release
     from heapwitness.liteos.kernel_text import bad_nodes, release
     from heapwitness.liteos.terminal import render
+    from heapwitness.report.console import console
     from heapwitness.report.json import write
 
     examined = examine(options)
@@ -39,5 +38,5 @@ def command(options: Options, freed: int | None, kernel_text: bool, json: Path |
         text = "".join(bad_nodes(examined)) if freed is None else release(examined, freed)
         click.echo(text, nl=False)
     else:
-        render(examined, Console())
+        render(examined, console())
     return FINDINGS_EXIT if examined.findings else 0

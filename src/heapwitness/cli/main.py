@@ -1,9 +1,12 @@
 """The command `heapwitness`: its subcommands, loaded when they are asked for, and its errors, one sentence each."""
 
+import contextlib
 import importlib
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
@@ -25,6 +28,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Subcommands: where each is, and what it is for, so that listing them imports none."""
 
 
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """What the system refuses is one of our errors; click would end the process where nobody reads its output."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename is not None and not isinstance(error.filename, int)
+        what = f"{os.fsdecode(error.filename)} cannot be used" if named else "the output could not be written"
+        raise HeapwitnessError(f"{what}: {error.strerror or error}.") from error
+
+
 class _Lazy(click.Group):
     """A group that imports a subcommand's module when it is used."""
 
@@ -39,6 +53,16 @@ class _Lazy(click.Group):
         assert isinstance(found, click.Command)
         return found
 
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        with _telling():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _telling():
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
@@ -52,6 +76,7 @@ def group() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, `arguments` or the process's own, and exit; errors are one sentence on stderr."""
+    _prepare_output()
     try:
         status = group.main(args=arguments, prog_name="heapwitness", standalone_mode=False)
     except click.ClickException as error:
@@ -60,11 +85,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = _say(str(error))
     except (click.Abort, KeyboardInterrupt):
         status = INTERRUPTED_EXIT
-    except BrokenPipeError:
-        # Who read our output has gone; Python must not complain about it once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = ERROR_EXIT
+    _let_go_of_output()
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _prepare_output() -> None:
+    """Output that was closed goes nowhere; a character that it cannot have is escaped."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _let_go_of_output() -> None:
+    """What could not be written is dropped: Python must not complain about it once more at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _sentence(error: click.ClickException) -> str:
@@ -79,5 +120,6 @@ def _sentence(error: click.ClickException) -> str:
 def _say(text: str) -> int:
     from heapwitness.report.text import harmless
 
-    print(f"heapwitness: {harmless(' '.join(text.split()))}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"heapwitness: {harmless(' '.join(text.split()))}", file=sys.stderr)
     return ERROR_EXIT

@@ -20,15 +20,14 @@ def command(options: Options, output: Path) -> int:
     backups from headers, lost ones from the nodes around, then free lists and statistics. Every
     change is told, and what could not be restored. The exit status is 99 when damage is left.
     """
-    from rich.console import Console
-
     from heapwitness.liteos.examine import examine
     from heapwitness.liteos.mend import fixed_file, mend, refuse_inputs, write
     from heapwitness.liteos.terminal import render_mended
+    from heapwitness.report.console import console
 
     refuse_inputs(output, (options.image, options.config, options.elf, options.tasks))
     examined = examine(options)
     mended = mend(examined)
     write(fixed_file(examined, mended), output)
-    render_mended(examined, mended, output, Console())
+    render_mended(examined, mended, output, console())
     return FINDINGS_EXIT if any(pool.left for pool in mended) else 0

@@ -40,14 +40,13 @@ def command(
     After each operation that somebody has something to say about stands what the kernel answers and
     prints, and what ours finds. The exit status is 99 when there is a finding.
     """
-    from rich.console import Console
-
     from heapwitness.liteos import faults, tasknames
     from heapwitness.liteos import trace as traces
     from heapwitness.liteos.config import Config
     from heapwitness.liteos.mend import refuse_inputs, write
     from heapwitness.liteos.simulate import Simulation
     from heapwitness.liteos.simulation_text import render
+    from heapwitness.report.console import console
 
     parsed = traces.load(trace)
     if dump is not None:
@@ -58,7 +57,7 @@ def command(
         [faults.parse(text) for text in injected],
         None if tasks is None else tasknames.load(tasks),
     )
-    findings = render(simulation.run(), Console(), everything=everything, full=full)
+    findings = render(simulation.run(), console(), everything=everything, full=full)
     if dump is not None:
         write(simulation.kernel_bytes(), dump)
     return FINDINGS_EXIT if findings else 0

@@ -27,6 +27,7 @@ FRAMES_LIMIT = 256
 MAPS_LIMIT = 8 << 20
 SECTIONS_LIMIT = 1 << 16
 WORDS_LIMIT = 4096
+COMMAND_LIMIT = 1 << 20
 
 _SIGNAL, _CUT_SHORT = 0xFF, 0x100
 _STRANGER, _REPLACED = 0xFF, 0x100
@@ -370,7 +371,7 @@ def _words(data: bytes, count: int) -> tuple[int, ...]:
 
 
 def _command(data: bytes) -> tuple[str, ...]:
-    words = data.removesuffix(b"\0").split(b"\0", WORDS_LIMIT)
+    words = data[:COMMAND_LIMIT].removesuffix(b"\0").split(b"\0", WORDS_LIMIT)
     return tuple(_text(word) for word in words[:WORDS_LIMIT])
 
 

@@ -4,7 +4,6 @@ A symbol that is absent is off, as in the C that the kernel compiles; only the a
 and the task limit (64) have a default. Editing a `.config` is in `dotconfig`.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -12,9 +11,9 @@ from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import symbols
+from heapwitness.liteos.lines import BLANKS, is_word, numbered
 
-_SET = re.compile(r"\s*(?P<name>\w+)\s*=\s*(?P<value>.*?)\s*")
-_UNSET = re.compile(r"\s*#\s*(?P<name>\w+) is not set\s*")
+_IS_NOT_SET = " is not set"
 _LARGEST_CONFIG = 16 << 20
 _LARGEST_TASK_LIMIT = 0xFFFE  # a node's task id has 16 bits, and there is one task more than the limit
 
@@ -113,26 +112,36 @@ def failing_dependency(on: set[str]) -> str | None:
 
 
 def read(path: str | PathLike[str]) -> str:
-    """The text of a `.config`; BadConfig when it cannot be one."""
+    """The text of a `.config`; BadConfig when it cannot be one. Bytes that are no UTF-8 stay as surrogates."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(_LARGEST_CONFIG + 1)
-    except OSError as error:
-        raise BadConfig(f"{path} cannot be read ({error.strerror}): give a kernel's .config.") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BadConfig(f"{path} cannot be read ({why}): give a kernel's .config.") from error
     if len(data) > _LARGEST_CONFIG or b"\0" in data:
         raise BadConfig(f"{path} is no .config: give the text file that menuconfig writes.")
-    return data.decode("utf-8", "replace")
+    return data.decode("utf-8", "surrogateescape")
 
 
 def parse(text: str) -> dict[str, str]:
     """Symbols and values of a `.config`'s text, quotes taken off; of a repeated symbol the last counts."""
-    values: dict[str, str] = {}
-    for line in text.splitlines():
-        if match := _UNSET.fullmatch(line):
-            values[match["name"]] = "n"
-        elif match := _SET.fullmatch(line):
-            values[match["name"]] = match["value"].strip('"')
-    return values
+    return dict(found for _, line in numbered(text) if (found := assignment(line)) is not None)
+
+
+def assignment(line: str) -> tuple[str, str] | None:
+    """The symbol that a line sets, and its value; None for a line that sets none."""
+    line = line.strip(BLANKS)
+    if line.startswith("#"):
+        name, value = line[1:].removesuffix(_IS_NOT_SET).strip(BLANKS), "n"
+        if not line.endswith(_IS_NOT_SET):
+            return None
+    else:
+        name, equals, value = line.partition("=")
+        if not equals:
+            return None
+        name, value = name.strip(BLANKS), value.strip(BLANKS).strip('"')
+    return (name, value) if is_word(name) else None
 
 
 def _is_on(value: str | int | bool | None) -> bool:

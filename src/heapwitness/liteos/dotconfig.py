@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 import kconfiglib
 
 from heapwitness.liteos import symbols
-from heapwitness.liteos.config import BadConfig, parse, read
+from heapwitness.liteos.config import BadConfig, assignment, parse, read
+from heapwitness.replacing import write_whole
 
 KCONFIG = Path(__file__).parent / "Kconfig"
-
-_LINE = re.compile(r"\s*(?:#\s*)?(?P<name>\w+)(?:\s*=.*|\s+is not set\s*)")
 
 
 class DotConfig(kconfiglib.Kconfig):  # type: ignore[misc]  # kconfiglib has no types
@@ -28,6 +26,7 @@ class DotConfig(kconfiglib.Kconfig):  # type: ignore[misc]  # kconfiglib has no 
         """Read the Kconfig and, where there is one, the `.config`; BadConfig where it cannot be read."""
         self.path = path
         self.text = read(path) if path.exists() else ""
+        self._asked: set[str] = set()
         with _no_prefix():
             super().__init__(str(KCONFIG), warn=False)
         self._apply(parse(self.text))
@@ -57,10 +56,15 @@ class DotConfig(kconfiglib.Kconfig):  # type: ignore[misc]  # kconfiglib has no 
         return f"Values of {filename} loaded"
 
     def write_config(self, filename: str | None = None, *_: object, **__: object) -> str:
-        """Write the file back: our symbols changed in their lines, new ones at its end; says so."""
+        """Write the file back, every byte as it was but in the lines of symbols that changed; says so.
+
+        Raises:
+            OSError: it cannot be written, and is as it was.
+        """
         path = Path(filename) if filename else self.path
-        self.text = merged(self.text, self.values())
-        path.write_text(self.text, encoding="utf-8")
+        text = merged(self.text, self.values(), self._asked)
+        write_whole(path, text.encode("utf-8", "surrogateescape"))
+        self.text = text
         return f"Configuration saved to {path}"
 
     def save(self) -> None:
@@ -93,6 +97,7 @@ class DotConfig(kconfiglib.Kconfig):  # type: ignore[misc]  # kconfiglib has no 
         for name, value in assignments.items():
             if self.syms[name].str_value != value:
                 raise BadConfig(self._why_not(name, value))
+        self._asked.update(assignments)
         after = self.values()
         lost = [name for name in symbols.BOOLEANS if before.get(name) == "y" != after.get(name)]
         return [name for name in lost if name not in assignments and name not in symbols.ALGORITHMS]
@@ -128,22 +133,63 @@ def split_assignments(texts: Iterable[str]) -> dict[str, str]:
     return assignments
 
 
-def merged(text: str, values: Mapping[str, str]) -> str:
-    """A `.config`'s text with our symbols' lines replaced, lines of ours that fell away dropped, new ones appended."""
-    left = dict(values)
-    lines: list[str] = []
-    for line in text.splitlines():
-        match = _LINE.fullmatch(line)
-        name = match["name"] if match else None
-        if name is None or name not in _OURS:
-            lines.append(line)
+def merged(text: str, values: Mapping[str, str], asked: Iterable[str] = ()) -> str:
+    """A `.config`'s text with those of our symbols in it that changed.
+
+    The last line of a symbol counts, and is changed; new ones come at the end; lines of one that fell away are
+    dropped. Every other line stays as it is.
+
+    Args:
+        text: as it was.
+        values: of all our symbols that a `.config` holds now.
+        asked: symbols that are to be named even where leaving them out says the same.
+    """
+    before = parse(text)
+    changed = {name for name in _OURS if _meant(name, before) != _meant(name, values)}
+    changed |= {name for name in asked if name not in before}
+    if not text.strip():
+        changed = set(values)
+    kept: list[str] = []
+    left = {name: values[name] for name in values if name in changed}
+    # From the end: the last line of a symbol is the one that counts.
+    for line in reversed(_with_ends(text)):
+        found = assignment(line.removesuffix("\n"))
+        name = found[0] if found is not None else None
+        if name not in changed:
+            kept.append(line)
         elif name in left:
-            lines.append(_assignment(name, left.pop(name)))
-    lines += [_assignment(name, value) for name, value in left.items()]
-    return "".join(line + "\n" for line in lines)
+            kept.append(_assignment(name, left.pop(name)) + _end_of(line))
+        elif name in values:
+            kept.append(line)
+    kept.reverse()
+    end = _end_of(kept[0]) or "\n" if kept else "\n"
+    if left and kept and not _end_of(kept[-1]):
+        kept[-1] += end
+    kept += [_assignment(name, value) + end for name, value in left.items()]
+    return "".join(kept)
 
 
 _OURS = {*symbols.BOOLEANS, symbols.TSK_LIMIT}
+
+
+def _meant(name: str, values: Mapping[str, str]) -> str:
+    """A symbol's value, or what it means to leave it out."""
+    if name in values:
+        return values[name]
+    if name == symbols.TSK_LIMIT:
+        return str(symbols.DEFAULT_TASK_LIMIT)
+    others = [values.get(one) for one in symbols.ALGORITHMS]
+    return "y" if name == symbols.BESTFIT and "y" not in others else "n"
+
+
+def _with_ends(text: str) -> list[str]:
+    lines = [line + "\n" for line in text.split("\n")]
+    lines[-1] = lines[-1][:-1]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _end_of(line: str) -> str:
+    return "\r\n" if line.endswith("\r\n") else "\n" if line.endswith("\n") else ""
 
 
 def _assignment(name: str, value: str) -> str:

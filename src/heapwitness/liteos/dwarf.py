@@ -15,7 +15,7 @@ from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.liteos import symbols
+from heapwitness.liteos import elf_bounds, symbols
 from heapwitness.liteos.config import Config
 from heapwitness.liteos.dies import DEEPEST, dwarf_of, name_of, number_of, size_of, type_of
 from heapwitness.liteos.layout import (
@@ -216,7 +216,10 @@ def _structures(path: str | PathLike[str]) -> tuple[dict[str, _Structure], int]:
     try:
         with Path(path).open("rb") as file:
             try:
+                elf_bounds.check(file, path)
                 elf = ELFFile(file)
+            except HeapwitnessError:
+                raise
             except Exception as error:  # on damaged files pyelftools fails in many ways
                 raise BadFirmware(f"{path} is no ELF file that can be read: give the linked firmware.") from error
             if not elf.little_endian:

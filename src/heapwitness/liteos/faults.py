@@ -43,7 +43,9 @@ Kind = Literal[
     "double-free",
 ]
 _KINDS: Final[dict[str, Kind]] = {kind: kind for kind in get_args(Kind)}
-_FAULT: Final = re.compile(r"(?P<kind>[a-z-]+)@(?P<operation>\d+)(?::(?P<first>[^:]+))?(?::(?P<second>[^:]+))?")
+_FAULT: Final = re.compile(
+    r"(?P<kind>[a-z-]{1,32})@(?P<operation>\d{1,20})(?::(?P<first>[^:]{1,1024}))?(?::(?P<second>[^:]{1,1024}))?"
+)
 # Which arguments a kind takes: none, a number that must or may be there, and a second one that may.
 _ARGUMENTS: Final[dict[str, tuple[int, int]]] = {
     "overflow": (1, 2),

@@ -16,6 +16,7 @@ from elftools.dwarf.die import DIE
 from elftools.elf.elffile import ELFFile
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.liteos import elf_bounds
 from heapwitness.liteos.debuginfo import DebugInfo, Spot
 from heapwitness.liteos.dies import dwarf_of, name_of, number_of, size_of, type_of
 from heapwitness.memory import Memory, Unreadable
@@ -80,10 +81,14 @@ class Firmware:
                 f"{path} cannot be read ({error.strerror}): give the firmware's ELF file."
             ) from error
         try:
+            elf_bounds.check(self._file, path)
             self._elf = ELFFile(self._file)
             # In Thumb code the lowest bit of a function's and a return address is set.
             self._thumb = 1 if self._elf["e_machine"] == _ARM else 0
             self._symbols = self._symbol_table()
+        except HeapwitnessError:
+            self._file.close()
+            raise
         except Exception as error:  # on damaged files pyelftools fails in many ways
             self._file.close()
             raise HeapwitnessError(f"{path} is no ELF file that can be read: give the linked firmware.") from error

@@ -1,7 +1,5 @@
 """From an examined dump to the repaired file: what `restore` does before it says anything."""
 
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from heapwitness.liteos.kernel import Kernel
 from heapwitness.liteos.ram import Ram
 from heapwitness.liteos.records import LiteosFinding, Restoration
 from heapwitness.liteos.restore import apply, plan
+from heapwitness.replacing import write_whole
 
 
 class MendedPool(msgspec.Struct, frozen=True):
@@ -95,25 +94,8 @@ def write(data: bytes, output: Path) -> None:
     Raises:
         HeapwitnessError: it cannot be written; says why.
     """
-    target = output.resolve()
-    part = ""
     try:
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)  # a directory refuses, a pipe takes it
-            return
-        number, part = tempfile.mkstemp(prefix=f".{target.name[:64]}.", dir=target.parent)
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
-            os.fchmod(number, 0o666 & ~_umask())
-        Path(part).replace(target)
-    except OSError as error:
-        if part:
-            Path(part).unlink(missing_ok=True)
-        why = error.strerror or error
+        write_whole(output, data)
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
         raise HeapwitnessError(f"{output} cannot be written: {why}. Give another place.") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -14,7 +14,7 @@ StackOf = Callable[[int], tuple[Frame, ...]]
 
 # With what the compiler appends to a part of a function that it made of its own.
 _HEAP = re.compile(
-    r"((LOS|Os)_?(Slab)?Mem[A-Z]\w*|LOS_RecordLR|(__wrap_|_)?(malloc|calloc|zalloc|realloc|memalign|free)(_r)?)(\.\w+)*"
+    r"((LOS|Os)_?(Slab)?Mem[A-Z]\w{0,200}|LOS_RecordLR|(__wrap_|_)?(malloc|calloc|zalloc|realloc|memalign|free)(_r)?)(\.\w{1,64}){0,16}"
 )
 
 

@@ -1,15 +1,17 @@
 """Names of tasks from a file: lines of a number and a name, or a JSON object from numbers to names."""
 
 import json
-import re
+import string
 from os import PathLike
 from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.liteos.lines import numbered
 
-_LINE = re.compile(r"(?P<number>0x[0-9a-fA-F]+|\d+)\s*[\s:=,]\s*(?P<name>\S.*?)\s*")
+_BETWEEN = ":=,"
 _LARGEST_FILE = 1 << 20
 _LARGEST_TASK = 0xFFFF
+_LONGEST_NUMBER = 20
 
 
 def load(path: str | PathLike[str]) -> dict[int, str]:
@@ -42,13 +44,24 @@ def _object(text: str, path: str | PathLike[str]) -> dict[int, str]:
 
 def _lines(text: str, path: str | PathLike[str]) -> dict[int, str]:
     names: dict[int, str] = {}
-    for count, line in enumerate(text.splitlines(), 1):
+    for count, line in numbered(text):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
-        match = _LINE.fullmatch(line)
-        if match is None:
+        named = _named(line)
+        if named is None:
             raise HeapwitnessError(f'{path}, line {count}: give a task\'s number and name, such as "5 network".')
-        number = match["number"]
-        names[int(number, 16 if number.startswith("0x") else 10)] = match["name"]
+        names[named[0]] = named[1]
     return names
+
+
+def _named(line: str) -> tuple[int, str] | None:
+    """The number and the name in a line without blanks around it."""
+    end = next((at for at, one in enumerate(line[: _LONGEST_NUMBER + 1]) if one.isspace() or one in _BETWEEN), 0)
+    number, name = line[:end], line[end:].lstrip()
+    if name[:1] and name[0] in _BETWEEN:
+        name = name[1:].lstrip()
+    base, digits = (16, number[2:]) if number.startswith("0x") else (10, number)
+    if not name or not digits or not set(string.hexdigits if base == 16 else string.digits).issuperset(digits):
+        return None
+    return int(digits, base), name

@@ -19,7 +19,6 @@ A log, one operation a line, blocks named as one likes; "#" begins a comment:
 """
 
 import json
-import re
 from collections.abc import Iterator
 from os import PathLike
 from typing import Any, Final, Literal
@@ -28,6 +27,7 @@ import msgspec
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos.image import files
+from heapwitness.liteos.lines import is_word, numbered
 
 Kind = Literal["alloc", "alloc_align", "alloc_module", "realloc", "free", "task", "check", "sha256", "info"]
 Name = str | int
@@ -36,6 +36,7 @@ DEFAULT_SIZE: Final = 65536
 DEFAULT_ADDRESS: Final = 0x20000000
 _FILE_LIMIT: Final = 64 << 20
 _POOL_LIMIT: Final = 64 << 20
+OPERATIONS_LIMIT = 1 << 20
 
 # Of each operation in a log, what its words are; a "?" may be left out.
 _WORDS: Final[dict[str, tuple[str, ...]]] = {
@@ -48,7 +49,7 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
     "free": ("pointer",),
     "check": (),
 }
-_LINE: Final = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)\s*=\s*)?(?P<kind>[a-z_]+)(?P<words>(?:\s+\S+)*)")
+_MOST_WORDS: Final = max(map(len, _WORDS.values()))
 _JSON_KINDS: Final[dict[str, Kind]] = {
     "alloc": "alloc",
     "alloc_align": "alloc_align",
@@ -133,7 +134,7 @@ def load(path: str | PathLike[str]) -> Trace:
 def parse(text: str) -> Trace:
     """As `load`, of text that is here already."""
     recorded = text.lstrip().startswith("{")
-    lines = list(_json_lines(text) if recorded else _log_lines(text))
+    lines = _json_lines(text) if recorded else _log_lines(text)
     init: dict[str, Any] = {"address": DEFAULT_ADDRESS, "size": DEFAULT_SIZE, "fill": 0}
     operations: list[Operation] = []
     for line, kind, values in lines:
@@ -142,6 +143,8 @@ def parse(text: str) -> Trace:
                 raise BadTrace(f"line {line}: init must come first; one trace is one pool.")
             init |= values
         else:
+            if len(operations) == OPERATIONS_LIMIT:
+                raise BadTrace(f"line {line}: it has more than {OPERATIONS_LIMIT:,} operations: give a part.")
             operations.append(_operation(line, len(operations) + 1, kind, values, recorded))
     if not 0 < init["size"] <= _POOL_LIMIT:
         raise BadTrace(
@@ -154,7 +157,7 @@ def parse(text: str) -> Trace:
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in numbered(text):
         if not line.strip():
             continue
         try:
@@ -175,16 +178,14 @@ def _is_number(value: object) -> bool:
 
 
 def _log_lines(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in numbered(text):
         line = line.split("#")[0].strip()
         if not line:
             continue
-        match = _LINE.fullmatch(line)
-        kind = "" if match is None else match["kind"]
-        if match is None or kind not in _WORDS:
+        result, kind, words = _split(line)
+        if kind not in _WORDS:
             known = ", ".join(_WORDS)
             raise BadTrace(f"line {number}: {line[:40]!r} is no operation; there are {known}.")
-        words = match["words"].split()
         names = _WORDS[kind]
         least = sum(not name.endswith("?") for name in names)
         if not least <= len(words) <= len(names):
@@ -192,9 +193,21 @@ def _log_lines(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
         values: dict[str, Any] = {}
         for name, word in zip(names, words, strict=False):
             values[name.rstrip("?")] = word if name == "pointer" and word[0].isalpha() else _number(word, number)
-        if match["name"] is not None:
-            values["result"] = match["name"]
+        if result:
+            values["result"] = result
         yield number, kind, values
+
+
+def _split(line: str) -> tuple[str, str, list[str]]:
+    """The name before "=" ("" for none), the operation, and its words, of which some that are too many stay one."""
+    result, equals, rest = line.partition("=")
+    result = result.strip()
+    if not equals:
+        result, rest = "", line
+    elif not is_word(result) or not (result[0].isalpha() or result[0] == "_"):
+        return "", "", []
+    kind, *words = rest.split(None, _MOST_WORDS + 1) or [""]
+    return result, kind, words
 
 
 def _number(word: str, line: int) -> int:

@@ -3,10 +3,7 @@
 `python -m heapwitness.report.json FILE` writes the schema that is published in the package.
 """
 
-import contextlib
 import json
-import os
-import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import msgspec
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.replacing import write_whole
 from heapwitness.report.json_schema import schema_of
 from heapwitness.report.model import SCHEMA, Report
 
@@ -55,14 +53,8 @@ def write(report: Report, path: Path) -> None:
         HeapwitnessError: it could not be written; says why.
     """
     data = encode(report)
-    target = Path(os.path.realpath(path))
     try:
-        if _is_special(target):
-            # A device or a pipe cannot be replaced.
-            with open(target, "wb") as stream:
-                stream.write(data)
-            return
-        _replace(target, data)
+        write_whole(path, data)
     except OSError as error:
         raise HeapwitnessError(
             f"the report could not be written to {path}: {error.strerror or error}. Nothing was left there; "
@@ -78,27 +70,6 @@ def schema() -> dict[str, Any]:
         "title": SCHEMA,
         **schema_of(Report),
     }
-
-
-def _is_special(target: Path) -> bool:
-    try:
-        return not stat.S_ISREG(os.stat(target).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _replace(target: Path, data: bytes) -> None:
-    beside = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
-    try:
-        with open(beside, "xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(beside, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
 
 
 def _as_text(value: Any) -> Any:

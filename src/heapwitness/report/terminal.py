@@ -23,7 +23,7 @@ _DAMAGE = "bold red"
 _HEAD = "bold"
 _LABEL = 12
 _FRAMES = 16
-_WIDEST = 100
+_NARROWEST, _WIDEST = 40, 100
 _NO_ADVICE = Advice()
 
 
@@ -315,7 +315,7 @@ class _Lines:
 
         self._console = console
         self._text = Text
-        self._width = min(console.width, _WIDEST)
+        self._width = max(_NARROWEST, min(console.width, _WIDEST))
         self.source_width = max(40, console.width - 20) if console.is_terminal else _WIDEST
 
     def text(self, plain: str) -> "Text":

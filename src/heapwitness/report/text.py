@@ -63,7 +63,10 @@ def line(frame: Frame, *, whole_path: bool = False) -> str:
 
 
 def _shortened(path: str) -> str:
-    here = os.getcwd() + os.sep
+    try:
+        here = os.getcwd() + os.sep
+    except OSError:  # the directory was removed
+        return path
     return path.removeprefix(here) if here != os.sep else path
 
 

@@ -7,18 +7,16 @@ never wait, silent connections are closed, and a message is bounded before it is
 import contextlib
 import os
 import selectors
-import shutil
 import socket
 import struct
-import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.supervise import places
 
 MESSAGE_LIMIT = 256 << 10
 CONNECTIONS_LIMIT = 512
@@ -75,7 +73,8 @@ class Channel:
         self._open: dict[socket.socket, tuple[float, Peer]] = {}
         # By pid: the last connections that had no message yet when they were taken.
         self._silent: dict[int, deque[socket.socket]] = {}
-        self.directory = _directory()
+        self._place = places.make(longest=_ADDRESS_LIMIT - len("/socket"))
+        self.directory = self._place.path
         self.path = self.directory / "socket"
         self._selector = selectors.DefaultSelector()
         self._listeners: dict[socket.socket, bool] = {}
@@ -123,7 +122,7 @@ class Channel:
             self._drop(connection)
         for listener in self._listeners:
             listener.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._place.remove()
 
     def __enter__(self) -> Self:
         return self
@@ -220,18 +219,6 @@ class Channel:
                     del self._silent[known[1].pid]
             self._selector.unregister(connection)
             connection.close()
-
-
-def _directory() -> Path:
-    """A fresh directory of mode 0700 whose path leaves room for a socket's name."""
-    try:
-        made = Path(tempfile.mkdtemp(prefix="heapwitness-"))
-        if len(os.fsencode(made)) + len("/socket") > _ADDRESS_LIMIT:
-            made.rmdir()
-            made = Path(tempfile.mkdtemp(prefix="heapwitness-", dir="/tmp"))
-    except OSError as error:
-        raise HeapwitnessError(f"no temporary directory can be made: {error.strerror}.") from error
-    return made.absolute()
 
 
 def _peer(connection: socket.socket) -> Peer:

@@ -12,12 +12,13 @@ from heapwitness.report.model import When as ReportWhen
 from heapwitness.supervise.families import believable
 from heapwitness.supervise.pointee import pointee
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
+from heapwitness.symbols.maps import code_lines
 
 if TYPE_CHECKING:
     from heapwitness.memory import Memory, ProcessMemory
 
 _MAPS_LIMIT = 8 << 20
-_CODE_LIMIT = 1 << 20
+CODE_LIMIT = 1 << 20
 _TEXTS_LIMIT = 128 << 20
 """Bytes of mappings, of all findings together, that are kept until their stacks have names."""
 
@@ -173,16 +174,19 @@ def _open(pid: int) -> "ProcessMemory | None":
 
 def _maps(pid: int) -> str:
     """The lines of a process's mappings that may be executed: all that names stacks."""
-    lines = _all_maps(pid).splitlines(keepends=True)
-    return "".join(line for line in lines if "x" in line.split(" ", 2)[1])[:_CODE_LIMIT]
+    return code_lines(_raw_maps(pid), CODE_LIMIT)
 
 
 def _all_maps(pid: int) -> str:
+    return _raw_maps(pid).decode("utf-8", "surrogateescape")
+
+
+def _raw_maps(pid: int) -> bytes:
     try:
         with open(f"/proc/{pid:d}/maps", "rb") as stream:
-            return stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape")
+            return stream.read(_MAPS_LIMIT)
     except OSError:
-        return ""
+        return b""
 
 
 def _program(pid: int) -> str:

@@ -7,20 +7,19 @@ the process only new against new[] is told.
 """
 
 import functools
-import os
 import re
-import stat
 import time
 
 from heapwitness.layout.events import Event, Reason
 from heapwitness.layout.witness import Origin
+from heapwitness.regular import Identity, open_regular, within
 from heapwitness.report.model import Finding
+from heapwitness.symbols.maps import parse_maps
 
 _FILE_LIMIT = 512 << 20
 _FILES_LIMIT = 4096
 _SECONDS = 3.0
 _CHUNK = 4 << 20
-_EXECUTABLE = re.compile(r"^\S+ ..x. .* (/.+)$", re.MULTILINE)
 # The name of what operator new throws is in each file that defines it, and in no other of importance.
 _NAMES = (b"St9bad_alloc\0", b"libstdc++.so.", b"libc++.so.")
 _LONGEST = max(map(len, _NAMES))
@@ -34,30 +33,29 @@ def believable(finding: Finding, event: Event, maps: str) -> bool:
     if event.family in (Origin.NEW, Origin.NEW_ARRAY) and finding.culprit.origin in ("new", "new[]"):
         return True
     until = time.monotonic() + _SECONDS
-    for path in dict.fromkeys(_EXECUTABLE.findall(maps)):
+    files = [(one.path, one.identity) for one in parse_maps(maps) if one.executable and one.path.startswith("/")]
+    for path, identity in dict.fromkeys(files):
+        left = until - time.monotonic()
         # What is not known in time is no proof; what was read is known the next time.
-        if time.monotonic() > until or _has_own_runtime(path):
+        if left <= 0 or within(left, functools.partial(_has_own_runtime, path, identity)) is not False:
             return False
     return True
 
 
 @functools.lru_cache(maxsize=_FILES_LIMIT)
-def _has_own_runtime(path: str) -> bool:
+def _has_own_runtime(path: str, identity: Identity) -> bool:
     """Whether a file defines operator new without being, or being linked with, the shared C++ library."""
     if _RUNTIMES.search(path.rsplit("/", 1)[-1].encode("utf-8", "surrogateescape")):
         return False
     names = [False, False, False]
     try:
-        # Not mapped, and not waited for: a file may be cut short, or be a pipe by now.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-            about = os.fstat(stream.fileno())
-            if not stat.S_ISREG(about.st_mode) or about.st_size > _FILE_LIMIT:
-                return False
+        # Not mapped: a file may be cut short meanwhile.
+        with open(open_regular(path, _FILE_LIMIT, identity), "rb") as stream:
             before = b""
             while part := stream.read(_CHUNK):
                 data = before + part
                 names = [found or data.find(name) >= 0 for found, name in zip(names, _NAMES, strict=True)]
                 before = part[-_LONGEST:]
-    except (OSError, ValueError):
+    except OSError:
         return False
     return names == [True, False, False]

@@ -2,12 +2,13 @@
 
 import os
 import secrets
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from heapwitness.supervise import places
+from heapwitness.supervise.places import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Log:
     path: Path
     start: int
     kept: bool
-    own_directory: Path | None = None
+    own_directory: Place | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -29,7 +30,7 @@ class Log:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.own_directory is not None:
-            shutil.rmtree(self.own_directory, ignore_errors=True)
+            self.own_directory.remove()
 
 
 def open_log(asked: Path | None, directory: Path) -> Log:
@@ -47,9 +48,9 @@ def open_log(asked: Path | None, directory: Path) -> Log:
         return Log(path, path.stat().st_size if path.exists() else 0, kept=True)
     if os.geteuid() != 0:
         return Log(directory / "log", 0, kept=False)
-    passage = Path(tempfile.mkdtemp(prefix="heapwitness-log-")).absolute()
-    passage.chmod(0o711)
-    path = passage / secrets.token_hex(16)
+    passage = places.make(f"{places.PREFIX}log-")
+    passage.path.chmod(0o711)
+    path = passage.path / secrets.token_hex(16)
     path.touch()
     # Everybody of the run may add to it, nobody else read it.
     path.chmod(0o622)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.replacing import where
 
 if TYPE_CHECKING:
     from heapwitness.report.model import Report
@@ -18,6 +19,10 @@ def check_writable(path: Path | None) -> None:
     """
     if path is None:
         return
+    try:
+        where(path)
+    except OSError as error:
+        raise HeapwitnessError(f"{path} cannot be written: {error.strerror}.") from error
     if path.is_dir():
         why = "it is a directory"
     elif path.exists():

@@ -15,7 +15,7 @@ from heapwitness.symbols.maps import Mapping, parse_maps
 
 _THREADS_LIMIT = 1024
 _TEXT_LIMIT = 4096
-_ALLOCATORS = re.compile(r"/lib(je|tc|mi|ts|scudo|rp|hoard|snmalloc|mimalloc|tcmalloc|jemalloc)[^/]*\.so")
+_ALLOCATORS = re.compile(r"/lib(je|tc|mi|ts|scudo|rp|hoard|snmalloc|mimalloc|tcmalloc|jemalloc)[^/]{0,255}\.so")
 _MAIN_STACK = "[stack]"
 _BREAK = "[heap]"
 _SHARED_MEMORY = "/dev/zero"

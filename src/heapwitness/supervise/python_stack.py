@@ -24,7 +24,7 @@ _TEXT_LIMIT = 512
 _REPLY_LIMIT = 1 << 20
 _MEMORY_LIMIT = 2 << 30
 _FAILURES_LIMIT = 3
-_PYTHON = re.compile(r"/(lib)?python[23](\.\d+)*[a-z]*(\.so[.\d]*)?( \(deleted\))?$", re.MULTILINE)
+_PYTHON = re.compile(r"/(lib)?python[23](\.\d{1,4}){0,4}[a-z]{0,8}(\.so[.\d]{0,16})?( \(deleted\))?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
     Raises:
         HeapwitnessError: the file cannot be read, is no record, or is damaged (what comes before the
             damage is shown first), it ends in the middle of a message and no finding came before, or
-            `json` cannot be written.
+            the report cannot be written.
     """
     ledger = Ledger()
     screen = Screen(sys.stdout, lambda: _ADVICE, quiet=quiet)
@@ -41,7 +41,7 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
             reporter = Reporter(screen, until=status.st_mtime)
             try:
                 for one in read_records(stream, ledger):
-                    reporter.submit(one.examined)
+                    reporter.submit(one.examined, patiently=True)
             except BadEvent as error:
                 trouble = error
     except OSError as error:
@@ -60,6 +60,7 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
     if found.summary.findings or found.warnings or not quiet:
         screen.end(found)
     write_json(found, json)
+    screen.check()
     # Who was ended while writing leaves half a message: the findings before it count, but none is not "nothing found".
     if trouble is not None and not (isinstance(trouble, CutShort) and found.summary.findings):
         raise HeapwitnessError(f"{file}: {trouble}") from trouble

@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import BinaryIO
 
 from heapwitness.layout.events import BadEvent, CrashState, CrashWords, Event, Type, read_events
-from heapwitness.supervise.examine import Examined, crashed, diagnosed
+from heapwitness.supervise.examine import CODE_LIMIT, Examined, crashed, diagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.pointee import pointee
+from heapwitness.symbols.maps import code_lines
 
 _HELD_LIMIT, _HELD_CHARACTERS = 4096, 64 << 20
 """Findings that wait for their outcomes, and the text of what was mapped that they hold: threads may find at once."""
@@ -63,12 +65,13 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
                     yield _crash(event, event.crash)
                 else:
                     begun[event.pid] = (event, event.crash)
-                    while len(begun) > _HELD_LIMIT:
+                    while len(begun) > _HELD_LIMIT or sum(_size(one) for one, _ in begun.values()) > _HELD_CHARACTERS:
                         yield _crash(*begun.pop(next(iter(begun))))
             if event.type is Type.FINDING:
-                held.setdefault(thread, []).append(_recorded(event))
+                recorded = _recorded(event)
+                held.setdefault(thread, []).append(recorded)
                 waiting += 1
-                characters += len(event.maps or "")
+                characters += len(recorded.examined.maps)
                 while waiting > _HELD_LIMIT or characters > _HELD_CHARACTERS:
                     yield from pop(next(iter(held)))
             elif event.type is Type.OUTCOME and event.outcome is not None:
@@ -93,15 +96,28 @@ def _all(held: dict[tuple[int, int], list[Recorded]]) -> Iterator[Recorded]:
 def _crash(event: Event, words: CrashWords) -> Recorded:
     from heapwitness.memory import SegmentsMemory
 
-    program = " ".join(event.command or ())
-    examined = crashed(event, words, SegmentsMemory(event.memory), event.maps or "", program)
-    return Recorded(replace(event, memory=(), maps=None), examined)
+    maps = _code(event)
+    examined = crashed(event, words, SegmentsMemory(event.memory), maps, _program(event))
+    return Recorded(replace(event, memory=(), maps=None, command=None), examined)
+
+
+def _size(event: Event) -> int:
+    return len(event.maps or "") + sum(len(data) for _, data in event.memory)
+
+
+def _code(event: Event) -> str:
+    """As of a process that waits: only what names stacks, and no more of it."""
+    return code_lines((event.maps or "").encode("utf-8", "surrogateescape"), CODE_LIMIT)
+
+
+def _program(event: Event) -> str:
+    """The same for the same command line, and short."""
+    return blake2b("\0".join(event.command or ()).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _recorded(event: Event) -> Recorded:
     from heapwitness.memory import SegmentsMemory
 
-    maps = event.maps or ""
-    findings = diagnosed(event, SegmentsMemory(event.memory), maps, lambda pointer: pointee(pointer, maps))
-    program = " ".join(event.command or ())
-    return Recorded(replace(event, memory=(), maps=None), Examined(findings, maps, program))
+    maps, whole = _code(event), event.maps or ""
+    findings = diagnosed(event, SegmentsMemory(event.memory), maps, lambda pointer: pointee(pointer, whole))
+    return Recorded(replace(event, memory=(), maps=None, command=None), Examined(findings, maps, _program(event)))

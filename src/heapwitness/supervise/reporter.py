@@ -4,23 +4,23 @@ Reading a file's debugging information may take seconds; it happens in a thread 
 program has its answer long since.
 """
 
-import contextlib
 import queue
 import threading
+import time
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from heapwitness.report.folding import same
-from heapwitness.report.model import Crash, Finding
+from heapwitness.report.model import Crash, Finding, Frame
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.merge import with_python
 
 if TYPE_CHECKING:
-    from heapwitness.symbols import Resolver
+    from heapwitness.symbols.remote import Remote
 
 CRASHES_LIMIT = 1000
 """Crashes that are kept and shown."""
@@ -31,6 +31,14 @@ CASES_LIMIT = 10_000
 FRAMES_LIMIT = 200_000
 """Frames in all of them: nearly all of a report is frames, some 300 bytes each. Findings that tell of no block and no
 bytes, as forged ones do, get a quarter."""
+
+QUEUED_LIMIT = 32
+"""Findings of a file that are held until they have names."""
+
+_PATIENCE = 0.01
+
+NAMES_LIMIT = 128 << 20
+"""Characters of names in them; frames beyond have none."""
 
 
 class Shower(Protocol):
@@ -64,7 +72,7 @@ class _Shown:
 
 
 class Reporter:
-    """Takes findings from the loop; everything but `close` returns at once.
+    """Takes findings from the loop; everything but `close`, and `submit` when it is patient, returns at once.
 
     Args:
         shower: shows each different finding once.
@@ -90,7 +98,7 @@ class Reporter:
         # Written by the thread only, read after its end.
         self._shown: dict[Hashable, _Shown] = {}
         self._same: dict[Hashable, Hashable] = {}
-        self._named = 0
+        self._named = self._characters = 0
         self._unkept: set[Hashable] = set()
 
     def is_new(self, examined: Examined) -> bool:
@@ -101,8 +109,14 @@ class Reporter:
             self._asked |= keys
         return new
 
-    def submit(self, examined: Examined) -> None:
-        """Count findings; those that are new are named and shown."""
+    def submit(self, examined: Examined, *, patiently: bool = False) -> None:
+        """Count findings; those that are new are named and shown.
+
+        Args:
+            patiently: wait while many are to be shown, as of a file of them; else what was submitted is kept.
+        """
+        while patiently and self._queue.qsize() >= QUEUED_LIMIT:
+            time.sleep(_PATIENCE)
         for finding, key in zip(examined.findings, _raw_keys(examined), strict=True):
             if key not in self._counts:
                 frames = self._frames + _frames(finding)
@@ -145,60 +159,78 @@ class Reporter:
         self._queue.put(item)
 
     def _work(self) -> None:
-        from heapwitness.symbols import Resolver
+        from heapwitness.symbols.remote import Remote
 
-        resolver = Resolver(self._until)
+        names = Remote(self._shower.sentence, self._until)
         while True:
             item = self._queue.get()
             if item is None:
+                names.close()
                 return
             if isinstance(item, str):
                 self._shower.sentence(item)
                 continue
             if isinstance(item, Examined):
-                self._show_crash(item, resolver)
+                self._show_crash(item, names)
                 continue
-            finding = item.finding
-            # A broken file's symbols or a broken terminal must not keep the next finding from being shown.
-            with contextlib.suppress(Exception):
-                finding = resolver.finding(finding, item.examined.maps)
-            if item.examined.python:
-                stack = with_python(finding.detected.stack, item.examined.python)
-                finding = msgspec.structs.replace(
-                    finding, detected=msgspec.structs.replace(finding.detected, stack=stack)
-                )
-            key = (same(finding), item.key[-1])
-            if key not in self._shown:
-                # Inlined functions make many frames of one address.
-                self._named += _frames(finding)
-                if self._named > 2 * FRAMES_LIMIT:
-                    self._unkept.add(item.key)
-                    continue
-            self._same[item.key] = key
-            if key not in self._shown:
-                self._shown[key] = _Shown(finding, 0, 0)
-                with contextlib.suppress(Exception):
-                    self._shower.finding(finding)
+            try:
+                self._show(item, names)
+            except Exception as error:  # what befalls one finding must not keep the next from being shown
+                key = self._same.setdefault(item.key, item.key)
+                self._shown.setdefault(key, _Shown(item.finding, 0, 0))
+                self._shower.sentence(f"a finding could not be shown in full: {type(error).__name__}: {error}")
 
-    def _show_crash(self, examined: Examined, resolver: "Resolver") -> None:
+    def _show(self, item: _Case, names: "Remote") -> None:
+        finding = names.finding(item.finding, item.examined.maps)
+        if item.examined.python:
+            stack = with_python(finding.detected.stack, item.examined.python)
+            finding = msgspec.structs.replace(finding, detected=msgspec.structs.replace(finding.detected, stack=stack))
+        characters = _characters(finding)
+        if self._characters + characters > NAMES_LIMIT:
+            finding, characters = item.finding, 0
+        key = (same(finding), item.key[-1])
+        if key not in self._shown:
+            # Inlined functions make many frames of one address.
+            self._named += _frames(finding)
+            if self._named > 2 * FRAMES_LIMIT:
+                self._unkept.add(item.key)
+                return
+        self._same[item.key] = key
+        if key not in self._shown:
+            self._characters += characters
+            self._shown[key] = _Shown(finding, 0, 0)
+            self._shower.finding(finding)
+
+    def _show_crash(self, examined: Examined, names: "Remote") -> None:
         crash = examined.crash
         if crash is None:
             return
-        with contextlib.suppress(Exception):
-            crash = resolver.crash(crash, examined.maps)
-        if examined.python:
-            crash = msgspec.structs.replace(crash, stack=with_python(crash.stack, examined.python))
-        self.crashes += (crash,)
-        with contextlib.suppress(Exception):
+        try:
+            crash = names.crash(crash, examined.maps)
+            if examined.python:
+                crash = msgspec.structs.replace(crash, stack=with_python(crash.stack, examined.python))
             self._shower.crash(crash)
+        except Exception as error:  # as of a finding
+            self._shower.sentence(f"a crash could not be shown in full: {type(error).__name__}: {error}")
+        self.crashes += (crash,)
+
+
+def _stacks(finding: Finding) -> Iterator[tuple[Frame, ...]]:
+    readings = (reading.culprit for reading in finding.readings)
+    blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect, *readings)
+    yield finding.detected.stack
+    yield from (site.stack for block in blocks if block is not None for site in (block.allocated, block.freed) if site)
 
 
 def _frames(finding: Finding) -> int:
     """How many frames a finding has in all its stacks."""
-    readings = (reading.culprit for reading in finding.readings)
-    blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect, *readings)
-    sites = [site for block in blocks if block is not None for site in (block.allocated, block.freed) if site]
-    return len(finding.detected.stack) + sum(len(site.stack) for site in sites)
+    return sum(map(len, _stacks(finding)))
+
+
+def _characters(finding: Finding) -> int:
+    """How much text its frames hold."""
+    frames = (frame for stack in _stacks(finding) for frame in stack)
+    return sum(len(text) for one in frames for text in (one.module, one.function, one.file) if text)
 
 
 def _share(finding: Finding) -> int:

@@ -1,5 +1,6 @@
 """Where a report's text goes. What cannot be written there is never an accident of the run."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,9 @@ PREFIX = "heapwitness: "
 class Screen:
     """Shows findings as they come, sentences of our own, and the sum at the end; a context manager.
 
-    A stream that can not be written any more is written no more. A `quiet` one says nothing of crashes before it has
-    shown a finding. `advice` gives what findings say of how to see more.
+    A stream that can not be written any more is written no more, and what was to go to a file goes to stderr instead.
+    A `quiet` one says nothing of crashes before it has shown a finding. `advice` gives what findings say of how to
+    see more.
     """
 
     def __init__(
@@ -32,6 +34,8 @@ class Screen:
         self._owned = owned
         self._quiet = quiet
         self._console: Console | None = None
+        self._name = ""
+        self._failure = ""
 
     @classmethod
     def to(cls, output: Path | None, advice: "Callable[[], Advice]", *, quiet: bool = False) -> Self:
@@ -46,7 +50,9 @@ class Screen:
             stream = open(output, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             raise HeapwitnessError(f"{output} cannot be written: {error.strerror}.") from error
-        return cls(stream, advice, owned=True, quiet=quiet)
+        screen = cls(stream, advice, owned=True, quiet=quiet)
+        screen._name = str(output)
+        return screen
 
     def finding(self, finding: "Finding") -> None:
         """Show one finding in full."""
@@ -75,27 +81,53 @@ class Screen:
         """Show one line of our own."""
         from heapwitness.report.text import harmless
 
-        try:
-            if self._stream is not None:
-                self._stream.write(f"{PREFIX}{harmless(text)}\n")
-                self._stream.flush()
-        except (OSError, ValueError):
-            self._stream = None
+        def write(stream: TextIO) -> None:
+            stream.write(f"{PREFIX}{harmless(text)}\n")
+
+        self._write(write)
+
+    def check(self) -> None:
+        """Say whether everything was shown.
+
+        Raises:
+            HeapwitnessError: something could not be written.
+        """
+        if self._failure:
+            where = self._name or "the terminal, or what stands in its place"
+            raise HeapwitnessError(f"the report could not be written to {where}: {self._failure}.")
 
     def _render(self, what: "Finding | Crash | Report") -> None:
-        if self._stream is None:
-            return
-        from rich.console import Console
-
         from heapwitness.report import terminal
+        from heapwitness.report.console import console
 
-        if self._console is None:
-            self._console = Console(file=self._stream)
-        try:
+        def write(stream: TextIO) -> None:
+            if self._console is None:
+                self._console = console(stream)
             terminal.render(what, self._console, advice=self._advice())
-            self._stream.flush()
-        except (OSError, ValueError):
-            self._stream = None
+
+        self._write(write)
+
+    def _write(self, write: Callable[[TextIO], None]) -> None:
+        while self._stream is not None:
+            try:
+                write(self._stream)
+                self._stream.flush()
+                return
+            except OSError as error:
+                self._failure = self._failure or error.strerror or str(error)
+                self._leave()
+            except ValueError:
+                if not self._stream.closed:
+                    raise
+                self._leave()
+
+    def _leave(self) -> None:
+        """Go on elsewhere: nothing that was found is lost because of a full disk."""
+        left, self._stream, self._console = self._stream, sys.stderr if self._owned else None, None
+        if self._owned and left is not None:
+            with contextlib.suppress(OSError):
+                left.close()
+        self._owned = False
 
     def __enter__(self) -> Self:
         return self
@@ -104,4 +136,7 @@ class Screen:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._owned and self._stream is not None:
-            self._stream.close()
+            try:
+                self._stream.close()
+            except OSError as error:
+                self._failure = self._failure or error.strerror or str(error)

@@ -93,6 +93,12 @@ class Session:
         if event.pid != pid and not _is_known_inside_as(pid, event.pid):
             self.malformed += 1
             return None
+        try:
+            return self._heard(event, pid)
+        except Exception as error:  # what befalls one event must not end the run
+            return self._failed(event, error)
+
+    def _heard(self, event: Event, pid: int) -> bytes | None:
         self.ledger.note(event, pid)
         if event.type is Type.OUTCOME and event.outcome is not None:
             self._mended((pid, event.tid), event.outcome)
@@ -103,6 +109,16 @@ class Session:
         elif event.type is Type.CRASH and event.crash is not None:
             return self._crashed(event, event.crash, pid)
         return None
+
+    def _failed(self, event: Event, error: Exception) -> bytes | None:
+        """Something went wrong here: a finding is told without its details, of another message it is said."""
+        self._last = None
+        why = f"{type(error).__name__}: {error}"
+        if event.type is not Type.FINDING:
+            self._reporter.say(f"a message of process {event.pid} could not be taken: {why}")
+            return None
+        self._reporter.submit(Examined((undiagnosed(event, why),), "", ""))
+        return _ANSWERS[self._on_error]
 
     def unheard(self) -> None:
         """The engine waited no longer and kept a record; what was read since may be repaired already."""
@@ -135,7 +151,7 @@ class Session:
         try:
             if log.exists() and log.stat().st_size > start:
                 self._take_log(log, start)
-        except (OSError, HeapwitnessError) as error:
+        except Exception as error:  # it may be forged; what the run found must be told all the same
             self._reporter.say(f"the log could not be read to its end: {error}")
         for event in self._unanswered.values():
             self._reporter.submit(Examined((undiagnosed(event, "its process could not be read"),), "", ""))
@@ -167,7 +183,7 @@ class Session:
                     self._crashing.pop(one.event.pid, None)
                     if (one.event.pid, one.event.tid) in self._crashed_threads:
                         continue
-                self._reporter.submit(one.examined)
+                self._reporter.submit(one.examined, patiently=True)
                 if time.monotonic() > until:
                     self._reporter.say("the log is too long; only its first part is told of.")
                     return

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwitness import native
+from heapwitness.supervise import places
 from heapwitness.supervise.channel import Channel
 from heapwitness.supervise.environment import environment
 from heapwitness.supervise.log import open_log
@@ -47,8 +48,8 @@ def run(options: Options) -> int:
         `options.error_exitcode` when there was a finding.
 
     Raises:
-        HeapwitnessError: the program cannot be run under heapwitness, or the JSON report cannot be
-            written; in the latter case everything was shown before.
+        HeapwitnessError: the program cannot be run under heapwitness, or a report could not be written; where
+            it was the JSON report, everything was shown before.
     """
     plan = _plan(options)
     with Screen.to(options.output, options.advice, quiet=options.quiet) as screen:
@@ -59,6 +60,7 @@ def run(options: Options) -> int:
             # What is needed when there is something to hear is loaded while the program starts.
             from heapwitness.supervise.session import Session
 
+            places.sweep()
             session = Session(options.on_error, screen)
             _serve(channel, session, program)
             session.take_records(log.path, log.start)
@@ -72,6 +74,7 @@ def run(options: Options) -> int:
         if report.summary.findings or not options.quiet:
             screen.end(report)
     write_json(report, options.json)
+    screen.check()
     if report.summary.findings and options.error_exitcode:
         return options.error_exitcode
     return program.exit_status or 0

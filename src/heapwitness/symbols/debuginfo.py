@@ -5,11 +5,13 @@ process that has the file loaded, wherever it was loaded. Nothing is ever downlo
 """
 
 import functools
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heapwitness.symbols.demangle import demangle
 from heapwitness.symbols.elf import ElfFile, ExportedNames, printable
+from heapwitness.symbols.separate import debug_files, is_readable, supplementary_files
 
 if TYPE_CHECKING:
     import drgn
@@ -38,7 +40,7 @@ class DebugInfo:
 
     @functools.cached_property
     def _exported(self) -> ExportedNames:
-        return ExportedNames(self.elf.path)
+        return ExportedNames(self.elf)
 
     def _locations(self, address: int) -> tuple[Location, ...]:
         """What the byte at a file's address belongs to, innermost inlined function first; () for nothing."""
@@ -91,21 +93,42 @@ def _open(elf: ElfFile) -> "drgn.Program | None":
     try:
         import drgn
 
+        file = elf.open()
+        if not is_readable(file):
+            os.close(file)
+            return None
         program = drgn.Program(drgn.host_platform)
-        # Not the finder that asks servers, whatever DEBUGINFOD_URLS says.
-        program.set_enabled_debug_info_finders(["standard"])
+        # drgn looks for nothing by itself: what a file names may be a pipe, a device, or anything.
+        program.set_enabled_debug_info_finders([])
         module = program.extra_module(elf.path, create=True)
         first, last = elf.segments[0], elf.segments[-1]
         # With the file's own addresses as its range the module is loaded without a shift.
         module.address_range = (first.address, last.address + last.length)
-        module.try_file(elf.path, force=True)
+        module.try_file(elf.path, fd=file, force=True)
         if module.loaded_file_bias not in (0, None):
             return None
-        if module.wants_debug_file():
-            program.load_module_debug_info(module)
+        _find_debug_info(module, elf)
     except ImportError:
         return None
     except Exception as error:  # drgn raises several kinds on broken files; no symbols is an answer
         if type(error).__name__ != "MissingDebugInfoError":
             return None
     return program
+
+
+def _find_debug_info(module: "drgn.Module", elf: ElfFile) -> None:
+    import drgn
+
+    wanted = drgn.ModuleFileStatus.WANT_SUPPLEMENTARY
+    for path, file, sure in debug_files(elf):
+        if module.wants_debug_file() and module.debug_file_status is not wanted:
+            module.try_file(path, fd=file, force=sure)
+        else:
+            os.close(file)
+    if module.debug_file_status is wanted:
+        asked = module.wanted_supplementary_debug_file()
+        for path, file in supplementary_files(asked.path, asked.supplementary_path, asked.checksum):
+            if module.debug_file_status is wanted:
+                module.try_file(path, fd=file)
+            else:
+                os.close(file)

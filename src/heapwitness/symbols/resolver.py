@@ -78,7 +78,7 @@ class Resolver:
         """The file behind a mapping, if it is still the one that was mapped."""
         key = (mapping.path, mapping.inode)
         if key not in self._files:
-            self._files[key] = read_elf(mapping.path) if self._usable(mapping) else None
+            self._files[key] = self._read(mapping)
             if len(self._files) > FILES_LIMIT:
                 self._files.popitem(last=False)
         return self._files[key]
@@ -99,19 +99,13 @@ class Resolver:
                 self._infos.popitem(last=False)
         return self._infos[key]
 
-    def _usable(self, mapping: Mapping) -> bool:
-        """Whether the file of that name is still the one that was mapped."""
-        if mapping.deleted or not mapping.path.startswith("/"):
-            return False
-        try:
-            status = os.stat(mapping.path)
-        except (OSError, ValueError):
-            return False
-        # Some file systems show one device to stat and another in the mappings; their inodes say nothing.
-        same_device = mapping.device == (os.major(status.st_dev), os.minor(status.st_dev))
-        if same_device and mapping.inode != status.st_ino:
-            return False
-        return self._until is None or status.st_ctime <= self._until
+    def _read(self, mapping: Mapping) -> ElfFile | None:
+        """The file that was mapped, None when that of this name is another one by now."""
+        for path in mapping.names():
+            found = read_elf(path, mapping.identity, self._until)
+            if found is not None:
+                return found
+        return None
 
 
 class _Space:

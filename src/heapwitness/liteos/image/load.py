@@ -43,12 +43,11 @@ def parse(data: Source, name: str, base: int | None = None, limit: int = SIZE_LI
 def _image(data: Source, base: int | None) -> Image:
     if elf.is_elf(data):
         return elf.parse(data)
-    text = hexadecimal.text_of(data)
-    if text is not None:
-        if intelhex.is_first_line(text):
-            return intelhex.parse(text)
-        if srecord.is_first_line(text):
-            return srecord.parse(text)
+    if hexadecimal.is_text(data):
+        if intelhex.is_first_line(data):
+            return intelhex.parse(data)
+        if srecord.is_first_line(data):
+            return srecord.parse(data)
     start = base or 0
     if start < 0 or start + len(data) > 1 << 64:
         raise BadImage(f"{len(data)} bytes don't fit at {start:#x}: give another --base.")

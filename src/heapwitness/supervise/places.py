@@ -1,0 +1,100 @@
+"""Directories of a run's own in the place for temporary files; those of runs that were killed are removed by the next.
+
+A run that is killed removes nothing. So each directory holds a file that its run keeps locked: whose lock can be had
+is nobody's any more. Directories of other users, or without such a file, are left alone.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from heapwitness.errors import HeapwitnessError
+
+PREFIX = "heapwitness-"
+LOOKED_AT_LIMIT = 10_000
+"""Names in the place for temporary files that are looked at."""
+
+_LOCK = "lock"
+_SHORT = "/tmp"
+_TRIES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A directory of mode 0700, and the descriptor that keeps it locked."""
+
+    path: Path
+    lock: int
+
+    def remove(self) -> None:
+        """Remove the directory with everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.close(self.lock)
+
+
+def make(prefix: str = PREFIX, longest: int = 4096) -> Place:
+    """A fresh directory; its path has at most `longest` bytes where that is possible.
+
+    Raises:
+        HeapwitnessError: none can be made.
+    """
+    try:
+        for _ in range(_TRIES):
+            made = Path(tempfile.mkdtemp(prefix=prefix))
+            if len(os.fsencode(made)) > longest:
+                made.rmdir()
+                made = Path(tempfile.mkdtemp(prefix=prefix, dir=_SHORT))
+            path = made.absolute()
+            lock = os.open(path / _LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            # Another run that sweeps may have been faster.
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock), os.stat(path / _LOCK)):
+                    return Place(path, lock)
+            os.close(lock)
+    except OSError as error:
+        raise HeapwitnessError(f"no temporary directory can be made: {error.strerror}.") from error
+    raise HeapwitnessError("no temporary directory can be made: others remove them.")
+
+
+def sweep() -> int:
+    """Remove the directories of this user's runs that were killed; how many there were."""
+    swept = 0
+    for directory in {tempfile.gettempdir(), _SHORT}:
+        with contextlib.suppress(OSError):
+            with os.scandir(directory) as entries:
+                few = zip(entries, range(LOOKED_AT_LIMIT), strict=False)
+                names = [entry.path for entry, _ in few if _may_be_ours(entry)]
+            for name in names:
+                with contextlib.suppress(OSError):
+                    swept += _swept(name)
+    return swept
+
+
+def _may_be_ours(entry: "os.DirEntry[str]") -> bool:
+    return entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False)
+
+
+def _swept(path: str) -> bool:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(directory).st_uid != os.geteuid():
+            return False
+        lock = os.open(_LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            about = os.fstat(lock)
+            if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
+                return False
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+            return True
+        finally:
+            os.close(lock)
+    finally:
+        os.close(directory)
