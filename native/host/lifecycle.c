@@ -4,6 +4,7 @@
 #include "crash.h"
 #include "ending.h"
 #include "fork.h"
+#include "go_exit.h"
 #include "heap.h"
 #include "record.h"
 #include "signals.h"
@@ -86,6 +87,7 @@ __attribute__((constructor(101))) static void start(void)
     if (hw_set.check_signal)
         hw_signal_take(hw_set.check_signal, check_is_asked_for, SA_RESTART | SA_NODEFER, true);
     hw_crash_watch();
+    hw_go_exit_watch();
     at_quick_exit(end);
     hw_tell_hello();
     errno = before;
