@@ -1,10 +1,10 @@
 """Whether a run came out as a row of rows.toml says it should.
 
 A row has one or more lawful outcomes, `right`. One may give: `total`, how many findings there are, equal ones counted
-by themselves; `each`, what holds for every finding; `struck`, what holds for the one that the row is about; `status`,
-the exit status of heapwitness (99 after findings, else 0, unless given); `program`, that of the program in the report;
-`says` and `never`, patterns for the text, in which blanks and ends of lines are one blank; `operations`, how many at
-least.
+by themselves; `each`, what holds for every finding, and `some`, for at least one; `struck`, what holds for the one that
+the row is about; `status`, the exit status of heapwitness (99 after findings, else 0, unless given); `program`, that of
+the program in the report; `says` and `never`, patterns for the text, in which blanks and ends of lines are one blank;
+`operations`, how many at least.
 
 A finding may be given by: `kind`; `offset` and `length` of the damage; `near`, how many bytes at most lie between its
 start and the next address at which a payload may begin; `culprit`, a block; `named`, blocks of which each is the
@@ -49,6 +49,8 @@ def _complaints(right: dict[str, Any], struck: dict[str, Any] | None, outcome: O
         found += _finding(right.get("each", {}), one)
         if "struck" in right and not _finding(struck or {}, one):
             found += _finding(right["struck"], one)
+    if "some" in right:
+        found += min((_finding(right["some"], one) for one in outcome.findings), key=len, default=["no finding"])
     text = " ".join(outcome.errors.split())
     found += [f"does not say {one!r}" for one in right.get("says", []) if not re.search(one, text)]
     found += [f"says {one!r}" for one in right.get("never", []) if re.search(one, text)]

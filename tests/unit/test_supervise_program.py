@@ -18,8 +18,9 @@ def inside(body: str, after: str = WAIT, *, send: tuple[signal.Signals, ...] = (
 
     The signals are sent when the process prints "ready".
     """
-    # Under nohup, as tests may be, it is ignored.
-    start = "import os, signal, select\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    # Under nohup, and behind a shell's &, tests have some of these ignored.
+    start = "import os, signal, select\nfor one in ('HUP', 'INT', 'QUIT'):\n"
+    start += "    signal.signal(signal.Signals['SIG' + one], signal.SIG_DFL)\n"
     code = start + "from heapwitness.supervise.program import Program\n" + textwrap.dedent(body) + after
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

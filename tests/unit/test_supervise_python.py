@@ -105,6 +105,18 @@ def test_stack_that_ends_before_the_interpreter_gets_the_python_frames_at_its_en
     assert names(with_python(stack, [python("a", entry=True), python("b", entry=False)])) == ["f", "a.py", "b.py"]
 
 
+def test_python_frames_stand_before_an_interpreter_whose_functions_have_no_names() -> None:
+    interpreter = "/usr/bin/python3.14"
+    stack = [Frame(pc=1, function="f", module="/lib/f.so"), Frame(pc=2, module="/lib/f.so")]
+    stack += [Frame(pc=3, function="_Py_Dealloc", module=interpreter), Frame(pc=4, module=interpreter)]
+    stack += [Frame(pc=5, module=interpreter), Frame(pc=6, function="PyEval_EvalCode", module=interpreter)]
+    frames = [python("a", entry=True), python("b", entry=True)]
+
+    merged = with_python(stack, frames)
+
+    assert names(merged) == ["f", None, "_Py_Dealloc", "a.py", "b.py", None, None, "PyEval_EvalCode"]
+
+
 def test_stack_without_python_stays_as_it_is() -> None:
     stack = (Frame(pc=1, function="f"), Frame(pc=2, function="_PyEval_EvalFrameDefault"))
 
