@@ -1,7 +1,7 @@
 /* Stores elements of eight bytes at an index of one array, or runs over the ends of two in one loop.
 
-   what=element: three arrays of 64 bytes, index=N of the second    what=both: two arrays of 2,000 bytes, over=N elements
-   of four bytes each    clean=1: the clean twin */
+   what=element: three arrays of 64 bytes, index=N of the second    what=both: two arrays of 2,000 bytes, over=N
+   elements of four bytes each    clean=1: the clean twin */
 
 #include "case.h"
 
