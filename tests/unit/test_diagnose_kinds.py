@@ -1,5 +1,6 @@
 """What each kind of damage comes to: kind, culprit, victim, extent, copies."""
 
+import random
 from itertools import pairwise
 
 import pytest
@@ -535,3 +536,12 @@ def test_stores_scattered_over_small_blocks_may_be_anything() -> None:
     assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[3])
     assert finding.suspect is not None and finding.suspect.address == heap.payload(blocks[9])
     assert ("header-overwrite", None, None) in read(finding)
+
+
+def test_an_underflow_of_a_block_whose_header_is_lost_may_have_been_something_else() -> None:
+    heap, blocks = row(size=56)
+    chance = random.Random(7)
+    heap.write(heap.start(blocks[3]) - 12, chance.randbytes(heap.start(blocks[6]) - heap.start(blocks[3]) + 12))
+    (finding,) = heap.findings()
+    assert (finding.kind, finding.certain) == ("heap-buffer-underflow", False)
+    assert "may be a wild write" in finding.detail

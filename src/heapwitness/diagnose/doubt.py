@@ -125,6 +125,9 @@ def underflow(case: Case, under: Node, began_inside: Tenant | None) -> Verdict:
         others = [_WILD]
         side = "before" if case.earlier is not None else "behind"
         doubt = f"The headers {side} it were overwritten as well: a longer write would look the same."
+    elif under.lost or case.extent.parts > 1:
+        others = [_WILD]
+        doubt = _seen_only_by_damage(under)
     elif before is None and _is_behind_lost(case):
         others = [Reading(kind="heap-buffer-overflow")]
         doubt = "A block whose header is lost ends where it begins: a write past that one's end would look the same."
@@ -137,6 +140,16 @@ def underflow(case: Case, under: Node, began_inside: Tenant | None) -> Verdict:
         suspect=others[0].culprit if others else None,
         details=(doubt,) if doubt else (),
         readings=(reading, *others) if others else (),
+    )
+
+
+def _seen_only_by_damage(under: Node) -> str:
+    """Why damage that leads up to a block need not be that block's."""
+    if under.lost:
+        return "The header of that block is lost as well: it may be a wild write that ended there."
+    return (
+        "It lies around several headers, and no pattern runs through the bytes between them: it may be one write "
+        "before the start of that block, or many by an index or a pointer of something else."
     )
 
 
