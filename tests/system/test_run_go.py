@@ -71,9 +71,12 @@ func main() {
 STATUS = {"return": 0, "exit": 3, "deep": 3, "crowd": 3, "panic": 2, "children": 0}
 
 LIKE_GO = """
+#include <asm/prctl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #ifndef SECOND
 #define SECOND
 #endif
@@ -84,18 +87,40 @@ __asm__(".pushsection .note.go.buildid,\\"a\\",@note\\n.long 4, 4, 4\\n.asciz \\
         "go_exit first\\n"
         SECOND
         ".popsection");
-static long stack[100];
+static long stack[100], storage[20];
+__attribute__((noinline)) void leave(void) {
+    stack[98] = 7;
+    __asm__ volatile("movq %0, %%rsp\\n\\tcall first" : : "r"(&stack[98]) : "memory");
+}
 __attribute__((noinline)) void spoil(char *block, int bytes) { memset(block, 'x', bytes); }
 int main(int count, char **words) {
+#ifdef CHILD
+    if (vfork() == 0)
+        leave();
+#endif
     spoil(malloc(24), atoi(words[1]));
     puts("done");
     fflush(stdout);
-    stack[98] = 7;
-    __asm__ volatile("movq %0, %%rsp\\n\\tcall first" : : "r"(&stack[98]) : "memory");
+#ifdef OTHER_STORAGE
+    __asm__ volatile("syscall" : : "a"(SYS_arch_prctl), "D"(ARCH_SET_FS), "S"(&storage[10]) : "rcx", "r11", "memory");
+#endif
+    leave();
     return 1;
 }
 """
 """Ends as Go does, on a stack of 800 bytes, with status 7; SECOND is another place where it could."""
+
+SHUT_IN = """
+#include <sys/prctl.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    if (prctl(65, 1, 0, 0, 0) != 0)
+        return 77;
+    execv(words[1], words + 1);
+    return 78;
+}
+"""
+"""Executes a program that may make no code writable (PR_SET_MDWE); 77 where the kernel does not know it."""
 
 
 @cache
@@ -159,6 +184,28 @@ def test_code_of_the_program_is_not_left_writable() -> None:
 
 def test_program_of_which_it_is_not_sure_how_it_ends_is_left_as_it_is() -> None:
     result = heapwitness_run(compiled(LIKE_GO, '-DSECOND="go_exit second\\n"'), "24")
+
+    assert (result.status, result.stdout) == (7, "done\n")
+    assert re.search(r"process \d+ \(program\) ended unchecked: ", result.stderr)
+
+
+def test_child_that_shares_memory_is_not_taken_for_the_process() -> None:
+    result = heapwitness_run(compiled(LIKE_GO, "-DCHILD"), "27")
+
+    assert (result.status, len(result.findings)) == (FOUND, 1)
+
+
+def test_threads_without_the_storage_of_the_c_library_end_unchecked() -> None:
+    result = heapwitness_run(compiled(LIKE_GO, "-DOTHER_STORAGE"), "24")
+
+    assert (result.status, result.stdout) == (7, "done\n")
+    assert re.search(r"process \d+ \(program\) ended unchecked: ", result.stderr)
+
+
+def test_program_whose_code_must_not_be_changed_is_left_as_it_is() -> None:
+    result = heapwitness_run(compiled(SHUT_IN), compiled(LIKE_GO), "24")
+    if result.status == 77:
+        pytest.skip("needs Linux 6.3")
 
     assert (result.status, result.stdout) == (7, "done\n")
     assert re.search(r"process \d+ \(program\) ended unchecked: ", result.stderr)
