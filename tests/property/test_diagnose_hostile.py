@@ -14,7 +14,7 @@ from heapwitness.layout.events import Reason
 from heapwitness.layout.witness import Origin
 from heapwitness.memory import BufferMemory
 
-SECONDS = 2.0
+SECONDS = 2.0  # of the processor, so that a busy machine does not count
 _words = st.one_of(st.integers(0, 4), st.integers(0, 1100), st.integers(0, 2**32 - 1))
 _addresses = st.one_of(st.sampled_from((0, BASE, PROCESS)), st.integers(BASE, BASE + 20000), st.integers(0, 2**64 - 1))
 
@@ -58,9 +58,9 @@ def test_any_event_over_any_heap_gives_findings(
     plain = heap.event(reason, *offsets, pointer=pointer, family=family)
     memory = heap.memory()
     for event in (forged, plain):
-        start = time.monotonic()
+        start = time.process_time()
         findings = diagnose(event, memory)
-        assert time.monotonic() - start < SECONDS
+        assert time.process_time() - start < SECONDS
         assert findings
 
 
@@ -77,10 +77,10 @@ def test_a_megabyte_of_damage_everywhere_is_examined_in_time() -> None:
     while heap.pool.allocate(100) is not None:
         pass
     scribble(heap, random.Random(7), 1500)
-    start = time.monotonic()
+    start = time.process_time()
     with contextlib.suppress(HeapwitnessError):
         heap.examined()
-    assert time.monotonic() - start < 3 * SECONDS
+    assert time.process_time() - start < 3 * SECONDS
 
 
 def test_one_pattern_over_thousands_of_nodes_is_followed_once() -> None:
@@ -89,7 +89,7 @@ def test_one_pattern_over_thousands_of_nodes_is_followed_once() -> None:
     for block in blocks[1::2]:
         heap.write(heap.end(block), b"\xee" * 20)
     (fault, *_) = heap.pool.check()
-    start = time.monotonic()
+    start = time.process_time()
     findings = diagnose(heap.event(Reason.DAMAGE, fault.node, fault.low, heap.pool.end), heap.memory())
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert {finding.kind for finding in findings} == {"heap-buffer-overflow"}

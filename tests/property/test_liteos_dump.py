@@ -18,7 +18,7 @@ from heapwitness.liteos.restore import apply, plan
 from heapwitness.liteos.walk import walk
 
 ADDRESS = liteos.POOL_ADDRESS
-SECONDS = 20  # generous: machines are busy; a megabyte takes less than 2 s when they are not
+SECONDS = 20  # of the processor, so that a busy machine does not count; generous: it takes less than 2
 NO_DEADLINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 names = st.sampled_from(sorted(liteos.CONFIGS))
@@ -158,14 +158,14 @@ def test_a_megabyte_of_hostile_bytes_is_done_with_in_time(name: str, kind: str, 
     layout = Layout.of(liteos.CONFIGS[name])
     data = hostile(kind, layout, seed)
 
-    start = time.monotonic()
+    start = time.process_time()
     for placed in (True, False):
         find_pools(Segment(ADDRESS if placed else 0, memoryview(data)), layout, placed=placed)
     with contextlib.suppress(HeapwitnessError):
         diagnose(data, ADDRESS, layout)
         plan(data, ADDRESS, layout)
 
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 def hostile(kind: str, layout: Layout, seed: int) -> bytes:
@@ -199,8 +199,8 @@ def test_a_chain_of_sound_headers_that_all_name_the_first_node_ends(name: str) -
     node = bytes(buffer[layout.first_offset : layout.first_offset + layout.smallest_node])
     data = bytes(buffer[: layout.first_offset]) + node * ((1 << 20) // len(node))
 
-    start = time.monotonic()
+    start = time.process_time()
     with contextlib.suppress(HeapwitnessError):
         diagnose(data, ADDRESS, layout)
 
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - start < SECONDS
