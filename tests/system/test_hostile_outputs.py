@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from run_support import ERROR, FOUND, HEAPWITNESS, compiled, environment, needs_engine
+from run_support import ERROR, FOUND, HEAPWITNESS, compiled, engine, environment, needs_engine
 from support import liteos
 
 from heapwitness.liteos import Pool
@@ -62,7 +62,7 @@ def desk(tmp_path: Path) -> Path:
     subprocess.run(
         [compiled(OVERFLOW)],
         env=environment(
-            LD_PRELOAD=str(Path(liteos.__file__).parents[2] / "src/heapwitness/_lib/libheapwitness_preload.so"),
+            LD_PRELOAD=str(engine()),
             HEAPWITNESS_LOG=str(tmp_path / "log"),
         ),
         check=True,
