@@ -50,7 +50,8 @@ def _complaints(right: dict[str, Any], struck: dict[str, Any] | None, outcome: O
         if "struck" in right and not _finding(struck or {}, one):
             found += _finding(right["struck"], one)
     if "some" in right:
-        found += min((_finding(right["some"], one) for one in outcome.findings), key=len, default=["no finding"])
+        each = [_finding(right["some"], one) for one in outcome.findings] or [["no finding"]]
+        found += min(each, key=len)
     text = " ".join(outcome.errors.split())
     found += [f"does not say {one!r}" for one in right.get("says", []) if not re.search(one, text)]
     found += [f"says {one!r}" for one in right.get("never", []) if re.search(one, text)]

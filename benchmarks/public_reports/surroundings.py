@@ -35,16 +35,20 @@ class Cache:
         """
         if "python" in surroundings:
             return [str(self._environment(surroundings)), *surroundings.get("before", ()), str(source)]
-        return [*surroundings.get("before", ()), str(self._compiled(surroundings["compile"], source))]
+        environment = {"GOCACHE": str(self.root / "go"), **surroundings.get("environment", {})}
+        return [*surroundings.get("before", ()), str(self._compiled(surroundings["compile"], source, environment))]
 
-    def _compiled(self, compiler: list[str], source: Path) -> Path:
-        """The program of a source, newer than it."""
+    def _compiled(self, compiler: list[str], source: Path, environment: dict[str, str]) -> Path:
+        """The program of a source, compiled again when the way or the source is another than the last time."""
         program = self.root / "programs" / source.stem
-        if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
+        made = program.with_suffix(".made.json")
+        way = json.dumps([compiler, environment, source.read_text()])
+        if made.exists() and made.read_text() == way:
             return program
         _need(compiler[0])
         program.parent.mkdir(parents=True, exist_ok=True)
-        _run([*compiler, "-o", str(program), str(source)], {"GOCACHE": str(self.root / "go")})
+        _run([*compiler, "-o", str(program), str(source)], environment)
+        made.write_text(way)
         return program
 
     def _environment(self, surroundings: dict[str, Any]) -> Path:
