@@ -51,7 +51,8 @@ def _complaints(right: dict[str, Any], struck: dict[str, Any] | None, outcome: O
             found += _finding(right["struck"], one)
     if "some" in right:
         each = [_finding(right["some"], one) for one in outcome.findings] or [["no finding"]]
-        found += min(each, key=len)
+        closest = min(each, key=len)
+        found += closest
     text = " ".join(outcome.errors.split())
     found += [f"does not say {one!r}" for one in right.get("says", []) if not re.search(one, text)]
     found += [f"says {one!r}" for one in right.get("never", []) if re.search(one, text)]
