@@ -85,7 +85,7 @@ class Remote:
             try:
                 reply = self._answer(kind, encoded, maps, working_on)
                 return document if reply is None else msgspec.msgpack.decode(reply, type=type(document))
-            except (_GivenUp, OSError, ValueError) as error:
+            except (_GivenUp, OSError, ValueError, msgspec.DecodeError) as error:
                 self.close()
                 self._fail(working_on[-1] if working_on else None, str(error))
             finally:
