@@ -12,6 +12,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.heap import Pool
 from heapwitness.heap.verify import pending_links, slack_pattern
 from heapwitness.layout import witness
+from heapwitness.layout.events import Released
 from heapwitness.layout.process import Process, SiteRecord, read_process, read_site
 from heapwitness.layout.witness import HEADER_WORDS, Header, Origin, State
 from heapwitness.memory import Memory, Unreadable
@@ -81,6 +82,18 @@ class Tenant(NamedTuple):
     def end(self, pool: Pool) -> int:
         """The end of what was requested, in bytes from the pool's start."""
         return ((self.offset + self.header.size) << pool.log2) - self.header.slack
+
+
+def released_block(sites: Sites, released: Released) -> Block:
+    """A big block that is gone, as the engine remembers it."""
+    return Block(
+        address=released.address,
+        size=released.size,
+        state="free",
+        origin=ORIGINS[released.origin],
+        allocated=sites.prior(released.site),
+        freed=sites.site(released.site),
+    )
 
 
 def block_of(pool: Pool, sites: Sites, tenant: Tenant) -> Block:

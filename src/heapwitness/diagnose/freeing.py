@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from heapwitness.diagnose.blocks import ORIGINS, Sites, Tenant, block_of, first_tenant, tombstone
+from heapwitness.diagnose.blocks import Sites, Tenant, block_of, first_tenant, released_block, tombstone
 from heapwitness.errors import HeapwitnessError
 from heapwitness.heap import Node, Pool, standing, walk
 from heapwitness.heap.verify import pending_links
@@ -106,15 +106,7 @@ def _tenant(event: Event, pool: Pool | None) -> Tenant | None:
 def _double(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | None, str]:
     released = event.released
     if released is not None:
-        block = Block(
-            address=released.address,
-            size=released.size,
-            state="free",
-            origin=ORIGINS[released.origin],
-            allocated=sites.prior(released.site),
-            freed=sites.site(released.site),
-        )
-        return block, "The block's memory was given back to the system when it was released."
+        return released_block(sites, released), "The block's memory was given back to the system when it was released."
     tenant = _tenant(event, pool)
     if pool is None or tenant is None:
         return None, "Nothing is known of the block any more."

@@ -3,7 +3,7 @@ before their start."""
 
 import msgspec
 
-from heapwitness.diagnose.blocks import ORIGINS, Sites, Tenant, block_of
+from heapwitness.diagnose.blocks import Sites, Tenant, block_of, released_block
 from heapwitness.heap import Pool, standing
 from heapwitness.layout.events import Access, Event, Released, Trap
 from heapwitness.report import model
@@ -44,18 +44,10 @@ def into_guard(event: Event, block: Block | None, detected: Detected) -> Finding
 def into_grave(event: Event, released: Released, sites: Sites, detected: Detected) -> Finding:
     """The finding of an event with reason GUARD about a big block that is gone: an access to where it lay."""
     trap = event.trap or _NO_TRAP
-    block = Block(
-        address=released.address,
-        size=released.size,
-        state="free",
-        origin=ORIGINS[released.origin],
-        allocated=sites.prior(released.site),
-        freed=sites.site(released.site),
-    )
     return Finding(
         kind="use-after-free-read" if trap.access is Access.READ else "use-after-free-write",
         detected=detected,
-        culprit=block,
+        culprit=released_block(sites, released),
         store=_store(trap, detected),
         access=_WORDS.get(trap.access),
         detail=f"The program {_VERBS[trap.access]} {trap.address:#x}, where nothing may be touched since the block was "
