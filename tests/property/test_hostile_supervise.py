@@ -98,7 +98,7 @@ def test_numbers_of_any_size_are_summed_up_and_written() -> None:
 
 
 def test_a_process_whose_findings_take_long_is_answered_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slowly(event: Event, memory: object) -> tuple[Finding, ...]:
+    def slowly(event: Event, memory: object, elsewhere: object) -> tuple[Finding, ...]:
         time.sleep(0.05)
         return (finding(event.node, 1, True),)
 
