@@ -3,6 +3,7 @@
 from heapwitness.diagnose.blocks import ORIGINS, Sites
 from heapwitness.diagnose.pattern import first_difference
 from heapwitness.diagnose.picture import SHOWN
+from heapwitness.layout import witness
 from heapwitness.layout.events import Unpooled
 from heapwitness.memory import Memory, read_up_to
 from heapwitness.report.model import Block, Damage, Detected, Finding, Stretch
@@ -33,9 +34,7 @@ def overrun(unpooled: Unpooled, memory: Memory, sites: Sites, detected: Detected
 def _damage(unpooled: Unpooled, memory: Memory) -> Damage | None:
     end = unpooled.address + unpooled.size
     actual = read_up_to(memory, end, -end % _PAGE)
-    word = unpooled.pattern.to_bytes(8, "little")
-    turned = word[unpooled.size % 8 :] + word[: unpooled.size % 8]
-    expected = (turned * (len(actual) // 8 + 1))[: len(actual)]
+    expected = witness.pattern_at(unpooled.pattern.to_bytes(8, "little"), unpooled.size, len(actual))
     if actual == expected:
         return None
     first = first_difference(actual, expected)
