@@ -1,6 +1,5 @@
 """Every store of an operation on a pool, and the pool's bytes as they are between two of them."""
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +15,6 @@ class RecordedRam(Ram):
 
     __slots__ = ()
     stores: ClassVar[list[Store]] = []
-    copies: ClassVar[set[int]] = set()
 
     def set_u16(self, address: int, value: int) -> None:
         super().set_u16(address, value)
@@ -32,9 +30,7 @@ class RecordedRam(Ram):
 
     def move(self, source: int, destination: int, length: int) -> None:
         super().move(source, destination, length)
-        first = len(self.stores)
         self._keep_words(destination, length)
-        self.copies.update(range(first, len(self.stores)))
 
     def zero(self, address: int, length: int) -> None:
         super().zero(address, length)
@@ -58,7 +54,6 @@ class Recorded:
 
     before: bytes
     stores: list[Store]
-    copies: frozenset[int]
 
     def midway(self) -> Iterator[bytes]:
         """The pool's bytes before the first store, and after each."""
@@ -68,42 +63,14 @@ class Recorded:
             data[at : at + len(stored)] = stored
             yield bytes(data)
 
-    def reordered(self, chooser: random.Random) -> Iterator[bytes]:
-        """As `midway`, with the words of each backup copied in another order, as a compiler may choose."""
-        copied = sorted(self.copies)
-        data = bytearray(self.before)
-        order = list(range(len(self.stores)))
-        for first, last in _runs(copied):
-            part = order[first : last + 1]
-            chooser.shuffle(part)
-            order[first : last + 1] = part
-        for number in order:
-            at, stored = self.stores[number]
-            data[at : at + len(stored)] = stored
-            yield bytes(data)
-
-
-def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
-    """First and last of each run of neighbours."""
-    start = before = None
-    for number in numbers:
-        if before is None or number != before + 1:
-            if start is not None and before is not None:
-                yield start, before
-            start = number
-        before = number
-    if start is not None and before is not None:
-        yield start, before
-
 
 def record(buffer: bytearray, pool: Pool, operation: Callable[[], object]) -> Recorded:
     """Do an operation, and keep all of its stores into the heap's own bytes."""
     before = bytes(buffer)
     RecordedRam.stores.clear()
-    RecordedRam.copies.clear()
     pool.memory.__class__ = RecordedRam
     try:
         operation()
     finally:
         pool.memory.__class__ = Ram
-    return Recorded(before, list(RecordedRam.stores), frozenset(RecordedRam.copies))
+    return Recorded(before, list(RecordedRam.stores))
