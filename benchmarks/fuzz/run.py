@@ -20,7 +20,8 @@ from pathlib import Path
 import seeds
 
 HERE = Path(__file__).parent
-CORE = HERE.parents[1] / "native" / "core"
+NATIVE = HERE.parents[1] / "native"
+CORE = NATIVE / "core"
 SANITIZED = ("-std=gnu11", "-O2", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 BUILDS = {"any granule": (), "fixed granule": ("-DHW_FIXED_GRANULE_LOG2=4",), "32 bits": ("-m32",)}
 _SLACK = 60
@@ -55,7 +56,7 @@ def _attacks(directory: Path, seconds: int) -> Iterator[Attack]:
     for build, flags in BUILDS.items():
         for source, arguments in (
             (HERE / "forged.c", (seed, str(seconds))),
-            (CORE / "tests" / "stress.c", (seed, str(40 * seconds))),
+            (NATIVE / "tests" / "core" / "stress.c", (seed, str(40 * seconds))),
         ):
             program = directory / f"{source.stem}-{build.replace(' ', '-')}"
             sources = (*sorted(CORE.glob("*.c")), source)

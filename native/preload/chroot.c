@@ -1,6 +1,6 @@
 /* A process that changes its root loses the way to the supervisor's socket and to the file of records. */
 #define _GNU_SOURCE
-#include "record.h"
+#include "os/record.h"
 
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* The functions that start programs. Those that the engine cannot be loaded into are told of; those that its name in
    LD_PRELOAD would keep from starting, or make complain, get an environment without it. */
 #define _GNU_SOURCE
-#include "channel.h"
-#include "lifecycle.h"
-#include "stranger.h"
+#include "life/lifecycle.h"
+#include "tell/channel.h"
+#include "tell/stranger.h"
 
 #include <dlfcn.h>
 #include <errno.h>

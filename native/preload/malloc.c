@@ -1,7 +1,7 @@
 /* The malloc family of C, as the standards and glibc's manual describe it, over the checked heap. */
 #define _GNU_SOURCE
-#include "heap_fast.h"
-#include "lifecycle.h"
+#include "heap/heap_fast.h"
+#include "life/lifecycle.h"
 
 #include <errno.h>
 #include <malloc.h>

@@ -2,7 +2,7 @@
    needed. What the standard calls replaceable stays so: new[] goes through a program's own new, the sized
    and aligned deletes through its own plain one. */
 #define _GNU_SOURCE
-#include "heap_fast.h"
+#include "heap/heap_fast.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>

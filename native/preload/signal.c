@@ -1,7 +1,7 @@
 /* The functions by which programs set what signals do. The engine's own are never seen (signals.h). */
 #define _GNU_SOURCE
-#include "signals.h"
-#include "system.h"
+#include "life/signals.h"
+#include "os/system.h"
 
 #include <dlfcn.h>
 #include <errno.h>

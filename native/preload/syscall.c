@@ -1,8 +1,8 @@
 /* The end of a process by libc's syscall(). All else goes on to the real one by a jump, so that what is special about
    it (a vfork's child that comes back, a clone's that has another stack) stays so. */
 #define _GNU_SOURCE
-#include "lifecycle.h"
-#include "system.h"
+#include "life/lifecycle.h"
+#include "os/system.h"
 
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-"""A model of who is inside of an arena: the owner's way in and a visitor's (native/host/arena.h, arena.c).
+"""A model of who is inside of an arena: the owner's way in and a visitor's (native/host/arena/arena.h, arena.c).
 
 The threads are those functions, step by step, without their time limits: what would only go on because a wait ends by
 itself is a deadlock here. `broken` names the step that is left out, or done too early. `waits`, by which visitors let

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 NATIVE = Path(__file__).parents[2] / "native"
-SUPPRESSIONS = NATIVE / "host" / "tests" / "thread.supp"
+SUPPRESSIONS = NATIVE / "tests" / "host" / "thread.supp"
 
 # The space between these is the program's under ThreadSanitizer; the rest is its own.
 _PLACE = ("-DHW_SPACE_LOW=((uintptr_t)0x7e8<<36)", "-DHW_SPACE=((uintptr_t)1<<40)")
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 def compiled(native: Path, *options: str) -> Path:
     """The stress test of these sources with these options of the compiler; skips where that cannot make it."""
     directory = Path(tempfile.mkdtemp(prefix="heapwitness-stress-"))
-    sources = [*native.glob("core/*.c"), *native.glob("host/*.c"), native / "host" / "tests" / "stress.c"]
+    sources = [*native.glob("core/*.c"), *native.glob("host/*/*.c"), native / "tests" / "host" / "stress.c"]
     command = ["gcc", "-std=c11", "-O1", "-g", "-fno-omit-frame-pointer", "-DHW_FIXED_GRANULE_LOG2=4"]
     command += ["-I", native / "core", "-I", native / "host", *options, *sources, "-o", directory / "stress"]
     done = subprocess.run([*command, "-pthread", "-ldl"], capture_output=True, text=True, check=False, timeout=200)
@@ -98,29 +98,29 @@ _RELAXED_SITE = (
 # The rules of docs/concurrency.md, each broken in the sources.
 FAULTS = {
     "owner does not look": (
-        "arena.h",
+        "arena/arena.h",
         "if (HW_LIKELY(!atomic_load_explicit(&arena->wanted, memory_order_acquire)))",
         "if (true)",
     ),
-    "owner leaves without release": ("arena.h", _STORE_BUSY, _STORE_BUSY.replace("release", "relaxed")),
-    "visitor does not wait": ("arena.c", f"turn = 0; {_LOAD_BUSY};", "turn = 0; false && most;"),
-    "visitor looks without acquire": ("arena.c", _LOAD_BUSY, _LOAD_BUSY.replace("acquire", "relaxed")),
+    "owner leaves without release": ("arena/arena.h", _STORE_BUSY, _STORE_BUSY.replace("release", "relaxed")),
+    "visitor does not wait": ("arena/arena.c", f"turn = 0; {_LOAD_BUSY};", "turn = 0; false && most;"),
+    "visitor looks without acquire": ("arena/arena.c", _LOAD_BUSY, _LOAD_BUSY.replace("acquire", "relaxed")),
     "visitor leaves without release": (
-        "arena.c",
+        "arena/arena.c",
         "atomic_exchange_explicit(&arena->wanted, 0, memory_order_release)",
         "atomic_exchange_explicit(&arena->wanted, 0, memory_order_relaxed)",
     ),
-    "visitors take no lock": ("arena.c", "!hw_lock_take_within(&arena->visitors, (unsigned)most)", "false"),
-    "new owner does not wait": ("arena.c", _ADOPT, ""),
-    "handed over without release": ("release.c", "node, memory_order_release,", "node, memory_order_relaxed,"),
+    "visitors take no lock": ("arena/arena.c", "!hw_lock_take_within(&arena->visitors, (unsigned)most)", "false"),
+    "new owner does not wait": ("arena/arena.c", _ADOPT, ""),
+    "handed over without release": ("heap/release.c", "node, memory_order_release,", "node, memory_order_relaxed,"),
     "taken in without acquire": (
-        "release.c",
+        "heap/release.c",
         "atomic_exchange_explicit(&place->pending, 0, memory_order_acquire)",
         "atomic_exchange_explicit(&place->pending, 0, memory_order_relaxed)",
     ),
-    "links are not announced": ("release.c", _HANDOVER, ""),
+    "links are not announced": ("heap/release.c", _HANDOVER, ""),
     "big block is let go without release": (
-        "big.c",
+        "heap/big.c",
         "HW_BIG_POOL, memory_order_release",
         "HW_BIG_POOL, memory_order_relaxed",
     ),

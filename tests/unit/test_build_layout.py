@@ -173,7 +173,7 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "EM_AARCH64": events.Machine.AARCH64,
     }
     expected |= {f"offsetof(hw_crash, {name})": 8 * CRASH.index(name) for name in CRASH}
-    assert evaluate(tmp_path, ["channel.h", "elf.h"], list(expected)) == expected
+    assert evaluate(tmp_path, ["tell/channel.h", "elf.h"], list(expected)) == expected
 
 
 def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path: Path) -> None:
@@ -192,5 +192,5 @@ def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path:
         "HW_HUGE": process.RegionKind.HUGE,
         "HW_HUGE_HELD": process.RegionKind.HUGE_HELD,
     }
-    assert evaluate(tmp_path, ["process.h"], list(expected)) == expected
-    assert evaluate(tmp_path, ["process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT
+    assert evaluate(tmp_path, ["os/process.h"], list(expected)) == expected
+    assert evaluate(tmp_path, ["os/process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT

@@ -1,0 +1,224 @@
+/* An arena: pools and the caches before them, owned by one thread.
+
+   Concurrency, in one place (docs/concurrency.md has the reasons):
+   * Everything in an arena and all headers, backups and links of its pools are read and written only
+     by who *is inside*: the owner between hw_enter and hw_leave, or a visitor between hw_seize and
+     hw_yield. The two exclude each other: the owner stores `busy` and then reads `wanted`; the visitor
+     stores `wanted` and then reads `busy`, with a fence on both sides (cheap on the owner's side).
+   * `pending` of a place is pushed to by any thread by compare-and-exchange, and emptied by who is
+     inside by exchange.
+   * Visitors hold `visitors`; a thread that is inside its own arena never seizes another.
+   Arenas are never unmapped; one without an owner waits on the list of free ones. */
+#ifndef HEAPWITNESS_ARENA_H
+#define HEAPWITNESS_ARENA_H
+
+#include "node.h"
+#include "os/process.h"
+#include "stacks/sites.h"
+
+enum { HW_PLACES = 64, HW_CLASSES = 64, HW_FEW = 32, HW_LARGE = 64, HW_WAYS = 2, HW_DELAYED = 8192, HW_FIXED = 32 };
+
+typedef struct hw_trusted hw_trusted;
+/* One pool with what must be known of it when its own words cannot be believed. */
+typedef struct hw_place {
+    hw_pool *pool;
+    _Atomic size_t bytes; /* the pool's size */
+    hw_space space;       /* what it lies in */
+    uint32_t region;
+    _Atomic bool lost;             /* damaged beyond use: nothing is taken from it, what is released there is kept */
+    unsigned char fixed[HW_FIXED]; /* a second witness of the control block */
+    _Atomic uint32_t pending;      /* nodes released by other threads, by offset */
+    uint32_t block;                /* of a big block's pool: its node */
+    uint64_t pattern;              /* of a block without a pool (huge.h): its slack's, its site, its origin */
+    uint32_t site, origin;
+    hw_trusted *trusted; /* of an arena's first pool */
+} hw_place;
+
+/* Cached nodes of one exact size, the one to be taken next last. cache.h says what becomes of them. Blocks of more than
+   1 KiB have none: stacks of four times as many sizes took half as much memory again where sizes are spread out. Of
+   those only the last few are kept. */
+typedef struct hw_class {
+    uint32_t count, room;
+    uint32_t *node;
+} hw_class;
+
+/* What the fast path must know of a pool, kept where no overflow reaches. */
+struct hw_trusted {
+    char *base;
+    uint32_t end; /* offset of the end node */
+    hw_factors key;
+    uint64_t links; /* of the check of a cached node's links: what is the same for all */
+};
+
+typedef struct hw_arena {
+    /* The hot line. */
+    _Atomic uint32_t busy; /* 0, or the lower half of the frame of who is inside (abandon.h) */
+    _Atomic uint32_t wanted;
+    _Atomic uint32_t owner; /* thread id, 0 for none */
+    uint32_t number;
+    uint64_t operations;
+    hw_trusted pool; /* of place[0] */
+    hw_place *first; /* &place[0] */
+
+    _Atomic uint32_t places;
+    _Atomic bool waits;       /* the owner, for visitors to leave: the next one lets it in first */
+    _Atomic bool whole_check; /* asked for while the owner was inside: to do when it leaves */
+    bool seized;              /* by the thread that forks */
+    hw_lock visitors;
+    struct hw_arena *_Atomic next_free, *next;
+    uint64_t nodes_peak, freed_since_trim;
+    uint32_t reserve;     /* of places[0]: the cached node that new small ones are cut from, 0 for none */
+    size_t kept_at_sweep; /* bytes that stayed on the stacks at the last one */
+    uint32_t repairs;
+
+    hw_class classes[HW_CLASSES]; /* cached nodes of places[0], by exact size */
+    uint32_t few[HW_CLASSES][HW_FEW];
+    struct hw_large { /* cached nodes of places[0] without a stack, the newest of a slot first; 0 for none */
+        uint32_t node, size;
+    } large[HW_LARGE][HW_WAYS];
+    size_t large_bytes;
+    uint32_t large_next; /* which goes when they are too many bytes */
+    hw_place place[HW_PLACES];
+    hw_site_cache sites;
+
+    struct { /* --poison: released nodes that are held back, oldest first (delayed.h) */
+        uint32_t node[HW_DELAYED], size[HW_DELAYED];
+        uint8_t place[HW_DELAYED];
+        uint32_t head, count;
+        size_t bytes;
+    } delayed;
+} hw_arena;
+
+/* The calling thread. `visits` counts what it has seized or holds. A signal handler that finds its
+   thread inside of its arena, or on a visit, uses neither: it takes big blocks and hands frees over. */
+typedef struct hw_thread {
+    hw_arena *arena;
+    hw_arena *ready; /* the same, but NULL while the thread visits, and where operations take the long way */
+    uint32_t visits;
+    uint32_t frame; /* abandon.h: of the operation that visits, and what it visits or holds */
+    hw_arena *visited;
+    hw_place *held;
+    uint32_t changes; /* fork.h */
+    bool forks;
+    bool refused;  /* no arena could be had, or the thread is being set up */
+    bool ended;    /* its arena was given back: what it still releases needs none */
+    int postponed; /* ending.h: the signal that ends the process when this operation is over, 0 for none */
+    int postponed_timer;
+    uint64_t postponed_since;
+} hw_thread;
+extern __thread hw_thread hw_me;
+
+/* The thread's arena, found for it at its first call. NULL: there is none now; use big blocks. */
+hw_arena *hw_arena_own(void);
+void hw_arena_disown(hw_arena *arena);
+hw_arena *hw_arena_first(void); /* of all; the next by `next` */
+hw_arena *hw_arena_numbered(uint32_t number);
+void hw_arenas_init(void);
+void hw_arenas_see_process(void); /* this is another one, made by fork */
+/* While they are held no arena gets or loses its owner. */
+void hw_arenas_hold(void);
+void hw_arenas_let_go(void);
+/* For who holds them: the arena waits for another owner. */
+void hw_arena_free(hw_arena *arena);
+
+static inline void hw_ready_again(void)
+{
+    hw_me.ready = hw_me.visits || hw_set.unusual ? NULL : hw_me.arena;
+}
+static inline void hw_visits_up(void)
+{
+    hw_me.ready = NULL;
+    atomic_signal_fence(memory_order_seq_cst);
+    hw_me.visits++;
+}
+void hw_end_postponed(void); /* ending.h */
+static inline void hw_visits_down(void)
+{
+    hw_me.visits--;
+    atomic_signal_fence(memory_order_seq_cst);
+    hw_ready_again();
+    if (HW_UNLIKELY(hw_me.postponed))
+        hw_end_postponed();
+}
+
+/* For the owner. */
+static inline bool hw_is_inside(const hw_arena *arena)
+{
+    return atomic_load_explicit(&arena->busy, memory_order_relaxed) != 0;
+}
+static inline bool hw_is_engaged(void)
+{
+    return hw_me.visits || (hw_me.arena && hw_is_inside(hw_me.arena));
+}
+
+void hw_enter_slowly(hw_arena *arena, const void *frame);
+void hw_leave_slowly(hw_arena *arena);
+/* Before an operation looks at what is not its thread's own; false: the thread is engaged. */
+static inline bool hw_visit_begins(const hw_caller *caller)
+{
+    if (hw_is_engaged())
+        return false;
+    hw_me.frame = (uint32_t)(uintptr_t)caller->frame;
+    return true;
+}
+/* False: somebody wants the arena; one is not inside. `uneven`: what hw_light_fence would find is known. */
+static inline bool hw_try_enter(hw_arena *arena, const void *frame, bool uneven)
+{
+    atomic_store_explicit(&arena->busy, (uint32_t)(uintptr_t)frame | 1, memory_order_relaxed);
+    if (uneven)
+        atomic_signal_fence(memory_order_seq_cst);
+    else
+        hw_light_fence();
+    if (HW_LIKELY(!atomic_load_explicit(&arena->wanted, memory_order_acquire)))
+        return true;
+    atomic_store_explicit(&arena->busy, 0, memory_order_release);
+    return false;
+}
+static inline void hw_enter(hw_arena *arena, const void *frame)
+{
+    if (HW_UNLIKELY(!hw_try_enter(arena, frame, false)))
+        hw_enter_slowly(arena, frame);
+    arena->operations++;
+}
+/* The second half of hw_leave, for who has nothing else to do after it. */
+static inline void hw_is_out(hw_arena *arena)
+{
+    atomic_store_explicit(&arena->busy, 0, memory_order_release);
+}
+static inline void hw_leave(hw_arena *arena)
+{
+    atomic_store_explicit(&arena->busy, 0, memory_order_release);
+    if (HW_UNLIKELY(arena->whole_check))
+        hw_leave_slowly(arena);
+}
+/* Have a foreign arena (or one's own, when not inside) to oneself. With a limit in milliseconds (0:
+   none) it may fail. */
+bool hw_seize(hw_arena *arena, unsigned limit);
+void hw_yield(hw_arena *arena);
+
+/* The rest is for who is inside. */
+
+/* Let a place's pool grow so that a free node of `bytes` fits at its end. HW_NOMEM: it is full. */
+int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault);
+/* A new place whose pool has room for `bytes`; NULL without memory. */
+hw_place *hw_place_add(hw_arena *arena, size_t bytes);
+/* Remember the control block and the size as they are now, after a change that was verified. */
+void hw_place_note(hw_place *place);
+/* The arena's place that holds the address; any thread may ask. */
+hw_place *hw_place_of(hw_arena *arena, const void *pointer);
+/* Give the pages of free nodes of at least `least` bytes back; returns how many bytes. */
+size_t hw_place_trim(hw_place *place, size_t least);
+/* After `node` was released: give back what became free around it, now and then. */
+void hw_trim_after(hw_arena *arena, hw_place *place, uint32_t node, uint32_t prev_size, size_t released);
+uint64_t hw_arena_nodes(const hw_arena *arena);
+
+static inline uint32_t hw_offset_of(const hw_place *place, const void *at)
+{
+    return (uint32_t)(((uintptr_t)at - (uintptr_t)place->pool) >> HW_FIXED_GRANULE_LOG2);
+}
+static inline bool hw_place_holds(const hw_place *place, const void *at)
+{
+    return (uintptr_t)at - (uintptr_t)place->pool < place->bytes;
+}
+
+#endif

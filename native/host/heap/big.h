@@ -1,0 +1,32 @@
+/* Big blocks: each in a pool of its own, taken from the kernel and given back at its release. They are
+   also where a thread allocates that cannot use its arena now (a signal handler that interrupted it).
+
+   A pool of this kind is looked at or changed only by who *holds* its region: who changed the region's
+   kind from HW_BIG_POOL to HW_BIG_HELD by compare-and-exchange. */
+#ifndef HEAPWITNESS_BIG_H
+#define HEAPWITNESS_BIG_H
+
+#include "heap/damage.h"
+
+/* Requests of at least so many bytes get pools of their own; it grows with what is released. */
+extern _Atomic size_t hw_big_threshold;
+
+void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site);
+/* The place of the pool of a big block, held; NULL when the region is none (any more). */
+hw_place *hw_big_hold(uint32_t region);
+/* The same of a block without a pool (huge.h). */
+hw_place *hw_huge_hold(uint32_t region);
+void hw_big_let_go(const hw_place *place);
+/* The rest holds the place already, and lets it go. */
+void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_context *context,
+                    uint32_t (*site)(uint32_t prior, const hw_context *context));
+/* NULL: it could not be resized where it is, or by moving pages; the block is as it was. With `gone` it moves if it
+   can, and where it lay becomes the grave of that. */
+void *hw_big_resize(hw_place *place, void *pointer, size_t bytes, uint32_t site, const hw_released *gone);
+/* What is known of the block of a region; NULL without memory. */
+hw_place *hw_big_place(uint32_t region);
+uint32_t hw_big_count(void);
+/* In the child of a fork. `torn`: others may have been changing big blocks while memory was copied. */
+void hw_big_after_fork(bool torn);
+
+#endif

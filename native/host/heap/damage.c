@@ -1,0 +1,197 @@
+#define _GNU_SOURCE
+#include "heap/damage.h"
+
+#include "heap/cache.h"
+#include "heap/delayed.h"
+#include "life/fork.h"
+#include "life/lifecycle.h"
+#include "life/signals.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+enum { FAULTS = 4096, REMEMBERED = 1024 };
+
+static void stop_or_abort(char answer)
+{
+    if (answer == 's') {
+        hw_call(SYS_kill, (long)hw_process_id(), SIGSTOP, 0, 0, 0, 0);
+    } else if (answer == 'a') {
+        sigset_t only;
+        hw_tell_end(SIGABRT);
+        hw_signal_let_go(SIGABRT);
+        sigemptyset(&only);
+        sigaddset(&only, SIGABRT);
+        sigprocmask(SIG_UNBLOCK, &only, NULL);
+        hw_call(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), SIGABRT, 0, 0, 0);
+    }
+}
+
+static void tell(const hw_context *context, const hw_place *place, const hw_fault *fault, const hw_released *released)
+{
+    if (hw_tell_is_too_much())
+        return;
+    stop_or_abort(hw_tell_finding(context, place ? place->pool : NULL, place ? place->bytes : 0,
+                                  place ? place->region : 0, fault, released));
+}
+
+bool hw_is_mismatch(uint32_t meta, unsigned family)
+{
+    if (hw_family_matches(meta, family))
+        return false;
+    if (!hw_families_mix || !hw_families_mix())
+        return true;
+    hw_set.families_mix = true;
+    return false;
+}
+
+void hw_tell_fault(const hw_context *context, const hw_place *place, const hw_fault *fault)
+{
+    tell(context, place, fault, NULL);
+}
+
+void hw_tell_wrong_release(const hw_context *context, const hw_place *place, unsigned reason, uint32_t node,
+                           const hw_released *released)
+{
+    hw_fault fault = {.reason = reason, .node = node};
+    tell(context, place, &fault, released);
+}
+
+/* A node that was cached or held back may be part of a quarantined stretch now. */
+static void forget_lost_nodes(hw_arena *arena, const hw_place *place)
+{
+    if (place == arena->first)
+        hw_stacks_check(arena);
+    hw_delayed_check(arena, place);
+}
+
+static bool control_is_right(const hw_place *place)
+{
+    return memcmp(place->pool, place->fixed, HW_FIXED) == 0;
+}
+
+static unsigned find(const hw_place *place, hw_fault *faults)
+{
+    return hw_check(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, faults, FAULTS);
+}
+
+static bool mend(hw_arena *arena, hw_place *place, const hw_context *context, hw_fault *faults)
+{
+    hw_outcome outcome;
+    uint64_t before = atomic_load(&hw_findings);
+    bool control = !control_is_right(place);
+    if (control) { /* nothing can be found through it: tell it, put it right, look on */
+        faults[0] = (hw_fault){.reason = HW_CONTROL_BLOCK};
+        tell(context, place, &faults[0], NULL);
+        memcpy(place->pool, place->fixed, HW_FIXED);
+    }
+    unsigned count = find(place, faults);
+    bool to_the_end = control;
+    for (unsigned i = 0; i < count; i++)
+        to_the_end |= faults[i].reason == HW_HEADERS && faults[i].high == hw_end(place->pool);
+    for (unsigned i = 0; i < count; i++) /* the control block's copy lies in the end node's payload */
+        if (!to_the_end || faults[i].reason != HW_CONTROL_BLOCK)
+            tell(context, place, &faults[i], NULL);
+    if (count == FAULTS)
+        atomic_fetch_add(&hw_findings, 1);
+    if (!arena)
+        hw_change_begin();
+    place->lost = !hw_repair(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, &outcome);
+    if (!arena)
+        hw_change_end();
+    outcome.controls += control && !outcome.controls;
+    if (arena) {
+        arena->repairs++;
+        forget_lost_nodes(arena, place);
+    }
+    uint64_t told = atomic_load(&hw_findings) - before;
+    if (told) {
+        if (!place->lost)
+            atomic_fetch_add(&hw_repairs, told);
+        hw_tell_outcome(&outcome);
+    }
+    return !place->lost;
+}
+
+bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context)
+{
+    if (place->lost)
+        return false;
+    hw_fault *faults = hw_map(FAULTS * sizeof *faults);
+    if (!faults) {
+        place->lost = true;
+        return false;
+    }
+    bool usable = mend(arena, place, context, faults);
+    hw_unmap(faults, FAULTS * sizeof *faults);
+    return usable;
+}
+
+void hw_mend_quietly(hw_arena *arena)
+{
+    for (uint32_t i = 0; i < arena->places; i++) {
+        hw_place *place = &arena->place[i];
+        hw_outcome outcome;
+        if (place->lost)
+            continue;
+        /* It may have stopped while the pool was growing. */
+        if (!hw_control_holds(place->pool))
+            memcpy(place->pool, place->fixed, HW_FIXED);
+        else if ((size_t)place->pool->size << HW_FIXED_GRANULE_LOG2 <= place->space.bytes)
+            hw_place_note(place);
+        place->lost = !hw_repair(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, &outcome);
+        arena->repairs++;
+        forget_lost_nodes(arena, place);
+    }
+}
+
+void hw_lose(hw_arena *arena)
+{
+    for (uint32_t i = 0; i < arena->places; i++) {
+        atomic_store(&arena->place[i].lost, true);
+        forget_lost_nodes(arena, &arena->place[i]);
+    }
+}
+
+void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context)
+{
+    if (!place->lost && (!control_is_right(place) || !hw_sound(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2)))
+        hw_mend(arena, place, context);
+}
+
+/* A ring without a lock: a torn entry fails its own check and is not believed. */
+static struct {
+    _Atomic uint64_t address, size, site, origin, check;
+} ring[REMEMBERED];
+static _Atomic uint32_t next;
+
+static uint64_t check_of(const hw_released *r)
+{
+    return (r->address * 3 ^ r->size * 5 ^ r->site * 7 ^ r->origin * 11) + 1;
+}
+
+void hw_remember_released(const hw_released *released)
+{
+    uint32_t at = atomic_fetch_add(&next, 1) % REMEMBERED;
+    atomic_store(&ring[at].check, 0);
+    atomic_store(&ring[at].address, released->address);
+    atomic_store(&ring[at].size, released->size);
+    atomic_store(&ring[at].site, released->site);
+    atomic_store(&ring[at].origin, released->origin);
+    atomic_store(&ring[at].check, check_of(released));
+}
+
+bool hw_recall_released(const void *pointer, hw_released *released)
+{
+    uint32_t newest = atomic_load(&next);
+    for (uint32_t back = 1; back <= REMEMBERED; back++) {
+        uint32_t at = (newest - back) % REMEMBERED;
+        if (atomic_load(&ring[at].address) != (uint64_t)(uintptr_t)pointer)
+            continue;
+        *released = (hw_released){atomic_load(&ring[at].address), atomic_load(&ring[at].size),
+                                  atomic_load(&ring[at].site), atomic_load(&ring[at].origin)};
+        return atomic_load(&ring[at].check) == check_of(released);
+    }
+    return false;
+}

@@ -1,0 +1,41 @@
+/* What happens when an operation meets damage: look at the whole pool, tell, repair, tell what was
+   repaired. All of it while the caller has the pool to itself. */
+#ifndef HEAPWITNESS_DAMAGE_H
+#define HEAPWITNESS_DAMAGE_H
+
+#include "tell/channel.h"
+
+/* How often an operation tries again after a repair. */
+enum { HW_ATTEMPTS = 4 };
+
+/* Whether the pool can be used after it. `arena` is the one that the place belongs to, NULL for a big
+   block. */
+bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context);
+/* Check a pool that nothing has complained about; mend it if need be. */
+void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context);
+/* Put an arena in order that was left in the middle of an operation. Nobody is to blame for it. */
+void hw_mend_quietly(hw_arena *arena);
+/* The same where even that cannot be relied on: all that is in the arena is kept as it is, for good. */
+void hw_lose(hw_arena *arena);
+/* Tell of damage that no walk would find. */
+void hw_tell_fault(const hw_context *context, const hw_place *place, const hw_fault *fault);
+/* Tell of a wrong release. `node` is what the pointer leads to, 0 for nothing. */
+void hw_tell_wrong_release(const hw_context *context, const hw_place *place, unsigned reason, uint32_t node,
+                           const hw_released *released);
+
+/* new and new[] have releases of their own; malloc and the aligned family share free. */
+static inline bool hw_family_matches(uint32_t meta, unsigned family)
+{
+    unsigned origin = meta >> 6 & 3;
+    return (origin == HW_ALIGNED ? (unsigned)HW_MALLOC : origin) == family || hw_set.families_mix;
+}
+/* Whether the program replaced some of the operators new and delete; the malloc family knows. */
+extern bool hw_families_mix(void) __attribute__((weak));
+/* Whether a release by this family is to be told. */
+bool hw_is_mismatch(uint32_t meta, unsigned family);
+
+/* Big blocks that were released last, so that a second release is known for one. */
+void hw_remember_released(const hw_released *released);
+bool hw_recall_released(const void *pointer, hw_released *released);
+
+#endif

@@ -1,0 +1,13 @@
+/* --poison: released nodes are filled and held back for a while, so that a write into one is seen. By who is inside of
+   the arena. */
+#ifndef HEAPWITNESS_DELAYED_H
+#define HEAPWITNESS_DELAYED_H
+
+#include "tell/channel.h"
+
+/* Hold a verified used node back; the oldest make room. False: it is too large, or damaged, and as it was. */
+bool hw_delay(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context);
+/* After a repair: some may be part of a quarantined stretch now. */
+void hw_delayed_check(hw_arena *arena, const hw_place *place);
+
+#endif

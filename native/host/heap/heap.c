@@ -1,0 +1,180 @@
+#define _GNU_SOURCE
+#include "heap/heap.h"
+
+#include "heap/big.h"
+#include "heap/cache.h"
+#include "heap/damage.h"
+#include "heap/heap_fast.h"
+#include "heap/huge.h"
+#include "heap/release.h"
+#include "life/abandon.h"
+
+static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
+                             const hw_context *context);
+static void *allocate_elsewhere(size_t bytes, size_t align, unsigned origin, const hw_caller *caller);
+static void *allocate_as_guest(size_t bytes, size_t align, unsigned origin, uint32_t site, const hw_context *context);
+
+static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
+{
+    if (arena && hw_set.check_every && arena->operations % hw_set.check_every == 0)
+        hw_heap_check(HW_AT_CHECK, *caller);
+}
+
+void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
+{
+    hw_arena *arena = hw_me.arena;
+    if (!arena || hw_still_engaged(&caller) || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed))
+        return allocate_elsewhere(bytes, align, origin, &caller);
+    hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
+    uint32_t site = hw_site_of(&arena->sites, &caller, 0);
+    hw_enter(arena, caller.frame);
+    void *payload = allocate_slowly(arena, bytes, align, origin, site, &context);
+    hw_leave(arena);
+    if (HW_UNLIKELY(!payload))
+        payload = allocate_as_guest(bytes, align, origin, site, &context);
+    check_now_and_then(arena, &caller);
+    return payload;
+}
+
+void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
+{
+    hw_arena *arena = hw_me.arena;
+    hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
+    if (!arena || hw_still_engaged(&caller) || !hw_place_holds(arena->first, pointer)) {
+        hw_release_elsewhere(pointer, &context);
+    } else {
+        hw_enter(arena, caller.frame);
+        hw_release_inside(arena, arena->first, pointer, &context);
+        hw_leave(arena);
+    }
+    check_now_and_then(arena, &caller);
+}
+
+void *hw_heap_allocated(void *payload, size_t bytes, unsigned origin, hw_caller caller)
+{
+    if (!payload)
+        return hw_heap_allocate(bytes, 0, origin, caller);
+    hw_leave_slowly(hw_me.arena);
+    return payload;
+}
+
+void hw_heap_released(void *pointer, unsigned family, hw_caller caller)
+{
+    if (pointer)
+        hw_heap_release(pointer, family, caller);
+    else
+        hw_leave_slowly(hw_me.arena);
+}
+
+static void *take_cached(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
+{
+    return hw_class_of(bytes) < HW_CLASSES ? hw_take_cached(arena, bytes, origin, site)
+                                           : hw_take_large(arena, bytes, origin, site);
+}
+
+static bool has_cached(hw_arena *arena, size_t bytes)
+{
+    size_t class = hw_class_of(bytes);
+    return class < HW_CLASSES ? arena->classes[class].count != 0 : hw_has_large(arena, bytes);
+}
+
+static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
+                             const hw_context *context)
+{
+    hw_fault fault;
+    bool cacheable = align <= 16 && arena->places;
+    hw_drain_all(arena, context);
+    for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
+        hw_place *damaged = NULL, *last = NULL;
+        fault = (hw_fault){0};
+        void *cached = cacheable ? take_cached(arena, bytes, origin, site) : NULL;
+        if (cached)
+            return cached;
+        if (cacheable && has_cached(arena, bytes)) {
+            hw_mend(arena, arena->first, context); /* it is damaged */
+            continue;
+        }
+        if (cacheable && hw_class_of(bytes) < HW_CLASSES && (cached = hw_cut_new(arena, bytes, origin, site, &fault)))
+            return cached;
+        damaged = fault.reason ? arena->first : NULL;
+        for (uint32_t i = 0; i < arena->places && !damaged; i++) {
+            hw_place *place = &arena->place[i];
+            if (place->lost)
+                continue;
+            uint32_t node = hw_allocate(place->pool, bytes, align, origin, site, &fault);
+            if (node)
+                return hw_payload(place->pool, node);
+            damaged = fault.reason ? place : NULL;
+            last = place;
+        }
+        size_t room = bytes + align + HW_OVERHEAD + 4 * HW_MIN_NODE;
+        if (!damaged && last && hw_sweep_before_growing(arena, context))
+            continue;
+        if (!damaged && last) {
+            switch (hw_place_extend(last, room, &fault)) {
+            case HW_OK:
+                attempt -= attempt > 0;
+                continue;
+            case HW_DAMAGED:
+                damaged = last;
+                break;
+            default:
+                break;
+            }
+        }
+        if (damaged)
+            hw_mend(arena, damaged, context);
+        else if (!hw_place_add(arena, room))
+            return NULL;
+    }
+    return NULL;
+}
+
+/* Without memory for an arena or a pool of one's own: where another arena has some. */
+static HW_COLD void *allocate_as_guest(size_t bytes, size_t align, unsigned origin, uint32_t site,
+                                       const hw_context *context)
+{
+    static const unsigned patience[] = {1, 1000}; /* ms */
+    void *payload = NULL;
+    for (unsigned turn = 0; turn < 2; turn++)
+        for (hw_arena *host = hw_arena_first(); host && !payload; host = host->next) {
+            if (host == hw_me.arena || !hw_seize(host, patience[turn]))
+                continue;
+            payload = allocate_slowly(host, bytes, align, origin, site, context);
+            hw_yield(host);
+        }
+    return payload;
+}
+
+static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned origin, const hw_caller *caller)
+{
+    if (bytes > HW_LARGEST)
+        return NULL;
+    hw_arena *arena = hw_visit_begins(caller) ? hw_arena_own() : NULL;
+    size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
+    if (arena && bytes < threshold)
+        return hw_heap_allocate(bytes, align, origin, *caller);
+    uint32_t site = arena ? hw_site_of(&arena->sites, caller, 0) : 0;
+    hw_context context = {.when = HW_AT_MALLOC, .caller = *caller};
+    void *payload = NULL;
+    if (!arena && !hw_is_engaged() && bytes < threshold)
+        payload = allocate_as_guest(bytes, align, origin, site, &context);
+    if (!payload)
+        payload = hw_big_allocate(bytes, align, origin, site);
+    if (payload && arena)
+        arena->operations++;
+    if (payload || !arena || bytes > HW_MOST_IN_POOL)
+        return payload;
+    /* Too many big blocks, or no address space for one of its own. */
+    hw_enter(arena, caller->frame);
+    payload = allocate_slowly(arena, bytes, align, origin, site, &context);
+    hw_leave(arena);
+    return payload;
+}
+
+bool hw_heap_is_fresh(const void *pointer)
+{
+    uint32_t region = hw_region_of(pointer);
+    uint32_t kind = region ? atomic_load(&hw_region_at(region)->kind) : HW_UNUSED;
+    return kind == HW_BIG_POOL || kind == HW_BIG_HELD || kind == HW_HUGE || kind == HW_HUGE_HELD;
+}

@@ -1,0 +1,229 @@
+#define _GNU_SOURCE
+#include "heap/huge.h"
+
+#include "heap/big.h"
+#include "heap/graves.h"
+#include "heap/release.h"
+#include "life/fork.h"
+
+#include <string.h>
+
+static hw_region *region_of(const hw_place *place)
+{
+    return hw_region_at(place->region);
+}
+static char *payload_of(const hw_place *place)
+{
+    return (char *)(uintptr_t)atomic_load(&region_of(place)->base);
+}
+static size_t size_of(const hw_place *place)
+{
+    return (size_t)atomic_load(&region_of(place)->bytes);
+}
+
+static bool begins_at(uint32_t region, const void *pointer)
+{
+    return atomic_load(&hw_region_at(region)->base) == (uint64_t)(uintptr_t)pointer;
+}
+
+/* --- slack ------------------------------------------------------------------------------------ */
+
+/* As in a pool's node, payload byte q holds byte q modulo 8 of the pattern. */
+static unsigned char slack_byte(const hw_place *place, size_t at)
+{
+    return (unsigned char)(place->pattern >> at % 8 * 8);
+}
+
+static void fill_slack(const hw_place *place)
+{
+    char *payload = payload_of(place);
+    size_t size = size_of(place);
+    for (size_t at = size; at < hw_round_up(size, HW_PAGE); at++)
+        payload[at] = (char)slack_byte(place, at);
+}
+
+static bool slack_holds(const hw_place *place)
+{
+    const unsigned char *payload = (const unsigned char *)payload_of(place);
+    size_t size = size_of(place);
+    for (size_t at = size; at < hw_round_up(size, HW_PAGE); at++)
+        if (payload[at] != slack_byte(place, at))
+            return false;
+    return true;
+}
+
+static void tell(const hw_place *place, unsigned reason, const hw_context *context)
+{
+    hw_unpooled block = {(uint64_t)(uintptr_t)payload_of(place), size_of(place), place->site, place->origin,
+                         place->pattern};
+    hw_context with = *context;
+    hw_fault fault = {.reason = reason};
+    with.unpooled = &block;
+    hw_tell_fault(&with, NULL, &fault);
+}
+
+static void inspect(const hw_place *place, const hw_context *context)
+{
+    if (slack_holds(place))
+        return;
+    hw_outcome outcome = {.slacks = 1};
+    tell(place, HW_SLACK, context);
+    fill_slack(place);
+    atomic_fetch_add(&hw_repairs, 1);
+    hw_tell_outcome(&outcome);
+}
+
+/* --- blocks ----------------------------------------------------------------------------------- */
+
+static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
+{
+    size_t room = hw_round_up(bytes, HW_PAGE);
+    uint64_t random;
+    hw_space space;
+    uint32_t region = hw_region_claim();
+    if (!region)
+        return NULL;
+    hw_place *place = hw_big_place(region);
+    if (place && hw_space_take_aligned(&space, room, align)) {
+        if (hw_map_units(space.start, room, region)) {
+            *place = (hw_place){.space = space, .region = region, .site = site, .origin = origin};
+            hw_random(&random, sizeof random);
+            place->pattern = hw_pattern_of(random);
+            atomic_store(&hw_region_at(region)->base, (uint64_t)(uintptr_t)space.start);
+            atomic_store(&hw_region_at(region)->bytes, bytes);
+            fill_slack(place);
+            hw_region_publish(region, space.start, bytes, HW_HUGE, 0);
+            return space.start;
+        }
+        hw_map_units(space.start, room, 0);
+        hw_space_give(&space);
+    }
+    hw_region_free(region);
+    return NULL;
+}
+
+void *hw_huge_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
+{
+    hw_change_begin();
+    void *payload = allocate(bytes, align, origin, site);
+    hw_change_end();
+    return payload;
+}
+
+/* The place of the block that the pointer is; NULL for none, which was told then. */
+static hw_place *hold(uint32_t region, const void *pointer, const hw_context *context)
+{
+    hw_place *place = hw_huge_hold(region);
+    if (place && begins_at(region, pointer)) {
+        inspect(place, context);
+        return place;
+    }
+    if (place)
+        hw_big_let_go(place);
+    hw_tell_wrong_release(context, NULL, HW_INVALID, 0, NULL);
+    return NULL;
+}
+
+static hw_released gone_from(const hw_place *place, const hw_context *context)
+{
+    return (hw_released){(uint64_t)(uintptr_t)payload_of(place), size_of(place), hw_site_here(place->site, context),
+                         place->origin};
+}
+
+void hw_huge_release(uint32_t region, void *pointer, const hw_context *context)
+{
+    hw_place *place = hold(region, pointer, context);
+    if (!place)
+        return;
+    hw_released gone = gone_from(place, context);
+    hw_remember_released(&gone);
+    hw_change_begin();
+    hw_space space = place->space; /* the place is another's as soon as its region is free */
+    hw_map_units(space.start, space.bytes, 0);
+    hw_me.held = NULL;
+    hw_region_free(region);
+    if (hw_set.poison)
+        hw_make_grave(&space, &gone);
+    else
+        hw_space_give(&space);
+    hw_change_end();
+    hw_visits_down();
+}
+
+/* The pages are moved to where there is room for so many. With `gone` the block's old address becomes its grave. */
+static bool move(hw_place *place, size_t room, const hw_released *gone)
+{
+    hw_space to, from = place->space;
+    bool left = false;
+    if (!hw_space_reserve(&to, room, 0))
+        return false;
+    if (!hw_map_units(to.start, room, place->region) || !hw_space_move(&from, &to, gone ? &left : NULL)) {
+        hw_map_units(to.start, room, 0);
+        hw_space_give(&to);
+        return false;
+    }
+    hw_map_units(from.start, from.bytes, 0);
+    place->space = to;
+    atomic_store(&region_of(place)->base, (uint64_t)(uintptr_t)to.start);
+    if (gone)
+        hw_remember_released(gone);
+    if (left)
+        hw_make_grave(&from, gone);
+    return true;
+}
+
+/* Whether there is room for `bytes` now; the block may begin elsewhere then. */
+static bool stretch(hw_place *place, size_t bytes, const hw_released *gone)
+{
+    size_t room = hw_round_up(bytes, HW_PAGE);
+    if ((gone && move(place, room, gone)) || room == place->space.bytes)
+        return true;
+    if (room > place->space.bytes)
+        return move(place, room, NULL);
+    hw_space_shrink(&place->space, room);
+    return true;
+}
+
+void *hw_huge_resize(uint32_t region, void *pointer, size_t bytes, size_t *size, const hw_context *context)
+{
+    hw_place *place = hold(region, pointer, context);
+    void *result = NULL;
+    *size = place ? size_of(place) : 0;
+    if (!place)
+        return NULL;
+    bool moves = hw_set.poison && bytes != *size;
+    hw_released gone = moves ? gone_from(place, context) : (hw_released){0};
+    hw_change_begin();
+    if (bytes > HW_MOST_IN_POOL && stretch(place, bytes, moves ? &gone : NULL)) {
+        hw_region_resize(region, bytes);
+        place->site = hw_site_here(0, context);
+        place->origin = HW_MALLOC;
+        fill_slack(place);
+        result = payload_of(place);
+    }
+    hw_change_end();
+    hw_big_let_go(place);
+    return result;
+}
+
+size_t hw_huge_size(uint32_t region, const void *pointer)
+{
+    return begins_at(region, pointer) ? (size_t)atomic_load(&hw_region_at(region)->bytes) : 0;
+}
+
+void hw_huge_check(uint32_t region, const hw_context *context)
+{
+    hw_place *place = hw_huge_hold(region);
+    if (!place)
+        return;
+    inspect(place, context);
+    hw_big_let_go(place);
+}
+
+void hw_huge_tell_overrun(hw_place *place, const hw_context *context)
+{
+    if (!slack_holds(place))
+        inspect(place, context);
+    else
+        tell(place, HW_GUARD, context);
+}

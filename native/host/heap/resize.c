@@ -1,0 +1,195 @@
+#define _GNU_SOURCE
+/* Resizing a block, and how large one is. */
+#include "heap/heap.h"
+
+#include "heap/big.h"
+#include "heap/huge.h"
+#include "heap/release.h"
+#include "life/abandon.h"
+
+#include <string.h>
+
+/* What can be read of a block: all that was requested, or up to the end of what it lies in. */
+static size_t extent(const hw_place *place, const void *pointer)
+{
+    hw_header h;
+    uint32_t node = hw_node_at(place, pointer);
+    if (node && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta))
+        return hw_payload_bytes(place->pool, h.size) - hw_slack_of(h.meta);
+    return 0;
+}
+
+/* For a block in a quarantined stretch: all up to that one's end. By who is inside. */
+static size_t extent_of_lost(const hw_place *place, const void *pointer)
+{
+    size_t offset = (uintptr_t)pointer - (uintptr_t)place->pool;
+    if (place->lost)
+        return place->bytes - offset;
+    uint32_t holder = hw_locate(place->pool, offset);
+    hw_header h;
+    if (!holder || !hw_header_at(place->pool, holder, &h) || !hw_quarantined(h.meta))
+        return 0;
+    return ((size_t)(holder + h.size) << HW_FIXED_GRANULE_LOG2) - offset;
+}
+
+/* Whether a resize has to move the block: under --poison, so that who still has the old pointer is found out. */
+static bool has_to_move(size_t size, size_t bytes)
+{
+    return HW_UNLIKELY(hw_set.poison) && size != bytes;
+}
+
+/* In place, by who is inside. *size: the block's size, 0 when the pointer is no block (then a wrong
+   release was told). `moves`: it is only looked at where it would have to move. */
+static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size_t bytes, uint32_t site,
+                           const hw_context *context, size_t *size, unsigned *family, bool moves)
+{
+    uint32_t node = hw_node_at(place, pointer);
+    for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
+        *size = extent(place, pointer);
+        if (place->lost) {
+            *size = *size ? *size : extent_of_lost(place, pointer);
+            return NULL;
+        }
+        if (*size && hw_waits(place->pool, node)) {
+            hw_drain(arena, place, context);
+            *size = extent(place, pointer);
+        }
+        if (!*size) {
+            hw_inspect(arena, place, context);
+            *size = extent(place, pointer);
+        }
+        if (!*size) {
+            *size = extent_of_lost(place, pointer);
+            if (!*size)
+                hw_release_oddly(arena, place, pointer, context, false);
+            return NULL;
+        }
+        uint32_t meta = hw_own(place->pool, node)->meta;
+        if (hw_is_mismatch(meta, HW_MALLOC)) {
+            hw_tell_wrong_release(context, place, HW_MISMATCH, node, NULL);
+            *family = meta >> 6 & 3; /* told once: what realloc gives is malloc's */
+            return NULL;
+        }
+        hw_fault fault;
+        bool stays = !moves || !has_to_move(*size, bytes);
+        int status = stays ? hw_resize(place->pool, node, bytes, site, &fault) : hw_verify(place->pool, node, &fault);
+        if (status != HW_DAMAGED)
+            return stays && status == HW_OK ? pointer : NULL;
+        hw_mend(arena, place, context);
+    }
+    return NULL;
+}
+
+/* `family` is by which functions the old block is released. */
+static void *move(void *pointer, size_t size, size_t bytes, unsigned family, const hw_context *context)
+{
+    void *fresh = hw_heap_allocate(bytes, 0, HW_MALLOC, context->caller);
+    if (fresh) {
+        memcpy(fresh, pointer, size < bytes ? size : bytes);
+        hw_heap_release(pointer, family, context->caller);
+    }
+    return fresh;
+}
+
+static void *resize_big(hw_place *place, void *pointer, size_t bytes, const hw_context *context)
+{
+    hw_inspect(NULL, place, context);
+    size_t size = pointer == (void *)hw_payload(place->pool, place->block) ? extent(place, pointer) : 0;
+    if (!size && place->lost)
+        size = extent_of_lost(place, pointer);
+    if (!size) {
+        hw_tell_wrong_release(context, place, HW_INVALID,
+                              hw_locate(place->pool, (uintptr_t)pointer - (uintptr_t)place->pool), NULL);
+        hw_big_let_go(place);
+        return NULL;
+    }
+    uint32_t meta = hw_own(place->pool, place->block)->meta;
+    bool mismatch = !place->lost && hw_is_mismatch(meta, HW_MALLOC);
+    if (mismatch)
+        hw_tell_wrong_release(context, place, HW_MISMATCH, place->block, NULL);
+    size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
+    if (mismatch || bytes < threshold / 2) {
+        hw_big_let_go(place);
+        return move(pointer, size, bytes, mismatch ? meta >> 6 & 3 : HW_MALLOC, context);
+    }
+    bool moves = has_to_move(size, bytes);
+    hw_released gone = {(uint64_t)(uintptr_t)pointer, size, moves ? hw_site_here(meta >> 8, context) : 0,
+                        meta >> 6 & 3};
+    void *same = hw_big_resize(place, pointer, bytes, hw_site_here(0, context), moves ? &gone : NULL);
+    return same ? same : move(pointer, size, bytes, HW_MALLOC, context);
+}
+
+/* As resize_inside, from wherever. */
+static void *resize_in_arena(hw_arena *arena, hw_place *place, void *pointer, size_t bytes, hw_arena *mine,
+                             const hw_context *context, size_t *size, unsigned *family, bool moves)
+{
+    void *same = NULL;
+    *size = extent(place, pointer);
+    if (arena == mine) {
+        uint32_t site = hw_site_of(&arena->sites, &context->caller, 0);
+        hw_enter(arena, context->caller.frame);
+        same = resize_inside(arena, place, pointer, bytes, site, context, size, family, moves);
+        hw_leave(arena);
+    } else if ((!*size || *size >= HW_PAGE) && mine && hw_seize(arena, 0)) {
+        /* Worth a visit: to judge what is odd, or to spare the copy. */
+        uint32_t site = hw_site_here(0, context);
+        same = resize_inside(arena, place, pointer, bytes, site, context, size, family, moves);
+        hw_yield(arena);
+    }
+    return same;
+}
+
+void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
+{
+    hw_context context = {.when = HW_AT_REALLOC, .caller = caller, .pointer = pointer, .family = HW_MALLOC};
+    if (bytes > HW_LARGEST)
+        return NULL;
+    hw_arena *mine = !hw_still_engaged(&caller) && hw_visit_begins(&caller) ? hw_arena_own() : NULL;
+    uint32_t region = hw_region_of(pointer);
+    uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
+    if (kind == HW_BIG_POOL || kind == HW_BIG_HELD) {
+        hw_place *place = hw_big_hold(region);
+        if (place)
+            return resize_big(place, pointer, bytes, &context);
+        kind = HW_UNUSED;
+    }
+    if (kind == HW_HUGE || kind == HW_HUGE_HELD) {
+        size_t size;
+        void *same = hw_huge_resize(region, pointer, bytes, &size, &context);
+        return same || !size ? same : move(pointer, size, bytes, HW_MALLOC, &context);
+    }
+    hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
+    hw_place *place = arena ? hw_place_of(arena, pointer) : NULL;
+    if (!place) {
+        hw_release_nowhere(pointer, &context);
+        return NULL;
+    }
+    size_t size = 0;
+    unsigned family = HW_MALLOC;
+    void *fresh = resize_in_arena(arena, place, pointer, bytes, mine, &context, &size, &family, true);
+    if (!fresh && size)
+        fresh = move(pointer, size, bytes, family, &context);
+    if (!fresh && size && has_to_move(size, bytes)) /* no memory for both */
+        fresh = resize_in_arena(arena, place, pointer, bytes, mine, &context, &size, &family, false);
+    return fresh;
+}
+
+size_t hw_heap_size(const void *pointer, hw_caller caller)
+{
+    if (!hw_still_engaged(&caller))
+        hw_visit_begins(&caller);
+    uint32_t region = hw_region_of(pointer);
+    uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
+    if (kind == HW_BIG_POOL || kind == HW_BIG_HELD) {
+        hw_place *place = hw_big_hold(region);
+        size_t size = place ? extent(place, pointer) : 0;
+        if (place)
+            hw_big_let_go(place);
+        return size;
+    }
+    if (kind == HW_HUGE || kind == HW_HUGE_HELD)
+        return hw_huge_size(region, pointer);
+    hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
+    hw_place *place = arena ? hw_place_of(arena, pointer) : NULL;
+    return place ? extent(place, pointer) : 0;
+}

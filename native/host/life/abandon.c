@@ -1,0 +1,64 @@
+#define _GNU_SOURCE
+#include "life/abandon.h"
+
+#include "heap/big.h"
+#include "life/fork.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+static bool on_the_threads_own_stack(const hw_arena *arena, uintptr_t frame)
+{
+    stack_t other;
+    return frame >= arena->sites.stack_low && frame < arena->sites.stack_high &&
+           hw_call(SYS_sigaltstack, 0, (long)&other, 0, 0, 0, 0) == 0 && !(other.ss_flags & SS_ONSTACK);
+}
+
+bool hw_is_engaged_at(uintptr_t sp)
+{
+    const hw_arena *arena = hw_me.arena;
+    if (!hw_is_engaged())
+        return false;
+    if (!arena || hw_me.forks || sp < arena->sites.stack_low || sp >= arena->sites.stack_high)
+        return true;
+    uint32_t left = hw_me.visits ? hw_me.frame : atomic_load(&arena->busy);
+    if ((int32_t)((uint32_t)sp - (left & ~1u)) < 0)
+        return true;
+    hw_abandon();
+    return false;
+}
+
+bool hw_still_engaged(const hw_caller *caller)
+{
+    const hw_arena *arena = hw_me.arena;
+    uint32_t frame = (uint32_t)(uintptr_t)caller->frame, left;
+    if (!hw_is_engaged())
+        return false;
+    if (!arena || hw_me.forks || !on_the_threads_own_stack(arena, (uintptr_t)caller->frame))
+        return true;
+    left = hw_me.visits ? hw_me.frame : atomic_load(&arena->busy);
+    if ((int32_t)(frame - (left & ~1u)) < 0)
+        return true;
+    hw_abandon();
+    return false;
+}
+
+void hw_abandon(void)
+{
+    if (hw_me.held) {
+        hw_me.held->lost = true;
+        hw_big_let_go(hw_me.held);
+    }
+    if (hw_me.visited) {
+        hw_mend_quietly(hw_me.visited);
+        hw_yield(hw_me.visited);
+    }
+    hw_me.visits = 0;
+    hw_ready_again();
+    while (hw_me.changes)
+        hw_change_end();
+    if (hw_me.arena && atomic_load(&hw_me.arena->busy)) {
+        hw_mend_quietly(hw_me.arena);
+        atomic_store_explicit(&hw_me.arena->busy, 0, memory_order_release);
+    }
+}

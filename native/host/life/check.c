@@ -1,0 +1,217 @@
+#define _GNU_SOURCE
+/* Going over every pool of the process, and summing up what is in them. */
+#include "heap/big.h"
+#include "heap/cache.h"
+#include "heap/heap.h"
+#include "heap/huge.h"
+#include "life/abandon.h"
+
+static hw_lock checking;
+static _Atomic uint32_t checker; /* the thread that holds it */
+
+static uint32_t regions_used(void)
+{
+    return (uint32_t)atomic_load(&hw_this_process.regions_used);
+}
+
+static bool never(void)
+{
+    return false;
+}
+
+/* One going over. `patience` is in milliseconds, for each arena; `own` and `visited` are left out. `all` becomes false
+   where something was not looked at, since a thread was changing it. */
+typedef struct tour {
+    hw_context context;
+    bool (*enough)(void);
+    unsigned patience;
+    const hw_arena *own, *visited;
+    bool all;
+} tour;
+
+/* False: there was enough. */
+static bool check_big(tour *t)
+{
+    for (uint32_t region = 1; region < regions_used(); region++) {
+        uint32_t kind = atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire);
+        t->all &= kind != HW_BIG_HELD;
+        if (kind == HW_HUGE)
+            hw_huge_check(region, &t->context);
+        if (kind != HW_BIG_POOL)
+            continue;
+        if (t->enough())
+            return false;
+        hw_place *place = hw_big_hold(region);
+        if (!place)
+            continue;
+        hw_inspect(NULL, place, &t->context);
+        hw_big_let_go(place);
+    }
+    return true;
+}
+
+static bool check_arena(hw_arena *arena, const tour *t)
+{
+    for (uint32_t i = 0; i < arena->places; i++) {
+        if (t->enough())
+            return false;
+        hw_inspect(arena, &arena->place[i], &t->context);
+    }
+    return true;
+}
+
+static bool check_all(tour *t)
+{
+    t->all = true;
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
+        if (arena == t->own || arena == t->visited || !hw_seize(arena, t->patience)) {
+            t->all = false;
+            continue;
+        }
+        bool goes_on = check_arena(arena, t);
+        hw_yield(arena);
+        if (!goes_on)
+            return false;
+    }
+    return check_big(t);
+}
+
+bool hw_heap_check(enum hw_when when, hw_caller caller)
+{
+    if (hw_still_engaged(&caller)) {
+        if (hw_me.arena)
+            atomic_store(&hw_me.arena->whole_check, true);
+        return false;
+    }
+    hw_visit_begins(&caller);
+    if (!hw_lock_take_within(&checking, 0))
+        return false;
+    tour t = {.context = {.when = when, .caller = caller}, .enough = never};
+    atomic_store(&checker, hw_thread_id());
+    check_all(&t);
+    atomic_store(&checker, 0);
+    hw_lock_give(&checking);
+    return true;
+}
+
+bool hw_heap_check_last(hw_caller caller, bool (*enough)(void))
+{
+    if (hw_still_engaged(&caller))
+        return false;
+    hw_visit_begins(&caller);
+    tour t = {.context = {.when = HW_AT_EXIT, .caller = caller}, .enough = enough, .patience = 500};
+    /* It is done even if who is at another does not come to an end, as when a signal interrupted this thread there. */
+    bool alone = atomic_load(&checker) != hw_thread_id() && hw_lock_take_within(&checking, 2000);
+    bool whole = check_all(&t);
+    if (alone)
+        hw_lock_give(&checking);
+    return whole;
+}
+
+bool hw_heap_check_crashed(hw_caller caller)
+{
+    tour t = {.enough = never, .patience = 500};
+    if (hw_still_engaged(&caller)) {
+        /* What the thread was at is in the middle of a change. */
+        t.own = hw_me.arena && hw_is_inside(hw_me.arena) ? hw_me.arena : NULL;
+        t.visited = hw_me.visited;
+    } else {
+        hw_visit_begins(&caller);
+    }
+    t.context = (hw_context){.when = HW_AT_CRASH, .caller = caller};
+    hw_lock_take_within(&checking, 500);
+    check_all(&t);
+    return t.all;
+}
+
+/* A check that another thread was doing is not going on in the child. */
+void hw_checks_after_fork(void)
+{
+    atomic_store(&checking, 0);
+    atomic_store(&checker, 0);
+}
+
+HW_COLD void hw_leave_slowly(hw_arena *arena)
+{
+    if (HW_UNLIKELY(hw_me.postponed))
+        hw_end_postponed();
+    if (hw_is_engaged() || !atomic_exchange(&arena->whole_check, false))
+        return;
+    hw_heap_check(HW_AT_CHECK, HW_HERE);
+}
+
+size_t hw_heap_trim(hw_caller caller)
+{
+    size_t given = 0;
+    hw_context context = {.when = HW_AT_CHECK, .caller = caller};
+    if (hw_still_engaged(&caller))
+        return 0;
+    hw_visit_begins(&caller);
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
+        if (!hw_seize(arena, 100))
+            continue;
+        if (arena->places && !arena->first->lost)
+            hw_sweep(arena, &context);
+        for (uint32_t i = 0; i < arena->places; i++)
+            if (!arena->place[i].lost)
+                given += hw_place_trim(&arena->place[i], 2 * HW_PAGE);
+        hw_yield(arena);
+    }
+    return given;
+}
+
+/* Numbers as they are just now: their owners go on counting. */
+__attribute__((no_sanitize("thread"))) hw_heap_sums hw_heap_sum(void)
+{
+    hw_heap_sums sums = {.big = hw_big_count()};
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
+        uint64_t nodes = hw_arena_nodes(arena);
+        sums.operations += arena->operations;
+        sums.nodes += nodes;
+        sums.nodes_peak += nodes > arena->nodes_peak ? nodes : arena->nodes_peak;
+    }
+    sums.nodes += sums.big;
+    sums.nodes_peak += sums.big;
+    return sums;
+}
+
+static void measure_place(const hw_place *place, hw_heap_use *use)
+{
+    use->pools += place->bytes;
+    if (place->lost)
+        return;
+    for (uint32_t node = hw_next(place->pool, 0); node; node = hw_next(place->pool, node)) {
+        hw_header h;
+        if (!hw_header_at(place->pool, node, &h) || hw_state_of(h.meta) == HW_USED)
+            continue;
+        use->free += (size_t)h.size << HW_FIXED_GRANULE_LOG2;
+        use->free_nodes++;
+    }
+}
+
+hw_heap_use hw_heap_measure(hw_caller caller)
+{
+    hw_heap_use use = {0};
+    bool engaged = hw_still_engaged(&caller);
+    if (!engaged)
+        hw_visit_begins(&caller);
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
+        bool alone = !engaged && hw_seize(arena, 100);
+        for (uint32_t i = 0; i < arena->places; i++) {
+            if (alone)
+                measure_place(&arena->place[i], &use);
+            else
+                use.pools += arena->place[i].bytes;
+        }
+        if (alone)
+            hw_yield(arena);
+    }
+    for (uint32_t region = 1; region < regions_used(); region++) {
+        uint32_t kind = atomic_load(&hw_region_at(region)->kind);
+        if (kind != HW_BIG_POOL && kind != HW_BIG_HELD && kind != HW_HUGE && kind != HW_HUGE_HELD)
+            continue;
+        use.big += atomic_load(&hw_region_at(region)->bytes);
+        use.big_blocks++;
+    }
+    return use;
+}

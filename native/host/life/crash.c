@@ -1,0 +1,217 @@
+#define _GNU_SOURCE
+#include "life/crash.h"
+
+#include "heap/heap.h"
+#include "life/lifecycle.h"
+#include "life/overrun.h"
+#include "life/raised.h"
+#include "life/signals.h"
+#include "os/guard.h"
+
+#include <elf.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+enum { STACK = 256 << 10, MAIN_SIGNAL_STACK = 256 << 10 };
+
+static uint32_t process;          /* a vfork child sees another id */
+static _Atomic uint32_t crashing; /* the thread that was first; 0: none was */
+
+/* --- what the processor held ------------------------------------------------------------------- */
+
+/* As a section of the event tells it: the general registers as DWARF numbers them. */
+static void take_registers(hw_crash *crash, const ucontext_t *context)
+{
+#if defined(__x86_64__)
+    static const unsigned char order[] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP,
+                                          REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+    const greg_t *all = context->uc_mcontext.gregs;
+    crash->machine = EM_X86_64;
+    crash->pc = (uint64_t)all[REG_RIP];
+    crash->sp = (uint64_t)all[REG_RSP];
+    crash->trap = (uint64_t)all[REG_TRAPNO];
+    crash->error = (uint64_t)all[REG_ERR];
+    for (unsigned i = 0; i < sizeof order; i++)
+        crash->registers[i] = (uint64_t)all[order[i]];
+#elif defined(__aarch64__)
+    const mcontext_t *all = &context->uc_mcontext;
+    crash->machine = EM_AARCH64;
+    crash->pc = all->pc;
+    crash->sp = all->sp;
+    for (unsigned i = 0; i < 31; i++)
+        crash->registers[i] = all->regs[i];
+    const unsigned char *at = all->__reserved, *end = at + sizeof all->__reserved;
+    while ((size_t)(end - at) >= sizeof(struct esr_context)) {
+        struct esr_context part;
+        memcpy(&part, at, sizeof part);
+        if (part.head.magic == ESR_MAGIC)
+            crash->error = part.esr;
+        if (part.head.size < sizeof part.head || part.head.size > (size_t)(end - at))
+            break;
+        at += part.head.size;
+    }
+#else
+    (void)crash;
+    (void)context;
+#endif
+}
+
+static hw_crash words_of(const siginfo_t *information, const ucontext_t *context)
+{
+    hw_crash crash = {.signal = (uint64_t)information->si_signo, .code = (uint64_t)information->si_code};
+    if (information->si_code > 0)
+        crash.address = (uint64_t)(uintptr_t)information->si_addr;
+    else
+        crash.sender = (uint64_t)information->si_pid;
+    take_registers(&crash, context);
+    return crash;
+}
+
+/* --- looking, on a stack of our own ------------------------------------------------------------- */
+
+typedef struct look {
+    hw_crash crash;
+    hw_caller caller;
+    hw_trap trap;
+    bool whole;
+} look;
+
+static look look_at(const siginfo_t *information, const ucontext_t *context)
+{
+    hw_crash crash = words_of(information, context);
+    return (look){.crash = crash,
+                  .caller = {(void *)(uintptr_t)crash.pc, (void **)(uintptr_t)crash.sp},
+                  .trap = hw_trap_of(information, context)};
+}
+
+static void check(void *argument)
+{
+    look *l = argument;
+    hw_tell_overrun(&l->trap, l->caller);
+    l->whole = hw_heap_check_crashed(l->caller);
+    l->crash.nodes = hw_heap_sum().nodes;
+}
+
+/* The crash itself is told first: whatever comes after may be the last. */
+static void look_at_heap(void *argument)
+{
+    look *l = argument;
+    siginfo_t information;
+    ucontext_t context;
+    /* A fault from here on would be handled at the start of the signal stack, over the frames that are still there. */
+    stack_t none = {.ss_flags = SS_DISABLE};
+    uint64_t others = ~(UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGBUS - 1));
+    hw_call(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0);
+    hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&others, 0, sizeof others, 0, 0);
+    hw_tell_crash(&l->crash, &l->caller);
+    if (l->crash.sender == process && hw_fault_before((int)l->crash.signal, &information, &context))
+        *l = look_at(&information, &context);
+    if (hw_is_engaged())
+        l->crash.state |= HW_CRASH_ENGAGED;
+    uint64_t before = atomic_load(&hw_findings);
+    if (!hw_guarded(check, l))
+        l->crash.state |= HW_CRASH_BROKE;
+    else if (l->whole)
+        l->crash.state |= HW_CRASH_CHECKED;
+    if (atomic_load(&hw_findings) != before)
+        l->crash.state |= HW_CRASH_FOUND;
+    l->crash.state |= HW_CRASH_LOOKED;
+    hw_tell_crash(&l->crash, &l->caller);
+    hw_tell_end(l->crash.signal);
+}
+
+/* A signal stack may have room for little more than what the kernel puts there. Unwinding comes across by the frame
+   pointer, which a frame of no fixed size must have. */
+static __attribute__((noinline)) void call_on(char *top, hw_work *work, void *argument, size_t variable)
+{
+    void *volatile frame = __builtin_alloca(variable);
+    (void)frame;
+#if defined(__x86_64__)
+    __asm__ volatile("movq %%rsp, %%rbx\n\tmovq %1, %%rsp\n\tcallq *%2\n\tmovq %%rbx, %%rsp"
+                     : "+D"(argument)
+                     : "r"(top), "r"(work)
+                     : "rax", "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc", "xmm0", "xmm1",
+                       "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
+                       "xmm13", "xmm14", "xmm15");
+#elif defined(__aarch64__)
+    register void *first __asm__("x0") = argument;
+    __asm__ volatile("mov x19, sp\n\tmov sp, %1\n\tblr %2\n\tmov sp, x19"
+                     : "+r"(first)
+                     : "r"(top), "r"(work)
+                     : "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
+                       "x16", "x17", "x19", "x30", "memory", "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8",
+                       "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22",
+                       "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
+#else
+    (void)top;
+    work(argument);
+#endif
+}
+
+static void with_room(hw_work *work, void *argument)
+{
+    char *stack = hw_map(STACK);
+    if (stack)
+        call_on(stack + STACK, work, argument, 16);
+    else
+        work(argument);
+}
+
+/* --- the handler ------------------------------------------------------------------------------- */
+
+/* Another thread looks at the heap, and then the process ends. */
+static void let_the_first_end_it(void)
+{
+    for (uint64_t end = hw_milliseconds() + 3 * (uint64_t)hw_set.wait_ms; hw_milliseconds() < end;)
+        hw_sleep(10);
+}
+
+/* A crash is often the late end of an overwrite: look at the heap, then let it happen. A second fault of the thread, in
+   what is not guarded, ends it at once. */
+static void on_crash(int number, siginfo_t *information, void *context)
+{
+    look l = look_at(information, context);
+    hw_guard_caught(information->si_code, l.crash.pc, l.crash.sp);
+    uint32_t nobody = 0, self = hw_thread_id();
+    if (process == hw_process_id()) {
+        if (atomic_compare_exchange_strong(&crashing, &nobody, self)) {
+            with_room(look_at_heap, &l);
+        } else if (nobody != self) {
+            let_the_first_end_it();
+        }
+    }
+    hw_signal_let_go(number);
+    if (information->si_code <= 0) /* it was sent; a fault happens again on return */
+        hw_call(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
+}
+
+/* Where the stack itself has run out, a handler needs another one. Other threads than the first bring their own. */
+static void have_signal_stack(void)
+{
+    stack_t now;
+    if (hw_call(SYS_sigaltstack, 0, (long)&now, 0, 0, 0, 0) != 0 || !(now.ss_flags & SS_DISABLE))
+        return;
+    char *room = hw_reserve(HW_PAGE + MAIN_SIGNAL_STACK);
+    stack_t ours = {.ss_sp = room + HW_PAGE, .ss_size = MAIN_SIGNAL_STACK};
+    if (room && hw_commit(room + HW_PAGE, MAIN_SIGNAL_STACK))
+        hw_call(SYS_sigaltstack, (long)&ours, 0, 0, 0, 0, 0);
+}
+
+void hw_crash_watch(void)
+{
+    static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+    process = hw_process_id();
+    for (unsigned i = 0; i < sizeof fatal / sizeof fatal[0]; i++)
+        hw_signal_take(fatal[i], on_crash, SA_NODEFER | SA_ONSTACK, false);
+    hw_guard_handler((uintptr_t)on_crash);
+    have_signal_stack();
+}
+
+void hw_crash_after_fork(void)
+{
+    process = hw_process_id();
+    atomic_store(&crashing, 0);
+}

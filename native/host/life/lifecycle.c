@@ -1,0 +1,99 @@
+#define _GNU_SOURCE
+/* The engine in the life of a process: start, fork, signals, exit. */
+#include "life/lifecycle.h"
+#include "heap/heap.h"
+#include "life/crash.h"
+#include "life/ending.h"
+#include "life/fork.h"
+#include "life/go_exit.h"
+#include "life/signals.h"
+#include "os/record.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+static uint32_t process; /* whose memory this is: a vfork child sees another id */
+
+bool hw_process_is_ours(void)
+{
+    return process == hw_process_id();
+}
+
+void hw_tell_end(uint64_t how)
+{
+    hw_heap_sums sums = hw_heap_sum();
+    uint64_t stats[8] = {sums.operations,          sums.nodes, sums.nodes_peak, atomic_load(&hw_findings),
+                         atomic_load(&hw_repairs), 1,          sums.big,        how};
+    hw_tell_exit(stats);
+}
+
+void hw_process_ends(hw_caller caller)
+{
+    if (hw_process_is_ours())
+        hw_last_check(caller);
+}
+
+/* --- signals ---------------------------------------------------------------------------------- */
+
+static void check_is_asked_for(int number, siginfo_t *information, void *context)
+{
+    int before = errno;
+    (void)number;
+    (void)information;
+    (void)context;
+    hw_heap_check(HW_AT_CHECK, HW_HERE);
+    errno = before;
+}
+
+/* --- fork ------------------------------------------------------------------------------------- */
+
+static void in_parent(void)
+{
+    hw_after_fork(false);
+    hw_end_postponed();
+}
+
+static void in_child(void)
+{
+    hw_after_fork(true);
+    process = hw_process_id();
+    atomic_store(&hw_findings, 0);
+    atomic_store(&hw_repairs, 0);
+    hw_checks_after_fork();
+    hw_endings_after_fork();
+    hw_crash_after_fork();
+    hw_tell_hello();
+}
+
+/* --- start and end ---------------------------------------------------------------------------- */
+
+static void end(void);
+
+__attribute__((constructor(101))) static void start(void)
+{
+    int before = errno;
+    hw_fence_init();
+    hw_settings_read();
+    hw_say_init();
+    hw_ready_again();
+    hw_arenas_init();
+    process = hw_process_id();
+    if (hw_me.arena) /* the program allocated before this */
+        hw_sites_renew(&hw_me.arena->sites, process);
+    pthread_atfork(hw_before_fork, in_parent, in_child);
+    hw_endings_watch();
+    if (hw_set.check_signal)
+        hw_signal_take(hw_set.check_signal, check_is_asked_for, SA_RESTART | SA_NODEFER, true);
+    hw_crash_watch();
+    hw_go_exit_watch();
+    at_quick_exit(end);
+    hw_tell_hello();
+    errno = before;
+}
+
+__attribute__((destructor(101))) static void end(void)
+{
+    hw_process_ends(HW_HERE);
+}

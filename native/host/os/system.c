@@ -1,0 +1,192 @@
+#define _GNU_SOURCE
+#include "os/system.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+bool hw_fences_are_uneven;
+
+long hw_call(long number, long a, long b, long c, long d, long e, long f)
+{
+#if defined(__x86_64__)
+    long result;
+    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = number, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+    return x0;
+#else
+    int before = errno;
+    long result = syscall(number, a, b, c, d, e, f);
+    if (result == -1)
+        result = -errno;
+    errno = before;
+    return result;
+#endif
+}
+
+static void *mapped(size_t bytes, int protection, int sharing)
+{
+    long at = hw_call(SYS_mmap, 0, (long)bytes, protection, sharing | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return at < 0 && at > -HW_PAGE ? NULL : (void *)at;
+}
+
+void *hw_map(size_t bytes)
+{
+    return mapped(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+}
+
+void *hw_map_shared(size_t bytes)
+{
+    return mapped(bytes, PROT_READ | PROT_WRITE, MAP_SHARED);
+}
+
+void *hw_reserve(size_t bytes)
+{
+    return mapped(bytes, PROT_NONE, MAP_PRIVATE);
+}
+
+bool hw_commit(void *start, size_t bytes)
+{
+    return hw_call(SYS_mprotect, (long)start, (long)bytes, PROT_READ | PROT_WRITE, 0, 0, 0) == 0;
+}
+
+void hw_unmap(void *start, size_t bytes)
+{
+    hw_call(SYS_munmap, (long)start, (long)bytes, 0, 0, 0, 0);
+}
+
+void hw_discard(void *start, size_t bytes)
+{
+    hw_call(SYS_madvise, (long)start, (long)bytes, MADV_DONTNEED, 0, 0, 0);
+}
+
+uint32_t hw_thread_id(void)
+{
+    return (uint32_t)hw_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+uint32_t hw_process_id(void)
+{
+    return (uint32_t)hw_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+uint32_t hw_parent_id(void)
+{
+    return (uint32_t)hw_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+}
+
+void hw_random(void *bytes, size_t length)
+{
+    if (hw_call(SYS_getrandom, (long)bytes, (long)length, 0, 0, 0, 0) == (long)length)
+        return;
+    /* No kernel that we know comes here; a weak key still finds every accident. */
+    unsigned char *out = bytes;
+    uint64_t x = (uint64_t)(uintptr_t)&out ^ hw_milliseconds() << 20;
+    for (size_t i = 0; i < length; i++) {
+        x = x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        out[i] = (unsigned char)(x >> 56);
+    }
+}
+
+uint64_t hw_milliseconds(void)
+{
+    struct timespec now;
+    hw_call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0, 0, 0);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void hw_sleep(unsigned milliseconds)
+{
+    long least = 20000; /* of nanoseconds: the shortest nap that lets somebody else run */
+    struct timespec span = {.tv_sec = milliseconds / 1000,
+                            .tv_nsec = milliseconds ? milliseconds % 1000 * 1000000L : least};
+    hw_call(SYS_nanosleep, (long)&span, 0, 0, 0, 0, 0);
+}
+
+bool hw_thread_lives(uint32_t pid, uint32_t tid)
+{
+    return hw_call(SYS_tgkill, (long)pid, (long)tid, 0, 0, 0, 0) != -ESRCH;
+}
+
+size_t hw_peek(void *into, uintptr_t address, size_t length)
+{
+    struct iovec local = {into, length}, remote = {(void *)address, length};
+    long got = hw_call(SYS_process_vm_readv, (long)hw_process_id(), (long)&local, 1, (long)&remote, 1, 0);
+    return got > 0 ? (size_t)got : 0;
+}
+
+void hw_fence_init(void)
+{
+#ifndef HW_EVEN_FENCES
+    hw_fences_are_uneven = hw_call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0) == 0;
+#endif
+}
+
+void hw_heavy_fence(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    /* Forbidden to a program that has shut itself in: then the other side's store has time to be seen. */
+    if (hw_fences_are_uneven && hw_call(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0) != 0)
+        hw_sleep(2);
+}
+
+void hw_wait_while(_Atomic uint32_t *word, uint32_t value, unsigned milliseconds)
+{
+    struct timespec span = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L};
+    hw_call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)value, (long)&span, 0, 0);
+}
+
+void hw_wake(_Atomic uint32_t *word)
+{
+    hw_call(SYS_futex, (long)word, FUTEX_WAKE_PRIVATE, 0x7FFFFFFF, 0, 0, 0);
+}
+
+bool hw_lock_try(hw_lock *lock)
+{
+    uint32_t free = 0;
+    return atomic_compare_exchange_strong_explicit(lock, &free, 1, memory_order_acquire, memory_order_relaxed);
+}
+
+void hw_lock_take(hw_lock *lock)
+{
+    for (int spins = 0; spins < 100; spins++)
+        if (hw_lock_try(lock))
+            return;
+    while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
+        hw_wait_while(lock, 2, 1000);
+}
+
+bool hw_lock_take_within(hw_lock *lock, unsigned milliseconds)
+{
+    for (int spins = 0; spins < 100; spins++)
+        if (hw_lock_try(lock))
+            return true;
+    uint64_t end = hw_milliseconds() + milliseconds, now;
+    while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0) {
+        if ((now = hw_milliseconds()) >= end)
+            return false;
+        hw_wait_while(lock, 2, (unsigned)(end - now));
+    }
+    return true;
+}
+
+void hw_lock_give(hw_lock *lock)
+{
+    if (atomic_exchange_explicit(lock, 0, memory_order_release) == 2)
+        hw_call(SYS_futex, (long)lock, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0); /* who takes it leaves it awaited */
+}

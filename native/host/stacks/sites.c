@@ -1,0 +1,316 @@
+#define _GNU_SOURCE
+#include "stacks/sites.h"
+
+#include "os/process.h"
+#include "stacks/unwound.h"
+
+#include <dlfcn.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum {
+    AREA = 256 << 20,
+    STEP = 1 << 20,
+    LEVELS = 5,
+    FEWEST_LEVELS = 2,
+    BUCKET = 16,
+    FIRST_BUCKETS = 1 << 8,
+    MAIN_STACK = 8 << 20,
+    WITH_THREADS = 16 << 20
+};
+
+/* Of a word of the table; a site number has as many. */
+#define SITE_BITS UINT32_C(0xFFFFFF)
+
+typedef struct record {
+    uint32_t hash, prior, thread;
+    uint16_t frames, flags;
+    uint64_t pc[];
+} record;
+
+/* Words of the table name records of the area, which grows as it is filled: 8 bits of the hash and the record's number.
+   A word is in its bucket of the first level where there was room when it came; buckets fill up from their start, and
+   nothing is ever taken out. So few sites take few pages, and the first word that is empty ends a search. */
+typedef struct bucket {
+    _Alignas(64) _Atomic uint32_t word[BUCKET];
+} bucket;
+typedef struct site_table {
+    hw_space area;
+    _Atomic size_t bytes;
+    unsigned levels; /* each of four times as many buckets as the one before */
+    bucket buckets[];
+} site_table;
+static _Atomic(site_table *) table;
+
+extern void *__libc_stack_end __attribute__((weak));
+
+static inline uint64_t mix(uint64_t h, uint64_t value)
+{
+    h = (h ^ value) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 29;
+}
+
+static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned frames);
+
+/* Two sites of one slot do not drive each other out: the one that came first moves beside it. Where another one is at
+   home, it does so every other time: two that are at home beside each other stay, too. */
+static void keep(hw_site_cache *cache, uint64_t key, uint32_t prior, uint32_t site)
+{
+    unsigned slot = hw_recent_slot(key, prior);
+    hw_recent *new = &cache->recent[slot], *beside = &cache->recent[slot ^ 1];
+    const hw_recent old = *new;
+    atomic_signal_fence(memory_order_seq_cst); /* a signal handler may come at any time */
+    if (new->key == old.key && (hw_recent_slot(beside->key, beside->prior) != (slot ^ 1) || cache->kept++ % 2)) {
+        beside->key = 0;
+        atomic_signal_fence(memory_order_seq_cst);
+        beside->prior = old.prior;
+        beside->site = old.site;
+        atomic_signal_fence(memory_order_seq_cst);
+        beside->key = old.key;
+    }
+    new->key = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    new->prior = prior;
+    new->site = site;
+    atomic_signal_fence(memory_order_seq_cst);
+    new->key = key;
+}
+
+static inline uint32_t recent(const hw_site_cache *cache, uint64_t key, uint32_t prior)
+{
+    unsigned slot = hw_recent_slot(key, prior);
+    const hw_recent *at = &cache->recent[slot], *beside = &cache->recent[slot ^ 1];
+    uint32_t site = at->site;
+    if (HW_LIKELY(at->key == key && at->prior == prior))
+        return site;
+    site = beside->site;
+    return beside->key == key && beside->prior == prior ? site : HW_SITE_UNKNOWN;
+}
+
+/* Where not all frames that frame pointers lead to may be believed. */
+static __attribute__((noinline)) uint32_t recall_believable(const hw_site_cache *cache, hw_caller caller,
+                                                            uint32_t prior)
+{
+    unsigned slot = hw_depth_slot((uintptr_t)caller.pc);
+    uint64_t key;
+    if (cache->depth[slot].pc != (uintptr_t)caller.pc)
+        return HW_SITE_UNKNOWN;
+    hw_follow(cache, &caller, NULL, cache->depth[slot].frames, &key);
+    return recent(cache, key, prior);
+}
+
+__attribute__((noinline)) uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
+{
+    uint64_t key;
+    hw_follow(cache, &caller, NULL, cache->most, &key);
+    uint32_t site = recent(cache, key, prior);
+    return HW_LIKELY(site != HW_SITE_UNKNOWN) ? site : recall_believable(cache, caller, prior);
+}
+
+__attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+{
+    uint64_t pc[HW_FAST_FRAMES] = {(uint64_t)(uintptr_t)caller->pc};
+    unsigned frames = 1;
+    if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
+        return 0;
+    if (cache->most == 0)
+        return hw_unwound_learn(cache, caller, prior);
+    uint64_t key = pc[0];
+    if (cache->most > 1) {
+        frames = believable(cache, pc, hw_follow(cache, caller, pc, HW_FAST_FRAMES, &key));
+        key = hw_site_key(pc, frames);
+    }
+    uint32_t site = hw_site_intern(cache, pc, frames, prior);
+    keep(cache, key, prior, site);
+    return site;
+}
+
+/* --- believing frames ------------------------------------------------------------------------- */
+
+/* A return address lies behind a call instruction of a loaded object. */
+static bool returns_to(uint64_t pc)
+{
+#if defined(__x86_64__)
+    unsigned char code[8];
+    if (pc < 8 || hw_peek(code, pc - 7, 7) != 7)
+        return false;
+    if (code[2] == 0xE8)
+        return true;
+    for (int length = 2; length <= 7; length++) /* FF /2: call through a register or memory */
+        if (code[7 - length] == 0xFF && (code[8 - length] >> 3 & 7) == 2)
+            return true;
+    return false;
+#else
+    uint32_t code;
+    return pc >= 4 && hw_peek(&code, pc - 4, 4) == 4;
+#endif
+}
+
+static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned frames)
+{
+    unsigned good = 1;
+    while (good < frames && returns_to(pc[good]))
+        good++;
+    unsigned slot = hw_depth_slot(pc[0]);
+    if (good < frames) { /* do not try again what leads nowhere */
+        cache->depth[slot].pc = pc[0];
+        cache->depth[slot].frames = good;
+    }
+    return good;
+}
+
+void hw_sites_renew(hw_site_cache *cache, uint32_t thread)
+{
+    if (cache->thread) { /* else it is new, and its pages need not be touched */
+        memset(cache->recent, 0, sizeof cache->recent);
+        hw_unwound_forget(cache);
+    }
+    cache->thread = thread;
+    cache->most = hw_set.stacks == HW_STACKS_FAST ? HW_FAST_FRAMES : hw_set.stacks == HW_STACKS_CALLER ? 1 : 0;
+}
+
+void hw_sites_adopt(hw_site_cache *cache, uint32_t thread)
+{
+    cache->stack_low = cache->stack_high = 0;
+    hw_sites_renew(cache, thread);
+    hw_unwound_adopt(cache);
+    if (thread == hw_process_id()) {
+        /* The kernel keeps far more than this free of other mappings below the first stack. */
+        if (&__libc_stack_end && __libc_stack_end) {
+            cache->stack_high = (uintptr_t)__libc_stack_end;
+            cache->stack_low = cache->stack_high - MAIN_STACK;
+        }
+        return;
+    }
+    /* glibc keeps a thread's descriptor, where the thread pointer leads, at the upper end of its stack. Asked
+       for the bounds it takes a lock of the thread's, under which it allocates itself (pthread_getattr_np);
+       so the size is that of any thread which did not ask for another. */
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0), high = (uintptr_t)__builtin_thread_pointer();
+    struct rlimit limit;
+    uintptr_t most = getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < MAIN_STACK ? limit.rlim_cur : MAIN_STACK;
+    if (here < high && high - here < most) {
+        cache->stack_high = high;
+        cache->stack_low = high - most;
+    }
+}
+
+/* --- the shared table ------------------------------------------------------------------------- */
+
+static site_table *the_table(void)
+{
+    return atomic_load_explicit(&table, memory_order_acquire);
+}
+
+/* In the first levels. */
+static size_t buckets_of(unsigned levels)
+{
+    return (((size_t)1 << 2 * levels) - 1) / 3 * FIRST_BUCKETS;
+}
+
+static HW_COLD site_table *make_table(void)
+{
+    size_t limit = hw_space_limit(), room = limit == SIZE_MAX ? AREA : hw_round_up(limit / 64, STEP);
+    unsigned levels = LEVELS;
+    while (levels > FEWEST_LEVELS && buckets_of(levels) * sizeof(bucket) > room / 32)
+        levels--;
+    size_t bytes = sizeof(site_table) + buckets_of(levels) * sizeof(bucket);
+    site_table *fresh = hw_map(bytes), *none = NULL;
+    if (!fresh)
+        return NULL;
+    fresh->levels = levels;
+    bool there = hw_space_take(&fresh->area, limit == SIZE_MAX ? STEP : STEP / 16, room);
+    fresh->bytes = fresh->area.bytes;
+    if (there && atomic_compare_exchange_strong(&table, &none, fresh)) {
+        atomic_store_explicit(&hw_this_process.sites, (uint64_t)(uintptr_t)fresh->area.start, memory_order_release);
+        return fresh;
+    }
+    if (there)
+        hw_space_give(&fresh->area);
+    hw_unmap(fresh, bytes);
+    return none;
+}
+
+/* Have `bytes` of the area. Who grows it at the same time may win: then it is waited for. */
+static bool have_area(site_table *t, size_t bytes)
+{
+    if (bytes <= atomic_load_explicit(&t->bytes, memory_order_acquire))
+        return true;
+    if (bytes > t->area.room || bytes / 16 >= SITE_BITS)
+        return false;
+    hw_space more = t->area;
+    more.bytes = atomic_load_explicit(&t->bytes, memory_order_acquire);
+    size_t wanted = hw_round_up(bytes, STEP);
+    if (hw_space_grow(&more, wanted < more.room ? wanted : more.room))
+        atomic_store_explicit(&t->bytes, more.bytes, memory_order_release);
+    for (int turn = 0; turn < 10 && bytes > atomic_load_explicit(&t->bytes, memory_order_acquire); turn++)
+        hw_sleep(0);
+    return bytes <= atomic_load_explicit(&t->bytes, memory_order_acquire);
+}
+
+static bool same(const record *r, const record *key, const uint64_t *pc)
+{
+    return r->hash == key->hash && r->prior == key->prior && r->thread == key->thread && r->frames == key->frames &&
+           memcmp(r->pc, pc, key->frames * sizeof *pc) == 0;
+}
+
+/* A new record's number; 0: there is no room. */
+static uint32_t write_record(site_table *t, const record *key, const uint64_t *pc)
+{
+    size_t bytes = hw_round_up(sizeof *key + key->frames * sizeof *pc, 16);
+    uint64_t at = atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed);
+    do {
+        if (!have_area(t, at + bytes))
+            return 0;
+    } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
+    record *r = (record *)(void *)(t->area.start + at);
+    *r = *key;
+    memcpy(r->pc, pc, key->frames * sizeof *pc);
+    return (uint32_t)(at / 16);
+}
+
+static inline const record *record_at(const site_table *t, uint32_t site)
+{
+    return (const record *)(const void *)(t->area.start + (size_t)site * 16);
+}
+
+uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior)
+{
+    site_table *t = the_table();
+    if (!t && !(t = make_table()))
+        return 0;
+    record key = {.prior = prior, .thread = cache->thread, .frames = (uint16_t)frames};
+    if (atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed) > WITH_THREADS)
+        key.thread = 0; /* many short-lived threads must not fill the table */
+    key.hash = (uint32_t)(mix(mix(key.prior, key.thread), hw_site_key(pc, frames)) >> 32);
+    uint32_t site = 0, tag = key.hash & ~SITE_BITS;
+    for (unsigned level = 0; level < t->levels; level++) {
+        size_t mask = ((size_t)FIRST_BUCKETS << 2 * level) - 1;
+        bucket *b = &t->buckets[buckets_of(level) + (key.hash & mask)];
+        for (unsigned i = 0; i < BUCKET; i++) {
+            uint32_t found = atomic_load_explicit(&b->word[i], memory_order_acquire);
+            if (found == 0) {
+                if (site == 0 && (site = write_record(t, &key, pc)) == 0)
+                    return 0;
+                if (atomic_compare_exchange_strong(&b->word[i], &found, tag | site))
+                    return site;
+            }
+            if ((found & ~SITE_BITS) == tag && same(record_at(t, found & SITE_BITS), &key, pc))
+                return found & SITE_BITS;
+        }
+    }
+    return site;
+}
+
+bool hw_site_has(uint32_t site, const uint64_t *pc, unsigned frames)
+{
+    const record *r = record_at(the_table(), site);
+    return r->frames == frames && memcmp(r->pc, pc, frames * sizeof *pc) == 0;
+}
+
+uint32_t hw_site_prior(uint32_t site)
+{
+    site_table *t = the_table();
+    if (!t || (uint64_t)site * 16 + sizeof(record) > atomic_load(&hw_this_process.sites_used) || site == 0)
+        return 0;
+    return record_at(t, site)->prior;
+}

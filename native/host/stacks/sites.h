@@ -1,0 +1,149 @@
+/* Allocation and release sites: stacks, interned once for the whole process, named by 24 bits.
+
+   The common case is one look into the thread's own cache, keyed by a hash of the stack. The shared
+   table is open addressing over records that never change once a word of the table names them: the
+   word is stored with release after the record is written, by compare-and-exchange. Two threads may
+   write the same record twice; both numbers are right. */
+#ifndef HEAPWITNESS_SITES_H
+#define HEAPWITNESS_SITES_H
+
+#include "os/settings.h"
+#include "os/system.h"
+
+/* A frame pointer that leads further is none: it might lead off a stack of another kind. */
+enum { HW_FRAME_MOST = 64 << 10 };
+enum { HW_FAST_FRAMES = 8, HW_FULL_FRAMES = 32, HW_RECENT = 4096, HW_DEPTHS = 1024 };
+
+/* Where the program called in: the return address, and the frame of the function that was called. */
+typedef struct hw_caller {
+    void *pc;
+    void **frame;
+} hw_caller;
+#define HW_HERE ((hw_caller){__builtin_return_address(0), (void **)__builtin_frame_address(0)})
+
+typedef struct hw_recent {
+    uint64_t key; /* the caller alone, or a hash of several frames: that is no address */
+    uint32_t prior, site;
+} hw_recent;
+
+/* One thread's memory of sites. `depth` is how many frames may be believed from a return address on:
+   code without frame pointers leads astray, and is followed only once. */
+typedef struct hw_site_cache {
+    uintptr_t stack_low, stack_high; /* 0: frames are not followed */
+    uint32_t thread;
+    uint32_t most; /* frames to follow; 0 where each stack is unwound */
+    struct hw_unwound *unwound;
+    uint32_t kept;
+    hw_recent recent[HW_RECENT];
+    struct {
+        uintptr_t pc;
+        uint32_t frames;
+    } depth[HW_DEPTHS];
+} hw_site_cache;
+
+/* Forget whose thread the cache belonged to, and take it over for the calling one. */
+void hw_sites_adopt(hw_site_cache *cache, uint32_t thread);
+/* The same thread under another number, in the child of a fork, or with other settings. */
+void hw_sites_renew(hw_site_cache *cache, uint32_t thread);
+uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior);
+
+/* The number of a site by its return addresses. 0: there is no room for it. */
+uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior);
+/* Whether these are a site's return addresses. */
+bool hw_site_has(uint32_t site, const uint64_t *pc, unsigned frames);
+
+static inline uint64_t hw_key_on(uint64_t key, uint64_t pc)
+{
+    return (key << 9 | key >> 55) + pc;
+}
+static inline uint64_t hw_key_end(uint64_t key, unsigned frames)
+{
+    uint64_t mixed = key * UINT64_C(0x9E3779B97F4A7C15);
+    return frames > 1 ? (mixed ^ mixed >> 32) | UINT64_C(1) << 63 : key;
+}
+
+/* Frame pointers from the caller on, as far as they may be believed. Nothing beyond the thread's own
+   stack is read. Returns how many frames, their addresses if `pc` is not NULL, and their key. */
+static inline unsigned hw_follow(const hw_site_cache *cache, const hw_caller *caller, uint64_t *pc, unsigned limit,
+                                 uint64_t *key)
+{
+    unsigned n = 1;
+    uintptr_t below = (uintptr_t)caller->frame;
+    uint64_t sum = (uint64_t)(uintptr_t)caller->pc;
+    if (pc)
+        pc[0] = sum;
+    if (below >= cache->stack_low && below < cache->stack_high) {
+        uintptr_t at = (uintptr_t)caller->frame[0], last = cache->stack_high - 16;
+        /* In steps of 16, upwards, and not too far: what is no multiple becomes too large when it is rotated. */
+        for (uint64_t up = at - below; n < limit && (up >> 4 | up << 60) - 1 < HW_FRAME_MOST / 16 - 1 && at < last;
+             up = at - below) {
+            uint64_t return_address = ((uint64_t *)at)[1];
+            if (pc)
+                pc[n] = return_address;
+            n++;
+            sum = hw_key_on(sum, return_address);
+            below = at;
+            at = ((uintptr_t *)at)[0];
+        }
+    }
+    *key = hw_key_end(sum, n);
+    return n;
+}
+
+static inline uint64_t hw_site_key(const uint64_t *pc, unsigned frames)
+{
+    uint64_t key = pc[0];
+    for (unsigned i = 1; i < frames; i++)
+        key = hw_key_on(key, pc[i]);
+    return hw_key_end(key, frames);
+}
+static inline unsigned hw_recent_slot(uint64_t key, uint32_t prior)
+{
+    return (unsigned)(key + prior) % HW_RECENT;
+}
+
+static inline unsigned hw_depth_slot(uint64_t pc)
+{
+    return (unsigned)((pc ^ pc >> 8) % HW_DEPTHS);
+}
+
+#define HW_SITE_UNKNOWN UINT32_C(0xFFFFFFFF)
+uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
+/* unwound.c: where each stack is unwound. */
+uint32_t hw_unwound_recall(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
+
+static inline uint32_t hw_site_recall_more(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
+{
+    return cache->most ? hw_site_recall_deep(cache, caller, prior) : hw_unwound_recall(cache, caller, prior);
+}
+
+/* The number of the calling site if the thread knows it already, else HW_SITE_UNKNOWN, and a jump there; `prior` is
+   the block's allocation site for a release, else 0. Only sites whose caller is all that may be believed have keys of
+   one frame. */
+#define HW_SITE_RECALL(site, cache, caller, prior_site, unknown)                                                       \
+    do {                                                                                                               \
+        const hw_recent *seen_ = &(cache)->recent[hw_recent_slot((uint64_t)(uintptr_t)(caller).pc, prior_site)];       \
+        (site) = seen_->site;                                                                                          \
+        if (HW_UNLIKELY(seen_->key != (uint64_t)(uintptr_t)(caller).pc || seen_->prior != (prior_site)) &&             \
+            ((site) = hw_site_recall_more(cache, caller, prior_site)) == HW_SITE_UNKNOWN)                              \
+            goto unknown;                                                                                              \
+    } while (0)
+
+static inline uint32_t hw_site_of(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+{
+    uint32_t site;
+    HW_SITE_RECALL(site, cache, *caller, prior, learn);
+    return site;
+learn:
+    return hw_site_learn(cache, caller, prior);
+}
+
+/* For a release: which allocation site a site number of the table leads to. */
+uint32_t hw_site_prior(uint32_t site);
+/* The whole stack by unwinding, from the caller on; returns how many frames, of HW_MOST_FRAMES at most. */
+enum { HW_MOST_FRAMES = 64 };
+unsigned hw_unwind(uint64_t *frames, unsigned most, const hw_caller *caller);
+/* The same where the heap is known to be damaged: what the loader keeps there may be hit (guard.h). */
+unsigned hw_unwind_surely(uint64_t *frames, unsigned most, const hw_caller *caller);
+
+#endif

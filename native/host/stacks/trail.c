@@ -1,0 +1,154 @@
+#include "stacks/trail.h"
+
+#include "os/guard.h"
+
+#include <string.h>
+
+typedef struct search {
+    uint64_t pc;
+    hw_rule rule;
+} search;
+
+static void find_rule(void *argument)
+{
+    search *s = argument;
+    hw_rule_find(s->pc, &s->rule);
+}
+
+static inline hw_rule rule_for(hw_trail *trail, uint64_t pc)
+{
+    hw_rule *place = &trail->rules[(pc ^ pc >> 12) & (HW_RULES - 1)];
+    if (place->pc == pc && place->code == hw_code_before(pc))
+        return *place;
+    search found = {.pc = pc, .rule = {.pc = pc, .kind = HW_RULE_NONE}};
+    hw_rule rule = found.rule;
+    if (hw_guarded(find_rule, &found))
+        rule = found.rule;
+    if (rule.kind == HW_RULE_NONE || rule.code == 0) /* nothing could be seen to have changed */
+        return rule;
+    place->pc = 0; /* whoever breaks off here leaves none */
+    atomic_signal_fence(memory_order_seq_cst);
+    place->code = rule.code;
+    place->kind = rule.kind;
+    place->saved = rule.saved;
+    place->cfa = rule.cfa;
+    place->bp = rule.bp;
+    atomic_signal_fence(memory_order_seq_cst);
+    place->pc = pc;
+    return rule;
+}
+
+typedef struct range {
+    uintptr_t low, high;
+} range;
+
+static inline bool has_word(const range *stack, uintptr_t at)
+{
+    return at >= stack->low && at <= stack->high - sizeof(uint64_t) && (at & 7) == 0;
+}
+
+typedef enum step { ON, END, NO_RULE } step;
+
+/* From a frame to the one behind it. */
+static inline step by_rule(hw_trail *trail, const range *stack, hw_frame *from, hw_frame *to)
+{
+    const hw_rule rule = rule_for(trail, from->pc);
+    from->uses_bp =
+        (rule.kind == HW_RULE_BP || rule.kind == HW_RULE_WORD || rule.saved == HW_SAVED_BY_BP) && !from->bp_used;
+    from->extra_at = 0;
+    if (rule.kind == HW_RULE_NONE)
+        return NO_RULE;
+    if (rule.kind == HW_RULE_LAST)
+        return END;
+    uintptr_t above = (rule.kind == HW_RULE_SP ? from->sp : from->bp) + (uintptr_t)(intptr_t)rule.cfa;
+    if (rule.kind == HW_RULE_WORD) {
+        if (!has_word(stack, above))
+            return NO_RULE;
+        from->extra_at = above;
+        from->extra = above = hw_word_at(above);
+    }
+    if (above <= from->sp || !has_word(stack, above - sizeof(uint64_t)))
+        return NO_RULE;
+    *to = (hw_frame){.pc = hw_word_at(above - sizeof(uint64_t)),
+                     .sp = above,
+                     .bp = from->bp,
+                     .bp_at = from->bp_at,
+                     .bp_used = from->bp_used || from->uses_bp};
+    if (rule.saved != HW_SAVED_NOT) {
+        to->bp_at = (rule.saved == HW_SAVED_BY_BP ? from->bp : above) + (uintptr_t)(intptr_t)rule.bp;
+        if (!has_word(stack, to->bp_at))
+            return NO_RULE;
+        to->bp = hw_word_at(to->bp_at);
+        to->bp_used = false;
+    }
+    return ON;
+}
+
+static inline bool is_same(const hw_frame *a, const hw_frame *b)
+{
+    return a->pc == b->pc && a->sp == b->sp && a->bp_at == b->bp_at && a->bp_used == b->bp_used &&
+           (!a->bp_used || a->bp == b->bp);
+}
+
+/* The last stack's next frame is still behind this one. */
+static inline bool leads_on(const hw_frame *frame)
+{
+    return hw_word_at(frame[1].sp - sizeof(uint64_t)) == frame[1].pc &&
+           (!frame->uses_bp || hw_word_at(frame->bp_at) == frame->bp) &&
+           (!frame->extra_at || hw_word_at(frame->extra_at) == frame->extra);
+}
+
+static inline const hw_frame *keep(hw_trail *trail, unsigned first, const hw_frame *fresh, unsigned count, bool whole)
+{
+    trail->any = false; /* as above */
+    atomic_signal_fence(memory_order_seq_cst);
+    trail->first = first;
+    trail->whole = whole;
+    memcpy(&trail->frames[first], fresh, count * sizeof *fresh);
+    atomic_signal_fence(memory_order_seq_cst);
+    trail->any = true;
+    return &trail->frames[first];
+}
+
+const hw_frame *hw_trail_follow(hw_trail *trail, const hw_caller *caller, uintptr_t high, unsigned *behind)
+{
+    const range stack = {(uintptr_t)caller->frame, high};
+    hw_frame fresh[HW_FULL_FRAMES], *last = trail->frames;
+    unsigned n = 0, i = trail->any ? trail->first : HW_TRAIL;
+    bool whole = false;
+    /* The function that was called has saved rbp in its frame, below the return address. */
+    fresh[0] = (hw_frame){.pc = (uint64_t)(uintptr_t)caller->pc,
+                          .sp = stack.low + 2 * sizeof(uint64_t),
+                          .bp = hw_word_at(stack.low),
+                          .bp_at = stack.low};
+    while (!whole && n < HW_FULL_FRAMES - 1) {
+        while (i < HW_TRAIL && last[i].sp < fresh[n].sp)
+            i++;
+        if (i < HW_TRAIL && is_same(&last[i], &fresh[n])) {
+            unsigned start = i, most = i + HW_FULL_FRAMES - 1 - n, end = most < HW_TRAIL ? most : HW_TRAIL - 1;
+            while (i < end && leads_on(&last[i]))
+                i++;
+            whole = i == HW_TRAIL - 1 && trail->whole;
+            if (n <= start && i == end && (whole || end == most)) {
+                *behind = n + i - start;
+                return keep(trail, start - n, fresh, n, trail->whole);
+            }
+            memcpy(&fresh[n], &last[start], (i - start + 1) * sizeof *fresh);
+            n += i - start;
+            fresh[n].bp = hw_word_at(fresh[n].bp_at);
+            if (whole || n == HW_FULL_FRAMES - 1)
+                break;
+        }
+        switch (by_rule(trail, &stack, &fresh[n], &fresh[n + 1])) {
+        case NO_RULE:
+            return NULL;
+        case END:
+            whole = true;
+            break;
+        case ON:
+            whole = fresh[++n].pc == 0;
+        }
+    }
+    *behind = n;
+    return keep(trail, HW_TRAIL - 1 - n, fresh, n + 1, whole);
+}
