@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 
 from heapwitness.liteos import Config, Layout, Pool
-from heapwitness.liteos.diagnose import diagnose
-from heapwitness.liteos.evidence import Evidence
-from heapwitness.liteos.find import find_pools
+from heapwitness.liteos.diagnose.diagnose import diagnose
+from heapwitness.liteos.diagnose.evidence import Evidence
+from heapwitness.liteos.diagnose.plan import plan
+from heapwitness.liteos.dump.naming import bare
+from heapwitness.liteos.dump.usage import usage
+from heapwitness.liteos.find.pools import find_pools
+from heapwitness.liteos.heap.view import PoolView
+from heapwitness.liteos.heap.walk import walk
 from heapwitness.liteos.image import Segment
-from heapwitness.liteos.naming import bare
-from heapwitness.liteos.restore import plan
-from heapwitness.liteos.usage import usage
-from heapwitness.liteos.view import PoolView
-from heapwitness.liteos.walk import walk
 
 ADDRESS = 0x20000000
 BLOCK = 64

@@ -10,11 +10,11 @@ from truth import Mode, Repair, Result, Truth, judge
 
 from heapwitness.diagnose import diagnose
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Finding
 from heapwitness.layout import witness
 from heapwitness.layout.events import Event, Reason, Type, Window
 from heapwitness.layout.witness import State
 from heapwitness.pool import Damaged, Pool
-from heapwitness.report.model import Finding
 
 DAMAGES = 40
 """So many different damages are done to each heap, one at a time."""

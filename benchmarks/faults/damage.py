@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from program import BASE, Program
 from truth import NEAR, Truth
 
+from heapwitness.findings.model import Kind
 from heapwitness.layout import witness
 from heapwitness.layout.witness import State
-from heapwitness.report.model import Kind
 
 LONGEST = 4096
 

@@ -17,10 +17,10 @@ from truth import Judgement, Mode, Repair, Result, Truth, judge
 
 from heapwitness.diagnose import with_outcome
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Finding, Kind
 from heapwitness.layout.events import Event, Type, parse_event
 from heapwitness.memory import ProcessMemory
 from heapwitness.native import library
-from heapwitness.report.model import Finding, Kind
 from heapwitness.supervise import Options
 from heapwitness.supervise.channel import Channel, Peer
 from heapwitness.supervise.environment import environment

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from heapwitness.report.model import Block, Finding, Kind
+from heapwitness.findings.model import Block, Finding, Kind
 
 Mode = Literal["check", "operations"]
 Extent = Literal["exact", "bounded", "alike", "wrong", ""]

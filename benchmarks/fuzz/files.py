@@ -19,10 +19,11 @@ import atheris
 
 with atheris.instrument_imports(include=["heapwitness"]):
     from heapwitness.errors import HeapwitnessError
-    from heapwitness.liteos import tasknames, trace
-    from heapwitness.liteos.config import assignment, parse
-    from heapwitness.liteos.dotconfig import merged
+    from heapwitness.liteos.config.config import assignment, parse
+    from heapwitness.liteos.config.dotconfig import merged
+    from heapwitness.liteos.firmware import tasknames
     from heapwitness.liteos.image.load import parse as parse_image
+    from heapwitness.liteos.simulate import trace
     from heapwitness.symbols.elf import ElfFile, ExportedNames, read_elf
     from heapwitness.symbols.headers import BadElf, Headers
     from heapwitness.symbols.maps import code_lines, parse_maps

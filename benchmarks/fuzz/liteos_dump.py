@@ -20,12 +20,12 @@ import atheris
 with atheris.instrument_imports(include=["heapwitness.liteos", "heapwitness.diagnose.pattern"]):
     from heapwitness.errors import HeapwitnessError
     from heapwitness.liteos import Config, Layout, Pool
-    from heapwitness.liteos.diagnose import FINDINGS_LIMIT, diagnose
-    from heapwitness.liteos.find import find_pools
-    from heapwitness.liteos.guess import guess
+    from heapwitness.liteos.diagnose.diagnose import FINDINGS_LIMIT, diagnose
+    from heapwitness.liteos.diagnose.plan import apply, plan
+    from heapwitness.liteos.find.guess import guess
+    from heapwitness.liteos.find.pools import find_pools
     from heapwitness.liteos.image import Segment
     from heapwitness.liteos.image.load import parse
-    from heapwitness.liteos.restore import apply, plan
 
 ADDRESS = 0x20000000
 CONFIGS = tuple(

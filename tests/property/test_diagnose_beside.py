@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.heaps import Heap
 
-from heapwitness.report.model import Finding
+from heapwitness.findings.model import Finding
 
 NEAR = 16
 

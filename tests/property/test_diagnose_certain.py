@@ -11,8 +11,8 @@ import hypothesis.strategies as st
 from hypothesis import assume, given, settings
 from support.heaps import Heap
 
+from heapwitness.findings.model import Finding
 from heapwitness.layout import witness
-from heapwitness.report.model import Finding
 
 SIZES = (8, 16, 20, 24, 40, 48, 64, 100, 300)
 KINDS = ("noise", "small numbers", "doubles", "addresses", "text", "fill")

@@ -11,9 +11,9 @@ import hypothesis.strategies as st
 from hypothesis import assume, given, settings
 from support.heaps import Heap
 
+from heapwitness.findings.model import Finding
 from heapwitness.layout.witness import State
 from heapwitness.pool import Node
-from heapwitness.report.model import Finding
 
 FILL = (0xEE, 0x9B, 0xF3)
 SIZES = (1, 5, 16, 24, 40, 48, 100, 300)

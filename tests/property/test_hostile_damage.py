@@ -9,10 +9,10 @@ from rich.console import Console
 from support.heaps import SECRET, Heap, Reason
 
 from heapwitness.diagnose import diagnose
+from heapwitness.findings.model import Finding, Report
 from heapwitness.layout import witness
 from heapwitness.pool import Damaged, Pool
 from heapwitness.report import json, terminal
-from heapwitness.report.model import Finding, Report
 
 
 def row(size: int, count: int = 20) -> tuple[Heap, list[int]]:

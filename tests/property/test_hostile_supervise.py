@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from engine_messages import DAMAGE, EXIT, FINDING, HELLO, STATS, message, section
 
+from heapwitness.findings.model import Block, Crash, Detected, Finding, Frame, Site
 from heapwitness.layout.events import Event, Reason, Type, When
 from heapwitness.layout.witness import Origin
 from heapwitness.report import json
-from heapwitness.report.model import Block, Crash, Detected, Finding, Frame, Site
 from heapwitness.supervise import session as session_module
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.examine import Examined, Examiner

@@ -10,12 +10,12 @@ from support import liteos
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import Layout, Pool
-from heapwitness.liteos.diagnose import diagnose
-from heapwitness.liteos.find import find_pools
+from heapwitness.liteos.diagnose.diagnose import diagnose
+from heapwitness.liteos.diagnose.plan import apply, plan
+from heapwitness.liteos.find.pools import find_pools
+from heapwitness.liteos.heap.walk import walk
 from heapwitness.liteos.image import Segment
 from heapwitness.liteos.image.load import parse
-from heapwitness.liteos.restore import apply, plan
-from heapwitness.liteos.walk import walk
 
 ADDRESS = liteos.POOL_ADDRESS
 SECONDS = 20  # of the processor, so that a busy machine does not count; generous: it takes less than 2

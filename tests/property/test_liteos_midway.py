@@ -10,9 +10,9 @@ from support import liteos
 from support.midway import Recorded, record
 
 from heapwitness.liteos import Pool
-from heapwitness.liteos.diagnose import diagnose
-from heapwitness.liteos.records import LiteosFinding
-from heapwitness.liteos.restore import plan
+from heapwitness.liteos.diagnose.diagnose import diagnose
+from heapwitness.liteos.diagnose.finding import LiteosFinding
+from heapwitness.liteos.diagnose.plan import plan
 
 ADDRESS = liteos.POOL_ADDRESS
 SIZE = 8192

@@ -10,7 +10,7 @@ from support import liteos
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import Config, KernelDied, Pool
-from heapwitness.liteos.copies import saved_ranges
+from heapwitness.liteos.layout.copies import saved_ranges
 
 BACKED_UP = [config for config in liteos.CONFIGS.values() if config.head_backup]
 

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from heapwitness.report import json, model
+from heapwitness.findings import model
+from heapwitness.report import json
 
 RECORDS = [one for one in vars(model).values() if isinstance(one, type) and issubclass(one, msgspec.Struct)]
 VALUES: tuple[Any, ...] = (None, True, 7, -1.5, "text", [], [None], ["text"], {}, {"text": None}, {"text": 7})

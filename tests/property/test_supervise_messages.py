@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
 from engine_messages import EXIT, FINDING, HELLO, OUTCOME, message, outcome, section, stats
 
-from heapwitness.report.model import Crash, Finding
+from heapwitness.findings.model import Crash, Finding
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.session import Session
 

@@ -4,12 +4,12 @@ import struct
 from dataclasses import dataclass, field
 
 from heapwitness.diagnose import diagnose, examine
+from heapwitness.findings.model import Finding
 from heapwitness.layout import events, process, witness
 from heapwitness.layout.events import Event, Reason, Type, When, Window
 from heapwitness.layout.witness import Origin
 from heapwitness.memory import SegmentsMemory
 from heapwitness.pool import Pool
-from heapwitness.report.model import Finding
 
 BASE = 0x7F5A_0000_0000
 PROCESS = 0x5555_0000_0000

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from heapwitness.liteos import Pool
-from heapwitness.liteos.ram import Ram
+from heapwitness.liteos.kernel.ram import Ram
 
 Store = tuple[int, bytes]
 

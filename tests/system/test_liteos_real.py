@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support import liteos
 
-from heapwitness.liteos.examine import Options, examine
-from heapwitness.liteos.mend import mend
+from heapwitness.liteos.dump.examine import Options, examine
+from heapwitness.liteos.dump.mend import mend
 
 REAL = liteos.ALL / "real"
 ROWS: list[dict[str, Any]] = json.loads((REAL / "truth.json").read_text()) if REAL.is_dir() else []

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from support.heaps import Heap
 
+from heapwitness.findings.model import Program, Report, Summary
 from heapwitness.report import json
-from heapwitness.report.model import Program, Report, Summary
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "public_reports"
 if not FOLDER.is_dir():

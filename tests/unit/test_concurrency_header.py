@@ -1,9 +1,9 @@
 """In a model of all interleavings, a header that is read while it is written is whole, or is not believed.
 
-The owner saves both copies of a header word by word (hw_save, or halves as native/host/heap/fast.h does); another thread
-copies it meanwhile (hw_header_glimpse) and, where the check does not hold, comes as a visitor to look again
-(release_abroad in native/host/heap/release.c). A check is the tuple of what it was made of: that two headers have the same
-one by chance is left out. `broken` names the step that is left out, or done too early.
+The owner saves both copies of a header word by word (hw_save, or halves as native/host/heap/fast.h does); another
+thread copies it meanwhile (hw_header_glimpse) and, where the check does not hold, comes as a visitor to look again
+(release_abroad in native/host/heap/release.c). A check is the tuple of what it was made of: that two headers have the
+same one by chance is left out. `broken` names the step that is left out, or done too early.
 """
 
 from collections.abc import Sequence

@@ -8,9 +8,9 @@ from support.crashes import CALL_FIELD, LOAD, LOAD_FIELD, PAGE_FAULT, RAX, RDI, 
 from support.heaps import SECRET, Heap
 
 from heapwitness.diagnose import examine_crash
+from heapwitness.findings.model import Crash, Finding
 from heapwitness.layout import witness
 from heapwitness.layout.events import CrashState, CrashWords, Machine
-from heapwitness.report.model import Crash, Finding
 
 
 def examined(heap: Heap, crash: CrashWords, code: bytes = LOAD) -> tuple[Crash, tuple[Finding, ...]]:

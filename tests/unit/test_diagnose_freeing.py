@@ -6,8 +6,8 @@ import pytest
 from support.heaps import BASE, Heap, Origin, Reason
 
 from heapwitness.diagnose import diagnose, with_outcome
+from heapwitness.findings.model import Finding, Place
 from heapwitness.layout.events import Outcome, Released, When
-from heapwitness.report.model import Finding, Place
 
 
 def released(heap: Heap, reason: Reason, pointer: int, node: int = 0, **rest: object) -> Finding:

@@ -7,9 +7,9 @@ import pytest
 from support.heaps import BASE, Heap, Reason
 
 from heapwitness.diagnose import diagnose, with_outcome
+from heapwitness.findings.model import Finding
 from heapwitness.layout.events import Outcome
 from heapwitness.memory import SegmentsMemory
-from heapwitness.report.model import Finding
 
 LAYOUTS = pytest.mark.parametrize("log2", [3, 4])
 OUTCOME = Outcome(headers=1, backups=1, slacks=1, links=0, poisons=0, controls=0, quarantined=0)

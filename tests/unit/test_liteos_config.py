@@ -15,8 +15,9 @@ from click.testing import CliRunner
 from heapwitness.cli.config import command as config_command
 from heapwitness.cli.menuconfig import command as menuconfig_command
 from heapwitness.errors import HeapwitnessError
-from heapwitness.liteos import Config, symbols
-from heapwitness.liteos.dotconfig import KCONFIG, DotConfig
+from heapwitness.liteos import Config
+from heapwitness.liteos.config import symbols
+from heapwitness.liteos.config.dotconfig import KCONFIG, DotConfig
 
 KERNEL_CONFIG = """\
 #

@@ -7,11 +7,11 @@ import pytest
 from support import liteos
 
 from heapwitness.liteos import Layout, Pool
-from heapwitness.liteos.diagnose import diagnose
-from heapwitness.liteos.freeing import explain
-from heapwitness.liteos.records import LiteosFinding
-from heapwitness.liteos.view import PoolView
-from heapwitness.liteos.walk import walk
+from heapwitness.liteos.diagnose.diagnose import diagnose
+from heapwitness.liteos.diagnose.finding import LiteosFinding
+from heapwitness.liteos.diagnose.freeing import explain
+from heapwitness.liteos.heap.view import PoolView
+from heapwitness.liteos.heap.walk import walk
 
 CASES = liteos.damaged()
 ADDRESS = liteos.POOL_ADDRESS

@@ -10,7 +10,7 @@ import pytest
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import Config, Layout
-from heapwitness.liteos.dwarf import read_firmware
+from heapwitness.liteos.firmware.dwarf import read_firmware
 
 DATA = Path(__file__).parent.parent / "data/liteos"
 LAYOUTS: dict[str, dict[str, Any]] = json.loads((DATA / "layouts.json").read_text())

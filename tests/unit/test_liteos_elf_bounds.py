@@ -6,8 +6,8 @@ import pytest
 from test_symbols_hostile import forged
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.liteos.elf_bounds import NAME_LIMIT
-from heapwitness.liteos.firmware import Firmware
+from heapwitness.liteos.firmware.elf_bounds import NAME_LIMIT
+from heapwitness.liteos.firmware.firmware import Firmware
 
 MEGABYTE = 1 << 20
 

@@ -8,7 +8,7 @@ import pytest
 from support import liteos
 
 from heapwitness.liteos import Layout, Pool
-from heapwitness.liteos.find import find_in, find_pools, judge
+from heapwitness.liteos.find.pools import find_in, find_pools, judge
 from heapwitness.liteos.image import Segment
 
 ADDRESS = liteos.POOL_ADDRESS

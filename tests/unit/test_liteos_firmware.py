@@ -9,14 +9,14 @@ import pytest
 from support import firmware, liteos, toolchain
 
 from heapwitness.cli.main import main
+from heapwitness.findings.model import Frame
 from heapwitness.liteos import Config, Pool
-from heapwitness.liteos.dwarf import UndescribedHeap, read_firmware
-from heapwitness.liteos.examine import Examined, Options, examine, with_release
-from heapwitness.liteos.firmware import Firmware, Task
-from heapwitness.liteos.kernel_text import release
-from heapwitness.liteos.naming import stack_of
+from heapwitness.liteos.dump.examine import Examined, Options, examine, with_release
+from heapwitness.liteos.dump.kernel_text import release
+from heapwitness.liteos.dump.naming import stack_of
+from heapwitness.liteos.firmware.dwarf import UndescribedHeap, read_firmware
+from heapwitness.liteos.firmware.firmware import Firmware, Task
 from heapwitness.memory import BufferMemory
-from heapwitness.report.model import Frame
 
 CONFIG = Config(width=32, debug=True, task_stat=True, head_backup=True, recordinfo=True, leakcheck=True)
 # Of the stored firmware: return addresses in Thumb code, and where the pointer to the task control blocks is.

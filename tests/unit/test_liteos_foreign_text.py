@@ -14,9 +14,10 @@ from click.testing import CliRunner
 import heapwitness
 from heapwitness.cli.config import command
 from heapwitness.errors import HeapwitnessError
-from heapwitness.liteos import tasknames, trace
-from heapwitness.liteos.config import BadConfig, parse
-from heapwitness.liteos.dotconfig import DotConfig
+from heapwitness.liteos.config.config import BadConfig, parse
+from heapwitness.liteos.config.dotconfig import DotConfig
+from heapwitness.liteos.firmware import tasknames
+from heapwitness.liteos.simulate import trace
 
 SOURCE = Path(heapwitness.__file__).parent
 

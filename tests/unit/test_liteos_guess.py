@@ -10,7 +10,7 @@ from support import liteos
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import Config, Layout, Pool
-from heapwitness.liteos.guess import guess
+from heapwitness.liteos.find.guess import guess
 
 ADDRESS = liteos.POOL_ADDRESS
 

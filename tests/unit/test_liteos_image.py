@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from heapwitness.liteos import image
+from heapwitness.liteos.diagnose.finding import Change
 from heapwitness.liteos.image.load import parse
-from heapwitness.liteos.records import Change
 
 BYTES = bytes(range(256)) * 5
 BASE = 0x20000000

@@ -9,12 +9,13 @@ import pytest
 from support import firmware, liteos
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.liteos import Layout, Pool, tasknames
-from heapwitness.liteos.config import Config
-from heapwitness.liteos.document import document
-from heapwitness.liteos.examine import Options, examine, with_release
-from heapwitness.liteos.firmware import Firmware, Task
-from heapwitness.liteos.kernel_text import bad_nodes, release
+from heapwitness.liteos import Layout, Pool
+from heapwitness.liteos.config.config import Config
+from heapwitness.liteos.dump.document import document
+from heapwitness.liteos.dump.examine import Options, examine, with_release
+from heapwitness.liteos.dump.kernel_text import bad_nodes, release
+from heapwitness.liteos.firmware import tasknames
+from heapwitness.liteos.firmware.firmware import Firmware, Task
 from heapwitness.memory import BufferMemory
 from heapwitness.report import json as report_json
 

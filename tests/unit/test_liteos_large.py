@@ -15,9 +15,9 @@ from support import liteos
 
 from heapwitness.liteos import Config, Pool
 from heapwitness.liteos import image as images
-from heapwitness.liteos.examine import Options, examine
+from heapwitness.liteos.dump.examine import Options, examine
 from heapwitness.liteos.image import store
-from heapwitness.liteos.scan import own_addresses, places, stepping
+from heapwitness.liteos.image.scan import own_addresses, places, stepping
 
 ADDRESS = liteos.POOL_ADDRESS
 CONFIG = Config(width=32, debug=True, task_stat=True, head_backup=True)

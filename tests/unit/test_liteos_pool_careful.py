@@ -7,7 +7,7 @@ from support import liteos
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import BadConfig, BadPool, CheckLevel, Config, Pool
-from heapwitness.liteos.sizecheck import CheckCode, NodeSize
+from heapwitness.liteos.kernel.sizecheck import CheckCode, NodeSize
 
 ADDRESS = liteos.POOL_ADDRESS
 BOTH_WIDTHS = pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from support import liteos
 
 from heapwitness.liteos import Layout, Pool
-from heapwitness.liteos.diagnose import diagnose
-from heapwitness.liteos.restore import apply, plan
+from heapwitness.liteos.diagnose.diagnose import diagnose
+from heapwitness.liteos.diagnose.plan import apply, plan
 
 ADDRESS = liteos.POOL_ADDRESS
 BACKUP = liteos.CONFIGS["backup-32"]

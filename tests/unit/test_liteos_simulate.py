@@ -6,9 +6,9 @@ import pytest
 from support import liteos
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.liteos import faults
-from heapwitness.liteos import trace as traces
-from heapwitness.liteos.simulate import Simulation, Step
+from heapwitness.liteos.simulate import faults
+from heapwitness.liteos.simulate import trace as traces
+from heapwitness.liteos.simulate.simulate import Simulation, Step
 
 LOG = """
 init 16384 0x20000000

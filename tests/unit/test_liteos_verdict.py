@@ -8,14 +8,14 @@ from support import liteos
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import Config, Layout, Pool
-from heapwitness.liteos.diagnose import diagnose, findings_of
-from heapwitness.liteos.guess import guess
+from heapwitness.liteos.diagnose.diagnose import diagnose, findings_of
+from heapwitness.liteos.diagnose.plan import plan
+from heapwitness.liteos.diagnose.stacks import FILL, MARK, TaskStack
+from heapwitness.liteos.find.guess import guess
+from heapwitness.liteos.heap.view import PoolView
+from heapwitness.liteos.heap.walk import walk
 from heapwitness.liteos.image import elf
-from heapwitness.liteos.image.model import BadImage
-from heapwitness.liteos.restore import plan
-from heapwitness.liteos.stacks import FILL, MARK, TaskStack
-from heapwitness.liteos.view import PoolView
-from heapwitness.liteos.walk import walk
+from heapwitness.liteos.image.errors import BadImage
 from heapwitness.report import text
 
 ADDRESS = liteos.POOL_ADDRESS

@@ -7,8 +7,8 @@ import pytest
 from support import liteos
 
 from heapwitness.liteos import Layout, Pool
-from heapwitness.liteos.ends import NoPool
-from heapwitness.liteos.walk import walk
+from heapwitness.liteos.heap.ends import NoPool
+from heapwitness.liteos.heap.walk import walk
 
 ADDRESS = liteos.POOL_ADDRESS
 BACKUP = liteos.CONFIGS["backup-32"]

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
+from heapwitness.findings.model import Block, Crash, Frame, Report, Site, Stale
 from heapwitness.report import terminal
-from heapwitness.report.model import Block, Crash, Frame, Report, Site, Stale
 
 
 def crash(**fields: object) -> Crash:

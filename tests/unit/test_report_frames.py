@@ -2,8 +2,8 @@
 
 import pytest
 
+from heapwitness.findings.model import Frame
 from heapwitness.report.frames import named
-from heapwitness.report.model import Frame
 
 PROGRAM, LIBRARY = "/home/me/build/server", "/opt/app/lib/libparse.so.1"
 LIBC, CXX, PYTHON = (

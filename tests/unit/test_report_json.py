@@ -9,8 +9,8 @@ import pytest
 from support.heaps import Heap
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Block, Detected, Finding, Frame, Program, Report, Site, Summary
 from heapwitness.report import fold, json
-from heapwitness.report.model import Block, Detected, Finding, Frame, Program, Report, Site, Summary
 
 
 def report(*argv: str) -> Report:

@@ -11,10 +11,10 @@ from rich.console import Console
 from support.heaps import Heap, Reason
 
 from heapwitness.diagnose import diagnose, with_outcome
+from heapwitness.findings.model import Block, Detected, Finding, Frame, Report, Site, Store, Summary
 from heapwitness.layout.events import Outcome
 from heapwitness.report import terminal
 from heapwitness.report.advice import Advice
-from heapwitness.report.model import Block, Detected, Finding, Frame, Report, Site, Store, Summary
 
 MENDED = Outcome(headers=1, backups=1, slacks=1, links=0, poisons=0, controls=0, quarantined=0)
 AFTER_FREE = ("use-after-free-write", "use-after-free-read")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from heapwitness.report.model import Place
+from heapwitness.findings.model import Place
 from heapwitness.supervise.pointee import pointee
 
 MAPS = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from heapwitness.report.model import Frame
+from heapwitness.findings.model import Frame
 from heapwitness.supervise.merge import with_python
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
 

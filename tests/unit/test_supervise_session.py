@@ -23,9 +23,9 @@ from engine_messages import (
     stats,
 )
 
+from heapwitness.findings.model import Block, Crash, Damage, Detected, Finding, Frame, Report, Site
 from heapwitness.layout.events import Event
 from heapwitness.memory import Memory
-from heapwitness.report.model import Block, Crash, Damage, Detected, Finding, Frame, Report, Site
 from heapwitness.supervise import examine as examine_module
 from heapwitness.supervise import session as session_module
 from heapwitness.supervise.channel import Peer

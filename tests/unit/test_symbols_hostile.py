@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from heapwitness.report.model import Frame
+from heapwitness.findings.model import Frame
 from heapwitness.symbols import Resolver
 from heapwitness.symbols.debuginfo import DebugInfo
 from heapwitness.symbols.elf import ElfFile, ExportedNames, read_elf

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from heapwitness.report.model import Detected, Finding, Frame
+from heapwitness.findings.model import Detected, Finding, Frame
 from heapwitness.symbols import remote as remote_module
 from heapwitness.symbols.remote import FAILURES_LIMIT, Remote
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heapwitness.report.model import Block, Detected, Finding, Frame, Site
+from heapwitness.findings.model import Block, Detected, Finding, Frame, Site
 from heapwitness.symbols import Resolver
 
 SOURCE = """\

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from heapwitness.liteos.config import Config
+    from heapwitness.liteos.config.config import Config
 
 
 @click.command()
@@ -32,8 +32,8 @@ def command(path: Path, assignments: tuple[str, ...], names: tuple[str, ...], ch
 
     Without --set, --get and --check, prints all of them.
     """
-    from heapwitness.liteos.config import Config, parse, read
-    from heapwitness.liteos.dotconfig import DotConfig, split_assignments
+    from heapwitness.liteos.config.config import Config, parse, read
+    from heapwitness.liteos.config.dotconfig import DotConfig, split_assignments
     from heapwitness.report.text import harmless
 
     if assignments:
@@ -53,8 +53,8 @@ def command(path: Path, assignments: tuple[str, ...], names: tuple[str, ...], ch
 
 
 def _absent(name: str, path: Path) -> str:
-    from heapwitness.liteos import symbols
-    from heapwitness.liteos.config import BadConfig
+    from heapwitness.liteos.config import symbols
+    from heapwitness.liteos.config.config import BadConfig
 
     if name == symbols.TSK_LIMIT:
         return str(symbols.DEFAULT_TASK_LIMIT)
@@ -64,7 +64,7 @@ def _absent(name: str, path: Path) -> str:
 
 
 def _verdict(config: "Config") -> str:
-    from heapwitness.liteos.layout import Layout
+    from heapwitness.liteos.layout.layout import Layout
 
     if config.bestfit_little:
         return "ok: bestfit_little, without head backup"

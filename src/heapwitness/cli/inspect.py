@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from heapwitness.cli.liteos_options import FILE, Address, image_options
-from heapwitness.liteos.examine import Options
+from heapwitness.liteos.dump.examine import Options
 
 FINDINGS_EXIT = 99
 
@@ -22,10 +22,10 @@ def command(options: Options, freed: int | None, kernel_text: bool, json: Path |
     --kernel-text prints what LOS_MemBadNodeShow would (with --free: what LOS_MemFree would).
     The exit status is 99 when there is a finding.
     """
-    from heapwitness.liteos.document import document
-    from heapwitness.liteos.examine import examine, with_release
-    from heapwitness.liteos.kernel_text import bad_nodes, release
-    from heapwitness.liteos.terminal import render
+    from heapwitness.liteos.dump.document import document
+    from heapwitness.liteos.dump.examine import examine, with_release
+    from heapwitness.liteos.dump.kernel_text import bad_nodes, release
+    from heapwitness.liteos.dump.terminal import render
     from heapwitness.report.console import console
     from heapwitness.report.json import write
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from heapwitness.liteos.examine import Options
+from heapwitness.liteos.dump.examine import Options
 
 
 class Address(click.ParamType[int]):

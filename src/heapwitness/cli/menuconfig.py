@@ -22,7 +22,7 @@ def command(path: Path) -> None:
     Lines of the file that are about anything else stay as they are.
     """
     from heapwitness.errors import HeapwitnessError
-    from heapwitness.liteos.dotconfig import DotConfig
+    from heapwitness.liteos.config.dotconfig import DotConfig
 
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         raise HeapwitnessError("menuconfig needs a terminal; in a script use `heapwitness config --set SYMBOL=VALUE`.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from heapwitness.cli.liteos_options import FILE, image_options
-from heapwitness.liteos.examine import Options
+from heapwitness.liteos.dump.examine import Options
 
 FINDINGS_EXIT = 99
 
@@ -20,9 +20,9 @@ def command(options: Options, output: Path) -> int:
     backups from headers, lost ones from the nodes around, then free lists and statistics. Every
     change is told, and what could not be restored. The exit status is 99 when damage is left.
     """
-    from heapwitness.liteos.examine import examine
-    from heapwitness.liteos.mend import fixed_file, mend, refuse_inputs, write
-    from heapwitness.liteos.terminal import render_mended
+    from heapwitness.liteos.dump.examine import examine
+    from heapwitness.liteos.dump.mend import fixed_file, mend, refuse_inputs, write
+    from heapwitness.liteos.dump.terminal import render_mended
     from heapwitness.report.console import console
 
     refuse_inputs(output, (options.image, options.config, options.elf, options.tasks))

@@ -40,12 +40,13 @@ def command(
     After each operation that somebody has something to say about stands what the kernel answers and
     prints, and what ours finds. The exit status is 99 when there is a finding.
     """
-    from heapwitness.liteos import faults, tasknames
-    from heapwitness.liteos import trace as traces
-    from heapwitness.liteos.config import Config
-    from heapwitness.liteos.mend import refuse_inputs, write
-    from heapwitness.liteos.simulate import Simulation
-    from heapwitness.liteos.simulation_text import render
+    from heapwitness.liteos.config.config import Config
+    from heapwitness.liteos.dump.mend import refuse_inputs, write
+    from heapwitness.liteos.firmware import tasknames
+    from heapwitness.liteos.simulate import faults
+    from heapwitness.liteos.simulate import trace as traces
+    from heapwitness.liteos.simulate.simulate import Simulation
+    from heapwitness.liteos.simulate.text import render
     from heapwitness.report.console import console
 
     parsed = traces.load(trace)

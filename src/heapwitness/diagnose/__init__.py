@@ -15,11 +15,11 @@ from heapwitness.diagnose.damage import damages, with_restored
 from heapwitness.diagnose.freeing import wrong_release
 from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, with_trap
 from heapwitness.diagnose.unpooled import block_without_pool, overrun
+from heapwitness.findings import model
+from heapwitness.findings.model import Detected, Finding, Frame, Place
 from heapwitness.heap import BadPool, Fault, Pool, check
 from heapwitness.layout.events import Event, Outcome, Reason, Type, When
 from heapwitness.memory import Memory, Unreadable
-from heapwitness.report import model
-from heapwitness.report.model import Detected, Finding, Frame, Place
 
 __all__ = ["diagnose", "examine", "examine_crash", "with_outcome"]
 

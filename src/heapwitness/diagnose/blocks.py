@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings import model
+from heapwitness.findings.model import Block, Frame, Site
 from heapwitness.heap import Pool
 from heapwitness.heap.verify import pending_links, slack_pattern
 from heapwitness.layout import witness
@@ -16,8 +18,6 @@ from heapwitness.layout.events import Released
 from heapwitness.layout.process import Process, SiteRecord, read_process, read_site
 from heapwitness.layout.witness import HEADER_WORDS, Header, Origin, State
 from heapwitness.memory import Memory, Unreadable
-from heapwitness.report import model
-from heapwitness.report.model import Block, Frame, Site
 
 _SEARCH = 64 << 10
 _SEARCH_FIRST = 4 << 20

@@ -13,12 +13,12 @@ from heapwitness.diagnose.blocks import Sites, block_of
 from heapwitness.diagnose.operand import Use, use_of
 from heapwitness.diagnose.stale import Source, released_at, source_of
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings import model
+from heapwitness.findings.model import Crash, Detected, Finding, Frame, Stale
 from heapwitness.heap import BadPool, Pool
 from heapwitness.layout.events import CrashState, CrashWords, Event, Machine
 from heapwitness.layout.process import Region, read_process, read_regions
 from heapwitness.memory import Memory, Unreadable
-from heapwitness.report import model
-from heapwitness.report.model import Crash, Detected, Finding, Frame, Stale
 
 _MASK = (1 << 64) - 1
 _NEAR = 4096

@@ -10,14 +10,14 @@ from heapwitness.diagnose.extent import Extent, extents
 from heapwitness.diagnose.kinds import judge
 from heapwitness.diagnose.picture import damage_of
 from heapwitness.diagnose.verdict import Reading, Verdict
+from heapwitness.findings import model
+from heapwitness.findings.model import Block, Detected, Finding, Header, HeaderFields, Kind
 from heapwitness.heap import Fault, Node, Pool, standing, walk
 from heapwitness.heap.index import shape
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
 from heapwitness.layout.witness import State
 from heapwitness.memory import Unreadable
-from heapwitness.report import model
-from heapwitness.report.model import Block, Detected, Finding, Header, HeaderFields, Kind
 
 NODES_LIMIT = 4096
 """So many nodes of one place are looked at."""

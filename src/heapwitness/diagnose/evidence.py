@@ -11,13 +11,13 @@ from itertools import product
 from typing import Literal, NamedTuple
 
 from heapwitness.diagnose.pattern import first_difference, leads_on
+from heapwitness.findings.model import Copy
 from heapwitness.heap import Node, Pool
 from heapwitness.heap.index import Shape, links_before
 from heapwitness.heap.verify import links_over_slack, pending_links, poison_range, slack_pattern
 from heapwitness.layout import witness
 from heapwitness.layout.witness import Header, Links, State
 from heapwitness.memory import Unreadable
-from heapwitness.report.model import Copy
 
 _CHECK = 4
 """Bytes of the links behind the word that tells of them."""

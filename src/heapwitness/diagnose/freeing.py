@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from heapwitness.diagnose.blocks import Sites, Tenant, block_of, first_tenant, released_block, tombstone
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Block, Detected, Finding, Kind, Place, Release
 from heapwitness.heap import Node, Pool, standing, walk
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
@@ -11,7 +12,6 @@ from heapwitness.layout.events import Event, Reason, When
 from heapwitness.layout.process import read_process, read_regions
 from heapwitness.layout.witness import Origin, State
 from heapwitness.memory import Memory, Unreadable
-from heapwitness.report.model import Block, Detected, Finding, Kind, Place, Release
 
 NODES_LIMIT = 200_000
 """So many nodes are looked at to find the one that a pointer lies in."""

@@ -5,9 +5,9 @@ import msgspec
 from heapwitness.diagnose.blocks import Tenant
 from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
+from heapwitness.findings.model import Copy, Damage, Stretch
 from heapwitness.layout import witness
 from heapwitness.memory import read_up_to
-from heapwitness.report.model import Copy, Damage, Stretch
 
 SHOWN = 64
 """Bytes of an extent that a report holds, at most."""

@@ -4,10 +4,10 @@ before their start."""
 import msgspec
 
 from heapwitness.diagnose.blocks import Sites, Tenant, block_of, released_block
+from heapwitness.findings import model
+from heapwitness.findings.model import Block, Detected, Finding, Frame, Store
 from heapwitness.heap import Pool, standing
 from heapwitness.layout.events import Access, Event, Released, Trap
-from heapwitness.report import model
-from heapwitness.report.model import Block, Detected, Finding, Frame, Store
 
 _NEAR = 128
 """Damage that ends at most so many bytes before the faulting address ran on to there: a store of a vector that does not

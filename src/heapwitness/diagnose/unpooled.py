@@ -3,10 +3,10 @@
 from heapwitness.diagnose.blocks import ORIGINS, Sites
 from heapwitness.diagnose.pattern import first_difference
 from heapwitness.diagnose.picture import SHOWN
+from heapwitness.findings.model import Block, Damage, Detected, Finding, Stretch
 from heapwitness.layout import witness
 from heapwitness.layout.events import Unpooled
 from heapwitness.memory import Memory, read_up_to
-from heapwitness.report.model import Block, Damage, Detected, Finding, Stretch
 
 _PAGE = 4096
 _AROUND = 8

@@ -8,8 +8,8 @@ from heapwitness.diagnose.blocks import Tenant
 from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.where import start_of
+from heapwitness.findings.model import Kind
 from heapwitness.heap import Node, Pool
-from heapwitness.report.model import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 Start with `Config.load` and `Pool.init` or `Pool.attach`.
 """
 
-from heapwitness.liteos.config import BadConfig, Config
+from heapwitness.liteos.config.config import BadConfig, Config
 from heapwitness.liteos.errors import BadPool, KernelDied
-from heapwitness.liteos.layout import Layout
-from heapwitness.liteos.pool import Pool
-from heapwitness.liteos.sizecheck import CheckLevel
+from heapwitness.liteos.kernel.sizecheck import CheckLevel
+from heapwitness.liteos.layout.layout import Layout
+from heapwitness.liteos.pool.pool import Pool
 
 __all__ = ["BadConfig", "BadPool", "CheckLevel", "Config", "KernelDied", "Layout", "Pool"]

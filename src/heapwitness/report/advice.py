@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from heapwitness.report.model import Finding, Frame
+    from heapwitness.findings.model import Finding, Frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from heapwitness.findings.model import Crash
 from heapwitness.report import text
-from heapwitness.report.model import Crash
 
 _CODES = {
     ("SIGSEGV", 1): "where nothing is mapped",

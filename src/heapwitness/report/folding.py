@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable
 
 import msgspec
 
-from heapwitness.report.model import Finding, Frame
+from heapwitness.findings.model import Finding, Frame
 
 
 def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from enum import Enum, IntEnum, auto
 
-from heapwitness.report.model import Frame
+from heapwitness.findings.model import Frame
 
 
 class _Home(Enum):

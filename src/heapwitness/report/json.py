@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import SCHEMA, Report
 from heapwitness.replacing import write_whole
 from heapwitness.report.json_schema import schema_of
-from heapwitness.report.model import SCHEMA, Report
 
 SCHEMA_FILE = Path(__file__).parent / "schema" / "heapwitness-report-1.json"
 

@@ -6,7 +6,7 @@ Damaged bytes stand in brackets, so that nothing depends on colour.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from heapwitness.report.model import Damage, Stretch
+from heapwitness.findings.model import Damage, Stretch
 from heapwitness.report.text import count
 
 BYTES = 8

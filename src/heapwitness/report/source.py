@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from heapwitness.findings.model import Frame
 from heapwitness.regular import open_regular, within
-from heapwitness.report.model import Frame
 from heapwitness.report.text import clean
 
 AROUND = 2

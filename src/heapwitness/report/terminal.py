@@ -9,10 +9,10 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from heapwitness.findings.model import Block, Crash, Detected, Finding, Frame, Header, Report, Site, Summary
 from heapwitness.report import crash as crash_text
 from heapwitness.report import source, text
 from heapwitness.report.advice import Advice
-from heapwitness.report.model import Block, Crash, Detected, Finding, Frame, Header, Report, Site, Summary
 from heapwitness.report.picture import Row, rows
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ command: `clean` is applied to each.
 import os
 from collections.abc import Sequence
 
+from heapwitness.findings.model import Block, Finding, Frame, Place, Site
 from heapwitness.report.frames import named
-from heapwitness.report.model import Block, Finding, Frame, Place, Site
 
 _LONGEST = 300
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Crash, Detected, Finding, Frame, Kind, Place
+from heapwitness.findings.model import When as ReportWhen
 from heapwitness.layout.events import CrashWords, Event, Reason
-from heapwitness.report.model import Crash, Detected, Finding, Frame, Kind, Place
-from heapwitness.report.model import When as ReportWhen
 from heapwitness.supervise.families import believable
 from heapwitness.supervise.pointee import pointee
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python

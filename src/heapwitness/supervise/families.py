@@ -10,10 +10,10 @@ import functools
 import re
 import time
 
+from heapwitness.findings.model import Finding
 from heapwitness.layout.events import Event, Reason
 from heapwitness.layout.witness import Origin
 from heapwitness.regular import Identity, open_regular, within
-from heapwitness.report.model import Finding
 from heapwitness.symbols.maps import parse_maps
 
 _FILE_LIMIT = 512 << 20

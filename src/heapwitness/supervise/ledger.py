@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from heapwitness.findings.model import Finding, Program, Summary
 from heapwitness.layout.events import Event, Stats, Stranger, Type
-from heapwitness.report.model import Finding, Program, Summary
 
 PROCESSES_LIMIT = 1 << 16
 STRANGERS_LIMIT = 1 << 10

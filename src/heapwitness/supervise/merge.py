@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from heapwitness.report.model import Frame
+from heapwitness.findings.model import Frame
 from heapwitness.supervise.python_stack import PythonFrame, is_python
 
 _EVALUATORS = ("_PyEval_EvalFrameDefault", "PyEval_EvalFrameEx")

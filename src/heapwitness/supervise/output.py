@@ -8,7 +8,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.replacing import where
 
 if TYPE_CHECKING:
-    from heapwitness.report.model import Report
+    from heapwitness.findings.model import Report
 
 
 def check_writable(path: Path | None) -> None:

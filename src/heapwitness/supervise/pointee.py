@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from heapwitness.report.model import Place
+from heapwitness.findings.model import Place
 from heapwitness.symbols.maps import Mapping, parse_maps
 
 _THREADS_LIMIT = 1024

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Report
 from heapwitness.layout.events import BadEvent
 from heapwitness.report.advice import Advice
-from heapwitness.report.model import Report
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.options import FINDINGS_EXIT, OFTEN
 from heapwitness.supervise.output import write_json

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from heapwitness.findings.model import Crash, Finding, Frame
 from heapwitness.report.folding import same
-from heapwitness.report.model import Crash, Finding, Frame
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.merge import with_python
 

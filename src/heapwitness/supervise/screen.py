@@ -12,8 +12,8 @@ from heapwitness.errors import HeapwitnessError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from heapwitness.findings.model import Crash, Finding, Report
     from heapwitness.report.advice import Advice
-    from heapwitness.report.model import Crash, Finding, Report
 
 PREFIX = "heapwitness: "
 

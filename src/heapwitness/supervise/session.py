@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Program, Report
 from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, parse_event
-from heapwitness.report.model import Program, Report
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from heapwitness.report.model import Crash, Finding
+from heapwitness.findings.model import Crash, Finding
 from heapwitness.symbols.debuginfo import Location
 from heapwitness.symbols.elf import ElfFile
 from heapwitness.symbols.maps import Mapping

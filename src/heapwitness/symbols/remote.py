@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 import heapwitness
-from heapwitness.report.model import Crash, Finding
+from heapwitness.findings.model import Crash, Finding
 from heapwitness.symbols import helper
 
 SILENCE = 20.0

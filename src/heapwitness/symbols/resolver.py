@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from heapwitness.report.model import Block, Crash, Finding, Frame, Place, Site
+from heapwitness.findings.model import Block, Crash, Finding, Frame, Place, Site
 from heapwitness.symbols.debuginfo import DebugInfo, Location
 from heapwitness.symbols.elf import ElfFile, printable, read_elf
 from heapwitness.symbols.maps import Mapping, parse_maps

@@ -8,7 +8,8 @@ import struct
 from collections.abc import Iterator
 from itertools import pairwise
 
-from heapwitness.liteos.image.model import BadImage, Image, Patches, Segment
+from heapwitness.liteos.image.errors import BadImage
+from heapwitness.liteos.image.model import Image, Patches, Segment
 from heapwitness.liteos.image.store import Source, Stretch, hold
 
 _LOAD = 1

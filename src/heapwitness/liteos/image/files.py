@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from heapwitness.liteos.image import store
-from heapwitness.liteos.image.model import BadImage
+from heapwitness.liteos.image.errors import BadImage
 from heapwitness.liteos.image.store import File, Held, Source
 
 _GZIP = b"\x1f\x8b"

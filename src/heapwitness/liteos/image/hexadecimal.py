@@ -7,7 +7,8 @@ import binascii
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from heapwitness.liteos.image.model import BadImage, Patches, Segment
+from heapwitness.liteos.image.errors import BadImage
+from heapwitness.liteos.image.model import Patches, Segment
 from heapwitness.liteos.image.store import PART, Source, Stretch
 
 LINES_LIMIT = 1 << 22

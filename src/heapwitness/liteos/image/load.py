@@ -3,7 +3,8 @@
 from os import PathLike
 
 from heapwitness.liteos.image import elf, files, hexadecimal, intelhex, srecord
-from heapwitness.liteos.image.model import SIZE_LIMIT, BadImage, Image, Patches, Segment
+from heapwitness.liteos.image.errors import BadImage
+from heapwitness.liteos.image.model import SIZE_LIMIT, Image, Patches, Segment
 from heapwitness.liteos.image.store import Source, Stretch
 
 

@@ -1,23 +1,16 @@
 """What every format is read into."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
-from heapwitness.errors import HeapwitnessError
-
-if TYPE_CHECKING:
-    from heapwitness.liteos.image.store import Stretch
+from heapwitness.liteos.image.store import Stretch
 
 SIZE_LIMIT: Final = 512 << 20
 """No image larger than this is read, nor what a compressed one holds."""
 
 Format = Literal["raw", "intel-hex", "s-record", "elf"]
-
-
-class BadImage(HeapwitnessError):
-    """A file that cannot be read as an image."""
 
 
 class Patch(Protocol):
@@ -40,7 +33,7 @@ class Segment(msgspec.Struct, frozen=True):
     """Bytes at an address of the target; slices of `data` are bytes."""
 
     address: int
-    data: "Stretch"
+    data: Stretch
 
     @property
     def stop(self) -> int:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 
+from heapwitness.liteos.image.errors import BadImage
 from heapwitness.liteos.image.hexadecimal import LINE_LIMIT, Record, cased, chunks, joined, lines, rewritten, unhex
-from heapwitness.liteos.image.model import BadImage, Image, Patches
+from heapwitness.liteos.image.model import Image, Patches
 from heapwitness.liteos.image.store import Source
 
 _ADDRESS_BYTES = {b"1": 2, b"2": 3, b"3": 4}

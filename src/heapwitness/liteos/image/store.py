@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from heapwitness.liteos.image.model import BadImage
+from heapwitness.liteos.image.errors import BadImage
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -1,0 +1,1 @@
+"""What is found: the records that all stages speak of."""

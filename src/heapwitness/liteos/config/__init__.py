@@ -1,0 +1,1 @@
+"""A kernel's configuration: its symbols, `.config` files and the Kconfig that edits them."""

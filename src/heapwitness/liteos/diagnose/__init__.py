@@ -1,0 +1,1 @@
+"""From damaged nodes to findings, and the plan of the repair."""

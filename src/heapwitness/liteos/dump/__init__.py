@@ -1,0 +1,1 @@
+"""A dump from its first byte to what is shown of it."""

@@ -1,0 +1,1 @@
+"""Where pools lie in a dump, and which layout they have."""

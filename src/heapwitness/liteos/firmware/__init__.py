@@ -1,0 +1,1 @@
+"""What a kernel's ELF file says: structures, options, functions and lines, tasks."""

@@ -1,0 +1,1 @@
+"""A pool's nodes, lists and counters, and which copies hold."""

@@ -1,0 +1,1 @@
+"""The kernel's own code of the heap, step by step."""

@@ -1,0 +1,1 @@
+"""What the bytes of a node mean, by the configuration."""

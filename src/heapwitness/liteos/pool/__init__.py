@@ -1,0 +1,1 @@
+"""A pool that allocates and releases as the kernel does."""

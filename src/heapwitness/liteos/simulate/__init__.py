@@ -1,0 +1,1 @@
+"""Traces of allocations, replayed with faults."""
