@@ -6,6 +6,7 @@ import msgspec
 from heapwitness.diagnose.blocks import Sites, Tenant, block_of, released_block
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Detected, Finding, Frame, Store
+from heapwitness.findings.words import count
 from heapwitness.heap import Pool, standing
 from heapwitness.layout.events import Access, Event, Released, Trap
 
@@ -83,7 +84,7 @@ def _where(trap: Trap, block: Block | None) -> str:
 def _distance(trap: Trap, block: Block) -> str:
     past = trap.address - block.address - block.size
     number, side = (past, "past the end") if past >= 0 else (block.address - trap.address, "before the start")
-    return f"{number:,} byte{'' if number == 1 else 's'} {side}" if number else "right behind the end"
+    return f"{count(number, 'byte')} {side}" if number else "right behind the end"
 
 
 def _store(trap: Trap, detected: Detected) -> Store | None:

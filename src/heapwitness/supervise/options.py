@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from heapwitness.findings.status import FINDINGS_EXIT
+
 if TYPE_CHECKING:
     from heapwitness.report.advice import Advice
 
 OnError = Literal["continue", "abort", "stop"]
 Stacks = Literal["caller", "fast", "full"]
 
-FINDINGS_EXIT = 99
 WAIT_MS = 10_000
 OFTEN = 1000
 """Operations between checks, as a first try."""
