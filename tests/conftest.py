@@ -3,12 +3,18 @@
 Tests marked `long` are run with `--long` only; each has a short form that always runs.
 """
 
+import signal
+
 import pytest
 from hypothesis import settings
 
 # No test fails by the clock, and what passed in one run passes in the next.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+# A shell's background jobs ignore the interrupt key, and programs pass that on; those that are tested shall not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
