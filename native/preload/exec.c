@@ -2,6 +2,7 @@
    LD_PRELOAD would keep from starting, or make complain, get an environment without it. */
 #define _GNU_SOURCE
 #include "life/lifecycle.h"
+#include "os/system.h"
 #include "tell/channel.h"
 #include "tell/stranger.h"
 
@@ -122,9 +123,9 @@ static __attribute__((noinline)) enum hw_stranger look(const start *s)
 
 static int launch(const start *s, char *const *environment)
 {
-    int before = errno;
-    if (!engine || !s->file)
+    if (!engine || !s->file || !hw_has_libcs_storage())
         return s->go(s, environment);
+    int before = errno;
     char *const *variable = preload_of(environment);
     const char *at = variable ? engine_in(*variable + sizeof PRELOAD - 1) : NULL;
     enum hw_stranger found = at ? look(s) : HW_NOT_TOLD;

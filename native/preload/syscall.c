@@ -11,12 +11,18 @@
 typedef long caller(long, long, long, long, long, long, long);
 static caller *known;
 
+/* Early: looking it up needs libc's thread storage, which a sandbox's child of clone does not have. */
 static HW_COLD caller *find(void)
 {
     caller *found;
     *(void **)&found = dlsym(RTLD_NEXT, "syscall");
     __atomic_store_n(&known, found, __ATOMIC_RELAXED);
     return found;
+}
+
+__attribute__((constructor(102))) static void find_early(void)
+{
+    find();
 }
 
 long program_syscall(long, long, long, long, long, long, long) __asm__("syscall")

@@ -27,7 +27,7 @@ enum {
 enum { START = 64 << 10, LEAST_STEP = 256 << 10, MOST_STEP = 64 << 20, TRIM_NODE = 1 << 20, TRIM_EVERY = 8 << 20 };
 enum { SEIZE_MS = 15000 };
 
-__thread hw_thread hw_me;
+__thread hw_thread hw_me = {.mark = HW_THREAD_MARK};
 
 static hw_lock list_lock; /* `all`, `spare_arenas`, `count` */
 static _Atomic(hw_arena *) all;

@@ -92,6 +92,7 @@ typedef struct hw_arena {
 /* The calling thread. `visits` counts what it has seized or holds. A signal handler that finds its
    thread inside of its arena, or on a visit, uses neither: it takes big blocks and hands frees over. */
 typedef struct hw_thread {
+    uint64_t mark; /* HW_THREAD_MARK, wherever libc made the storage that this lies in */
     hw_arena *arena;
     hw_arena *ready; /* the same, but NULL while the thread visits, and where operations take the long way */
     uint32_t visits;
@@ -107,6 +108,14 @@ typedef struct hw_thread {
     uint64_t postponed_since;
 } hw_thread;
 extern __thread hw_thread hw_me;
+
+#define HW_THREAD_MARK UINT64_C(0x6461657274207748)
+/* The caller's thread storage is not libc's but its own (clone with CLONE_SETTLS): nothing in `hw_me` is true, nor may
+   it be changed. To be asked where libc's own heap would use its storage, too; else hw_has_libcs_storage. */
+static inline bool hw_is_foreign(void)
+{
+    return hw_me.mark != HW_THREAD_MARK;
+}
 
 /* The thread's arena, found for it at its first call. NULL: there is none now; use big blocks. */
 hw_arena *hw_arena_own(void);

@@ -5,6 +5,7 @@
 #include "heap/cache.h"
 #include "heap/delayed.h"
 #include "heap/fast.h"
+#include "heap/foreign.h"
 #include "heap/huge.h"
 
 /* The usual case of that: a sound node that is cached. */
@@ -141,7 +142,7 @@ void hw_drain_all(hw_arena *arena, const hw_context *context)
             hw_drain(arena, &arena->place[i], context);
 }
 
-static void push_pending(hw_place *place, uint32_t node, uint32_t site)
+void hw_hand_over(hw_place *place, uint32_t node, uint32_t site)
 {
     hw_links *l = hw_links_at(place->pool, node);
     uint32_t head = atomic_load_explicit(&place->pending, memory_order_relaxed);
@@ -175,16 +176,21 @@ static void take_in_for_nobody(hw_arena *arena, hw_place *place, const hw_contex
     }
 }
 
+bool hw_may_be_handed_over(const hw_place *place, uint32_t node, unsigned family, hw_header *h)
+{
+    return node && hw_header_glimpse(place->pool, node, h) && hw_state_of(h->meta) == HW_USED &&
+           !hw_quarantined(h->meta) && hw_family_matches(h->meta, family) &&
+           hw_payload_fault(place->pool, node, h) == HW_NONE && !hw_waits(place->pool, node);
+}
+
 static void release_abroad(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context)
 {
     uint32_t node = hw_node_at(place, pointer);
     hw_header h;
     if (place->lost)
         return;
-    if (node && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta) &&
-        hw_family_matches(h.meta, context->family) && hw_payload_fault(place->pool, node, &h) == HW_NONE &&
-        !hw_waits(place->pool, node)) {
-        push_pending(place, node, hw_site_here(h.meta >> 8, context));
+    if (hw_may_be_handed_over(place, node, context->family, &h)) {
+        hw_hand_over(place, node, hw_site_here(h.meta >> 8, context));
         take_in_for_nobody(arena, place, context);
         return;
     }
@@ -206,6 +212,10 @@ HW_COLD void hw_release_nowhere(void *pointer, const hw_context *context)
 
 void hw_release_elsewhere(void *pointer, const hw_context *context)
 {
+    if (HW_UNLIKELY(hw_is_foreign())) {
+        hw_release_foreign(pointer, context->family);
+        return;
+    }
     hw_arena *mine = hw_visit_begins(&context->caller) && !hw_me.ended ? hw_arena_own() : hw_me.arena;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;

@@ -31,7 +31,7 @@ void hw_tell_end(uint64_t how)
 
 void hw_process_ends(hw_caller caller)
 {
-    if (hw_process_is_ours())
+    if (hw_process_is_ours() && hw_has_libcs_storage())
         hw_last_check(caller);
 }
 

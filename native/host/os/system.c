@@ -1,6 +1,9 @@
 #define _GNU_SOURCE
 #include "os/system.h"
 
+#if defined(__x86_64__)
+#include <asm/prctl.h>
+#endif
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
@@ -36,6 +39,18 @@ long hw_call(long number, long a, long b, long c, long d, long e, long f)
         result = -errno;
     errno = before;
     return result;
+#endif
+}
+
+bool hw_has_libcs_storage(void)
+{
+#if defined(__x86_64__)
+    const uintptr_t *base = NULL;
+    if (hw_call(SYS_arch_prctl, ARCH_GET_FS, (long)&base, 0, 0, 0, 0) != 0)
+        __asm__("movq %%fs:0, %0" : "=r"(base));
+    return base && base[0] == (uintptr_t)base && base[2] == (uintptr_t)base; /* libc's begins with its own address, twice */
+#else
+    return true;
 #endif
 }
 

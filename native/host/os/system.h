@@ -32,6 +32,9 @@ void hw_unmap(void *start, size_t bytes);
 /* Give the pages back; they read as zero when touched again. */
 void hw_discard(void *start, size_t bytes);
 
+/* False: the thread storage is not libc's (a runtime's, or of a child of clone with CLONE_SETTLS), so there is no errno,
+   and no variable of a thread may be touched. Where that cannot be seen (not on x86-64) it is true. */
+bool hw_has_libcs_storage(void);
 uint32_t hw_thread_id(void);
 uint32_t hw_process_id(void);
 uint32_t hw_parent_id(void);
