@@ -13,7 +13,7 @@ from heapwitness.supervise.environment import environment
 from heapwitness.supervise.log import open_log
 from heapwitness.supervise.modules import private_heaps
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import check_writable, write_json
+from heapwitness.supervise.output import check_log, check_writable, write_json
 from heapwitness.supervise.program import Program
 from heapwitness.supervise.remarks import remarks
 from heapwitness.supervise.screen import Screen
@@ -88,8 +88,9 @@ def _plan(options: Options) -> _Plan:
     else:
         file, arguments = find_program(name), options.command
     target = check_program(file, engine)
-    for written in (options.json, options.output, options.log):
+    for written in (options.json, options.output):
         check_writable(written)
+    check_log(options.log)
     return _Plan(file, arguments, target, engine)
 
 
