@@ -60,7 +60,7 @@ HW_COLD void hw_enter_slowly(hw_arena *arena, const void *frame)
 
 bool hw_seize(hw_arena *arena, unsigned limit)
 {
-    uint64_t since = hw_milliseconds(), most = limit ? limit : SEIZE_MS;
+    uint64_t since = hw_milliseconds(), most = limit ? limit : hw_patience(SEIZE_MS);
     hw_visits_up();
     if (!hw_lock_take_within(&arena->visitors, (unsigned)most)) {
         hw_visits_down();

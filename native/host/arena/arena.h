@@ -101,6 +101,7 @@ typedef struct hw_thread {
     hw_place *held;
     uint32_t changes; /* fork.h */
     bool forks;
+    bool checks;   /* it holds the lock of checks of everything */
     bool refused;  /* no arena could be had, or the thread is being set up */
     bool ended;    /* its arena was given back: what it still releases needs none */
     int postponed; /* ending.h: the signal that ends the process when this operation is over, 0 for none */
@@ -124,6 +125,8 @@ hw_arena *hw_arena_first(void); /* of all; the next by `next` */
 hw_arena *hw_arena_numbered(uint32_t number);
 void hw_arenas_init(void);
 void hw_arenas_see_process(void); /* this is another one, made by fork */
+/* The thread left its check of everything without an end. */
+void hw_check_abandoned(void);
 /* While they are held no arena gets or loses its owner. */
 void hw_arenas_hold(void);
 void hw_arenas_let_go(void);
@@ -200,8 +203,8 @@ static inline void hw_leave(hw_arena *arena)
     if (HW_UNLIKELY(arena->whole_check))
         hw_leave_slowly(arena);
 }
-/* Have a foreign arena (or one's own, when not inside) to oneself. With a limit in milliseconds (0:
-   none) it may fail. */
+/* Have a foreign arena (or one's own, when not inside) to oneself. It may fail after `limit` milliseconds; 0: after so
+   many that its thread does not come back. */
 bool hw_seize(hw_arena *arena, unsigned limit);
 void hw_yield(hw_arena *arena);
 

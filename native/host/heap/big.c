@@ -9,7 +9,7 @@
 
 /* SPARE: bytes of address space behind a pool, which an overflow reaches before the guard, and where the block may
  * grow. */
-enum { SPARE = 1 << 20, FIRST_THRESHOLD = 512 << 10, MOST_THRESHOLD = 32 << 20, ROOM = 4096 };
+enum { SPARE = 1 << 20, FIRST_THRESHOLD = 512 << 10, MOST_THRESHOLD = 32 << 20, ROOM = 4096, HOLD_MS = 20000 };
 
 _Atomic size_t hw_big_threshold = FIRST_THRESHOLD;
 /* The places of big blocks, by region; a chunk when it is needed first. */
@@ -88,18 +88,26 @@ void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
 static hw_place *hold(uint32_t region, uint32_t free, uint32_t held)
 {
     hw_region *r = hw_region_at(region);
+    uint64_t since = 0;
     for (unsigned turn = 0;; turn++) {
         uint32_t kind = free;
         if (atomic_compare_exchange_strong(&r->kind, &kind, held)) {
             hw_visits_up();
             return hw_me.held = place_of(region);
         }
-        if (kind != held)
+        if (kind != held || hw_me.held == place_of(region)) /* by the operation that this handler interrupted */
             return NULL;
+        since = since ? since : hw_milliseconds();
         hw_sleep(turn < 50 ? 0 : 1);
-        if (turn > 20000)
+        if (hw_milliseconds() - since > hw_patience(HOLD_MS))
             return NULL;
     }
+}
+
+bool hw_big_is_held(uint32_t region)
+{
+    uint32_t kind = atomic_load(&hw_region_at(region)->kind);
+    return kind == HW_BIG_HELD || kind == HW_HUGE_HELD;
 }
 
 hw_place *hw_big_hold(uint32_t region)

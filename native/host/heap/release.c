@@ -7,6 +7,7 @@
 #include "heap/fast.h"
 #include "heap/foreign.h"
 #include "heap/huge.h"
+#include "os/record.h"
 
 /* The usual case of that: a sound node that is cached. */
 static bool give_back_fast(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
@@ -195,13 +196,26 @@ static void release_abroad(hw_arena *arena, hw_place *place, void *pointer, cons
         return;
     }
     /* Anything odd is judged by who has the arena alone. */
-    if (hw_is_engaged() || !hw_seize(arena, 0))
+    if (hw_is_engaged())
         return;
+    if (!hw_seize(arena, 0)) {
+        hw_release_not();
+        return;
+    }
     hw_release_inside(arena, place, pointer, context);
     hw_yield(arena);
 }
 
-HW_COLD void hw_release_nowhere(void *pointer, const hw_context *context)
+HW_COLD void hw_release_not(void)
+{
+    static _Atomic uint32_t said;
+    static const char text[] = "heapwitness: a release was not done, since another thread has been in the middle of an "
+                               "operation for too long; the block is kept.\n";
+    if (atomic_exchange(&said, 1) == 0)
+        hw_say(text, sizeof text - 1);
+}
+
+HW_COLD void hw_release_nowhere(const void *pointer, const hw_context *context)
 {
     hw_released released;
     if (hw_recall_released(pointer, &released))
@@ -238,6 +252,8 @@ void hw_release_elsewhere(void *pointer, const hw_context *context)
         hw_huge_release(region, pointer, context);
     else if (place)
         hw_big_release(place, pointer, context->family, context, hw_site_here);
+    else if (region && hw_big_is_held(region))
+        hw_release_not();
     else
         hw_release_nowhere(pointer, context);
 }

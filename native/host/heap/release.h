@@ -48,7 +48,9 @@ void hw_hand_over(hw_place *place, uint32_t node, uint32_t site);
 
 /* By anybody: wherever the pointer leads. */
 void hw_release_elsewhere(void *pointer, const hw_context *context);
+/* The block could not be had, since another thread does not come to an end: it stays, and that is said once. */
+void hw_release_not(void);
 /* The pointer leads to no pool. */
-void hw_release_nowhere(void *pointer, const hw_context *context);
+void hw_release_nowhere(const void *pointer, const hw_context *context);
 
 #endif

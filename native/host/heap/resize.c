@@ -154,6 +154,8 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
         hw_place *place = hw_big_hold(region);
         if (place)
             return resize_big(place, pointer, bytes, &context);
+        if (hw_big_is_held(region))
+            return NULL;
         kind = HW_UNUSED;
     }
     if (kind == HW_HUGE || kind == HW_HUGE_HELD) {

@@ -165,7 +165,7 @@ static void with_room(hw_work *work, void *argument)
 /* Another thread looks at the heap, and then the process ends. */
 static void let_the_first_end_it(void)
 {
-    for (uint64_t end = hw_milliseconds() + 3 * (uint64_t)hw_set.wait_ms; hw_milliseconds() < end;)
+    for (uint64_t end = hw_milliseconds() + hw_patience(0); hw_milliseconds() < end;)
         hw_sleep(10);
 }
 

@@ -162,20 +162,42 @@ static bool connects_by_name(long fd)
            peer.uid == (uid_t)hw_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
 }
 
+/* A supervisor that was waited for in vain is not waited for again, but for a moment now and then. */
+enum { ASK_AGAIN_MS = 1000, ASK_SHORTLY_MS = 20 };
+static _Atomic uint64_t hung_at; /* 0: it answers */
+
+static void note_hang(void)
+{
+    atomic_store(&hung_at, hw_milliseconds() | 1);
+}
+
+/* Milliseconds; 0: it is not worth asking. */
+static unsigned wait_for_answer(void)
+{
+    uint64_t since = atomic_load(&hung_at);
+    if (!since)
+        return hw_set.wait_ms ? hw_set.wait_ms : 1;
+    return hw_milliseconds() - since < ASK_AGAIN_MS ? 0 : ASK_SHORTLY_MS;
+}
+
 /* Returns the connection, or a negative number when nobody takes the message. */
 static long send_message(const message *m)
 {
-    if (hw_set.socket[0] == 0)
+    unsigned wait = hw_set.socket[0] ? wait_for_answer() : 0;
+    if (!wait)
         return -1;
     long fd = hw_call(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0, 0, 0);
     if (fd < 0)
         return -1;
     /* A supervisor that hangs must not hang the program: the send is bounded, too. */
-    struct timeval most = {.tv_sec = hw_set.wait_ms / 1000, .tv_usec = hw_set.wait_ms % 1000 * 1000L};
+    struct timeval most = {.tv_sec = wait / 1000, .tv_usec = wait % 1000 * 1000L};
+    uint64_t until = hw_milliseconds() + wait;
     hw_call(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, (long)&most, sizeof most, 0);
     if ((connects_by_path(fd) || connects_by_name(fd)) &&
         hw_call(SYS_sendto, fd, (long)m->bytes, (long)m->used, MSG_NOSIGNAL, 0, 0) == (long)m->used)
         return fd;
+    if (hw_milliseconds() >= until)
+        note_hang();
     hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
     return -1;
 }
@@ -207,17 +229,22 @@ static char ask(const message *m)
     if (fd < 0)
         return 0;
     char answer = 0;
-    uint64_t end = hw_milliseconds() + hw_set.wait_ms, now;
+    long ready = 0;
+    uint64_t end = hw_milliseconds() + wait_for_answer(), now;
     while ((now = hw_milliseconds()) < end) {
         struct pollfd wait = {.fd = (int)fd, .events = POLLIN};
         struct timespec span = {.tv_sec = (long)(end - now) / 1000, .tv_nsec = (long)((end - now) % 1000) * 1000000};
-        long ready = hw_call(SYS_ppoll, (long)&wait, 1, (long)&span, 0, 0, 0);
+        ready = hw_call(SYS_ppoll, (long)&wait, 1, (long)&span, 0, 0, 0);
         if (ready == -EINTR)
             continue;
         if (ready == 1 && hw_call(SYS_recvfrom, fd, (long)&answer, 1, 0, 0, 0) != 1)
             answer = 0;
         break;
     }
+    if (ready == 1)
+        atomic_store(&hung_at, 0);
+    else
+        note_hang();
     hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
     return answer == 'g' || answer == 'a' || answer == 's' ? answer : 0;
 }

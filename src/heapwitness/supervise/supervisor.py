@@ -17,7 +17,7 @@ from heapwitness.supervise.output import check_log, check_writable, write_json
 from heapwitness.supervise.program import Program
 from heapwitness.supervise.remarks import remarks
 from heapwitness.supervise.screen import Screen
-from heapwitness.supervise.target import Target, check_program, find_program
+from heapwitness.supervise.target import Target, check_program, check_system, find_program
 
 if TYPE_CHECKING:
     from heapwitness.supervise.session import Session
@@ -81,6 +81,7 @@ def run(options: Options) -> int:
 
 
 def _plan(options: Options) -> _Plan:
+    check_system()
     engine = native.library("preload").absolute()
     name = options.command[0]
     if name.endswith(".py") and os.path.isfile(name):

@@ -47,6 +47,12 @@ static void damages(void)
 {
     write_past_a_block();
 }
+static int times;
+static void damages_again(void)
+{
+    for (int i = 0; i < times; i++)
+        write_past_a_block();
+}
 static void fills_stderr_first(void)
 {
     char bytes[4096] = {0};
@@ -64,10 +70,12 @@ static const test_case cases[] = {
     {"has_blocked_the_signal", has_blocked_the_signal},
     {"handles_the_signal", handles_the_signal},
     {"damages", damages},
+    {"damages_again", damages_again},
     {"fills_stderr_first", fills_stderr_first},
 };
 
 int main(int argc, char **argv)
 {
+    times = argc > 2 ? atoi(argv[2]) : 0;
     return RUN_CASE(cases, argc, argv);
 }
