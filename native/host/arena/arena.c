@@ -249,6 +249,21 @@ static bool provide(hw_place *place, size_t bytes)
            hw_space_grow(&place->space, least);
 }
 
+void hw_arena_provide(size_t bytes)
+{
+    hw_arena *arena = hw_arena_own();
+    if (!arena || hw_is_engaged() || !hw_seize(arena, 1000))
+        return;
+    if (arena->places || hw_place_add(arena, 1)) {
+        hw_space *space = &arena->first->space;
+        size_t wanted = hw_round_up(space->bytes + bytes, SPARE);
+        if (hw_space_is_limited() || !hw_space_grow(space, wanted))
+            hw_space_grow(space, hw_round_up(space->bytes + bytes / 64, HW_PAGE));
+        hw_map_units(arena->first->pool, space->bytes, arena->first->region);
+    }
+    hw_yield(arena);
+}
+
 static void trust(hw_trusted *trusted, hw_pool *pool)
 {
     hw_factors key = hw_factors_of(pool->secret);

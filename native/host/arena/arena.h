@@ -212,6 +212,8 @@ void hw_yield(hw_arena *arena);
 
 /* Let a place's pool grow so that a free node of `bytes` fits at its end. HW_NOMEM: it is full. */
 int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault);
+/* For any thread: its arena's first pool can grow by so many bytes without a system call, if there is address space. */
+void hw_arena_provide(size_t bytes);
 /* A new place whose pool has room for `bytes`; NULL without memory. */
 hw_place *hw_place_add(hw_arena *arena, size_t bytes);
 /* Remember the control block and the size as they are now, after a change that was verified. */

@@ -185,7 +185,7 @@ static void on_crash(int number, siginfo_t *information, void *context)
     }
     hw_signal_let_go(number);
     if (information->si_code <= 0) /* it was sent; a fault happens again on return */
-        hw_call(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
+        hw_call_anyway(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
 }
 
 /* Where the stack itself has run out, a handler needs another one. Other threads than the first bring their own. */

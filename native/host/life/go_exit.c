@@ -19,7 +19,7 @@ __attribute__((used, noreturn)) void hw_go_exits(int status, void *pc, void **fr
 {
     hw_process_ends((hw_caller){pc, frame});
     for (;;)
-        hw_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
+        hw_call_anyway(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
 /* Comes instead of the system call, with the status in edi and the caller's address on top of the stack, which may have

@@ -7,6 +7,7 @@
 #include "life/fork.h"
 #include "life/go_exit.h"
 #include "life/signals.h"
+#include "os/confined.h"
 #include "os/record.h"
 
 #include <errno.h>
@@ -61,6 +62,7 @@ static void in_child(void)
 {
     hw_after_fork(true);
     process = hw_process_id();
+    hw_memory_init();
     atomic_store(&hw_findings, 0);
     atomic_store(&hw_repairs, 0);
     hw_checks_after_fork();
@@ -96,6 +98,7 @@ __attribute__((constructor(101))) static void start(void)
     hw_settings_read();
     hw_say_init();
     refuse_other_pages();
+    hw_memory_init();
     hw_ready_again();
     hw_arenas_init();
     process = hw_process_id();

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "tell/channel.h"
 
+#include "os/confined.h"
 #include "os/record.h"
 
 #include <errno.h>
@@ -26,8 +27,30 @@ static _Atomic bool is_trapped;
 
 typedef struct message {
     unsigned char *bytes;
-    size_t used, room;
+    size_t used, room, most; /* `most` is what `room` may be raised to */
 } message;
+
+/* For messages that no memory can be had for: reserved from the start, and one at a time. */
+enum { RESERVE = 256 << 10, RESERVE_MS = 2000 };
+static _Alignas(16) unsigned char reserve[RESERVE];
+static hw_lock reserve_lock;
+
+/* Of `bytes`, as long as there are so many; false: there is none at all. */
+static bool begin(message *m, size_t bytes)
+{
+    *m = (message){.bytes = hw_map(bytes), .room = MESSAGE, .most = bytes};
+    if (!m->bytes && hw_lock_take_within(&reserve_lock, RESERVE_MS))
+        *m = (message){.bytes = reserve, .room = MESSAGE, .most = RESERVE};
+    return m->bytes != NULL;
+}
+
+static void end(const message *m)
+{
+    if (m->bytes == reserve)
+        hw_lock_give(&reserve_lock);
+    else
+        hw_unmap(m->bytes, m->most);
+}
 
 static void put(message *m, const void *bytes, size_t length)
 {
@@ -86,6 +109,15 @@ static void put_file(message *m, enum hw_section_kind kind, const char *path)
     hw_call(SYS_close, file, 0, 0, 0, 0, 0);
 }
 
+/* Of a text, as many bytes of whole lines as there is room for with a section's head. */
+static size_t whole_lines(const char *text, size_t length, size_t room)
+{
+    room = room > sizeof(hw_section) + 64 ? room - sizeof(hw_section) - 64 : 0;
+    while (length > room || (length && text[length - 1] != '\n'))
+        length--;
+    return length;
+}
+
 static void put_maps(message *m)
 {
     size_t length;
@@ -94,17 +126,25 @@ static void put_maps(message *m)
     if (kept >= 0)
         put_open_file(m, HW_MAPS, kept);
     else if (then)
-        put_section(m, HW_MAPS, 0, then, length);
+        put_section(m, HW_MAPS, 0, then, whole_lines(then, length, m->room - m->used));
     else
         put_file(m, HW_MAPS, "/proc/self/maps");
 }
 
+/* The engine's own, or of a pool: it is there. The kernel copies it all the same, as far as it may be asked. */
 static void put_memory(message *m, uintptr_t start, size_t length)
 {
-    size_t at = open_section(m, HW_MEMORY, start);
+    if (m->room - m->used < 128)
+        return;
+    size_t at = open_section(m, HW_MEMORY, start), got;
     if (length > m->room - m->used - 64)
         length = m->room - m->used - 64;
-    m->used += hw_peek(m->bytes + m->used, start, length);
+    got = hw_peek(m->bytes + m->used, start, length);
+    if (!got && hw_confined) {
+        memcpy(m->bytes + m->used, (const void *)start, length);
+        got = length;
+    }
+    m->used += got;
     close_section(m, at);
 }
 
@@ -125,6 +165,10 @@ static void put_stack(message *m, hw_event *event, const hw_caller *caller)
 {
     uint64_t frames[HW_MOST_FRAMES];
     event->frames = hw_unwind_surely(frames, HW_MOST_FRAMES, caller);
+    if (!event->frames) {
+        frames[0] = (uint64_t)(uintptr_t)caller->pc;
+        event->frames = 1;
+    }
     put(m, frames, event->frames * sizeof frames[0]);
 }
 
@@ -322,7 +366,7 @@ static void put_evidence(message *m, const hw_pool *pool, size_t bytes, uint32_t
 static void put_unpooled(message *m, const hw_unpooled *block)
 {
     uintptr_t end = (uintptr_t)(block->address + block->size);
-    put_memory(m, end - HW_PAGE, 2 * HW_PAGE);
+    put_memory(m, end - HW_PAGE, hw_round_up(end, HW_PAGE) - end + HW_PAGE); /* up to its guard */
     put_site(m, (uint32_t)block->site);
 }
 
@@ -367,8 +411,8 @@ void hw_tell_with(const hw_trap *trap)
 char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t bytes, uint32_t region,
                      const hw_fault *fault, const hw_released *released)
 {
-    message m = {.bytes = hw_map(RECORD), .room = MESSAGE};
-    if (!m.bytes)
+    message m;
+    if (!begin(&m, RECORD))
         return hw_set.on_error;
     hw_event event;
     start(&m, &event, HW_FINDING);
@@ -398,13 +442,13 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
     if (!answer) {
         answer = hw_set.on_error;
         if (hw_set.log[0]) {
-            m.room = RECORD - (4 << 20);
+            m.room = m.most - m.most / 4;
             put_evidence(&m, pool, bytes, region, fault);
             if (context->unpooled)
                 put_unpooled(&m, context->unpooled);
             if (released)
                 put_site(&m, (uint32_t)released->site);
-            m.room = RECORD;
+            m.room = m.most;
             put_maps(&m);
             put_file(&m, HW_COMMAND, "/proc/self/cmdline");
             finish(&m, &event);
@@ -413,7 +457,7 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         if (!last_was_logged)
             nobody_listens();
     }
-    hw_unmap(m.bytes, RECORD);
+    end(&m);
     return answer;
 }
 
@@ -437,8 +481,8 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
 {
     if (hw_set.socket[0] == 0 && hw_set.log[0] == 0)
         return;
-    message m = {.bytes = hw_map(MESSAGE), .room = MESSAGE};
-    if (!m.bytes)
+    message m;
+    if (!begin(&m, MESSAGE))
         return;
     hw_event event;
     start(&m, &event, type);
@@ -450,7 +494,7 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
     finish(&m, &event);
     if (!tell(&m, type == HW_HELLO))
         append(&m);
-    hw_unmap(m.bytes, MESSAGE);
+    end(&m);
 }
 
 /* A call that led to no code has left its return address, from which nothing leads on. */
@@ -474,8 +518,8 @@ static void put_crashed_stack(message *m, hw_event *event, const hw_crash *crash
 void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
 {
     bool last = crash->state & HW_CRASH_LOOKED;
-    message m = {.bytes = hw_map(RECORD), .room = MESSAGE};
-    if (!m.bytes)
+    message m;
+    if (!begin(&m, RECORD))
         return;
     hw_event event;
     start(&m, &event, HW_CRASHED);
@@ -485,13 +529,13 @@ void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
     put_section(&m, HW_CRASH, 0, crash, sizeof *crash);
     finish(&m, &event);
     if (!(last ? ask(&m) : (char)tell(&m, false)) && hw_set.log[0]) {
-        m.room = RECORD;
+        m.room = m.most;
         put_maps(&m);
         put_file(&m, HW_COMMAND, "/proc/self/cmdline");
         finish(&m, &event);
         append(&m);
     }
-    hw_unmap(m.bytes, RECORD);
+    end(&m);
 }
 
 void hw_tell_hello(void)
