@@ -1,15 +1,18 @@
-/* The end of a process by libc's syscall(), and the seccomp that libc has no function for. All else goes on to the real one by a jump, so that what is special about
-   it (a vfork's child that comes back, a clone's that has another stack) stays so. */
+/* The end of a process by libc's syscall(), and the seccomp that libc has no function for. All else goes on to the real
+   one by a jump, so that what is special about it (a vfork's child that comes back, a clone's that has another stack)
+   stays so. */
 #define _GNU_SOURCE
 #include "life/lifecycle.h"
 #include "life/shut_in.h"
 #include "os/confined.h"
+#include "os/record.h"
 #include "os/system.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 typedef long caller(long, long, long, long, long, long, long);
@@ -44,6 +47,13 @@ static HW_COLD long confine(caller *call, long number, long a, long b, long c, l
     return result;
 }
 
+/* As in limits.c. */
+static HW_COLD void limit(long number, long a, long b, long c)
+{
+    long resource = number == SYS_setrlimit ? a : b, wanted = number == SYS_setrlimit ? b : c;
+    hw_descriptors_limited(number == SYS_setrlimit ? 0 : (int)a, (int)resource, (const struct rlimit *)wanted);
+}
+
 static bool confines(long number, long a, long b)
 {
     return (number == SYS_seccomp && (a == SECCOMP_SET_MODE_FILTER || a == SECCOMP_SET_MODE_STRICT)) ||
@@ -65,6 +75,8 @@ long program_syscall(long number, long a, long b, long c, long d, long e, long f
         errno = ENOSYS;
         return -1;
     }
+    if (HW_UNLIKELY(number == SYS_prlimit64 || number == SYS_setrlimit))
+        limit(number, a, b, c);
     if (HW_UNLIKELY(confines(number, a, b)))
         return confine(next, number, a, b, c, d, e, f);
     return next(number, a, b, c, d, e, f);

@@ -1,4 +1,5 @@
-/* A program that confines itself by seccomp: before it does, the engine gets ready to do without what will be forbidden. */
+/* A program that confines itself by seccomp: before it does, the engine gets ready to do without what will be
+ * forbidden. */
 #ifndef HEAPWITNESS_SHUT_IN_H
 #define HEAPWITNESS_SHUT_IN_H
 

@@ -84,8 +84,8 @@ static bool compare(unsigned operation, uint32_t a, uint32_t b)
     }
 }
 
-/* As the kernel runs it, which has verified it, or will refuse it. What is not understood ends the process, for all that
-   is known. Jumps lead forward only. */
+/* As the kernel runs it, which has verified it, or will refuse it. What is not understood ends the process, for all
+   that is known. Jumps lead forward only. */
 static uint32_t answer(const filter *f, const struct seccomp_data *data)
 {
     uint32_t a = 0, x = 0, memory[BPF_MEMWORDS] = {0};
@@ -109,9 +109,7 @@ static uint32_t answer(const filter *f, const struct seccomp_data *data)
             a = calculate(BPF_OP(step->code), a, operand);
             break;
         case BPF_JMP:
-            pc += BPF_OP(step->code) == BPF_JA                 ? k
-                  : compare(BPF_OP(step->code), a, operand) ? step->jt
-                                                               : step->jf;
+            pc += BPF_OP(step->code) == BPF_JA ? k : compare(BPF_OP(step->code), a, operand) ? step->jt : step->jf;
             break;
         case BPF_RET:
             return BPF_RVAL(step->code) == BPF_A ? a : k;
@@ -229,8 +227,8 @@ void *hw_confines(const struct sock_fprog *program, bool whole)
     return f;
 }
 
-/* The newest child of a vfork that confined itself. It shares this memory until it is another program, and its filters are
-   nobody else's here. */
+/* The newest child of a vfork that confined itself. It shares this memory until it is another program, and its filters
+   are nobody else's here. */
 static filter *_Atomic of_child;
 static _Atomic uint32_t child;
 

@@ -1,7 +1,7 @@
-/* What the program has forbidden itself by seccomp. A system call that a filter answers by ending the process, or by a signal,
-   must not be made by the engine: so each of the engine's is held against the program's own filters first, which are known
-   because the program installs them by prctl or syscall (preload/confined.c). Those that a process was started under are not
-   known; what started it under them let the dynamic linker work. */
+/* What the program has forbidden itself by seccomp. A system call that a filter answers by ending the process, or by a
+   signal, must not be made by the engine: so each of the engine's is held against the program's own filters first,
+   which are known because the program installs them by prctl or syscall (preload/confined.c). Those that a process was
+   started under are not known; what started it under them let the dynamic linker work. */
 #ifndef HEAPWITNESS_CONFINED_H
 #define HEAPWITNESS_CONFINED_H
 
@@ -13,8 +13,8 @@ struct sock_fprog;
 /* Whether any thread has confined itself; until then nothing is asked. */
 extern bool hw_confined;
 
-/* 0: the call may be made by this thread. Else what it returns instead: the negative error number that the filter gives,
-   or -HW_KILLS, which is none of the kernel's. */
+/* 0: the call may be made by this thread. Else what it returns instead: the negative error number that the filter
+   gives, or -HW_KILLS, which is none of the kernel's. */
 enum { HW_KILLS = 4095 };
 long hw_refusal(long number, const long arguments[6]);
 

@@ -18,6 +18,8 @@
 enum { LOG_MOST = 256 << 20 };
 /* Where programs do not expect their own descriptors. */
 enum { HIGH = 500 };
+/* A limit on descriptors that is lower leaves the engine none. */
+enum { FEW = 64 };
 
 /* An open file that the program may have closed, and its number be used for something else, meanwhile. */
 typedef struct kept {
@@ -88,7 +90,7 @@ static long open_log(void)
         !S_ISREG(before.st_mode))
         return -1;
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY;
-    long file = hw_call(SYS_openat, AT_FDCWD, (long)hw_set.log, flags, 0600, 0, 0);
+    long file = hw_call_for_file(SYS_openat, AT_FDCWD, (long)hw_set.log, flags, 0600);
     if (file < 0 || is_plain_file(file))
         return file;
     hw_call(SYS_close, file, 0, 0, 0, 0, 0);
@@ -131,9 +133,16 @@ void hw_record_keep(void)
     if (hw_set.log[0] == 0 || still_open(&log_file) >= 0)
         return;
     keep(&log_file, open_log());
-    keep(&maps_file, hw_call(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0, 0, 0));
+    keep(&maps_file, hw_call_for_file(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0));
     read_maps();
     most_bytes();
+}
+
+void hw_descriptors_limited(int process, int resource, const struct rlimit *limit)
+{
+    if (resource == RLIMIT_NOFILE && limit && limit->rlim_cur < FEW && hw_has_libcs_storage() &&
+        (process == 0 || (uint32_t)process == hw_process_id()))
+        hw_record_keep();
 }
 
 static void forget(kept *k)
@@ -164,8 +173,8 @@ static uint64_t bit(int number)
     return UINT64_C(1) << (number - 1);
 }
 
-/* To a plain file, or to something else. None of these signals comes of it: the kernel sends them to the writing thread, where they are blocked and taken
- * away. */
+/* To a plain file, or to something else. None of these signals comes of it: the kernel sends them to the writing
+ * thread, where they are blocked and taken away. */
 static long write_quietly(long file, const void *bytes, size_t length, bool plain)
 {
     uint64_t all = 0, before = 0, pending = 0;

@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -75,6 +76,22 @@ bool hw_has_libcs_storage(void)
 #else
     return true;
 #endif
+}
+
+long hw_call_for_file(long number, long a, long b, long c, long d)
+{
+    enum { ROOM = 64 };
+    long file = hw_call(number, a, b, c, d, 0, 0);
+    uint64_t before[2], lifted[2]; /* soft, hard */
+    if (file != -EMFILE || hw_call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)before, 0, 0) != 0)
+        return file;
+    lifted[1] = before[1];
+    lifted[0] = before[0] + ROOM < before[1] ? before[0] + ROOM : before[1];
+    if (hw_call(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)lifted, 0, 0, 0) != 0)
+        return file;
+    file = hw_call(number, a, b, c, d, 0, 0);
+    hw_call(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)before, 0, 0, 0);
+    return file;
 }
 
 static void *mapped(size_t bytes, int protection, int sharing)

@@ -102,7 +102,7 @@ static void put_open_file(message *m, enum hw_section_kind kind, long file)
 
 static void put_file(message *m, enum hw_section_kind kind, const char *path)
 {
-    long file = hw_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    long file = hw_call_for_file(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
     if (file < 0)
         return;
     put_open_file(m, kind, file);
@@ -230,7 +230,7 @@ static long send_message(const message *m)
     unsigned wait = hw_set.socket[0] ? wait_for_answer() : 0;
     if (!wait)
         return -1;
-    long fd = hw_call(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0, 0, 0);
+    long fd = hw_call_for_file(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0);
     if (fd < 0)
         return -1;
     /* A supervisor that hangs must not hang the program: the send is bounded, too. */

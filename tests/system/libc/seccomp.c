@@ -1,5 +1,5 @@
-/* Programs that forbid themselves system calls, and would be killed for one more: `seccomp CASE`. Each ends with status 0.
-   Where a case writes past a block, that has to be told. */
+/* Programs that forbid themselves system calls, and would be killed for one more: `seccomp CASE`. Each ends with status
+   0. Where a case writes past a block, that has to be told. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -95,12 +95,49 @@ static void has_mappings(void)
 }
 
 /* The calls that the engine makes, here and there. Each is forbidden to a child. */
-static const int each[] = {SYS_socket, SYS_connect, SYS_sendto, SYS_recvfrom, SYS_setsockopt, SYS_getsockopt, SYS_close,
-    SYS_getpid, SYS_gettid, SYS_getppid, SYS_geteuid, SYS_membarrier, SYS_process_vm_readv, SYS_prlimit64,
-    SYS_clock_gettime, SYS_nanosleep, SYS_ppoll, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigpending,
-    SYS_rt_sigtimedwait, SYS_tgkill, SYS_kill, SYS_getrandom, SYS_madvise, SYS_mprotect, SYS_mremap, SYS_openat,
-    SYS_fstat, SYS_newfstatat, SYS_pread64, SYS_fcntl, SYS_lseek, SYS_ftruncate, SYS_prctl, SYS_sigaltstack,
-    SYS_timer_create, SYS_timer_settime, SYS_timer_delete, SYS_clone, SYS_wait4, SYS_futex,
+static const int each[] = {
+    SYS_socket,
+    SYS_connect,
+    SYS_sendto,
+    SYS_recvfrom,
+    SYS_setsockopt,
+    SYS_getsockopt,
+    SYS_close,
+    SYS_getpid,
+    SYS_gettid,
+    SYS_getppid,
+    SYS_geteuid,
+    SYS_membarrier,
+    SYS_process_vm_readv,
+    SYS_prlimit64,
+    SYS_clock_gettime,
+    SYS_nanosleep,
+    SYS_ppoll,
+    SYS_rt_sigaction,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigpending,
+    SYS_rt_sigtimedwait,
+    SYS_tgkill,
+    SYS_kill,
+    SYS_getrandom,
+    SYS_madvise,
+    SYS_mprotect,
+    SYS_mremap,
+    SYS_openat,
+    SYS_fstat,
+    SYS_newfstatat,
+    SYS_pread64,
+    SYS_fcntl,
+    SYS_lseek,
+    SYS_ftruncate,
+    SYS_prctl,
+    SYS_sigaltstack,
+    SYS_timer_create,
+    SYS_timer_settime,
+    SYS_timer_delete,
+    SYS_clone,
+    SYS_wait4,
+    SYS_futex,
 #ifdef SYS_arch_prctl
     SYS_arch_prctl,
 #endif
