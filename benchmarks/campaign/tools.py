@@ -51,6 +51,8 @@ def tasks() -> Iterator[Task]:
     ready = _with("chromium.sh", "chromium", also=(INPUT / "page.html",))
     note = "brings its own allocator (PartitionAlloc): only what its libraries and helpers allocate before is seen"
     yield Task("media", "Chromium headless", _script("chromium.sh"), ready, note=note)
+    ready = _with("chromium-sandbox.sh", "chromium", "runuser", also=(INPUT / "page.html",))
+    yield Task("media", "Chromium with its sandbox", _script("chromium-sandbox.sh"), ready, note=note)
     containers = ("/bin/sh", "-ec", "g++ -O2 -std=c++17 -pthread containers.cpp -o containers; ./containers 8 30")
     yield Task("library", "C++ containers, 8 threads", containers, _with("containers.cpp", "g++"))
     for package, modules in LIBRARIES.items():

@@ -1,6 +1,7 @@
 /* A process that changes its root loses the way to the supervisor's socket and to the file of records. */
 #define _GNU_SOURCE
 #include "os/record.h"
+#include "os/system.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -8,15 +9,23 @@
 #include <unistd.h>
 
 /* Another library's, such as fakechroot's, if there is one. */
+static int (*next)(const char *);
+
+/* Early: looking it up needs libc's thread storage, which a sandbox's child of clone does not have. */
+__attribute__((constructor(102))) static void find_next(void)
+{
+    *(void **)&next = dlsym(RTLD_NEXT, "chroot");
+}
+
 static int change_root(const char *path)
 {
-    int (*next)(const char *);
-    *(void **)&next = dlsym(RTLD_NEXT, "chroot");
     return next ? next(path) : (int)syscall(SYS_chroot, path);
 }
 
 __attribute__((visibility("default"))) int chroot(const char *path)
 {
+    if (!hw_has_libcs_storage()) /* there is no errno either */
+        return change_root(path);
     hw_record_keep();
     int result = change_root(path);
     int number = errno;

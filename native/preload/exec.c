@@ -2,6 +2,8 @@
    LD_PRELOAD would keep from starting, or make complain, get an environment without it. */
 #define _GNU_SOURCE
 #include "life/lifecycle.h"
+#include "os/confined.h"
+#include "os/system.h"
 #include "tell/channel.h"
 #include "tell/stranger.h"
 
@@ -122,16 +124,22 @@ static __attribute__((noinline)) enum hw_stranger look(const start *s)
 
 static int launch(const start *s, char *const *environment)
 {
-    int before = errno;
     if (!engine || !s->file)
         return s->go(s, environment);
     char *const *variable = preload_of(environment);
     const char *at = variable ? engine_in(*variable + sizeof PRELOAD - 1) : NULL;
+    if (HW_UNLIKELY(hw_child_is_confined()))
+        return at && !hw_may_be_loaded() ? go_without(s, environment, variable, at) : s->go(s, environment);
+    if (!hw_has_libcs_storage())
+        return s->go(s, environment);
+    int before = errno;
     enum hw_stranger found = at ? look(s) : HW_NOT_TOLD;
     if (found != HW_NO_STRANGER && (found != HW_NOT_TOLD || (s->replaces && hw_process_is_ours())))
         hw_tell_stranger(s->file[0] || !s->words || !s->words[0] ? s->file : s->words[0], found, s->replaces);
     errno = before;
-    return hw_stranger_minds(found) ? go_without(s, environment, variable, at) : s->go(s, environment);
+    /* A fresh engine knows nothing of what its program is confined by, and would die of it. */
+    bool would_die = at && hw_confined && !hw_may_be_loaded();
+    return would_die || hw_stranger_minds(found) ? go_without(s, environment, variable, at) : s->go(s, environment);
 }
 
 static int missing(void)

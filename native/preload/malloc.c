@@ -213,7 +213,7 @@ EXPORT _Noreturn void _exit(int status)
 {
     hw_process_ends(HW_HERE);
     for (;;)
-        hw_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
+        hw_call_anyway(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
 EXPORT _Noreturn void _Exit(int status)

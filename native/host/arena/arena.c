@@ -27,7 +27,7 @@ enum {
 enum { START = 64 << 10, LEAST_STEP = 256 << 10, MOST_STEP = 64 << 20, TRIM_NODE = 1 << 20, TRIM_EVERY = 8 << 20 };
 enum { SEIZE_MS = 15000 };
 
-__thread hw_thread hw_me;
+__thread hw_thread hw_me = {.mark = HW_THREAD_MARK};
 
 static hw_lock list_lock; /* `all`, `spare_arenas`, `count` */
 static _Atomic(hw_arena *) all;
@@ -60,7 +60,7 @@ HW_COLD void hw_enter_slowly(hw_arena *arena, const void *frame)
 
 bool hw_seize(hw_arena *arena, unsigned limit)
 {
-    uint64_t since = hw_milliseconds(), most = limit ? limit : SEIZE_MS;
+    uint64_t since = hw_milliseconds(), most = limit ? limit : hw_patience(SEIZE_MS);
     hw_visits_up();
     if (!hw_lock_take_within(&arena->visitors, (unsigned)most)) {
         hw_visits_down();
@@ -247,6 +247,21 @@ static bool provide(hw_place *place, size_t bytes)
         return true;
     return (ahead && hw_space_grow(&place->space, hw_round_up(least + ahead, SPARE))) ||
            hw_space_grow(&place->space, least);
+}
+
+void hw_arena_provide(size_t bytes)
+{
+    hw_arena *arena = hw_arena_own();
+    if (!arena || hw_is_engaged() || !hw_seize(arena, 1000))
+        return;
+    if (arena->places || hw_place_add(arena, 1)) {
+        hw_space *space = &arena->first->space;
+        size_t wanted = hw_round_up(space->bytes + bytes, SPARE);
+        if (hw_space_is_limited() || !hw_space_grow(space, wanted))
+            hw_space_grow(space, hw_round_up(space->bytes + bytes / 64, HW_PAGE));
+        hw_map_units(arena->first->pool, space->bytes, arena->first->region);
+    }
+    hw_yield(arena);
 }
 
 static void trust(hw_trusted *trusted, hw_pool *pool)

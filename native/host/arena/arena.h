@@ -92,6 +92,7 @@ typedef struct hw_arena {
 /* The calling thread. `visits` counts what it has seized or holds. A signal handler that finds its
    thread inside of its arena, or on a visit, uses neither: it takes big blocks and hands frees over. */
 typedef struct hw_thread {
+    uint64_t mark; /* HW_THREAD_MARK, wherever libc made the storage that this lies in */
     hw_arena *arena;
     hw_arena *ready; /* the same, but NULL while the thread visits, and where operations take the long way */
     uint32_t visits;
@@ -100,6 +101,7 @@ typedef struct hw_thread {
     hw_place *held;
     uint32_t changes; /* fork.h */
     bool forks;
+    bool checks;   /* it holds the lock of checks of everything */
     bool refused;  /* no arena could be had, or the thread is being set up */
     bool ended;    /* its arena was given back: what it still releases needs none */
     int postponed; /* ending.h: the signal that ends the process when this operation is over, 0 for none */
@@ -108,6 +110,14 @@ typedef struct hw_thread {
 } hw_thread;
 extern __thread hw_thread hw_me;
 
+#define HW_THREAD_MARK UINT64_C(0x6461657274207748)
+/* The caller's thread storage is not libc's but its own (clone with CLONE_SETTLS): nothing in `hw_me` is true, nor may
+   it be changed. To be asked where libc's own heap would use its storage, too; else hw_has_libcs_storage. */
+static inline bool hw_is_foreign(void)
+{
+    return hw_me.mark != HW_THREAD_MARK;
+}
+
 /* The thread's arena, found for it at its first call. NULL: there is none now; use big blocks. */
 hw_arena *hw_arena_own(void);
 void hw_arena_disown(hw_arena *arena);
@@ -115,6 +125,8 @@ hw_arena *hw_arena_first(void); /* of all; the next by `next` */
 hw_arena *hw_arena_numbered(uint32_t number);
 void hw_arenas_init(void);
 void hw_arenas_see_process(void); /* this is another one, made by fork */
+/* The thread left its check of everything without an end. */
+void hw_check_abandoned(void);
 /* While they are held no arena gets or loses its owner. */
 void hw_arenas_hold(void);
 void hw_arenas_let_go(void);
@@ -191,8 +203,8 @@ static inline void hw_leave(hw_arena *arena)
     if (HW_UNLIKELY(arena->whole_check))
         hw_leave_slowly(arena);
 }
-/* Have a foreign arena (or one's own, when not inside) to oneself. With a limit in milliseconds (0:
-   none) it may fail. */
+/* Have a foreign arena (or one's own, when not inside) to oneself. It may fail after `limit` milliseconds; 0: after so
+   many that its thread does not come back. */
 bool hw_seize(hw_arena *arena, unsigned limit);
 void hw_yield(hw_arena *arena);
 
@@ -200,6 +212,8 @@ void hw_yield(hw_arena *arena);
 
 /* Let a place's pool grow so that a free node of `bytes` fits at its end. HW_NOMEM: it is full. */
 int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault);
+/* For any thread: its arena's first pool can grow by so many bytes without a system call, if there is address space. */
+void hw_arena_provide(size_t bytes);
 /* A new place whose pool has room for `bytes`; NULL without memory. */
 hw_place *hw_place_add(hw_arena *arena, size_t bytes);
 /* Remember the control block and the size as they are now, after a change that was verified. */

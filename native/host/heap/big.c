@@ -5,9 +5,11 @@
 #include "heap/huge.h"
 #include "life/fork.h"
 
+#include <string.h>
+
 /* SPARE: bytes of address space behind a pool, which an overflow reaches before the guard, and where the block may
  * grow. */
-enum { SPARE = 1 << 20, FIRST_THRESHOLD = 512 << 10, MOST_THRESHOLD = 32 << 20, ROOM = 4096 };
+enum { SPARE = 1 << 20, FIRST_THRESHOLD = 512 << 10, MOST_THRESHOLD = 32 << 20, ROOM = 4096, HOLD_MS = 20000 };
 
 _Atomic size_t hw_big_threshold = FIRST_THRESHOLD;
 /* The places of big blocks, by region; a chunk when it is needed first. */
@@ -86,18 +88,26 @@ void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site
 static hw_place *hold(uint32_t region, uint32_t free, uint32_t held)
 {
     hw_region *r = hw_region_at(region);
+    uint64_t since = 0;
     for (unsigned turn = 0;; turn++) {
         uint32_t kind = free;
         if (atomic_compare_exchange_strong(&r->kind, &kind, held)) {
             hw_visits_up();
             return hw_me.held = place_of(region);
         }
-        if (kind != held)
+        if (kind != held || hw_me.held == place_of(region)) /* by the operation that this handler interrupted */
             return NULL;
+        since = since ? since : hw_milliseconds();
         hw_sleep(turn < 50 ? 0 : 1);
-        if (turn > 20000)
+        if (hw_milliseconds() - since > hw_patience(HOLD_MS))
             return NULL;
     }
+}
+
+bool hw_big_is_held(uint32_t region)
+{
+    uint32_t kind = atomic_load(&hw_region_at(region)->kind);
+    return kind == HW_BIG_HELD || kind == HW_HUGE_HELD;
 }
 
 hw_place *hw_big_hold(uint32_t region)
@@ -155,6 +165,27 @@ void hw_big_release(hw_place *place, void *pointer, unsigned family, const hw_co
     atomic_fetch_sub(&blocks, 1);
     hw_change_end();
     hw_visits_down();
+}
+
+void hw_big_drop(uint32_t region, uint32_t node)
+{
+    uint32_t kind = HW_BIG_POOL;
+    hw_region *r = hw_region_at(region);
+    if (!atomic_compare_exchange_strong(&r->kind, &kind, HW_BIG_HELD))
+        return;
+    hw_place *place = place_of(region);
+    if (place->block != node || memcmp(place->pool, place->fixed, HW_FIXED) != 0 ||
+        !hw_sound(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2)) {
+        atomic_store(&r->kind, HW_BIG_POOL);
+        return;
+    }
+    hw_change_begin();
+    hw_map_units(place->pool, place->bytes, 0);
+    hw_space space = place->space; /* the place is another's as soon as its region is free */
+    hw_region_free(region);
+    hw_space_give(&space);
+    atomic_fetch_sub(&blocks, 1);
+    hw_change_end();
 }
 
 /* The pages of a pool are moved to where one of so many bytes has room. Pools hold offsets only. What has grown will

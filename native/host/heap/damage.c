@@ -11,12 +11,12 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-enum { FAULTS = 4096, REMEMBERED = 1024 };
+enum { FAULTS = 4096, FEW = 16, REMEMBERED = 1024 }; /* FEW: without memory for more */
 
 static void stop_or_abort(char answer)
 {
     if (answer == 's') {
-        hw_call(SYS_kill, (long)hw_process_id(), SIGSTOP, 0, 0, 0, 0);
+        hw_call_anyway(SYS_kill, (long)hw_process_id(), SIGSTOP, 0, 0, 0, 0);
     } else if (answer == 'a') {
         sigset_t only;
         hw_tell_end(SIGABRT);
@@ -24,7 +24,7 @@ static void stop_or_abort(char answer)
         sigemptyset(&only);
         sigaddset(&only, SIGABRT);
         sigprocmask(SIG_UNBLOCK, &only, NULL);
-        hw_call(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), SIGABRT, 0, 0, 0);
+        hw_call_anyway(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), SIGABRT, 0, 0, 0);
     }
 }
 
@@ -71,12 +71,12 @@ static bool control_is_right(const hw_place *place)
     return memcmp(place->pool, place->fixed, HW_FIXED) == 0;
 }
 
-static unsigned find(const hw_place *place, hw_fault *faults)
+static unsigned find(const hw_place *place, hw_fault *faults, unsigned most)
 {
-    return hw_check(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, faults, FAULTS);
+    return hw_check(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, faults, most);
 }
 
-static bool mend(hw_arena *arena, hw_place *place, const hw_context *context, hw_fault *faults)
+static bool mend(hw_arena *arena, hw_place *place, const hw_context *context, hw_fault *faults, unsigned most)
 {
     hw_outcome outcome;
     uint64_t before = atomic_load(&hw_findings);
@@ -86,14 +86,14 @@ static bool mend(hw_arena *arena, hw_place *place, const hw_context *context, hw
         tell(context, place, &faults[0], NULL);
         memcpy(place->pool, place->fixed, HW_FIXED);
     }
-    unsigned count = find(place, faults);
+    unsigned count = find(place, faults, most);
     bool to_the_end = control;
     for (unsigned i = 0; i < count; i++)
         to_the_end |= faults[i].reason == HW_HEADERS && faults[i].high == hw_end(place->pool);
     for (unsigned i = 0; i < count; i++) /* the control block's copy lies in the end node's payload */
         if (!to_the_end || faults[i].reason != HW_CONTROL_BLOCK)
             tell(context, place, &faults[i], NULL);
-    if (count == FAULTS)
+    if (count == most)
         atomic_fetch_add(&hw_findings, 1);
     if (!arena)
         hw_change_begin();
@@ -119,13 +119,13 @@ bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context)
     if (place->lost)
         return false;
     hw_fault *faults = hw_map(FAULTS * sizeof *faults);
-    if (!faults) {
-        place->lost = true;
-        return false;
+    if (faults) {
+        bool usable = mend(arena, place, context, faults, FAULTS);
+        hw_unmap(faults, FAULTS * sizeof *faults);
+        return usable;
     }
-    bool usable = mend(arena, place, context, faults);
-    hw_unmap(faults, FAULTS * sizeof *faults);
-    return usable;
+    hw_fault few[FEW];
+    return mend(arena, place, context, few, FEW);
 }
 
 void hw_mend_quietly(hw_arena *arena)

@@ -150,6 +150,8 @@ static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned ori
 {
     if (bytes > HW_LARGEST)
         return NULL;
+    if (HW_UNLIKELY(hw_is_foreign()))
+        return hw_big_allocate(bytes, align, origin, 0);
     hw_arena *arena = hw_visit_begins(caller) ? hw_arena_own() : NULL;
     size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
     if (arena && bytes < threshold)

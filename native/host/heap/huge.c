@@ -110,7 +110,8 @@ void *hw_huge_allocate(size_t bytes, size_t align, unsigned origin, uint32_t sit
     return payload;
 }
 
-/* The place of the block that the pointer is; NULL for none, which was told then. */
+/* The place of the block that the pointer is, compared when nobody else can release it any more; NULL for none, which
+   was told then, or for one that another thread does not let go. */
 static hw_place *hold(uint32_t region, const void *pointer, const hw_context *context)
 {
     hw_place *place = hw_huge_hold(region);
@@ -118,9 +119,13 @@ static hw_place *hold(uint32_t region, const void *pointer, const hw_context *co
         inspect(place, context);
         return place;
     }
+    bool held = !place && hw_big_is_held(region);
     if (place)
         hw_big_let_go(place);
-    hw_tell_wrong_release(context, NULL, HW_INVALID, 0, NULL);
+    if (held && context->when == HW_AT_FREE)
+        hw_release_not();
+    else if (!held)
+        hw_release_nowhere(pointer, context);
     return NULL;
 }
 

@@ -5,7 +5,9 @@
 #include "heap/cache.h"
 #include "heap/delayed.h"
 #include "heap/fast.h"
+#include "heap/foreign.h"
 #include "heap/huge.h"
+#include "os/record.h"
 
 /* The usual case of that: a sound node that is cached. */
 static bool give_back_fast(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
@@ -141,7 +143,7 @@ void hw_drain_all(hw_arena *arena, const hw_context *context)
             hw_drain(arena, &arena->place[i], context);
 }
 
-static void push_pending(hw_place *place, uint32_t node, uint32_t site)
+void hw_hand_over(hw_place *place, uint32_t node, uint32_t site)
 {
     hw_links *l = hw_links_at(place->pool, node);
     uint32_t head = atomic_load_explicit(&place->pending, memory_order_relaxed);
@@ -175,27 +177,45 @@ static void take_in_for_nobody(hw_arena *arena, hw_place *place, const hw_contex
     }
 }
 
+bool hw_may_be_handed_over(const hw_place *place, uint32_t node, unsigned family, hw_header *h)
+{
+    return node && hw_header_glimpse(place->pool, node, h) && hw_state_of(h->meta) == HW_USED &&
+           !hw_quarantined(h->meta) && hw_family_matches(h->meta, family) &&
+           hw_payload_fault(place->pool, node, h) == HW_NONE && !hw_waits(place->pool, node);
+}
+
 static void release_abroad(hw_arena *arena, hw_place *place, void *pointer, const hw_context *context)
 {
     uint32_t node = hw_node_at(place, pointer);
     hw_header h;
     if (place->lost)
         return;
-    if (node && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta) &&
-        hw_family_matches(h.meta, context->family) && hw_payload_fault(place->pool, node, &h) == HW_NONE &&
-        !hw_waits(place->pool, node)) {
-        push_pending(place, node, hw_site_here(h.meta >> 8, context));
+    if (hw_may_be_handed_over(place, node, context->family, &h)) {
+        hw_hand_over(place, node, hw_site_here(h.meta >> 8, context));
         take_in_for_nobody(arena, place, context);
         return;
     }
     /* Anything odd is judged by who has the arena alone. */
-    if (hw_is_engaged() || !hw_seize(arena, 0))
+    if (hw_is_engaged())
         return;
+    if (!hw_seize(arena, 0)) {
+        hw_release_not();
+        return;
+    }
     hw_release_inside(arena, place, pointer, context);
     hw_yield(arena);
 }
 
-HW_COLD void hw_release_nowhere(void *pointer, const hw_context *context)
+HW_COLD void hw_release_not(void)
+{
+    static _Atomic uint32_t said;
+    static const char text[] = "heapwitness: a release was not done, since another thread has been in the middle of an "
+                               "operation for too long; the block is kept.\n";
+    if (atomic_exchange(&said, 1) == 0)
+        hw_say(text, sizeof text - 1);
+}
+
+HW_COLD void hw_release_nowhere(const void *pointer, const hw_context *context)
 {
     hw_released released;
     if (hw_recall_released(pointer, &released))
@@ -206,6 +226,10 @@ HW_COLD void hw_release_nowhere(void *pointer, const hw_context *context)
 
 void hw_release_elsewhere(void *pointer, const hw_context *context)
 {
+    if (HW_UNLIKELY(hw_is_foreign())) {
+        hw_release_foreign(pointer, context->family);
+        return;
+    }
     hw_arena *mine = hw_visit_begins(&context->caller) && !hw_me.ended ? hw_arena_own() : hw_me.arena;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
@@ -228,6 +252,8 @@ void hw_release_elsewhere(void *pointer, const hw_context *context)
         hw_huge_release(region, pointer, context);
     else if (place)
         hw_big_release(place, pointer, context->family, context, hw_site_here);
+    else if (region && hw_big_is_held(region))
+        hw_release_not();
     else
         hw_release_nowhere(pointer, context);
 }

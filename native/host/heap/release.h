@@ -42,9 +42,15 @@ void hw_release_oddly(hw_arena *arena, hw_place *place, void *pointer, const hw_
 void hw_drain(hw_arena *arena, hw_place *place, const hw_context *context);
 void hw_drain_all(hw_arena *arena, const hw_context *context);
 
+/* Whether a node can wait for its arena's owner without anybody having judged it; then it may be handed over. */
+bool hw_may_be_handed_over(const hw_place *place, uint32_t node, unsigned family, hw_header *h);
+void hw_hand_over(hw_place *place, uint32_t node, uint32_t site);
+
 /* By anybody: wherever the pointer leads. */
 void hw_release_elsewhere(void *pointer, const hw_context *context);
+/* The block could not be had, since another thread does not come to an end: it stays, and that is said once. */
+void hw_release_not(void);
 /* The pointer leads to no pool. */
-void hw_release_nowhere(void *pointer, const hw_context *context);
+void hw_release_nowhere(const void *pointer, const hw_context *context);
 
 #endif

@@ -3,6 +3,7 @@
 #include "heap/heap.h"
 
 #include "heap/big.h"
+#include "heap/foreign.h"
 #include "heap/huge.h"
 #include "heap/release.h"
 #include "life/abandon.h"
@@ -144,6 +145,8 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
     hw_context context = {.when = HW_AT_REALLOC, .caller = caller, .pointer = pointer, .family = HW_MALLOC};
     if (bytes > HW_LARGEST)
         return NULL;
+    if (HW_UNLIKELY(hw_is_foreign()))
+        return hw_resize_foreign(pointer, bytes);
     hw_arena *mine = !hw_still_engaged(&caller) && hw_visit_begins(&caller) ? hw_arena_own() : NULL;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
@@ -151,6 +154,8 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
         hw_place *place = hw_big_hold(region);
         if (place)
             return resize_big(place, pointer, bytes, &context);
+        if (hw_big_is_held(region))
+            return NULL;
         kind = HW_UNUSED;
     }
     if (kind == HW_HUGE || kind == HW_HUGE_HELD) {
@@ -176,6 +181,8 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
 
 size_t hw_heap_size(const void *pointer, hw_caller caller)
 {
+    if (HW_UNLIKELY(hw_is_foreign()))
+        return hw_foreign_size(pointer);
     if (!hw_still_engaged(&caller))
         hw_visit_begins(&caller);
     uint32_t region = hw_region_of(pointer);

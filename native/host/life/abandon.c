@@ -45,6 +45,8 @@ bool hw_still_engaged(const hw_caller *caller)
 
 void hw_abandon(void)
 {
+    if (hw_me.checks)
+        hw_check_abandoned();
     if (hw_me.held) {
         hw_me.held->lost = true;
         hw_big_let_go(hw_me.held);

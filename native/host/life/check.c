@@ -6,8 +6,30 @@
 #include "heap/huge.h"
 #include "life/abandon.h"
 
+/* Held from check_begins to check_ends, all the time as on a visit: so that a thread which leaves a check in the
+   middle, by longjmp or cancelled, is known by its next operation or its end, and gives up the lock there. */
 static hw_lock checking;
-static _Atomic uint32_t checker; /* the thread that holds it */
+
+static bool check_begins(unsigned patience)
+{
+    if (!hw_lock_take_within(&checking, patience))
+        return false;
+    hw_visits_up();
+    hw_me.checks = true;
+    return true;
+}
+
+void hw_check_abandoned(void)
+{
+    hw_me.checks = false;
+    hw_lock_give(&checking);
+}
+
+static void check_ends(void)
+{
+    hw_check_abandoned();
+    hw_visits_down();
+}
 
 static uint32_t regions_used(void)
 {
@@ -84,13 +106,11 @@ bool hw_heap_check(enum hw_when when, hw_caller caller)
         return false;
     }
     hw_visit_begins(&caller);
-    if (!hw_lock_take_within(&checking, 0))
+    if (!check_begins(0))
         return false;
     tour t = {.context = {.when = when, .caller = caller}, .enough = never};
-    atomic_store(&checker, hw_thread_id());
     check_all(&t);
-    atomic_store(&checker, 0);
-    hw_lock_give(&checking);
+    check_ends();
     return true;
 }
 
@@ -100,11 +120,11 @@ bool hw_heap_check_last(hw_caller caller, bool (*enough)(void))
         return false;
     hw_visit_begins(&caller);
     tour t = {.context = {.when = HW_AT_EXIT, .caller = caller}, .enough = enough, .patience = 500};
-    /* It is done even if who is at another does not come to an end, as when a signal interrupted this thread there. */
-    bool alone = atomic_load(&checker) != hw_thread_id() && hw_lock_take_within(&checking, 2000);
+    /* It is done even if who is at another does not come to an end. */
+    bool alone = check_begins(2000);
     bool whole = check_all(&t);
     if (alone)
-        hw_lock_give(&checking);
+        check_ends();
     return whole;
 }
 
@@ -119,16 +139,18 @@ bool hw_heap_check_crashed(hw_caller caller)
         hw_visit_begins(&caller);
     }
     t.context = (hw_context){.when = HW_AT_CRASH, .caller = caller};
-    hw_lock_take_within(&checking, 500);
+    bool alone = !hw_me.checks && check_begins(500);
     check_all(&t);
+    if (alone)
+        check_ends();
     return t.all;
 }
 
 /* A check that another thread was doing is not going on in the child. */
 void hw_checks_after_fork(void)
 {
-    atomic_store(&checking, 0);
-    atomic_store(&checker, 0);
+    if (!hw_me.checks)
+        atomic_store(&checking, 0);
 }
 
 HW_COLD void hw_leave_slowly(hw_arena *arena)

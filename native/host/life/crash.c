@@ -165,7 +165,7 @@ static void with_room(hw_work *work, void *argument)
 /* Another thread looks at the heap, and then the process ends. */
 static void let_the_first_end_it(void)
 {
-    for (uint64_t end = hw_milliseconds() + 3 * (uint64_t)hw_set.wait_ms; hw_milliseconds() < end;)
+    for (uint64_t end = hw_milliseconds() + hw_patience(0); hw_milliseconds() < end;)
         hw_sleep(10);
 }
 
@@ -185,7 +185,7 @@ static void on_crash(int number, siginfo_t *information, void *context)
     }
     hw_signal_let_go(number);
     if (information->si_code <= 0) /* it was sent; a fault happens again on return */
-        hw_call(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
+        hw_call_anyway(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
 }
 
 /* Where the stack itself has run out, a handler needs another one. Other threads than the first bring their own. */

@@ -120,7 +120,7 @@ static void die(int number)
 {
     uint64_t only = bit(number);
     hw_signal_let_go(number);
-    hw_call(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
+    hw_call_anyway(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
     hw_call(SYS_rt_sigprocmask, SIG_UNBLOCK, (long)&only, 0, sizeof only, 0, 0);
 }
 

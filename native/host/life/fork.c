@@ -33,6 +33,8 @@ bool hw_fork_takes_too_long(uint64_t since)
 void hw_change_begin(void)
 {
     atomic_fetch_add(&changing, 1);
+    if (HW_UNLIKELY(hw_is_foreign()))
+        return;
     for (uint64_t since = 0; HW_UNLIKELY(atomic_load(&hw_forking)) && !hw_me.forks;) {
         since = since ? since : hw_milliseconds();
         if (hw_fork_takes_too_long(since))
@@ -46,7 +48,8 @@ void hw_change_begin(void)
 
 void hw_change_end(void)
 {
-    hw_me.changes--;
+    if (HW_LIKELY(!hw_is_foreign()))
+        hw_me.changes--;
     atomic_fetch_sub(&changing, 1);
 }
 

@@ -6,7 +6,6 @@
 #include "life/lifecycle.h"
 #include "os/system.h"
 
-#include <asm/prctl.h>
 #include <elf.h>
 #include <link.h>
 #include <string.h>
@@ -15,22 +14,12 @@
 
 /* --- the program's end --------------------------------------------------------------------------- */
 
-/* Runtimes without cgo use the register for a storage of their own. libc's begins with its own address, twice. */
-static bool has_storage_of_libc(void)
-{
-    const uintptr_t *base = NULL;
-    if (hw_call(SYS_arch_prctl, ARCH_GET_FS, (long)&base, 0, 0, 0, 0) != 0 || !base)
-        return false;
-    return base[0] == (uintptr_t)base && base[2] == (uintptr_t)base;
-}
-
 /* Called by the code below, by its name. */
 __attribute__((used, noreturn)) void hw_go_exits(int status, void *pc, void **frame)
 {
-    if (has_storage_of_libc())
-        hw_process_ends((hw_caller){pc, frame});
+    hw_process_ends((hw_caller){pc, frame});
     for (;;)
-        hw_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
+        hw_call_anyway(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
 /* Comes instead of the system call, with the status in edi and the caller's address on top of the stack, which may have

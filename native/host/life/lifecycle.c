@@ -7,12 +7,15 @@
 #include "life/fork.h"
 #include "life/go_exit.h"
 #include "life/signals.h"
+#include "os/confined.h"
 #include "os/record.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
 
 static uint32_t process; /* whose memory this is: a vfork child sees another id */
 
@@ -31,7 +34,7 @@ void hw_tell_end(uint64_t how)
 
 void hw_process_ends(hw_caller caller)
 {
-    if (hw_process_is_ours())
+    if (hw_process_is_ours() && hw_has_libcs_storage())
         hw_last_check(caller);
 }
 
@@ -59,6 +62,7 @@ static void in_child(void)
 {
     hw_after_fork(true);
     process = hw_process_id();
+    hw_memory_init();
     atomic_store(&hw_findings, 0);
     atomic_store(&hw_repairs, 0);
     hw_checks_after_fork();
@@ -71,12 +75,30 @@ static void in_child(void)
 
 static void end(void);
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "heapwitness's engine reads and writes its headers as words of little-endian processors only."
+#endif
+
+/* Guards, arenas and what is given back are reckoned in pages of HW_PAGE bytes. */
+static void refuse_other_pages(void)
+{
+    static const char text[] =
+        "heapwitness: this system's pages are not of 4096 bytes, which the engine needs; run the "
+        "program without it.\n";
+    if (getauxval(AT_PAGESZ) == HW_PAGE)
+        return;
+    hw_say(text, sizeof text - 1);
+    hw_call(SYS_exit_group, 2, 0, 0, 0, 0, 0);
+}
+
 __attribute__((constructor(101))) static void start(void)
 {
     int before = errno;
     hw_fence_init();
     hw_settings_read();
     hw_say_init();
+    refuse_other_pages();
+    hw_memory_init();
     hw_ready_again();
     hw_arenas_init();
     process = hw_process_id();

@@ -107,9 +107,11 @@ void hw_signal_let_go(int number)
 
 void hw_signal_let_all_go(void)
 {
-    for (int number = 1; number < HW_SIGNALS; number++)
+    for (int number = 1; number < HW_SIGNALS; number++) {
         if (hw_signal_is_taken(number))
             hw_signal_let_go(number);
+        entry_of[number] = NULL;
+    }
 }
 
 /* The program's default action: of a vfork's child, which shares this memory and soon becomes another program, it

@@ -18,6 +18,7 @@ int hw_action(int number, const struct sigaction *action, struct sigaction *old)
 void hw_signal_take(int number, hw_signal_entry *entry, int flags, bool always);
 /* The default action from now on, without the engine. */
 void hw_signal_let_go(int number);
+/* And take none from now on. */
 void hw_signal_let_all_go(void);
 /* A signal that the program leaves its default action, and that the engine takes. */
 bool hw_signal_is_taken(int number);

@@ -1,18 +1,25 @@
 #define _GNU_SOURCE
 #include "os/record.h"
 
+#include "os/confined.h"
 #include "os/settings.h"
 #include "os/system.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 /* A program that is damaged for ever must not fill the disk. */
 enum { LOG_MOST = 256 << 20 };
 /* Where programs do not expect their own descriptors. */
 enum { HIGH = 500 };
+/* A limit on descriptors that is lower leaves the engine none. */
+enum { FEW = 64 };
 
 /* An open file that the program may have closed, and its number be used for something else, meanwhile. */
 typedef struct kept {
@@ -30,7 +37,8 @@ static text *_Atomic maps_then;
 
 static bool identify(long file, struct stat *found)
 {
-    return hw_call(SYS_fstat, file, (long)found, 0, 0, 0, 0) == 0;
+    return hw_call(SYS_fstat, file, (long)found, 0, 0, 0, 0) == 0 ||
+           hw_call(SYS_newfstatat, file, (long)"", (long)found, AT_EMPTY_PATH, 0, 0) == 0;
 }
 
 /* Negative: it is not there any more. */
@@ -38,6 +46,8 @@ static long still_open(kept *k)
 {
     struct stat found;
     long file = atomic_load(&k->file) - 1;
+    if (hw_confined && hw_is_strictly_confined()) /* then nobody can have closed it */
+        return file;
     return file >= 0 && identify(file, &found) && found.st_dev == atomic_load(&k->device) &&
                    found.st_ino == atomic_load(&k->inode)
                ? file
@@ -63,11 +73,28 @@ static void keep(kept *k, long file)
     atomic_store(&k->file, file + 1);
 }
 
+static bool is_plain_file(long file)
+{
+    struct stat found;
+    return identify(file, &found) && S_ISREG(found.st_mode);
+}
+
+/* A pipe or a terminal would hold the program up, and opening alone does something to a device: nothing but plain
+   files, looked at before and after, and no waiting for a writer, a reader or the holder of a lease. */
 static long open_log(void)
 {
+    struct stat before;
     if (hw_set.log[0] == 0)
         return -1;
-    return hw_call(SYS_openat, AT_FDCWD, (long)hw_set.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600, 0, 0);
+    if (hw_call(SYS_newfstatat, AT_FDCWD, (long)hw_set.log, (long)&before, AT_SYMLINK_NOFOLLOW, 0, 0) == 0 &&
+        !S_ISREG(before.st_mode))
+        return -1;
+    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY;
+    long file = hw_call_for_file(SYS_openat, AT_FDCWD, (long)hw_set.log, flags, 0600);
+    if (file < 0 || is_plain_file(file))
+        return file;
+    hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+    return -1;
 }
 
 static void read_maps(void)
@@ -85,13 +112,37 @@ static void read_maps(void)
         hw_unmap(t, sizeof *t);
 }
 
+/* How long files may become; where it may not be asked, what it was last. */
+static uint64_t most_bytes(void)
+{
+    static _Atomic uint64_t last = LOG_MOST;
+    uint64_t limit[2] = {0, 0}; /* soft, hard */
+    if (hw_call(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, (long)limit, 0, 0) == 0)
+        atomic_store(&last, limit[0] < LOG_MOST ? limit[0] : LOG_MOST);
+    return atomic_load(&last);
+}
+
+/* Then writing to a plain file cannot raise SIGXFSZ. */
+static bool may_grow_freely(void)
+{
+    return most_bytes() == LOG_MOST;
+}
+
 void hw_record_keep(void)
 {
     if (hw_set.log[0] == 0 || still_open(&log_file) >= 0)
         return;
     keep(&log_file, open_log());
-    keep(&maps_file, hw_call(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0, 0, 0));
+    keep(&maps_file, hw_call_for_file(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0));
     read_maps();
+    most_bytes();
+}
+
+void hw_descriptors_limited(int process, int resource, const struct rlimit *limit)
+{
+    if (resource == RLIMIT_NOFILE && limit && limit->rlim_cur < FEW && hw_has_libcs_storage() &&
+        (process == 0 || (uint32_t)process == hw_process_id()))
+        hw_record_keep();
 }
 
 static void forget(kept *k)
@@ -111,6 +162,38 @@ void hw_record_forget(void)
         hw_unmap(t, sizeof *t);
 }
 
+/* --- writing without being noticed -------------------------------------------------------------- */
+
+/* What a write may be answered with; the default action of each ends or stops the process. */
+static const int raised[] = {SIGPIPE, SIGXFSZ, SIGTTOU};
+enum { MASK_BYTES = 8 };
+
+static uint64_t bit(int number)
+{
+    return UINT64_C(1) << (number - 1);
+}
+
+/* To a plain file, or to something else. None of these signals comes of it: the kernel sends them to the writing
+ * thread, where they are blocked and taken away. */
+static long write_quietly(long file, const void *bytes, size_t length, bool plain)
+{
+    uint64_t all = 0, before = 0, pending = 0;
+    struct timespec none = {0, 0};
+    for (unsigned i = 0; i < sizeof raised / sizeof raised[0]; i++)
+        all |= bit(raised[i]);
+    if (hw_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&before, MASK_BYTES, 0, 0) != 0)
+        return plain && may_grow_freely() ? hw_call(SYS_write, file, (long)bytes, (long)length, 0, 0, 0) : -EPERM;
+    hw_call(SYS_rt_sigpending, (long)&pending, MASK_BYTES, 0, 0, 0, 0);
+    long wrote = hw_call(SYS_write, file, (long)bytes, (long)length, 0, 0, 0);
+    int of = wrote == -EPIPE ? SIGPIPE : wrote == -EFBIG ? SIGXFSZ : 0;
+    if (of && !(pending & bit(of))) {
+        uint64_t only = bit(of);
+        hw_call(SYS_rt_sigtimedwait, (long)&only, 0, (long)&none, MASK_BYTES, 0, 0);
+    }
+    hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, MASK_BYTES, 0, 0);
+    return wrote;
+}
+
 static kept said_to;
 
 void hw_say_init(void)
@@ -125,18 +208,29 @@ void hw_say_init(void)
 
 void hw_say(const char *text, size_t length)
 {
-    if (still_open(&said_to) == 2)
-        hw_call(SYS_write, 2, (long)text, (long)length, 0, 0, 0);
+    struct pollfd room = {.fd = 2, .events = POLLOUT};
+    struct timespec none = {0, 0};
+    /* A full pipe or a stopped terminal is not waited for. */
+    if (still_open(&said_to) == 2 && hw_call(SYS_ppoll, (long)&room, 1, (long)&none, 0, 0, 0) == 1 &&
+        room.revents == POLLOUT)
+        write_quietly(2, text, length, false);
 }
 
+/* What cannot be written whole is taken back, unless somebody has gone on behind it: a reader finds the next message
+   only where the one before ends. */
 static bool write_all(long file, const unsigned char *bytes, size_t length)
 {
+    struct stat now;
     for (size_t done = 0; done < length;) {
-        long wrote = hw_call(SYS_write, file, (long)(bytes + done), (long)(length - done), 0, 0, 0);
+        long wrote = write_quietly(file, bytes + done, length - done, true);
         if (wrote == -EINTR)
             continue;
-        if (wrote <= 0)
+        if (wrote <= 0) {
+            long end = hw_call(SYS_lseek, file, 0, SEEK_CUR, 0, 0, 0);
+            if (done && identify(file, &now) && now.st_size == end && (size_t)end >= done)
+                hw_call(SYS_ftruncate, file, end - (long)done, 0, 0, 0, 0);
             return false;
+        }
         done += (size_t)wrote;
     }
     return true;
@@ -148,7 +242,11 @@ enum hw_appended hw_record_append(const void *bytes, size_t length)
     if (file < 0)
         return HW_NO_FILE;
     enum hw_appended result = HW_FILE_IS_FULL;
-    if (hw_call(SYS_lseek, file, 0, SEEK_END, 0, 0, 0) <= LOG_MOST)
+    bool strictly = hw_confined && hw_is_strictly_confined();
+    long end = strictly ? 0 : hw_call(SYS_lseek, file, 0, SEEK_END, 0, 0, 0);
+    if (end < 0 && may_grow_freely())
+        end = 0;
+    if (end >= 0 && (uint64_t)end + length <= most_bytes())
         result = write_all(file, bytes, length) ? HW_APPENDED : HW_NO_FILE;
     if (file != own)
         hw_call(SYS_close, file, 0, 0, 0, 0, 0);

@@ -12,6 +12,9 @@ enum hw_appended hw_record_append(const void *bytes, size_t length);
 /* Before the root is changed: that file and /proc/self/maps stay open. When it was not changed after all: no more. */
 void hw_record_keep(void);
 void hw_record_forget(void);
+/* Before a process gets a new limit: with hardly any descriptors left to it the same stays open. */
+struct rlimit;
+void hw_descriptors_limited(int process, int resource, const struct rlimit *limit);
 /* The descriptor of /proc/self/maps; negative when it was not kept, or says nothing because this is the child of a
    process that has ended. */
 long hw_record_maps(void);

@@ -26,4 +26,11 @@ extern hw_settings hw_set;
 
 void hw_settings_read(void);
 
+/* How long others may have to be waited for, in milliseconds: `least`, and what their findings may take, each of which
+   waits for its answer. */
+static inline uint64_t hw_patience(unsigned least)
+{
+    return least + 3 * (uint64_t)hw_set.wait_ms;
+}
+
 #endif

@@ -1,12 +1,18 @@
 #define _GNU_SOURCE
 #include "os/system.h"
 
+#include "os/confined.h"
+
+#if defined(__x86_64__)
+#include <asm/prctl.h>
+#endif
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -14,7 +20,7 @@
 
 bool hw_fences_are_uneven;
 
-long hw_call(long number, long a, long b, long c, long d, long e, long f)
+long hw_call_anyway(long number, long a, long b, long c, long d, long e, long f)
 {
 #if defined(__x86_64__)
     long result;
@@ -37,6 +43,55 @@ long hw_call(long number, long a, long b, long c, long d, long e, long f)
     errno = before;
     return result;
 #endif
+}
+
+long hw_call(long number, long a, long b, long c, long d, long e, long f)
+{
+    if (HW_UNLIKELY(hw_confined)) {
+        long refused = hw_refusal(number, (const long[]){a, b, c, d, e, f});
+        if (refused)
+            return refused;
+    }
+    return hw_call_anyway(number, a, b, c, d, e, f);
+}
+
+bool hw_storage_looks_like_libcs(void)
+{
+#if defined(__x86_64__)
+    uintptr_t first, third; /* libc's begins with its own address, twice */
+    __asm__ volatile("movq %%fs:0, %0\n\tmovq %%fs:16, %1" : "=r"(first), "=r"(third));
+    return first && first == third;
+#else
+    return true;
+#endif
+}
+
+bool hw_has_libcs_storage(void)
+{
+#if defined(__x86_64__)
+    const uintptr_t *base = NULL;
+    if (hw_call(SYS_arch_prctl, ARCH_GET_FS, (long)&base, 0, 0, 0, 0) != 0)
+        return hw_storage_looks_like_libcs();
+    return base && base[0] == (uintptr_t)base && base[2] == (uintptr_t)base;
+#else
+    return true;
+#endif
+}
+
+long hw_call_for_file(long number, long a, long b, long c, long d)
+{
+    enum { ROOM = 64 };
+    long file = hw_call(number, a, b, c, d, 0, 0);
+    uint64_t before[2], lifted[2]; /* soft, hard */
+    if (file != -EMFILE || hw_call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, (long)before, 0, 0) != 0)
+        return file;
+    lifted[1] = before[1];
+    lifted[0] = before[0] + ROOM < before[1] ? before[0] + ROOM : before[1];
+    if (hw_call(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)lifted, 0, 0, 0) != 0)
+        return file;
+    file = hw_call(number, a, b, c, d, 0, 0);
+    hw_call(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)before, 0, 0, 0);
+    return file;
 }
 
 static void *mapped(size_t bytes, int protection, int sharing)
@@ -75,19 +130,52 @@ void hw_discard(void *start, size_t bytes)
     hw_call(SYS_madvise, (long)start, (long)bytes, MADV_DONTNEED, 0, 0, 0);
 }
 
-uint32_t hw_thread_id(void)
+static __thread uint32_t noted;
+
+void hw_thread_note_id(void)
 {
-    return (uint32_t)hw_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
+    noted = hw_thread_id();
 }
 
+/* Where it may not be asked, it is what was noted, or a number that no other thread has: its storage's address in units
+   of 64 bytes. */
+uint32_t hw_thread_id(void)
+{
+    long id = hw_call(SYS_gettid, 0, 0, 0, 0, 0, 0);
+    if (HW_LIKELY(id > 0))
+        return (uint32_t)id;
+    return noted ? noted : (uint32_t)((uintptr_t)&noted >> 6) | UINT32_C(1) << 31;
+}
+
+/* Where it may not be asked it is the one that it was last: nor may new processes be made there, as a rule. */
 uint32_t hw_process_id(void)
 {
-    return (uint32_t)hw_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+    static _Atomic uint32_t last;
+    long id = hw_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
+    if (id <= 0)
+        return atomic_load_explicit(&last, memory_order_relaxed);
+    if (HW_UNLIKELY(atomic_load_explicit(&last, memory_order_relaxed) != (uint32_t)id))
+        atomic_store_explicit(&last, (uint32_t)id, memory_order_relaxed);
+    return (uint32_t)id;
 }
 
 uint32_t hw_parent_id(void)
 {
-    return (uint32_t)hw_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+    long id = hw_call(SYS_getppid, 0, 0, 0, 0, 0, 0);
+    return id > 0 ? (uint32_t)id : 0;
+}
+
+/* --- time --------------------------------------------------------------------------------------- */
+
+/* A thread that may neither sleep nor ask for the time counts how long it has been waiting, in microseconds: so that
+   whatever is waited for so long comes to an end. */
+static _Atomic uint64_t waited;
+
+static void wait_idly(uint64_t microseconds)
+{
+    for (uint64_t turn = 0; turn < 50 * microseconds; turn++)
+        atomic_signal_fence(memory_order_seq_cst);
+    atomic_fetch_add_explicit(&waited, microseconds, memory_order_relaxed);
 }
 
 void hw_random(void *bytes, size_t length)
@@ -106,7 +194,8 @@ void hw_random(void *bytes, size_t length)
 uint64_t hw_milliseconds(void)
 {
     struct timespec now;
-    hw_call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0, 0, 0);
+    if (hw_call(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0, 0, 0) != 0)
+        return atomic_load_explicit(&waited, memory_order_relaxed) / 1000;
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
@@ -115,7 +204,9 @@ void hw_sleep(unsigned milliseconds)
     long least = 20000; /* of nanoseconds: the shortest nap that lets somebody else run */
     struct timespec span = {.tv_sec = milliseconds / 1000,
                             .tv_nsec = milliseconds ? milliseconds % 1000 * 1000000L : least};
-    hw_call(SYS_nanosleep, (long)&span, 0, 0, 0, 0, 0);
+    long slept = hw_call(SYS_nanosleep, (long)&span, 0, 0, 0, 0, 0);
+    if (slept != 0 && slept != -EINTR)
+        wait_idly(milliseconds ? milliseconds * UINT64_C(1000) : 20);
 }
 
 bool hw_thread_lives(uint32_t pid, uint32_t tid)
@@ -148,7 +239,9 @@ void hw_heavy_fence(void)
 void hw_wait_while(_Atomic uint32_t *word, uint32_t value, unsigned milliseconds)
 {
     struct timespec span = {.tv_sec = milliseconds / 1000, .tv_nsec = milliseconds % 1000 * 1000000L};
-    hw_call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)value, (long)&span, 0, 0);
+    long waited_for = hw_call(SYS_futex, (long)word, FUTEX_WAIT_PRIVATE, (long)value, (long)&span, 0, 0);
+    if (waited_for != 0 && waited_for != -EAGAIN && waited_for != -EINTR && waited_for != -ETIMEDOUT)
+        wait_idly(20);
 }
 
 void hw_wake(_Atomic uint32_t *word)

@@ -19,7 +19,15 @@ static inline size_t hw_round_up(size_t bytes, size_t unit)
     return (bytes + unit - 1) & ~(unit - 1);
 }
 
+/* Where the program's own seccomp filters answer it by more than an error, the call is not made, and fails
+   (confined.h). */
 long hw_call(long number, long a, long b, long c, long d, long e, long f);
+/* Whatever comes of it: for what the program, or the user, has asked for. */
+long hw_call_anyway(long number, long a, long b, long c, long d, long e, long f);
+
+/* A call that gives a descriptor. Where the program has all that it may have, or may have none, its own limit is lifted
+   for that moment, if it can be. */
+long hw_call_for_file(long number, long a, long b, long c, long d);
 
 /* Zeroed memory that costs nothing until it is touched; NULL when there is none. */
 void *hw_map(size_t bytes);
@@ -32,7 +40,14 @@ void hw_unmap(void *start, size_t bytes);
 /* Give the pages back; they read as zero when touched again. */
 void hw_discard(void *start, size_t bytes);
 
+/* False: the thread storage is not libc's (a runtime's, or of a child of clone with CLONE_SETTLS), so there is no
+   errno, and no variable of a thread may be touched. Where that cannot be seen (not on x86-64) it is true. */
+bool hw_has_libcs_storage(void);
+/* The same without a system call: the storage is taken to be there. */
+bool hw_storage_looks_like_libcs(void);
 uint32_t hw_thread_id(void);
+/* For when it may not be asked any more. */
+void hw_thread_note_id(void);
 uint32_t hw_process_id(void);
 uint32_t hw_parent_id(void);
 void hw_random(void *bytes, size_t length);

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "tell/channel.h"
 
+#include "os/confined.h"
 #include "os/record.h"
 
 #include <errno.h>
@@ -26,8 +27,30 @@ static _Atomic bool is_trapped;
 
 typedef struct message {
     unsigned char *bytes;
-    size_t used, room;
+    size_t used, room, most; /* `most` is what `room` may be raised to */
 } message;
+
+/* For messages that no memory can be had for: reserved from the start, and one at a time. */
+enum { RESERVE = 256 << 10, RESERVE_MS = 2000 };
+static _Alignas(16) unsigned char reserve[RESERVE];
+static hw_lock reserve_lock;
+
+/* Of `bytes`, as long as there are so many; false: there is none at all. */
+static bool begin(message *m, size_t bytes)
+{
+    *m = (message){.bytes = hw_map(bytes), .room = MESSAGE, .most = bytes};
+    if (!m->bytes && hw_lock_take_within(&reserve_lock, RESERVE_MS))
+        *m = (message){.bytes = reserve, .room = MESSAGE, .most = RESERVE};
+    return m->bytes != NULL;
+}
+
+static void end(const message *m)
+{
+    if (m->bytes == reserve)
+        hw_lock_give(&reserve_lock);
+    else
+        hw_unmap(m->bytes, m->most);
+}
 
 static void put(message *m, const void *bytes, size_t length)
 {
@@ -79,11 +102,20 @@ static void put_open_file(message *m, enum hw_section_kind kind, long file)
 
 static void put_file(message *m, enum hw_section_kind kind, const char *path)
 {
-    long file = hw_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    long file = hw_call_for_file(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
     if (file < 0)
         return;
     put_open_file(m, kind, file);
     hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+}
+
+/* Of a text, as many bytes of whole lines as there is room for with a section's head. */
+static size_t whole_lines(const char *text, size_t length, size_t room)
+{
+    room = room > sizeof(hw_section) + 64 ? room - sizeof(hw_section) - 64 : 0;
+    while (length > room || (length && text[length - 1] != '\n'))
+        length--;
+    return length;
 }
 
 static void put_maps(message *m)
@@ -94,17 +126,25 @@ static void put_maps(message *m)
     if (kept >= 0)
         put_open_file(m, HW_MAPS, kept);
     else if (then)
-        put_section(m, HW_MAPS, 0, then, length);
+        put_section(m, HW_MAPS, 0, then, whole_lines(then, length, m->room - m->used));
     else
         put_file(m, HW_MAPS, "/proc/self/maps");
 }
 
+/* The engine's own, or of a pool: it is there. The kernel copies it all the same, as far as it may be asked. */
 static void put_memory(message *m, uintptr_t start, size_t length)
 {
-    size_t at = open_section(m, HW_MEMORY, start);
+    if (m->room - m->used < 128)
+        return;
+    size_t at = open_section(m, HW_MEMORY, start), got;
     if (length > m->room - m->used - 64)
         length = m->room - m->used - 64;
-    m->used += hw_peek(m->bytes + m->used, start, length);
+    got = hw_peek(m->bytes + m->used, start, length);
+    if (!got && hw_confined) {
+        memcpy(m->bytes + m->used, (const void *)start, length);
+        got = length;
+    }
+    m->used += got;
     close_section(m, at);
 }
 
@@ -125,6 +165,10 @@ static void put_stack(message *m, hw_event *event, const hw_caller *caller)
 {
     uint64_t frames[HW_MOST_FRAMES];
     event->frames = hw_unwind_surely(frames, HW_MOST_FRAMES, caller);
+    if (!event->frames) {
+        frames[0] = (uint64_t)(uintptr_t)caller->pc;
+        event->frames = 1;
+    }
     put(m, frames, event->frames * sizeof frames[0]);
 }
 
@@ -162,20 +206,42 @@ static bool connects_by_name(long fd)
            peer.uid == (uid_t)hw_call(SYS_geteuid, 0, 0, 0, 0, 0, 0);
 }
 
+/* A supervisor that was waited for in vain is not waited for again, but for a moment now and then. */
+enum { ASK_AGAIN_MS = 1000, ASK_SHORTLY_MS = 20 };
+static _Atomic uint64_t hung_at; /* 0: it answers */
+
+static void note_hang(void)
+{
+    atomic_store(&hung_at, hw_milliseconds() | 1);
+}
+
+/* Milliseconds; 0: it is not worth asking. */
+static unsigned wait_for_answer(void)
+{
+    uint64_t since = atomic_load(&hung_at);
+    if (!since)
+        return hw_set.wait_ms ? hw_set.wait_ms : 1;
+    return hw_milliseconds() - since < ASK_AGAIN_MS ? 0 : ASK_SHORTLY_MS;
+}
+
 /* Returns the connection, or a negative number when nobody takes the message. */
 static long send_message(const message *m)
 {
-    if (hw_set.socket[0] == 0)
+    unsigned wait = hw_set.socket[0] ? wait_for_answer() : 0;
+    if (!wait)
         return -1;
-    long fd = hw_call(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0, 0, 0);
+    long fd = hw_call_for_file(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0);
     if (fd < 0)
         return -1;
     /* A supervisor that hangs must not hang the program: the send is bounded, too. */
-    struct timeval most = {.tv_sec = hw_set.wait_ms / 1000, .tv_usec = hw_set.wait_ms % 1000 * 1000L};
+    struct timeval most = {.tv_sec = wait / 1000, .tv_usec = wait % 1000 * 1000L};
+    uint64_t until = hw_milliseconds() + wait;
     hw_call(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, (long)&most, sizeof most, 0);
     if ((connects_by_path(fd) || connects_by_name(fd)) &&
         hw_call(SYS_sendto, fd, (long)m->bytes, (long)m->used, MSG_NOSIGNAL, 0, 0) == (long)m->used)
         return fd;
+    if (hw_milliseconds() >= until)
+        note_hang();
     hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
     return -1;
 }
@@ -207,17 +273,22 @@ static char ask(const message *m)
     if (fd < 0)
         return 0;
     char answer = 0;
-    uint64_t end = hw_milliseconds() + hw_set.wait_ms, now;
+    long ready = 0;
+    uint64_t end = hw_milliseconds() + wait_for_answer(), now;
     while ((now = hw_milliseconds()) < end) {
         struct pollfd wait = {.fd = (int)fd, .events = POLLIN};
         struct timespec span = {.tv_sec = (long)(end - now) / 1000, .tv_nsec = (long)((end - now) % 1000) * 1000000};
-        long ready = hw_call(SYS_ppoll, (long)&wait, 1, (long)&span, 0, 0, 0);
+        ready = hw_call(SYS_ppoll, (long)&wait, 1, (long)&span, 0, 0, 0);
         if (ready == -EINTR)
             continue;
         if (ready == 1 && hw_call(SYS_recvfrom, fd, (long)&answer, 1, 0, 0, 0) != 1)
             answer = 0;
         break;
     }
+    if (ready == 1)
+        atomic_store(&hung_at, 0);
+    else
+        note_hang();
     hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
     return answer == 'g' || answer == 'a' || answer == 's' ? answer : 0;
 }
@@ -295,7 +366,7 @@ static void put_evidence(message *m, const hw_pool *pool, size_t bytes, uint32_t
 static void put_unpooled(message *m, const hw_unpooled *block)
 {
     uintptr_t end = (uintptr_t)(block->address + block->size);
-    put_memory(m, end - HW_PAGE, 2 * HW_PAGE);
+    put_memory(m, end - HW_PAGE, hw_round_up(end, HW_PAGE) - end + HW_PAGE); /* up to its guard */
     put_site(m, (uint32_t)block->site);
 }
 
@@ -340,8 +411,8 @@ void hw_tell_with(const hw_trap *trap)
 char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t bytes, uint32_t region,
                      const hw_fault *fault, const hw_released *released)
 {
-    message m = {.bytes = hw_map(RECORD), .room = MESSAGE};
-    if (!m.bytes)
+    message m;
+    if (!begin(&m, RECORD))
         return hw_set.on_error;
     hw_event event;
     start(&m, &event, HW_FINDING);
@@ -371,13 +442,13 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
     if (!answer) {
         answer = hw_set.on_error;
         if (hw_set.log[0]) {
-            m.room = RECORD - (4 << 20);
+            m.room = m.most - m.most / 4;
             put_evidence(&m, pool, bytes, region, fault);
             if (context->unpooled)
                 put_unpooled(&m, context->unpooled);
             if (released)
                 put_site(&m, (uint32_t)released->site);
-            m.room = RECORD;
+            m.room = m.most;
             put_maps(&m);
             put_file(&m, HW_COMMAND, "/proc/self/cmdline");
             finish(&m, &event);
@@ -386,7 +457,7 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         if (!last_was_logged)
             nobody_listens();
     }
-    hw_unmap(m.bytes, RECORD);
+    end(&m);
     return answer;
 }
 
@@ -410,8 +481,8 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
 {
     if (hw_set.socket[0] == 0 && hw_set.log[0] == 0)
         return;
-    message m = {.bytes = hw_map(MESSAGE), .room = MESSAGE};
-    if (!m.bytes)
+    message m;
+    if (!begin(&m, MESSAGE))
         return;
     hw_event event;
     start(&m, &event, type);
@@ -423,7 +494,7 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
     finish(&m, &event);
     if (!tell(&m, type == HW_HELLO))
         append(&m);
-    hw_unmap(m.bytes, MESSAGE);
+    end(&m);
 }
 
 /* A call that led to no code has left its return address, from which nothing leads on. */
@@ -447,8 +518,8 @@ static void put_crashed_stack(message *m, hw_event *event, const hw_crash *crash
 void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
 {
     bool last = crash->state & HW_CRASH_LOOKED;
-    message m = {.bytes = hw_map(RECORD), .room = MESSAGE};
-    if (!m.bytes)
+    message m;
+    if (!begin(&m, RECORD))
         return;
     hw_event event;
     start(&m, &event, HW_CRASHED);
@@ -458,13 +529,13 @@ void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
     put_section(&m, HW_CRASH, 0, crash, sizeof *crash);
     finish(&m, &event);
     if (!(last ? ask(&m) : (char)tell(&m, false)) && hw_set.log[0]) {
-        m.room = RECORD;
+        m.room = m.most;
         put_maps(&m);
         put_file(&m, HW_COMMAND, "/proc/self/cmdline");
         finish(&m, &event);
         append(&m);
     }
-    hw_unmap(m.bytes, RECORD);
+    end(&m);
 }
 
 void hw_tell_hello(void)

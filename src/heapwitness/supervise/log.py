@@ -44,7 +44,7 @@ def open_log(asked: Path | None, directory: Path) -> Log:
         directory: a private one that may hold the log.
     """
     if asked is not None:
-        path = asked.absolute()
+        path = Path(os.path.realpath(asked))  # engines follow no link
         return Log(path, path.stat().st_size if path.exists() else 0, kept=True)
     if os.geteuid() != 0:
         return Log(directory / "log", 0, kept=False)

@@ -35,6 +35,17 @@ def check_writable(path: Path | None) -> None:
         raise HeapwitnessError(f"{path} cannot be written: {why}.")
 
 
+def check_log(path: Path | None) -> None:
+    """As `check_writable`; engines add to plain files only, since whatever else may hold a program up.
+
+    Raises:
+        HeapwitnessError: it cannot be written, or is there and no plain file.
+    """
+    check_writable(path)
+    if path is not None and path.exists() and not path.is_file():
+        raise HeapwitnessError(f"{path} cannot be the log: it is no plain file.")
+
+
 def write_json(report: "Report", path: Path | None) -> None:
     """Write a report, if it was asked for.
 

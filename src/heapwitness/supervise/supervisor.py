@@ -13,11 +13,11 @@ from heapwitness.supervise.environment import environment
 from heapwitness.supervise.log import open_log
 from heapwitness.supervise.modules import private_heaps
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import check_writable, write_json
+from heapwitness.supervise.output import check_log, check_writable, write_json
 from heapwitness.supervise.program import Program
 from heapwitness.supervise.remarks import remarks
 from heapwitness.supervise.screen import Screen
-from heapwitness.supervise.target import Target, check_program, find_program
+from heapwitness.supervise.target import Target, check_program, check_system, find_program
 
 if TYPE_CHECKING:
     from heapwitness.supervise.session import Session
@@ -81,6 +81,7 @@ def run(options: Options) -> int:
 
 
 def _plan(options: Options) -> _Plan:
+    check_system()
     engine = native.library("preload").absolute()
     name = options.command[0]
     if name.endswith(".py") and os.path.isfile(name):
@@ -88,8 +89,9 @@ def _plan(options: Options) -> _Plan:
     else:
         file, arguments = find_program(name), options.command
     target = check_program(file, engine)
-    for written in (options.json, options.output, options.log):
+    for written in (options.json, options.output):
         check_writable(written)
+    check_log(options.log)
     return _Plan(file, arguments, target, engine)
 
 

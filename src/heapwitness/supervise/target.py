@@ -2,12 +2,14 @@
 
 import os
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.supervise.elf import BadElf, Head, defines, read_head
 
+_PAGE = 4096
 _SHEBANG_LIMIT = 256
 _INTERPRETERS_LIMIT = 4
 _SANITIZERS = ("asan", "tsan", "msan", "lsan", "hwasan")
@@ -59,6 +61,19 @@ def find_program(name: str, search: str | None = None) -> str:
     if os.path.isdir(present[0]):
         raise HeapwitnessError(f"{_shown(present[0])} is a directory, not a program.")
     raise HeapwitnessError(f"{_shown(present[0])} is not executable; chmod +x makes it so.")
+
+
+def check_system() -> None:
+    """Refuse a system that the engine is not made for.
+
+    Raises:
+        HeapwitnessError: its memory pages or its order of bytes are others.
+    """
+    page = os.sysconf("SC_PAGE_SIZE")
+    if page != _PAGE:
+        raise HeapwitnessError(f"this system's memory pages have {page} bytes; the engine needs pages of {_PAGE}.")
+    if sys.byteorder != "little":
+        raise HeapwitnessError("this system's processor is big-endian; the engine needs a little-endian one.")
 
 
 def check_program(path: str, engine: Path) -> Target:
