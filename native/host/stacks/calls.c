@@ -17,11 +17,17 @@ static _Atomic uint64_t *entry_of(uint64_t address)
     return &known[(address * UINT64_C(0x9E3779B97F4A7C15) >> 32) % KNOWN];
 }
 
+/* The kernel maps nothing at the lowest ones. */
+static bool may_be_address(uint64_t word)
+{
+    return word >= HW_PAGE && word <= ADDRESS;
+}
+
 static bool is_known(uint64_t address)
 {
     _Atomic uint64_t *entry = entry_of(address);
     uint64_t now = atomic_load_explicit(entry, memory_order_relaxed);
-    if ((now & ADDRESS) != address || now >> ADDRESS_BITS >= USES)
+    if ((now & ADDRESS) != address || !address || now >> ADDRESS_BITS >= USES)
         return false;
     atomic_store_explicit(entry, now + (UINT64_C(1) << ADDRESS_BITS), memory_order_relaxed);
     return true;
@@ -47,12 +53,15 @@ unsigned hw_calls_before(const uint64_t *word, unsigned count)
 {
     unsigned char code[HW_FAST_FRAMES][CODE];
     unsigned good = 0;
-    while (good < count && word[good] >= CODE && word[good] <= ADDRESS && is_known(word[good]))
+    while (good < count && is_known(word[good]))
         good++;
-    if (good == count)
-        return good;
     const uint64_t *asked = word + good;
-    unsigned readable = hw_peek_many(code[0], asked, count - good < HW_FAST_FRAMES ? count - good : HW_FAST_FRAMES, CODE);
+    unsigned likely = 0;
+    while (good + likely < count && may_be_address(asked[likely]))
+        likely++;
+    if (likely == 0)
+        return good;
+    unsigned readable = hw_peek_many(code[0], asked, likely < HW_FAST_FRAMES ? likely : HW_FAST_FRAMES, CODE);
     for (unsigned i = 0; i < readable && ends_with_call(code[i]); i++) {
         atomic_store_explicit(entry_of(asked[i]), asked[i], memory_order_relaxed);
         good++;

@@ -6,9 +6,9 @@
 
    Who writes what: each entry of the memory is one word, stored and loaded as a whole (relaxed) by any thread, and says
    by itself what it is about; entries that drive each other out, or a count that is lost, do no harm. Nothing is read
-   through a remembered address. Code can be exchanged without anybody being told (as compilers in a process do), so what is
-   remembered holds for a number of uses, and then the code is looked at again; until then a word may be believed that
-   was a return address when it was looked at. */
+   through a remembered address. Code can be exchanged without anybody being told (as compilers in a process do), so
+   what is remembered holds for a number of uses, and then the code is looked at again; until then a word may be
+   believed that was a return address when it was looked at. */
 #ifndef HEAPWITNESS_CALLS_H
 #define HEAPWITNESS_CALLS_H
 

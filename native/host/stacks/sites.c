@@ -128,9 +128,19 @@ __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_
 
 /* --- believing frames ------------------------------------------------------------------------- */
 
+/* No code lies in the heap, nor on the stack: what changes there all the time would look like a call sooner or later.
+ */
+static bool may_be_code(const hw_site_cache *cache, uint64_t pc)
+{
+    return (pc < cache->stack_low || pc >= cache->stack_high) && !hw_region_of((const void *)(uintptr_t)pc);
+}
+
 static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned frames)
 {
-    unsigned good = 1 + hw_calls_before(pc + 1, frames - 1);
+    unsigned good = 1;
+    while (good < frames && may_be_code(cache, pc[good]))
+        good++;
+    good = 1 + hw_calls_before(pc + 1, good - 1);
     unsigned slot = hw_depth_slot(pc[0]);
     if (good < frames) { /* do not try again what leads nowhere */
         cache->depth[slot].pc = pc[0];
