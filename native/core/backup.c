@@ -104,11 +104,16 @@ void hw_cached_links_write(hw_pool *pool, uint32_t node, bool poison)
     *hw_links_at(pool, node) = l;
 }
 
+enum { FOUR = 32 }; /* words at once, in bytes */
+
 bool hw_poison_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
     const unsigned char *p = hw_payload(pool, node) + sizeof(hw_links);
     const unsigned char *end = hw_at(pool, node + h->size);
     uint64_t pattern = hw_pattern(pool->secret, node), wrong = 0;
+    for (; end - p >= FOUR; p += FOUR)
+        wrong |=
+            (load64(p) ^ pattern) | (load64(p + 8) ^ pattern) | (load64(p + 16) ^ pattern) | (load64(p + 24) ^ pattern);
     for (; p < end; p += 8)
         wrong |= load64(p) ^ pattern;
     return wrong == 0;
@@ -126,11 +131,23 @@ bool hw_poison_shows(const hw_pool *pool, uint32_t node, const hw_header *h)
     return load64(end - 8) == pattern && (end - start < 16 || load64(end - 16) == pattern);
 }
 
+/* What is left of the poison does not count any more, nor show. */
+void hw_poison_end(hw_pool *pool, uint32_t node, const hw_header *h)
+{
+    unsigned char *start = hw_payload(pool, node) + sizeof(hw_links), *end = hw_at(pool, node + h->size);
+    unsigned slack = (hw_slack_of(h->meta) + 7) / 8 * 8;
+    if (start < end)
+        hw_clear(end - (end - start > slack ? slack : 0) - 8, 8);
+    hw_cached_links_write(pool, node, false);
+}
+
 void hw_poison_write(hw_pool *pool, uint32_t node, const hw_header *h)
 {
     unsigned char *p = hw_payload(pool, node) + sizeof(hw_links);
     unsigned char *end = hw_at(pool, node + h->size);
-    uint64_t pattern = hw_pattern(pool->secret, node);
+    const uint64_t pattern = hw_pattern(pool->secret, node), four[4] = {pattern, pattern, pattern, pattern};
+    for (; end - p >= FOUR; p += FOUR)
+        __builtin_memcpy(p, four, FOUR);
     for (; p < end; p += 8)
         __builtin_memcpy(p, &pattern, 8);
 }

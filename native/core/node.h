@@ -168,6 +168,7 @@ void hw_slack_write(hw_pool *pool, uint32_t node, const hw_header *h);
 bool hw_poison_holds(const hw_pool *pool, uint32_t node, const hw_header *h);
 bool hw_poison_shows(const hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_poison_write(hw_pool *pool, uint32_t node, const hw_header *h);
+void hw_poison_end(hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_cached_links_write(hw_pool *pool, uint32_t node, bool poison);
 
 /* bestfit.c: the index of free nodes. Where one is given a fault, damage is put there and the index

@@ -212,7 +212,7 @@ void hw_arena_disown(hw_arena *arena)
     hw_abandon();         /* what it was in the middle of when it was cancelled */
     hw_me.refused = true; /* a signal handler that allocates now must not wait for the lock */
     hw_me.ended = true;
-    hw_me.arena = hw_me.ready = NULL;
+    hw_me.arena = hw_me.ready = hw_me.ready_to_release = NULL;
     hw_arenas_hold();
     hw_arena_free(arena);
     hw_arenas_let_go();

@@ -16,7 +16,7 @@
 #include "os/process.h"
 #include "stacks/sites.h"
 
-enum { HW_PLACES = 64, HW_CLASSES = 64, HW_FEW = 32, HW_LARGE = 64, HW_WAYS = 2, HW_DELAYED = 8192, HW_FIXED = 32 };
+enum { HW_PLACES = 64, HW_CLASSES = 64, HW_FEW = 32, HW_LARGE = 64, HW_WAYS = 2, HW_DELAYED = 4096, HW_FIXED = 32 };
 
 typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
@@ -85,7 +85,7 @@ typedef struct hw_arena {
         uint32_t node[HW_DELAYED], size[HW_DELAYED];
         uint8_t place[HW_DELAYED];
         uint32_t head, count;
-        size_t bytes;
+        size_t bytes, told; /* what it holds, and what of that all arenas know */
     } delayed;
 } hw_arena;
 
@@ -94,7 +94,8 @@ typedef struct hw_arena {
 typedef struct hw_thread {
     uint64_t mark; /* HW_THREAD_MARK, wherever libc made the storage that this lies in */
     hw_arena *arena;
-    hw_arena *ready; /* the same, but NULL while the thread visits, and where operations take the long way */
+    hw_arena *ready;            /* the same, but NULL while the thread visits, and where operations take the long way */
+    hw_arena *ready_to_release; /* the same for releases and resizes */
     uint32_t visits;
     uint32_t frame; /* abandon.h: of the operation that visits, and what it visits or holds */
     hw_arena *visited;
@@ -136,10 +137,11 @@ void hw_arena_free(hw_arena *arena);
 static inline void hw_ready_again(void)
 {
     hw_me.ready = hw_me.visits || hw_set.unusual ? NULL : hw_me.arena;
+    hw_me.ready_to_release = hw_set.poison ? NULL : hw_me.ready;
 }
 static inline void hw_visits_up(void)
 {
-    hw_me.ready = NULL;
+    hw_me.ready = hw_me.ready_to_release = NULL;
     atomic_signal_fence(memory_order_seq_cst);
     hw_me.visits++;
 }

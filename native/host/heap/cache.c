@@ -313,8 +313,11 @@ void hw_stacks_check(hw_arena *arena)
         hw_class *c = &arena->classes[i];
         uint32_t kept = 0;
         for (uint32_t k = 0; k < c->count && !arena->first->lost; k++)
-            if (hw_header_at(pool, c->node[k], &h) && hw_state_of(h.meta) == HW_CACHED)
+            if (hw_header_at(pool, c->node[k], &h) && hw_state_of(h.meta) == HW_CACHED) {
+                if (hw_links_at(pool, c->node[k])->left) /* damaged links that looked like a poisoned node's */
+                    hw_poison_end(pool, c->node[k], &h);
                 c->node[kept++] = c->node[k];
+            }
         c->count = kept;
     }
     for (unsigned i = 0; i < HW_LARGE * HW_WAYS; i++) {

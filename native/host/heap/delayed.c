@@ -1,57 +1,229 @@
 #include "heap/delayed.h"
 
+#include "heap/cache.h"
 #include "heap/damage.h"
+#include "heap/heap_fast.h"
 
-/* Bytes that an arena may hold back, and all of a process together; a few are every arena's own. Large nodes are not
-   held back: under --poison they are rare, as big blocks lie elsewhere (graves.h). */
-enum { ARENA_BYTES = 32 << 20, PROCESS_BYTES = 256 << 20, OWN_BYTES = 1 << 20, LARGEST = ARENA_BYTES / 4 };
+/* Bytes that all arenas of a process hold back together, and those that are every arena's own whatever the others hold.
+   Large nodes are not held back: under --poison they are rare, as big blocks lie elsewhere (graves.h). */
+enum { PROCESS_BYTES = 32 << 20, OWN_BYTES = 64 << 10, STEP = 16 << 10, LARGEST = PROCESS_BYTES / 4 };
+/* How many that are to go soon are fetched ahead: where they lie nobody has been for long. */
+enum { AHEAD = 8, FAR_AHEAD = 16 };
 
+/* By atomic addition, from inside of any arena, where its own sum has changed by STEP: so each is wrong by as much at
+   most. Who finds the sum too large makes room with what is its own. */
 static _Atomic size_t all_bytes;
+static _Atomic uint32_t holders; /* arenas that ever held more than STEP */
 
 static void count(hw_arena *arena, size_t granules, bool more)
 {
-    size_t bytes = granules << HW_FIXED_GRANULE_LOG2;
+    size_t bytes = granules << HW_FIXED_GRANULE_LOG2, told = arena->delayed.told;
     arena->delayed.bytes += more ? bytes : -bytes;
-    atomic_fetch_add_explicit(&all_bytes, more ? bytes : -bytes, memory_order_relaxed);
+    if (HW_LIKELY(arena->delayed.bytes - told + STEP <= 2 * (size_t)STEP))
+        return;
+    if (told == 0)
+        atomic_fetch_add_explicit(&holders, 1, memory_order_relaxed);
+    arena->delayed.told = arena->delayed.bytes;
+    atomic_fetch_add_explicit(&all_bytes, arena->delayed.told - told, memory_order_relaxed);
+}
+
+/* The largest size that the usual way handles, where the node is one of the arena's first pool; 0 elsewhere. */
+static uint32_t most_at(const hw_arena *arena, const hw_place *place, uint32_t node)
+{
+    uint32_t behind = arena->pool.end - node;
+    if (place != arena->first || place->lost || node >= arena->pool.end)
+        return 0;
+    return behind < HW_LARGEST_KEPT ? behind : HW_LARGEST_KEPT;
+}
+
+/* --- poison ------------------------------------------------------------------------------------- */
+
+enum { WORDS = 4 }; /* at once */
+
+/* The links of a cached node that is poisoned: 1, 0, HW_CACHED_PARENT and their check. */
+HW_INLINE uint64_t poisoned_links_rest(const hw_trusted *pool, uint64_t place)
+{
+    return (place + pool->links + pool->key.sizes) | HW_CACHED_PARENT;
+}
+
+HW_INLINE void write_links(char *at, uint64_t left, uint64_t rest)
+{
+    __builtin_memcpy(at + HW_OVERHEAD, &left, sizeof left);
+    __builtin_memcpy(at + HW_OVERHEAD + 8, &rest, sizeof rest);
+}
+
+/* A node that was looked at, is filled behind its links. Of the smallest nothing is left to fill. */
+HW_INLINE void poison(const hw_trusted *pool, const hw_looked *n, uint32_t site)
+{
+    const uint64_t pattern = hw_pattern_of(n->place), words[WORDS] = {pattern, pattern, pattern, pattern};
+    char *at = n->at + HW_OVERHEAD + sizeof(hw_links), *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
+    hw_write_meta(pool, n, (n->meta & 0xCF) | (uint32_t)HW_CACHED << 4 | site << 8);
+    if (at == end) {
+        write_links(n->at, 0, hw_links_rest(pool, n->place));
+        return;
+    }
+    for (; (size_t)(end - at) >= sizeof words; at += sizeof words)
+        __builtin_memcpy(at, words, sizeof words);
+    if (at < end)
+        __builtin_memcpy(at, words, 16);
+    write_links(n->at, 1, poisoned_links_rest(pool, n->place));
+}
+
+HW_INLINE uint64_t pair_wrong(const char *at, uint64_t pattern)
+{
+    hw_words words = hw_load(at);
+    return (words.sizes ^ pattern) | (words.rest ^ pattern);
+}
+
+/* Not 0: something was written where the links and the poison are. */
+HW_INLINE uint64_t poison_wrong(const hw_trusted *pool, const hw_looked *n)
+{
+    hw_words links = hw_load(n->at + HW_OVERHEAD);
+    if (n->size == HW_NODE_LEAST)
+        return links.sizes | (links.rest ^ hw_links_rest(pool, n->place));
+    uint64_t pattern = hw_pattern_of(n->place),
+             wrong = (links.sizes ^ 1) | (links.rest ^ poisoned_links_rest(pool, n->place));
+    const char *at = n->at + HW_OVERHEAD + sizeof(hw_links), *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
+    for (; end - at >= 32; at += 32)
+        wrong |= pair_wrong(at, pattern) | pair_wrong(at + 16, pattern);
+    return at < end ? wrong | pair_wrong(at, pattern) : wrong;
+}
+
+/* --- holding back ------------------------------------------------------------------------------- */
+
+static bool poison_usual(const hw_arena *arena, const hw_place *place, uint32_t node, uint32_t site, uint32_t *size)
+{
+    hw_looked n;
+    uint32_t most = most_at(arena, place, node);
+    if (most < HW_NODE_LEAST || hw_look(&arena->pool, node, HW_NODE_LEAST, most, &n) || hw_slack_wrong(&n) ||
+        hw_state_of(n.meta) != HW_USED || hw_quarantined(n.meta))
+        return false;
+    poison(&arena->pool, &n, site);
+    *size = n.size;
+    return true;
+}
+
+static bool poison_any(hw_place *place, uint32_t node, uint32_t site, uint32_t *size)
+{
+    hw_fault fault;
+    *size = hw_own(place->pool, node)->size;
+    return (size_t)*size << HW_FIXED_GRANULE_LOG2 <= LARGEST &&
+           hw_cache(place->pool, node, site, true, &fault) == HW_OK;
+}
+
+/* --- letting go --------------------------------------------------------------------------------- */
+
+/* Of a node that is sound the poison ends, and it goes where any released one does. */
+static bool let_go_usual(hw_arena *arena, const hw_place *place, uint32_t node, const hw_context *context)
+{
+    hw_looked n;
+    uint32_t most = most_at(arena, place, node), class;
+    if (most < HW_NODE_LEAST || hw_look(&arena->pool, node, HW_NODE_LEAST, most, &n) ||
+        hw_state_of(n.meta) != HW_CACHED || poison_wrong(&arena->pool, &n))
+        return false;
+    hw_header h = {.size = n.size, .meta = n.meta};
+    hw_poison_end(place->pool, node, &h);
+    class = hw_class_of_node(n.size);
+    if (class >= HW_CLASSES)
+        hw_keep_large(arena, node, n.size, context);
+    else if (HW_LIKELY(arena->classes[class].count < arena->classes[class].room))
+        arena->classes[class].node[arena->classes[class].count++] = node;
+    else
+        hw_stack(arena, class, node, context);
+    return true;
+}
+
+static void let_go_any(hw_arena *arena, hw_place *place, uint32_t node, const hw_context *context)
+{
+    hw_fault fault;
+    if (hw_verify(place->pool, node, &fault) == HW_OK ||
+        (hw_mend(arena, place, context) && hw_verify(place->pool, node, &fault) == HW_OK)) {
+        hw_header h = *hw_own(place->pool, node);
+        if (hw_release(place->pool, node, h.meta >> 8, &fault) == HW_OK)
+            hw_trim_after(arena, place, node, h.prev_size, (size_t)h.size << HW_FIXED_GRANULE_LOG2);
+    }
+}
+
+HW_INLINE const unsigned char *soon_to_go(const hw_arena *arena, unsigned turns, uint32_t *size)
+{
+    uint32_t slot = (arena->delayed.head + turns) % HW_DELAYED;
+    *size = arena->delayed.size[slot];
+    return hw_at(arena->place[arena->delayed.place[slot]].pool, arena->delayed.node[slot]);
+}
+
+/* Inlined: of a call that only fetches compilers think that it does nothing. */
+HW_INLINE void fetch_ahead(const hw_arena *arena)
+{
+    uint32_t size, before;
+    if (arena->delayed.count <= FAR_AHEAD)
+        return;
+    const unsigned char *at = soon_to_go(arena, FAR_AHEAD, &size);
+    __builtin_prefetch(at, 1);
+    __builtin_prefetch(at + ((size_t)size << HW_FIXED_GRANULE_LOG2));
+    at = soon_to_go(arena, AHEAD, &size);
+    before = ((const hw_header *)(const void *)at)->prev_size; /* whatever it is, it is only fetched */
+    __builtin_prefetch(at - ((size_t)before << HW_FIXED_GRANULE_LOG2));
 }
 
 static void let_oldest_go(hw_arena *arena, const hw_context *context)
 {
+    fetch_ahead(arena);
     uint32_t slot = arena->delayed.head++ % HW_DELAYED, node = arena->delayed.node[slot];
     hw_place *place = &arena->place[arena->delayed.place[slot]];
-    hw_fault fault;
     arena->delayed.count--;
     if (!node) /* lost meanwhile */
         return;
     count(arena, arena->delayed.size[slot], false);
-    if (hw_verify(place->pool, node, &fault) == HW_OK ||
-        (hw_mend(arena, place, context) && hw_verify(place->pool, node, &fault) == HW_OK))
-        hw_release(place->pool, node, hw_own(place->pool, node)->meta >> 8, &fault);
+    if (!let_go_usual(arena, place, node, context))
+        let_go_any(arena, place, node, context);
 }
 
 static bool has_room(const hw_arena *arena, size_t bytes)
 {
     size_t mine = arena->delayed.bytes + bytes;
-    if (arena->delayed.count == HW_DELAYED || mine > ARENA_BYTES)
+    if (arena->delayed.count == HW_DELAYED)
         return false;
-    return mine <= OWN_BYTES || atomic_load_explicit(&all_bytes, memory_order_relaxed) + bytes <= PROCESS_BYTES;
+    if (mine <= OWN_BYTES)
+        return true;
+    uint32_t sharing = atomic_load_explicit(&holders, memory_order_relaxed);
+    return mine <= PROCESS_BYTES / (sharing ? sharing : 1) &&
+           atomic_load_explicit(&all_bytes, memory_order_relaxed) + bytes <= PROCESS_BYTES;
 }
 
-bool hw_delay(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
+/* A node that is poisoned takes its place behind all others. */
+static void line_up(hw_arena *arena, const hw_place *place, uint32_t node, uint32_t size, const hw_context *context)
 {
-    uint32_t size = hw_own(place->pool, node)->size;
-    size_t bytes = (size_t)size << HW_FIXED_GRANULE_LOG2;
-    hw_fault fault;
-    if (bytes > LARGEST || hw_cache(place->pool, node, site, true, &fault) != HW_OK)
-        return false;
-    while (arena->delayed.count && !has_room(arena, bytes))
+    while (arena->delayed.count && !has_room(arena, (size_t)size << HW_FIXED_GRANULE_LOG2))
         let_oldest_go(arena, context);
     uint32_t slot = (arena->delayed.head + arena->delayed.count++) % HW_DELAYED;
     arena->delayed.node[slot] = node;
     arena->delayed.size[slot] = size;
-    arena->delayed.place[slot] = (uint8_t)(place - arena->place);
+    arena->delayed.place[slot] = place == arena->first ? 0 : (uint8_t)(place - arena->place);
     count(arena, size, true);
+}
+
+bool hw_delay(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
+{
+    uint32_t size;
+    if (!poison_usual(arena, place, node, site, &size) && !poison_any(place, node, site, &size))
+        return false;
+    line_up(arena, place, node, size, context);
     return true;
+}
+
+bool hw_delay_usual(hw_arena *arena, const void *pointer, const hw_context *context)
+{
+    hw_looked n;
+    uint32_t site;
+    uint64_t node = hw_fast_node(arena, pointer);
+    if (node >= arena->pool.end || hw_look_at_used(arena, (uint32_t)node, context->family, &n))
+        return false;
+    HW_SITE_RECALL(site, &arena->sites, context->caller, n.meta >> 8, unknown);
+    poison(&arena->pool, &n, site);
+    line_up(arena, arena->first, (uint32_t)node, n.size, context);
+    return true;
+unknown:
+    return false;
 }
 
 void hw_delayed_check(hw_arena *arena, const hw_place *place)

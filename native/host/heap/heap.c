@@ -4,6 +4,7 @@
 #include "heap/big.h"
 #include "heap/cache.h"
 #include "heap/damage.h"
+#include "heap/delayed.h"
 #include "heap/heap_fast.h"
 #include "heap/huge.h"
 #include "heap/release.h"
@@ -40,6 +41,15 @@ void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
     hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
+    if (hw_set.poison && hw_me.ready && !hw_is_inside(arena)) {
+        hw_fetch_around((uintptr_t)pointer);
+        hw_enter(arena, caller.frame);
+        bool done = hw_delay_usual(arena, pointer, &context);
+        arena->operations -= !done;
+        hw_leave(arena);
+        if (HW_LIKELY(done))
+            return;
+    }
     if (!arena || hw_still_engaged(&caller) || !hw_place_holds(arena->first, pointer)) {
         hw_release_elsewhere(pointer, &context);
     } else {

@@ -114,7 +114,7 @@ slowly:
 HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 {
     hw_fetch_around((uintptr_t)pointer);
-    hw_arena *arena = hw_me.ready;
+    hw_arena *arena = hw_me.ready_to_release;
     uint64_t node;
     if (HW_UNLIKELY(!arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
                     !hw_try_enter(arena, caller.frame, true))) {
@@ -152,7 +152,7 @@ HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
 HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
 {
     hw_fetch_around((uintptr_t)pointer);
-    hw_arena *arena = hw_me.ready;
+    hw_arena *arena = hw_me.ready_to_release;
     uint64_t node;
     uint32_t site;
     if (HW_UNLIKELY(!arena || !hw_is_small(bytes) || (node = hw_fast_node(arena, pointer)) >= arena->pool.end ||

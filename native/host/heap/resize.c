@@ -4,6 +4,7 @@
 
 #include "heap/big.h"
 #include "heap/foreign.h"
+#include "heap/heap_fast.h"
 #include "heap/huge.h"
 #include "heap/release.h"
 #include "life/abandon.h"
@@ -84,7 +85,7 @@ static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size
 /* `family` is by which functions the old block is released. */
 static void *move(void *pointer, size_t size, size_t bytes, unsigned family, const hw_context *context)
 {
-    void *fresh = hw_heap_allocate(bytes, 0, HW_MALLOC, context->caller);
+    void *fresh = hw_allocate_fast(bytes, HW_MALLOC, context->caller);
     if (fresh) {
         memcpy(fresh, pointer, size < bytes ? size : bytes);
         hw_heap_release(pointer, family, context->caller);
@@ -140,6 +141,21 @@ static void *resize_in_arena(hw_arena *arena, hw_place *place, void *pointer, si
     return same;
 }
 
+/* Bytes of a small block of the thread's own that is sound and has to move; 0: it is none. */
+static size_t usual_to_move(const void *pointer, size_t bytes, hw_caller caller)
+{
+    hw_arena *arena = hw_me.ready;
+    uint64_t node;
+    hw_looked n;
+    if (!hw_set.poison || !arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
+        !hw_try_enter(arena, caller.frame, true))
+        return 0;
+    bool usual = !hw_look_at_used(arena, (uint32_t)node, HW_MALLOC, &n) && !hw_quarantined(n.meta);
+    hw_is_out(arena);
+    size_t size = usual ? ((size_t)n.size << HW_FIXED_GRANULE_LOG2) - HW_OVERHEAD - hw_slack_of(n.meta) : 0;
+    return has_to_move(size, bytes) ? size : 0;
+}
+
 void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
 {
     hw_context context = {.when = HW_AT_REALLOC, .caller = caller, .pointer = pointer, .family = HW_MALLOC};
@@ -147,6 +163,10 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
         return NULL;
     if (HW_UNLIKELY(hw_is_foreign()))
         return hw_resize_foreign(pointer, bytes);
+    size_t usual = usual_to_move(pointer, bytes, caller);
+    void *moved = usual ? move(pointer, usual, bytes, HW_MALLOC, &context) : NULL;
+    if (moved)
+        return moved;
     hw_arena *mine = !hw_still_engaged(&caller) && hw_visit_begins(&caller) ? hw_arena_own() : NULL;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;

@@ -221,6 +221,17 @@ size_t hw_peek(void *into, uintptr_t address, size_t length)
     return got > 0 ? (size_t)got : 0;
 }
 
+unsigned hw_peek_many(void *into, const uint64_t *end, unsigned count, size_t length)
+{
+    struct iovec local = {into, count * length}, remote[HW_PEEKS];
+    if (count > HW_PEEKS)
+        count = HW_PEEKS;
+    for (unsigned i = 0; i < count; i++)
+        remote[i] = (struct iovec){(void *)(uintptr_t)(end[i] - length), length};
+    long got = hw_call(SYS_process_vm_readv, (long)hw_process_id(), (long)&local, 1, (long)remote, count, 0);
+    return got > 0 ? (unsigned)((size_t)got / length) : 0;
+}
+
 void hw_fence_init(void)
 {
 #ifndef HW_EVEN_FENCES

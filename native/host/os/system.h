@@ -56,6 +56,10 @@ void hw_sleep(unsigned milliseconds);
 bool hw_thread_lives(uint32_t pid, uint32_t tid);
 /* What can be read of `length` bytes at an address that may be anything; 0 for nothing. */
 size_t hw_peek(void *into, uintptr_t address, size_t length);
+/* The same of the `length` bytes before each of `count` addresses, by one call; returns of how many all could be read,
+   one after the other up to the first of which that is not so. */
+enum { HW_PEEKS = 8 };
+unsigned hw_peek_many(void *into, const uint64_t *end, unsigned count, size_t length);
 
 /* After it, every thread of the process sees what this one stored before, and the other way round.
    `hw_light_fence` is its cheap half on the frequent side. */

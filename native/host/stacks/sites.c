@@ -2,6 +2,7 @@
 #include "stacks/sites.h"
 
 #include "os/process.h"
+#include "stacks/calls.h"
 #include "stacks/unwound.h"
 
 #include <dlfcn.h>
@@ -127,30 +128,19 @@ __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_
 
 /* --- believing frames ------------------------------------------------------------------------- */
 
-/* A return address lies behind a call instruction of a loaded object. */
-static bool returns_to(uint64_t pc)
+/* No code lies in the heap, nor on the stack: what changes there all the time would look like a call sooner or later.
+ */
+static bool may_be_code(const hw_site_cache *cache, uint64_t pc)
 {
-#if defined(__x86_64__)
-    unsigned char code[8];
-    if (pc < 8 || hw_peek(code, pc - 7, 7) != 7)
-        return false;
-    if (code[2] == 0xE8)
-        return true;
-    for (int length = 2; length <= 7; length++) /* FF /2: call through a register or memory */
-        if (code[7 - length] == 0xFF && (code[8 - length] >> 3 & 7) == 2)
-            return true;
-    return false;
-#else
-    uint32_t code;
-    return pc >= 4 && hw_peek(&code, pc - 4, 4) == 4;
-#endif
+    return (pc < cache->stack_low || pc >= cache->stack_high) && !hw_region_of((const void *)(uintptr_t)pc);
 }
 
 static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned frames)
 {
     unsigned good = 1;
-    while (good < frames && returns_to(pc[good]))
+    while (good < frames && may_be_code(cache, pc[good]))
         good++;
+    good = 1 + hw_calls_before(pc + 1, good - 1);
     unsigned slot = hw_depth_slot(pc[0]);
     if (good < frames) { /* do not try again what leads nowhere */
         cache->depth[slot].pc = pc[0];
