@@ -5,6 +5,7 @@
 #include "heap/heap.h"
 #include "heap/huge.h"
 #include "life/abandon.h"
+#include "traps/blocks.h"
 
 static hw_lock checking;
 static _Atomic uint32_t checker; /* the thread that holds it */
@@ -47,6 +48,7 @@ static bool check_big(tour *t)
         hw_inspect(NULL, place, &t->context);
         hw_big_let_go(place);
     }
+    hw_trap_check(&t->context);
     return true;
 }
 
@@ -213,5 +215,9 @@ hw_heap_use hw_heap_measure(hw_caller caller)
         use.big += atomic_load(&hw_region_at(region)->bytes);
         use.big_blocks++;
     }
+    size_t trapped, blocks;
+    hw_trap_measure(&trapped, &blocks);
+    use.big += trapped;
+    use.big_blocks += blocks;
     return use;
 }

@@ -3,6 +3,7 @@
 
 #include "os/process.h"
 #include "stacks/unwound.h"
+#include "traps/named.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -24,7 +25,7 @@ enum {
 
 typedef struct record {
     uint32_t hash, prior, thread;
-    uint16_t frames, flags;
+    uint16_t frames, trapped;
     uint64_t pc[];
 } record;
 
@@ -121,7 +122,8 @@ __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_
         key = hw_site_key(pc, frames);
     }
     uint32_t site = hw_site_intern(cache, pc, frames, prior);
-    keep(cache, key, prior, site);
+    if (!hw_site_trapped(site))
+        keep(cache, key, prior, site);
     return site;
 }
 
@@ -264,6 +266,7 @@ static uint32_t write_record(site_table *t, const record *key, const uint64_t *p
     } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
     record *r = (record *)(void *)(t->area.start + at);
     *r = *key;
+    r->trapped = hw_traps_on && !key->prior ? (uint16_t)hw_trap_named(pc, key->frames) : HW_TRAP_NOT;
     memcpy(r->pc, pc, key->frames * sizeof *pc);
     return (uint32_t)(at / 16);
 }
@@ -299,6 +302,11 @@ uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned
         }
     }
     return site;
+}
+
+unsigned hw_site_trapped(uint32_t site)
+{
+    return hw_traps_on && site ? record_at(the_table(), site)->trapped : (unsigned)HW_TRAP_NOT;
 }
 
 bool hw_site_has(uint32_t site, const uint64_t *pc, unsigned frames)

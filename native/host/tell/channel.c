@@ -14,7 +14,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { MESSAGE = 128 << 10, RECORD = 24 << 20, WINDOW_MOST = 4 << 20, TOLD_FREELY = 1000, THEN_A_SECOND = 20 };
+enum {
+    MESSAGE = 128 << 10,
+    RECORD = 24 << 20,
+    WINDOW_MOST = 4 << 20,
+    TOLD_FREELY = 1000,
+    THEN_A_SECOND = 20,
+    INSTRUCTION = 16
+};
 
 _Atomic uint64_t hw_findings, hw_repairs;
 static _Atomic uint64_t dropped;
@@ -296,6 +303,8 @@ static void put_unpooled(message *m, const hw_unpooled *block)
 {
     uintptr_t end = (uintptr_t)(block->address + block->size);
     put_memory(m, end - HW_PAGE, 2 * HW_PAGE);
+    if (block->before)
+        put_memory(m, (uintptr_t)(block->address - block->before), block->before + HW_PAGE);
     put_site(m, (uint32_t)block->site);
 }
 
@@ -363,8 +372,12 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         put_section(&m, HW_RELEASED, 0, released, sizeof *released);
     if (context->unpooled)
         put_section(&m, HW_UNPOOLED, 0, context->unpooled, sizeof *context->unpooled);
-    if (atomic_load(&is_trapped))
+    if (context->trap)
+        put_section(&m, HW_TRAPPED, 0, context->trap, sizeof *context->trap);
+    else if (atomic_load(&is_trapped))
         put_section(&m, HW_TRAPPED, 0, &trapped, sizeof trapped);
+    if (context->held)
+        put_section(&m, HW_HELD, 0, context->held, sizeof *context->held);
     finish(&m, &event);
     char answer = ask(&m);
     last_was_logged = false;
@@ -375,6 +388,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
             put_evidence(&m, pool, bytes, region, fault);
             if (context->unpooled)
                 put_unpooled(&m, context->unpooled);
+            if (context->held)
+                put_memory(&m, (uintptr_t)context->held->pc, INSTRUCTION);
             if (released)
                 put_site(&m, (uint32_t)released->site);
             m.room = RECORD;
@@ -406,6 +421,24 @@ void hw_tell_outcome(const hw_outcome *outcome)
         tell(&m, false);
 }
 
+void hw_tell_stored(uintptr_t address, size_t length)
+{
+    unsigned char bytes[1024];
+    message m = {.bytes = bytes, .room = sizeof bytes};
+    hw_event event;
+    uint64_t words[8] = {0};
+    start(&m, &event, HW_OUTCOME);
+    put_section(&m, HW_MENDED, 0, words, sizeof words);
+    size_t at = open_section(&m, HW_STORED, address);
+    m.used += hw_peek(m.bytes + m.used, address, length);
+    close_section(&m, at);
+    finish(&m, &event);
+    if (last_was_logged)
+        append(&m);
+    else
+        tell(&m, false);
+}
+
 static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
 {
     if (hw_set.socket[0] == 0 && hw_set.log[0] == 0)
@@ -418,7 +451,7 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
     event.when = type == HW_EXIT ? HW_AT_EXIT : HW_AT_MALLOC;
     event.dropped = type == HW_EXIT ? atomic_exchange(&dropped, 0) : 0;
     if (stats)
-        put_section(&m, HW_STATS, 0, stats, 8 * sizeof stats[0]);
+        put_section(&m, HW_STATS, 0, stats, HW_STATS_WORDS * sizeof stats[0]);
     put_file(&m, HW_COMMAND, "/proc/self/cmdline");
     finish(&m, &event);
     if (!tell(&m, type == HW_HELLO))
@@ -486,7 +519,7 @@ void hw_tell_stranger(const char *file, unsigned why, bool replaces)
     tell(&m, false);
 }
 
-void hw_tell_exit(const uint64_t stats[8])
+void hw_tell_exit(const uint64_t stats[HW_STATS_WORDS])
 {
     tell_or_log(HW_EXIT, stats);
 }

@@ -101,7 +101,7 @@ class Session:
     def _heard(self, event: Event, pid: int) -> bytes | None:
         self.ledger.note(event, pid)
         if event.type is Type.OUTCOME and event.outcome is not None:
-            self._mended((pid, event.tid), event.outcome)
+            self._mended((pid, event.tid), event.outcome, event.stored)
         elif event.type is Type.EXIT:
             self._report(lambda thread, _: thread[0] == pid)
         elif event.type is Type.FINDING:
@@ -252,15 +252,15 @@ class Session:
                 self._shares.popitem(last=False)
         return share
 
-    def _mended(self, thread: _Thread, outcome: Outcome) -> None:
-        from heapwitness.diagnose import with_outcome
+    def _mended(self, thread: _Thread, outcome: Outcome, stored: tuple[int, bytes] | None) -> None:
+        from heapwitness.diagnose import with_outcome, with_stored
 
         for key in [key for key in self._told if key[0] == thread]:
             told = self._told.pop(key)
             findings = told.examined.findings
             # Shown without its outcome rather than not at all.
             with contextlib.suppress(Exception):
-                findings = tuple(with_outcome(finding, outcome) for finding in findings)
+                findings = tuple(with_stored(with_outcome(finding, outcome), stored) for finding in findings)
             self._reporter.submit(replace(told.examined, findings=findings))
 
     def _report(self, which: Callable[[_Thread, _Told], bool]) -> None:
