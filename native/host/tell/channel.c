@@ -2,6 +2,7 @@
 #include "tell/channel.h"
 
 #include "os/record.h"
+#include "traps/named.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +21,8 @@ enum {
     WINDOW_MOST = 4 << 20,
     TOLD_FREELY = 1000,
     THEN_A_SECOND = 20,
-    INSTRUCTION = 16
+    INSTRUCTION = 16,
+    ANSWER = 256 /* words */
 };
 
 _Atomic uint64_t hw_findings, hw_repairs;
@@ -214,6 +216,7 @@ static char ask(const message *m)
     if (fd < 0)
         return 0;
     char answer = 0;
+    uint64_t said[ANSWER] = {0};
     uint64_t end = hw_milliseconds() + hw_set.wait_ms, now;
     while ((now = hw_milliseconds()) < end) {
         struct pollfd wait = {.fd = (int)fd, .events = POLLIN};
@@ -221,8 +224,11 @@ static char ask(const message *m)
         long ready = hw_call(SYS_ppoll, (long)&wait, 1, (long)&span, 0, 0, 0);
         if (ready == -EINTR)
             continue;
-        if (ready == 1 && hw_call(SYS_recvfrom, fd, (long)&answer, 1, 0, 0, 0) != 1)
-            answer = 0;
+        long got = ready == 1 ? hw_call(SYS_recvfrom, fd, (long)said, sizeof said, 0, 0, 0) : 0;
+        if (got > 0)
+            memcpy(&answer, said, 1);
+        if (got > (long)sizeof said[0])
+            hw_traps_add(said + 1, (size_t)got / sizeof said[0] - 1);
         break;
     }
     hw_call(SYS_close, fd, 0, 0, 0, 0, 0);

@@ -2,6 +2,7 @@
 #include "traps/named.h"
 
 #include "os/system.h"
+#include "stacks/sites.h"
 
 #include <elf.h>
 #include <fcntl.h>
@@ -104,8 +105,9 @@ static const char *read_site(const char *at, site *s)
     return at && s->frames && s->frame[0].length ? at : NULL;
 }
 
-void hw_traps_read(const char *list)
+void hw_traps_read(const char *list, bool found)
 {
+    hw_traps_on = found;
     if (!*list || !(sites = hw_map(SITES_MOST * sizeof *sites)))
         return;
     while (list && *list && count < SITES_MOST) {
@@ -113,7 +115,60 @@ void hw_traps_read(const char *list)
         count += read_site(list, &sites[count]) != NULL;
         list = next ? next + 1 : NULL;
     }
-    hw_traps_on = count != 0;
+    hw_traps_on |= count != 0;
+}
+
+/* --- sites that were found ------------------------------------------------------------------------ */
+
+enum { FOUND_MOST = 64 };
+static struct found {
+    uint32_t how, frames;
+    uint64_t pc[FRAMES_MOST];
+} found[FOUND_MOST];
+static _Atomic uint32_t found_claimed, found_count;
+
+static bool begins_alike(const uint64_t *one, unsigned frames, const uint64_t *other, unsigned others)
+{
+    unsigned most = frames < others ? frames : others;
+    return most && memcmp(one, other, most * sizeof *one) == 0;
+}
+
+static unsigned how_found(const uint64_t *pc, unsigned frames)
+{
+    for (uint32_t i = 0; i < atomic_load(&found_count); i++)
+        if (begins_alike(pc, frames, found[i].pc, found[i].frames))
+            return found[i].how;
+    return HW_TRAP_NOT;
+}
+
+static void add(unsigned how, const uint64_t *pc, unsigned frames)
+{
+    if (how < HW_TRAP_END || how > HW_TRAP_TIGHT || frames == 0 || frames > FRAMES_MOST || hw_trap_named(pc, frames))
+        return;
+    uint32_t at = atomic_load(&found_claimed);
+    do {
+        if (at == FOUND_MOST)
+            return;
+    } while (!atomic_compare_exchange_weak(&found_claimed, &at, at + 1));
+    found[at] = (struct found){.how = how, .frames = frames};
+    memcpy(found[at].pc, pc, frames * sizeof *pc);
+    /* In order: who came before publishes first. */
+    for (uint32_t before = at; !atomic_compare_exchange_weak(&found_count, &before, at + 1); before = at)
+        hw_sleep(0);
+}
+
+void hw_traps_add(const uint64_t *list, size_t words)
+{
+    if (!hw_traps_on)
+        return;
+    for (size_t at = 0; at < words;) {
+        unsigned how = (unsigned)(list[at] & 0xFF), frames = (unsigned)(list[at] >> 8 & 0xFF);
+        if (++at + frames > words)
+            return;
+        add(how, list + at, frames);
+        at += frames;
+    }
+    hw_sites_judge_again();
 }
 
 /* --- modules ------------------------------------------------------------------------------------- */
@@ -195,5 +250,5 @@ unsigned hw_trap_named(const uint64_t *pc, unsigned frames)
         if (most && same == most)
             return s->how;
     }
-    return HW_TRAP_NOT;
+    return how_found(pc, frames);
 }

@@ -28,6 +28,12 @@ from heapwitness.cli.run_options import run_options
     metavar="FILE",
     help="The JSON report of an earlier run, made anywhere, in place of the first run.",
 )
+@click.option(
+    "--trap-found/--no-trap-found",
+    default=True,
+    show_default=True,
+    help="Trap in the same run, too, what a site allocates after damage was found.",
+)
 @click.option("--before", metavar="COMMAND", help="A shell command that is run before each repetition.")
 def command(
     program: tuple[str, ...], wait: float, tries: int, source: Path | None, before: str | None, **options: Any

@@ -11,6 +11,7 @@ where a block of the site is trapped: at its `end`, at its `start`, or `tight`, 
 
 import os
 import re
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, get_args
 
@@ -98,6 +99,16 @@ def parse_trap(text: str) -> Trap:
             "`heapwitness hunt` name them."
         )
     return Trap(SiteName(tuple(whole)), how)
+
+
+def answered(traps: Iterable[tuple[How, Sequence[int]]], room: int) -> bytes:
+    """Sites by their return addresses, in the form in which an answer to a finding names them; `room` in bytes."""
+    words: list[int] = []
+    for how, pcs in traps:
+        if 8 * (len(words) + 1 + len(pcs)) > room:
+            break
+        words += [_HOWS.index(how) + 1 | len(pcs) << 8, *pcs]
+    return struct.pack(f"<{len(words)}Q", *words)
 
 
 def encoded(traps: Iterable[Trap]) -> str:

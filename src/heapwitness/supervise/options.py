@@ -22,7 +22,8 @@ OFTEN = 1000
 class Options:
     """The options of a run.
 
-    `traps` are the allocation sites whose blocks are trapped. `command` is program and arguments; `check_every` in
+    `traps` are the allocation sites whose blocks are trapped; `trap_found`: those at which damage is found, too, from
+    then on. `command` is program and arguments; `check_every` in
     operations, 0 for never; `wait_ms` is how long a thread of the program waits for an answer; `error_exitcode` 0 keeps
     the program's own status.
     """
@@ -34,6 +35,7 @@ class Options:
     check_every: int = 0
     check_signal: signal.Signals | None = None
     traps: "tuple[Trap, ...]" = ()
+    trap_found: bool = False
     wait_ms: int = WAIT_MS
     json: Path | None = None
     output: Path | None = None

@@ -89,7 +89,7 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Report":
         from heapwitness.supervise.session import Session
 
         places.sweep()
-        session = Session(options.on_error, screen)
+        session = Session(options.on_error, screen, trap_found=options.trap_found)
         _serve(channel, session, program)
         session.take_records(log.path, log.start)
     program.release_signals()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Finding, Kind
-from heapwitness.findings.sites import SITES_LIMIT, How, SiteName, Trap, name_of, parse_trap
+from heapwitness.findings.sites import FRAMES_LIMIT, SITES_LIMIT, How, SiteName, Trap, name_of, parse_trap
 
 _HUNTED: frozenset[Kind] = frozenset(
     (
@@ -39,6 +39,16 @@ def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[Trap, ...]
     for known in found.values():
         known += [other for one in tuple(known) if (other := _OTHER[one]) not in known]
     return tuple(Trap(site, known[attempt % len(known)]) for site, known in found.items())[:SITES_LIMIT]
+
+
+def trapped_from_now_on(findings: Sequence[Finding]) -> tuple[tuple[How, tuple[int, ...]], ...]:
+    """The same for the process that findings come from, by return addresses; `findings` are as diagnosed."""
+    found: dict[tuple[int, ...], How] = {}
+    for finding in filter(is_hunted, findings):
+        for block, how in _blocks(finding):
+            if block.allocated is not None and block.allocated.stack:
+                found.setdefault(tuple(frame.pc for frame in block.allocated.stack[:FRAMES_LIMIT]), how)
+    return tuple((how, pcs) for pcs, how in found.items())
 
 
 def catches(caught: Finding, finding: Finding) -> bool:
