@@ -38,7 +38,7 @@ static size_t extent_of_lost(const hw_place *place, const void *pointer)
    what the site allocates is trapped. */
 static bool has_to_move(size_t size, size_t bytes, const hw_context *context)
 {
-    return (HW_UNLIKELY(hw_set.poison) || context->trapped) && size != bytes;
+    return context->trapped || (HW_UNLIKELY(hw_set.poison) && size != bytes);
 }
 
 /* In place, by who is inside. *size: the block's size, 0 when the pointer is no block (then a wrong

@@ -14,6 +14,7 @@ _HUNTED: frozenset[Kind] = frozenset(
     )
 )
 _FILE_LIMIT = 64 << 20
+_AS_IT_WAS, _INNER = 2, 2
 _OTHER: dict[How, How] = {"end": "tight", "tight": "end", "start": "end"}
 _LEAST_ALIGNMENT, _MOST_ALIGNMENT = 8, 16
 
@@ -38,7 +39,14 @@ def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[Trap, ...]
             known += [one for one in (how,) if one not in known]
     for known in found.values():
         known += [other for one in tuple(known) if (other := _OTHER[one]) not in known]
-    return tuple(Trap(site, known[attempt % len(known)]) for site, known in found.items())[:SITES_LIMIT]
+    return tuple(
+        dict.fromkeys(Trap(_shortened(site, attempt), known[attempt % len(known)]) for site, known in found.items())
+    )[:SITES_LIMIT]
+
+
+def _shortened(site: SiteName, attempt: int) -> SiteName:
+    """A site as it was, and after some attempts all that share its inner frames: it may be reached in another way."""
+    return SiteName(site.frames[:_INNER]) if attempt >= _AS_IT_WAS else site
 
 
 def trapped_from_now_on(findings: Sequence[Finding]) -> tuple[tuple[How, tuple[int, ...]], ...]:
