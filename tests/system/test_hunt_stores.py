@@ -54,8 +54,6 @@ def test_each_of_two_stores_is_told_in_the_same_run() -> None:
 
 
 def test_access_is_told_with_its_size_value_registers_and_instruction() -> None:
-    pytest.importorskip("capstone")
-
     hunted = heapwitness_hunt(build(SOURCE), "struct_past_end", options=("--tries", "2"))
 
     (finding,) = hunted.stores

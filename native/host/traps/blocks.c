@@ -15,14 +15,15 @@
 #include <sys/syscall.h>
 
 /* Class k has slots of 2^k pages and a guard behind them. */
-enum { CLASSES = 15, GUARD_PAGES = 16, SLOTS_MOST = 8192, PROBES = 64 };
+enum { CLASSES = 15, GUARD_PAGES = 16, SLOTS_LEAST = 16, PROBES = 64 };
 #define ROOM_MOST ((size_t)4 << 30) /* address space of a class */
 #define ROOM_LEAST ((size_t)1 << 20)
-/* A block takes two of the kernel's areas: of those that a process may have, blocks take a quarter at most. */
-enum { AREAS_OF_BLOCKS = 4, AREAS_USUAL = 65530 };
+/* A slot that was used once takes two of the kernel's areas, even when its block is gone: of those that a process may
+   have, slots take a quarter at most. */
+enum { AREAS_OF_SLOTS = 4, AREAS_USUAL = 65530 };
 /* So many blocks are trapped at once, then so many a millisecond: a site that allocates all the time must not make the
    program stand still. */
-enum { TRAPPED_FREELY = 50000, THEN_A_MILLISECOND = 20 };
+enum { TRAPPED_FREELY = 50000, THEN_A_MILLISECOND = 20, CHOSEN = 16, HALVINGS = 12 };
 /* Bytes of a released block, and of all of them, that stay as they were for who still uses them. */
 enum { KEPT_OF_ONE = 64 << 10, KEPT_OF_ALL = 64 << 20 };
 
@@ -30,11 +31,11 @@ hw_trap_counts hw_trap_counted;
 
 static char *region;
 static size_t room; /* of a class */
-static uint32_t region_number, live_most;
+static uint32_t region_number;
 static hw_slot *slots[CLASSES];
 static uint32_t slot_count[CLASSES];
 static _Atomic uint32_t cursor[CLASSES], used[CLASSES]; /* slots from `used` on never had a block */
-static _Atomic uint32_t live;
+static _Atomic uint32_t live[CLASSES];
 static _Atomic size_t live_bytes, kept_bytes;
 static uint64_t began;
 
@@ -67,10 +68,12 @@ static uint32_t areas(void)
 
 static bool have_slots(void)
 {
+    size_t wanted = areas() / AREAS_OF_SLOTS / 2;
     for (unsigned class = 0; class < CLASSES; class++) {
+        wanted = wanted / 2 > SLOTS_LEAST ? wanted / 2 : SLOTS_LEAST;
         size_t most = room / slot_bytes(class);
         most -= most && slot_bytes(class) * most + (size_t)GUARD_PAGES * HW_PAGE > room;
-        slot_count[class] = most < SLOTS_MOST ? (uint32_t)most : SLOTS_MOST;
+        slot_count[class] = (uint32_t)(most < wanted ? most : wanted);
         if (slot_count[class] && !(slots[class] = hw_map(slot_count[class] * sizeof(hw_slot))))
             return false;
         hw_random(&cursor[class], sizeof cursor[class]);
@@ -95,7 +98,6 @@ bool hw_traps_init(void)
         return false;
     }
     hw_region_publish(region_number, region, CLASSES * room, HW_TRAPPED_BLOCKS, 0);
-    live_most = areas() / AREAS_OF_BLOCKS / 2;
     began = hw_milliseconds();
     return true;
 }
@@ -174,15 +176,27 @@ hw_unpooled hw_trap_told(const hw_slot *slot)
                          slot->origin,  slot->pattern, (uint64_t)(slot->address - start)};
 }
 
+/* The way that a store took to the guard where it was told. */
+static bool is_told(const hw_slot *slot)
+{
+    uintptr_t start, end;
+    hw_trap_pages(slot, &start, &end);
+    return atomic_load(&slot->told[0]) && holds(slot, start, (uintptr_t)slot->address);
+}
+
 /* By who has the slot. */
 static void inspect(const hw_slot *slot, const hw_context *context)
 {
-    if (slack_holds(slot))
-        return;
     hw_outcome outcome = {.slacks = 1};
     hw_unpooled block = hw_trap_told(slot);
     hw_context with = *context;
     hw_fault fault = {.reason = HW_SLACK};
+    if (slack_holds(slot))
+        return;
+    if (is_told(slot)) {
+        fill_slack(slot);
+        return;
+    }
     with.unpooled = &block;
     hw_tell_fault(&with, NULL, &fault);
     fill_slack(slot);
@@ -192,10 +206,27 @@ static void inspect(const hw_slot *slot, const hw_context *context)
 
 /* --- allocating ---------------------------------------------------------------------------------- */
 
+/* One of `of`, by chance. */
+static bool is_chosen(uint64_t of)
+{
+    static _Atomic uint64_t turn;
+    uint64_t mixed = (atomic_fetch_add(&turn, 1) ^ began << 32 ^ hw_process_id()) * UINT64_C(0x9E3779B97F4A7C15);
+    return (mixed >> 32) % of == 0;
+}
+
+/* After the first ones some are chosen, so that whichever block is the wrong one may be among those of some run. */
 static bool is_too_often(void)
 {
+    uint64_t trapped = atomic_load_explicit(&hw_trap_counted.trapped, memory_order_relaxed);
     uint64_t most = TRAPPED_FREELY + (hw_milliseconds() - began) * THEN_A_MILLISECOND;
-    return atomic_load_explicit(&hw_trap_counted.trapped, memory_order_relaxed) >= most;
+    return trapped >= most || (trapped >= TRAPPED_FREELY && !is_chosen(CHOSEN));
+}
+
+/* The fewer slots are left, the fewer blocks get one: some are left for what comes later. */
+static bool are_too_many(unsigned class)
+{
+    uint32_t now = atomic_load_explicit(&live[class], memory_order_relaxed), half = slot_count[class] / 2;
+    return now > half && !is_chosen(UINT64_C(1) << (uint64_t)(now - half) * HALVINGS / (half + 1));
 }
 
 static bool take(hw_slot *slot, uint32_t state)
@@ -296,12 +327,12 @@ void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t sit
     }
     hw_change_begin();
     void *payload = NULL;
-    if (atomic_fetch_add(&live, 1) < live_most)
+    if (atomic_fetch_add(&live[class], 1) < slot_count[class] && !are_too_many(class))
         payload = allocate(class, bytes, align, origin, site, how);
     hw_change_end();
     atomic_fetch_add(payload ? &hw_trap_counted.trapped : &hw_trap_counted.too_many, 1);
     if (!payload)
-        atomic_fetch_sub(&live, 1);
+        atomic_fetch_sub(&live[class], 1);
     return payload;
 }
 
@@ -319,11 +350,10 @@ static hw_slot *slot_of(uintptr_t address, unsigned *class, uint32_t *number)
 }
 
 /* The slot of a block in use that begins at the pointer, taken. NULL: there is none, which was told. */
-static hw_slot *take_live(void *pointer, const hw_context *context)
+static hw_slot *take_live(void *pointer, unsigned *class, const hw_context *context)
 {
-    unsigned class;
     uint32_t number;
-    hw_slot *slot = slot_of((uintptr_t)pointer, &class, &number);
+    hw_slot *slot = slot_of((uintptr_t)pointer, class, &number);
     bool begins = slot && slot->address == (uint64_t)(uintptr_t)pointer;
     if (begins && take(slot, HW_SLOT_LIVE))
         return slot;
@@ -365,7 +395,8 @@ static void keep_content(hw_slot *slot, uintptr_t start, uintptr_t end)
 void hw_trap_release(void *pointer, const hw_context *context)
 {
     uintptr_t start, end;
-    hw_slot *slot = take_live(pointer, context);
+    unsigned class;
+    hw_slot *slot = take_live(pointer, &class, context);
     if (!slot)
         return;
     inspect(slot, context);
@@ -379,7 +410,7 @@ void hw_trap_release(void *pointer, const hw_context *context)
     if (protect(start, end, PROT_NONE))
         keep_content(slot, start, end);
     atomic_fetch_sub(&live_bytes, slot->size);
-    atomic_fetch_sub(&live, 1);
+    atomic_fetch_sub(&live[class], 1);
     atomic_store_explicit(&slot->state, HW_SLOT_GONE, memory_order_release);
     hw_change_end();
 }
@@ -395,7 +426,8 @@ size_t hw_trap_size(const void *pointer)
 
 size_t hw_trap_judge_resize(void *pointer, const hw_context *context)
 {
-    hw_slot *slot = take_live(pointer, context);
+    unsigned class;
+    hw_slot *slot = take_live(pointer, &class, context);
     if (!slot)
         return 0;
     size_t size = (size_t)slot->size;
@@ -435,7 +467,9 @@ void hw_trap_check(const hw_context *context)
 void hw_trap_measure(size_t *bytes, size_t *blocks)
 {
     *bytes = atomic_load(&live_bytes);
-    *blocks = atomic_load(&live);
+    *blocks = 0;
+    for (unsigned class = 0; class < CLASSES; class++)
+        *blocks += atomic_load(&live[class]);
 }
 
 /* --- blocks by faults ---------------------------------------------------------------------------- */

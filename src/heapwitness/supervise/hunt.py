@@ -161,7 +161,7 @@ def _reset(before: str | None, start: int | None) -> None:
     if before is not None:
         status = subprocess.run(["/bin/sh", "-c", before], check=False).returncode
         if status != 0:
-            raise HeapwitnessError(f"the command before a repetition ended with status {status}: {before}")
+            raise HeapwitnessError(f"the command before a repetition ended with status {status}: {before}.")
     if start is not None:
         with contextlib.suppress(OSError):
             os.lseek(0, start, os.SEEK_SET)

@@ -1,10 +1,11 @@
 """Which allocation sites to trap so that the store behind a finding is caught, and whether it was."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Block, Finding, Kind
+from heapwitness.findings.model import Block, Finding, Kind, Site
 from heapwitness.findings.sites import FRAMES_LIMIT, SITES_LIMIT, How, SiteName, Trap, name_of, parse_trap
 
 _HUNTED: frozenset[Kind] = frozenset(
@@ -61,10 +62,27 @@ def trapped_from_now_on(findings: Sequence[Finding]) -> tuple[tuple[How, tuple[i
 
 def catches(caught: Finding, finding: Finding) -> bool:
     """Whether the access of `caught` is what `finding` tells the damage of."""
-    site = name_of(caught.culprit.allocated) if caught.culprit is not None else None
-    if caught.store is None or site is None or (finding.kind != "use-after-free-read" and caught.access == "read"):
+    site = caught.culprit.allocated if caught.culprit is not None else None
+    name = name_of(site)
+    if caught.store is None or name is None or (finding.kind != "use-after-free-read" and caught.access == "read"):
         return False
-    return any(site.is_same(other) for other, _ in _candidates(finding))
+    if any(name.is_same(other) for other, _ in _candidates(finding)):
+        return True
+    # The finding may be that of a report, and the program built anew since.
+    return any(_is_same_function(site, block.allocated) for block, _ in _blocks(finding))
+
+
+def _is_same_function(one: Site | None, other: Site | None) -> bool:
+    """Whether two calls were made by functions of one name, in files of one name that were built at different times."""
+    if one is None or other is None or not one.stack or not other.stack:
+        return False
+    here, there = one.stack[0], other.stack[0]
+    return (
+        here.function is not None
+        and (here.function, os.path.basename(here.module or ""))
+        == (there.function, os.path.basename(there.module or ""))
+        and here.build_id != there.build_id
+    )
 
 
 def traps_asked_for(words: Sequence[str], file: Path | None) -> tuple[Trap, ...]:
