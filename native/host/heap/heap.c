@@ -9,6 +9,8 @@
 #include "heap/huge.h"
 #include "heap/release.h"
 #include "life/abandon.h"
+#include "traps/blocks.h"
+#include "traps/named.h"
 
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context);
@@ -21,6 +23,13 @@ static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
         hw_heap_check(HW_AT_CHECK, *caller);
 }
 
+static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site)
+{
+    void *payload = hw_trap_allocate(bytes, align, origin, site);
+    arena->operations += payload != NULL;
+    return payload;
+}
+
 void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
     hw_arena *arena = hw_me.arena;
@@ -28,8 +37,11 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
         return allocate_elsewhere(bytes, align, origin, &caller);
     hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
+    void *payload = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site) : NULL;
+    if (HW_UNLIKELY(payload))
+        return payload;
     hw_enter(arena, caller.frame);
-    void *payload = allocate_slowly(arena, bytes, align, origin, site, &context);
+    payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);
     if (HW_UNLIKELY(!payload))
         payload = allocate_as_guest(bytes, align, origin, site, &context);
@@ -168,7 +180,9 @@ static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned ori
         return hw_heap_allocate(bytes, align, origin, *caller);
     uint32_t site = arena ? hw_site_of(&arena->sites, caller, 0) : 0;
     hw_context context = {.when = HW_AT_MALLOC, .caller = *caller};
-    void *payload = NULL;
+    void *payload = arena && hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site) : NULL;
+    if (payload)
+        return payload;
     if (!arena && !hw_is_engaged() && bytes < threshold)
         payload = allocate_as_guest(bytes, align, origin, site, &context);
     if (!payload)

@@ -54,8 +54,8 @@ static bool slack_holds(const hw_place *place)
 
 static void tell(const hw_place *place, unsigned reason, const hw_context *context)
 {
-    hw_unpooled block = {(uint64_t)(uintptr_t)payload_of(place), size_of(place), place->site, place->origin,
-                         place->pattern};
+    hw_unpooled block = {
+        (uint64_t)(uintptr_t)payload_of(place), size_of(place), place->site, place->origin, place->pattern, 0};
     hw_context with = *context;
     hw_fault fault = {.reason = reason};
     with.unpooled = &block;

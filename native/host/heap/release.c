@@ -8,6 +8,7 @@
 #include "heap/foreign.h"
 #include "heap/huge.h"
 #include "os/record.h"
+#include "traps/blocks.h"
 
 /* The usual case of that: a sound node that is cached. */
 static bool give_back_fast(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
@@ -248,7 +249,9 @@ void hw_release_elsewhere(void *pointer, const hw_context *context)
         return;
     }
     hw_place *place = kind == HW_BIG_POOL || kind == HW_BIG_HELD ? hw_big_hold(region) : NULL;
-    if (kind == HW_HUGE || kind == HW_HUGE_HELD)
+    if (kind == HW_TRAPPED_BLOCKS)
+        hw_trap_release(pointer, context);
+    else if (kind == HW_HUGE || kind == HW_HUGE_HELD)
         hw_huge_release(region, pointer, context);
     else if (place)
         hw_big_release(place, pointer, context->family, context, hw_site_here);

@@ -8,6 +8,8 @@
 #include "heap/huge.h"
 #include "heap/release.h"
 #include "life/abandon.h"
+#include "traps/blocks.h"
+#include "traps/named.h"
 
 #include <string.h>
 
@@ -34,10 +36,11 @@ static size_t extent_of_lost(const hw_place *place, const void *pointer)
     return ((size_t)(holder + h.size) << HW_FIXED_GRANULE_LOG2) - offset;
 }
 
-/* Whether a resize has to move the block: under --poison, so that who still has the old pointer is found out. */
-static bool has_to_move(size_t size, size_t bytes)
+/* Whether a resize has to move the block: under --poison, so that who still has the old pointer is found out, and where
+   what the site allocates is trapped. */
+static bool has_to_move(size_t size, size_t bytes, const hw_context *context)
 {
-    return HW_UNLIKELY(hw_set.poison) && size != bytes;
+    return context->trapped || (HW_UNLIKELY(hw_set.poison) && size != bytes);
 }
 
 /* In place, by who is inside. *size: the block's size, 0 when the pointer is no block (then a wrong
@@ -73,7 +76,7 @@ static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size
             return NULL;
         }
         hw_fault fault;
-        bool stays = !moves || !has_to_move(*size, bytes);
+        bool stays = !moves || !has_to_move(*size, bytes, context);
         int status = stays ? hw_resize(place->pool, node, bytes, site, &fault) : hw_verify(place->pool, node, &fault);
         if (status != HW_DAMAGED)
             return stays && status == HW_OK ? pointer : NULL;
@@ -110,11 +113,11 @@ static void *resize_big(hw_place *place, void *pointer, size_t bytes, const hw_c
     if (mismatch)
         hw_tell_wrong_release(context, place, HW_MISMATCH, place->block, NULL);
     size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
-    if (mismatch || bytes < threshold / 2) {
+    if (mismatch || context->trapped || bytes < threshold / 2) {
         hw_big_let_go(place);
         return move(pointer, size, bytes, mismatch ? meta >> 6 & 3 : HW_MALLOC, context);
     }
-    bool moves = has_to_move(size, bytes);
+    bool moves = has_to_move(size, bytes, context);
     hw_released gone = {(uint64_t)(uintptr_t)pointer, size, moves ? hw_site_here(meta >> 8, context) : 0,
                         meta >> 6 & 3};
     void *same = hw_big_resize(place, pointer, bytes, hw_site_here(0, context), moves ? &gone : NULL);
@@ -153,7 +156,7 @@ static size_t usual_to_move(const void *pointer, size_t bytes, hw_caller caller)
     bool usual = !hw_look_at_used(arena, (uint32_t)node, HW_MALLOC, &n) && !hw_quarantined(n.meta);
     hw_is_out(arena);
     size_t size = usual ? ((size_t)n.size << HW_FIXED_GRANULE_LOG2) - HW_OVERHEAD - hw_slack_of(n.meta) : 0;
-    return has_to_move(size, bytes) ? size : 0;
+    return size != bytes ? size : 0;
 }
 
 void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
@@ -168,6 +171,7 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
     if (moved)
         return moved;
     hw_arena *mine = !hw_still_engaged(&caller) && hw_visit_begins(&caller) ? hw_arena_own() : NULL;
+    context.trapped = hw_traps_on && mine && hw_site_trapped(hw_site_here(0, &context)) != HW_TRAP_NOT;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
     if (kind == HW_BIG_POOL || kind == HW_BIG_HELD) {
@@ -177,6 +181,10 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
         if (hw_big_is_held(region))
             return NULL;
         kind = HW_UNUSED;
+    }
+    if (kind == HW_TRAPPED_BLOCKS) {
+        size_t size = hw_trap_judge_resize(pointer, &context);
+        return size ? move(pointer, size, bytes, HW_MALLOC, &context) : NULL;
     }
     if (kind == HW_HUGE || kind == HW_HUGE_HELD) {
         size_t size;
@@ -194,7 +202,7 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
     void *fresh = resize_in_arena(arena, place, pointer, bytes, mine, &context, &size, &family, true);
     if (!fresh && size)
         fresh = move(pointer, size, bytes, family, &context);
-    if (!fresh && size && has_to_move(size, bytes)) /* no memory for both */
+    if (!fresh && size && has_to_move(size, bytes, &context)) /* no memory for both */
         fresh = resize_in_arena(arena, place, pointer, bytes, mine, &context, &size, &family, false);
     return fresh;
 }
@@ -214,6 +222,8 @@ size_t hw_heap_size(const void *pointer, hw_caller caller)
             hw_big_let_go(place);
         return size;
     }
+    if (kind == HW_TRAPPED_BLOCKS)
+        return hw_trap_size(pointer);
     if (kind == HW_HUGE || kind == HW_HUGE_HELD)
         return hw_huge_size(region, pointer);
     hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;

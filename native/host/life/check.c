@@ -5,6 +5,7 @@
 #include "heap/heap.h"
 #include "heap/huge.h"
 #include "life/abandon.h"
+#include "traps/blocks.h"
 
 /* Held from check_begins to check_ends, all the time as on a visit: so that a thread which leaves a check in the
    middle, by longjmp or cancelled, is known by its next operation or its end, and gives up the lock there. */
@@ -69,6 +70,7 @@ static bool check_big(tour *t)
         hw_inspect(NULL, place, &t->context);
         hw_big_let_go(place);
     }
+    hw_trap_check(&t->context);
     return true;
 }
 
@@ -235,5 +237,9 @@ hw_heap_use hw_heap_measure(hw_caller caller)
         use.big += atomic_load(&hw_region_at(region)->bytes);
         use.big_blocks++;
     }
+    size_t trapped, blocks;
+    hw_trap_measure(&trapped, &blocks);
+    use.big += trapped;
+    use.big_blocks += blocks;
     return use;
 }

@@ -59,7 +59,7 @@ static void take_registers(hw_crash *crash, const ucontext_t *context)
 #endif
 }
 
-static hw_crash words_of(const siginfo_t *information, const ucontext_t *context)
+hw_crash hw_crash_words(const siginfo_t *information, const ucontext_t *context)
 {
     hw_crash crash = {.signal = (uint64_t)information->si_signo, .code = (uint64_t)information->si_code};
     if (information->si_code > 0)
@@ -81,7 +81,7 @@ typedef struct look {
 
 static look look_at(const siginfo_t *information, const ucontext_t *context)
 {
-    hw_crash crash = words_of(information, context);
+    hw_crash crash = hw_crash_words(information, context);
     return (look){.crash = crash,
                   .caller = {(void *)(uintptr_t)crash.pc, (void **)(uintptr_t)crash.sp},
                   .trap = hw_trap_of(information, context)};
@@ -151,13 +151,15 @@ static __attribute__((noinline)) void call_on(char *top, hw_work *work, void *ar
 #endif
 }
 
-static void with_room(hw_work *work, void *argument)
+void hw_with_room(hw_work *work, void *argument)
 {
     char *stack = hw_map(STACK);
-    if (stack)
-        call_on(stack + STACK, work, argument, 16);
-    else
+    if (!stack) {
         work(argument);
+        return;
+    }
+    call_on(stack + STACK, work, argument, 16);
+    hw_unmap(stack, STACK);
 }
 
 /* --- the handler ------------------------------------------------------------------------------- */
@@ -178,7 +180,7 @@ static void on_crash(int number, siginfo_t *information, void *context)
     uint32_t nobody = 0, self = hw_thread_id();
     if (process == hw_process_id()) {
         if (atomic_compare_exchange_strong(&crashing, &nobody, self)) {
-            with_room(look_at_heap, &l);
+            hw_with_room(look_at_heap, &l);
         } else if (nobody != self) {
             let_the_first_end_it();
         }

@@ -9,6 +9,8 @@
 #include "life/signals.h"
 #include "os/confined.h"
 #include "os/record.h"
+#include "traps/blocks.h"
+#include "traps/fault.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -27,8 +29,18 @@ bool hw_process_is_ours(void)
 void hw_tell_end(uint64_t how)
 {
     hw_heap_sums sums = hw_heap_sum();
-    uint64_t stats[8] = {sums.operations,          sums.nodes, sums.nodes_peak, atomic_load(&hw_findings),
-                         atomic_load(&hw_repairs), 1,          sums.big,        how};
+    const hw_trap_counts *traps = &hw_trap_counted;
+    uint64_t stats[HW_STATS_WORDS] = {sums.operations,
+                                      sums.nodes,
+                                      sums.nodes_peak,
+                                      atomic_load(&hw_findings),
+                                      atomic_load(&hw_repairs),
+                                      1,
+                                      sums.big,
+                                      how,
+                                      atomic_load(&traps->trapped),
+                                      atomic_load(&traps->too_often),
+                                      atomic_load(&traps->too_many)};
     hw_tell_exit(stats);
 }
 
@@ -109,6 +121,7 @@ __attribute__((constructor(101))) static void start(void)
     if (hw_set.check_signal)
         hw_signal_take(hw_set.check_signal, check_is_asked_for, SA_RESTART | SA_NODEFER, true);
     hw_crash_watch();
+    hw_traps_watch();
     hw_go_exit_watch();
     at_quick_exit(end);
     hw_tell_hello();

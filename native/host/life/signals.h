@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 enum { HW_SIGNALS = 65 }; /* numbers are below */
 
@@ -22,6 +23,17 @@ void hw_signal_let_go(int number);
 void hw_signal_let_all_go(void);
 /* A signal that the program leaves its default action, and that the engine takes. */
 bool hw_signal_is_taken(int number);
+
+/* Fronts: the engine's function looks first at each signal of a number, whatever the program's action is, which the
+   program goes on to see and to set. `first` says whether the signal was the engine's. */
+typedef bool hw_signal_first(siginfo_t *information, void *context);
+void hw_signal_front(int number, hw_signal_first *first);
+/* False: the program has set another action by a bare system call. */
+bool hw_signal_is_fronted(int number);
+/* The function that the kernel calls for all of them. */
+hw_signal_entry *hw_front_entry(void);
+/* The signals that are fronted, as a mask: blocked, they would end the process. */
+uint64_t hw_signals_let_in(void);
 
 /* What the program's calls do and see. */
 int hw_signal_change(int number, const struct sigaction *action, struct sigaction *old);

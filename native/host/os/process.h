@@ -11,7 +11,16 @@
 #include "os/space.h"
 
 enum { HW_REGIONS = 1 << 17, HW_LEAF_LOG2 = 14 };
-enum hw_region_kind { HW_UNUSED, HW_ARENA_POOL, HW_BIG_POOL, HW_BIG_HELD, HW_CLAIMED, HW_HUGE, HW_HUGE_HELD };
+enum hw_region_kind {
+    HW_UNUSED,
+    HW_ARENA_POOL,
+    HW_BIG_POOL,
+    HW_BIG_HELD,
+    HW_CLAIMED,
+    HW_HUGE,
+    HW_HUGE_HELD,
+    HW_TRAPPED_BLOCKS
+};
 
 typedef struct hw_region {
     _Atomic uint64_t base, bytes;

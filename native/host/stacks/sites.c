@@ -1,9 +1,11 @@
 #define _GNU_SOURCE
 #include "stacks/sites.h"
 
+#include "arena/arena.h"
 #include "os/process.h"
 #include "stacks/calls.h"
 #include "stacks/unwound.h"
+#include "traps/named.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -25,7 +27,7 @@ enum {
 
 typedef struct record {
     uint32_t hash, prior, thread;
-    uint16_t frames, flags;
+    uint16_t frames, trapped;
     uint64_t pc[];
 } record;
 
@@ -122,7 +124,8 @@ __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_
         key = hw_site_key(pc, frames);
     }
     uint32_t site = hw_site_intern(cache, pc, frames, prior);
-    keep(cache, key, prior, site);
+    if (!hw_site_trapped(site))
+        keep(cache, key, prior, site);
     return site;
 }
 
@@ -254,6 +257,7 @@ static uint32_t write_record(site_table *t, const record *key, const uint64_t *p
     } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
     record *r = (record *)(void *)(t->area.start + at);
     *r = *key;
+    r->trapped = hw_traps_on && !key->prior ? (uint16_t)hw_trap_named(pc, key->frames) : HW_TRAP_NOT;
     memcpy(r->pc, pc, key->frames * sizeof *pc);
     return (uint32_t)(at / 16);
 }
@@ -289,6 +293,36 @@ uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned
         }
     }
     return site;
+}
+
+unsigned hw_site_trapped(uint32_t site)
+{
+    return hw_traps_on && site ? record_at(the_table(), site)->trapped : (unsigned)HW_TRAP_NOT;
+}
+
+/* Their owners go on using the caches: what one of them writes at this very moment may stay there. */
+__attribute__((no_sanitize("thread"))) static void forget_trapped(hw_site_cache *cache)
+{
+    for (unsigned slot = 0; slot < HW_RECENT; slot++)
+        if (cache->recent[slot].key && !cache->recent[slot].prior && hw_site_trapped(cache->recent[slot].site))
+            __atomic_store_n(&cache->recent[slot].key, 0, __ATOMIC_RELAXED);
+    hw_unwound_forget(cache);
+}
+
+void hw_sites_judge_again(void)
+{
+    const site_table *t = the_table();
+    uint64_t used = atomic_load(&hw_this_process.sites_used), bytes;
+    for (uint64_t at = 16; t && at + sizeof(record) <= used; at += bytes) {
+        record *r = (record *)(void *)(t->area.start + at);
+        if (r->frames == 0) /* it is being written, and where the next one begins is not known */
+            break;
+        bytes = hw_round_up(sizeof *r + r->frames * sizeof *r->pc, 16);
+        if (!r->prior && !r->trapped && at + bytes <= used)
+            r->trapped = (uint16_t)hw_trap_named(r->pc, r->frames);
+    }
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next)
+        forget_trapped(&arena->sites);
 }
 
 bool hw_site_has(uint32_t site, const uint64_t *pc, unsigned frames)

@@ -47,6 +47,12 @@ void hw_sites_adopt(hw_site_cache *cache, uint32_t thread);
 void hw_sites_renew(hw_site_cache *cache, uint32_t thread);
 uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior);
 
+/* How the blocks that are allocated at a site are trapped (traps/named.h, enum hw_trap_how). No cache remembers such a
+   site, so that its allocations take the long way. */
+unsigned hw_site_trapped(uint32_t site);
+/* More sites are trapped now: have all threads forget those. */
+void hw_sites_judge_again(void);
+
 /* The number of a site by its return addresses. 0: there is no room for it. */
 uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior);
 /* Whether these are a site's return addresses. */

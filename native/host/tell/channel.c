@@ -3,6 +3,7 @@
 
 #include "os/confined.h"
 #include "os/record.h"
+#include "traps/named.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { MESSAGE = 128 << 10, RECORD = 24 << 20, WINDOW_MOST = 4 << 20, TOLD_FREELY = 1000, THEN_A_SECOND = 20 };
+enum {
+    MESSAGE = 128 << 10,
+    RECORD = 24 << 20,
+    WINDOW_MOST = 4 << 20,
+    TOLD_FREELY = 1000,
+    THEN_A_SECOND = 20,
+    INSTRUCTION = 16,
+    ANSWER = 256 /* words */
+};
 
 _Atomic uint64_t hw_findings, hw_repairs;
 static _Atomic uint64_t dropped;
@@ -274,6 +283,7 @@ static char ask(const message *m)
         return 0;
     char answer = 0;
     long ready = 0;
+    uint64_t said[ANSWER] = {0};
     uint64_t end = hw_milliseconds() + wait_for_answer(), now;
     while ((now = hw_milliseconds()) < end) {
         struct pollfd wait = {.fd = (int)fd, .events = POLLIN};
@@ -281,8 +291,11 @@ static char ask(const message *m)
         ready = hw_call(SYS_ppoll, (long)&wait, 1, (long)&span, 0, 0, 0);
         if (ready == -EINTR)
             continue;
-        if (ready == 1 && hw_call(SYS_recvfrom, fd, (long)&answer, 1, 0, 0, 0) != 1)
-            answer = 0;
+        long got = ready == 1 ? hw_call(SYS_recvfrom, fd, (long)said, sizeof said, 0, 0, 0) : 0;
+        if (got > 0)
+            memcpy(&answer, said, 1);
+        if (got > (long)sizeof said[0])
+            hw_traps_add(said + 1, (size_t)got / sizeof said[0] - 1);
         break;
     }
     if (ready == 1)
@@ -367,6 +380,8 @@ static void put_unpooled(message *m, const hw_unpooled *block)
 {
     uintptr_t end = (uintptr_t)(block->address + block->size);
     put_memory(m, end - HW_PAGE, hw_round_up(end, HW_PAGE) - end + HW_PAGE); /* up to its guard */
+    if (block->before)
+        put_memory(m, (uintptr_t)(block->address - block->before), block->before + HW_PAGE);
     put_site(m, (uint32_t)block->site);
 }
 
@@ -434,8 +449,12 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         put_section(&m, HW_RELEASED, 0, released, sizeof *released);
     if (context->unpooled)
         put_section(&m, HW_UNPOOLED, 0, context->unpooled, sizeof *context->unpooled);
-    if (atomic_load(&is_trapped))
+    if (context->trap)
+        put_section(&m, HW_TRAPPED, 0, context->trap, sizeof *context->trap);
+    else if (atomic_load(&is_trapped))
         put_section(&m, HW_TRAPPED, 0, &trapped, sizeof trapped);
+    if (context->held)
+        put_section(&m, HW_HELD, 0, context->held, sizeof *context->held);
     finish(&m, &event);
     char answer = ask(&m);
     last_was_logged = false;
@@ -446,6 +465,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
             put_evidence(&m, pool, bytes, region, fault);
             if (context->unpooled)
                 put_unpooled(&m, context->unpooled);
+            if (context->held)
+                put_memory(&m, (uintptr_t)context->held->pc, INSTRUCTION);
             if (released)
                 put_site(&m, (uint32_t)released->site);
             m.room = m.most;
@@ -477,6 +498,24 @@ void hw_tell_outcome(const hw_outcome *outcome)
         tell(&m, false);
 }
 
+void hw_tell_stored(uintptr_t address, size_t length)
+{
+    unsigned char bytes[1024];
+    message m = {.bytes = bytes, .room = sizeof bytes};
+    hw_event event;
+    uint64_t words[8] = {0};
+    start(&m, &event, HW_OUTCOME);
+    put_section(&m, HW_MENDED, 0, words, sizeof words);
+    size_t at = open_section(&m, HW_STORED, address);
+    m.used += hw_peek(m.bytes + m.used, address, length);
+    close_section(&m, at);
+    finish(&m, &event);
+    if (last_was_logged)
+        append(&m);
+    else
+        tell(&m, false);
+}
+
 static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
 {
     if (hw_set.socket[0] == 0 && hw_set.log[0] == 0)
@@ -489,7 +528,7 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
     event.when = type == HW_EXIT ? HW_AT_EXIT : HW_AT_MALLOC;
     event.dropped = type == HW_EXIT ? atomic_exchange(&dropped, 0) : 0;
     if (stats)
-        put_section(&m, HW_STATS, 0, stats, 8 * sizeof stats[0]);
+        put_section(&m, HW_STATS, 0, stats, HW_STATS_WORDS * sizeof stats[0]);
     put_file(&m, HW_COMMAND, "/proc/self/cmdline");
     finish(&m, &event);
     if (!tell(&m, type == HW_HELLO))
@@ -557,7 +596,7 @@ void hw_tell_stranger(const char *file, unsigned why, bool replaces)
     tell(&m, false);
 }
 
-void hw_tell_exit(const uint64_t stats[8])
+void hw_tell_exit(const uint64_t stats[HW_STATS_WORDS])
 {
     tell_or_log(HW_EXIT, stats);
 }

@@ -34,12 +34,15 @@ enum hw_section_kind {
     HW_MENDED,
     HW_CRASH,
     HW_TRAPPED,
-    HW_UNPOOLED
+    HW_UNPOOLED,
+    HW_STORED,
+    HW_HELD
 };
 
-/* A block without a pool (huge.h), as a section tells it. */
+/* A block without a pool (huge.h, traps/blocks.h), as a section tells it. `before`: bytes before it that have the
+   pattern, too. */
 typedef struct hw_unpooled {
-    uint64_t address, size, site, origin, pattern;
+    uint64_t address, size, site, origin, pattern, before;
 } hw_unpooled;
 
 /* What an operation was about when it met damage. `site` is that of the operation itself. */
@@ -48,7 +51,10 @@ typedef struct hw_context {
     hw_caller caller;
     const void *pointer;
     unsigned family;
+    bool trapped;                /* of a resize: its site is, so the block has to move */
     const hw_unpooled *unpooled; /* the block concerned, if it is such a one */
+    const struct hw_trap *trap;  /* the access, and what the processor held, where the program goes on after it */
+    const struct hw_crash *held;
 } hw_context;
 
 /* A big block that is gone, as a section tells it. */
@@ -69,11 +75,15 @@ enum hw_crash_state {
     HW_CRASH_FOUND = 16   /* it found damage */
 };
 
-/* A fault that the program dies of, as a section tells it: its address, the instruction, whether that wrote, and the
-   pool of the big block whose guard it lies in. 0 for what is not known. */
+/* A fault, as a section tells it: its address, the instruction, whether that wrote, and the pool of the big block whose
+   guard it lies in. 0 for what is not known. */
 enum hw_access { HW_ACCESSES, HW_READS, HW_WRITES };
+enum hw_trap_state {
+    HW_TRAP_GOES_ON = 1, /* the access was let through; else the program dies of it */
+    HW_TRAP_IS_NEAR = 2  /* no other block is about as near to it */
+};
 typedef struct hw_trap {
-    uint64_t address, pc, access, pool;
+    uint64_t address, pc, access, pool, state;
 } hw_trap;
 
 /* Findings that are told from now on come with this. */
@@ -83,10 +93,13 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
                      const hw_fault *fault, const hw_released *released);
 /* Tell what was put right after the findings that this thread told last. */
 void hw_tell_outcome(const hw_outcome *outcome);
+/* Tell what the memory holds after the access that this thread told last, which was let through. */
+void hw_tell_stored(uintptr_t address, size_t length);
 void hw_tell_hello(void);
 /* Tell of a crash; once the heap was looked at with the stack, and wait until it was examined. */
 void hw_tell_crash(const hw_crash *crash, const hw_caller *caller);
-void hw_tell_exit(const uint64_t stats[8]);
+enum { HW_STATS_WORDS = 11 };
+void hw_tell_exit(const uint64_t stats[HW_STATS_WORDS]);
 /* A program is started without the engine (`why`: enum hw_stranger); `replaces`: in this process. */
 void hw_tell_stranger(const char *file, unsigned why, bool replaces);
 /* A finding that is not told, because there were too many. */

@@ -18,6 +18,7 @@ INTERRUPTED_EXIT = 130
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("heapwitness.cli.run:command", "Run a program on a heap whose headers have witnesses."),
+    "hunt": ("heapwitness.cli.hunt:command", "Run a program again to catch the store that damages its heap."),
     "report": ("heapwitness.cli.report:command", "Show what a program without a supervisor recorded."),
     "inspect": ("heapwitness.cli.inspect:command", "Find the damage in a heap dump of a LiteOS device."),
     "restore": ("heapwitness.cli.restore:command", "Repair a heap dump of a LiteOS device."),

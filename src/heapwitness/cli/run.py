@@ -1,83 +1,32 @@
 """`heapwitness run [options] -- PROGRAM ARGS...`"""
 
-import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-class _Signal(click.ParamType[signal.Signals]):
-    """A signal by name, with or without SIG, or by number, that a program can catch."""
-
-    name = "SIGNAL"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> signal.Signals:
-        if isinstance(value, signal.Signals):
-            return value
-        text = str(value).upper()
-        try:
-            found = signal.Signals(int(text)) if text.isdecimal() else signal.Signals[f"SIG{text.removeprefix('SIG')}"]
-        except (ValueError, KeyError):
-            self.fail(f"{value!r} is no signal", parameter, context)
-        if found in (signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
-            self.fail(f"{found.name} cannot be used to ask for something", parameter, context)
-        return found
+from heapwitness.cli.run_options import run_options
 
 
 @click.command(
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
     options_metavar="[options] --",
 )
+@run_options
 @click.option(
-    "--on-error",
-    type=click.Choice(["continue", "abort", "stop"]),
-    default="continue",
-    show_default=True,
-    help="After a finding: repair and go on; die by SIGABRT; or wait for a debugger.",
+    "--trap",
+    multiple=True,
+    metavar="SITE",
+    help="Let the blocks of an allocation site end where nothing may be touched; `hunt` finds and names sites.",
 )
 @click.option(
-    "--stacks",
-    type=click.Choice(["caller", "fast", "full"]),
-    default="fast",
-    show_default=True,
-    help="How much of the call stack is kept for each block.",
+    "--traps",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The same of the sites of a file: one on a line, or the report of a run, as JSON.",
 )
-@click.option("--poison", is_flag=True, help="Hold released blocks back and look for writes anywhere in them.")
-@click.option(
-    "--check-every",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Check the whole heap every N allocations and releases of a thread; 0 for never.",
-)
-@click.option("--check-signal", type=_Signal(), help="Check the whole heap when the program gets this signal.")
-@click.option(
-    "--wait",
-    type=click.FloatRange(min=0.1, max=3600),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long a thread that found something waits for heapwitness before it goes on by itself.",
-)
-@click.option("--json", type=_FILE, metavar="FILE", help="Write the report to a file, as JSON.")
-@click.option("--output", type=_FILE, metavar="FILE", help="Write the report's text to a file instead of stderr.")
-@click.option(
-    "--log", type=_FILE, metavar="FILE", help="Where findings are recorded that heapwitness is not there to hear."
-)
-@click.option(
-    "--error-exitcode",
-    type=click.IntRange(0, 255),
-    default=99,
-    show_default=True,
-    metavar="N",
-    help="Exit status when there was a finding; 0 for the program's own.",
-)
-@click.option("--quiet", is_flag=True, help="Say nothing when nothing was found.")
-@click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="PROGRAM [ARGS]...")
-def command(program: tuple[str, ...], wait: float, **options: Any) -> int:
+@click.option("--trap-found", is_flag=True, help="Trap what a site allocates after damage of its blocks was found.")
+def command(program: tuple[str, ...], wait: float, trap: tuple[str, ...], traps: Path | None, **options: Any) -> int:
     """Run a program on a heap whose headers have witnesses; it needs no rebuilding.
 
     A PROGRAM that ends in .py is run by the python3 of PATH. The exit status is the program's own, or 99 when
@@ -85,4 +34,9 @@ def command(program: tuple[str, ...], wait: float, **options: Any) -> int:
     """
     from heapwitness.supervise import Options, run
 
-    return run(Options(command=program, wait_ms=round(wait * 1000), **options))
+    wanted: tuple[Any, ...] = ()
+    if trap or traps is not None:
+        from heapwitness.supervise.traps import traps_asked_for
+
+        wanted = traps_asked_for(trap, traps)
+    return run(Options(command=program, wait_ms=round(wait * 1000), traps=wanted, **options))

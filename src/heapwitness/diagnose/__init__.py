@@ -13,7 +13,7 @@ from heapwitness.diagnose.blocks import Sites
 from heapwitness.diagnose.crash import examine_crash
 from heapwitness.diagnose.damage import damages, with_restored
 from heapwitness.diagnose.freeing import wrong_release
-from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, with_trap
+from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, with_stored, with_trap
 from heapwitness.diagnose.unpooled import block_without_pool, overrun
 from heapwitness.findings import model
 from heapwitness.findings.model import Detected, Finding, Frame, Place
@@ -21,7 +21,7 @@ from heapwitness.heap import BadPool, Fault, Pool, check
 from heapwitness.layout.events import Event, Outcome, Reason, Type, When
 from heapwitness.memory import Memory, Unreadable
 
-__all__ = ["diagnose", "examine", "examine_crash", "with_outcome"]
+__all__ = ["diagnose", "examine", "examine_crash", "with_outcome", "with_stored"]
 
 _WHEN: dict[When, model.When] = {
     When.MALLOC: "malloc",
@@ -59,17 +59,17 @@ def diagnose(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | N
         return (wrong_release(event, memory, detected, elsewhere),)
     sites = Sites(memory, event.process)
     if event.reason is Reason.GUARD and event.released is not None:
-        return (into_grave(event, event.released, sites, detected),)
+        return (into_grave(event, event.released, sites, detected, memory),)
     if event.unpooled is not None:
         if event.reason is Reason.GUARD:
-            return (into_guard(event, block_without_pool(event.unpooled, sites), detected),)
+            return (into_guard(event, block_without_pool(event.unpooled, sites), detected, memory),)
         return (with_trap(overrun(event.unpooled, memory, sites, detected), event),)
     try:
         pool = Pool.open(memory, event.pool, event.pool_bytes or None)
     except (BadPool, Unreadable) as error:
         return (Finding(kind="header-overwrite", detected=detected, detail=_sentence(error)),)
     if event.reason is Reason.GUARD:
-        return (into_guard(event, guarded_block(pool, sites, event.node), detected),)
+        return (into_guard(event, guarded_block(pool, sites, event.node), detected, memory),)
     if event.reason is Reason.DAMAGE:
         faults = [Fault(Reason.DAMAGE, event.node, window.low, window.high) for window in event.windows]
     else:

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from heapwitness.diagnose.blocks import Sites, Tenant, block_of, first_tenant, released_block, tombstone
+from heapwitness.diagnose.unpooled import block_without_pool
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Detected, Finding, Kind, Place, Release
-from heapwitness.findings.words import count
 from heapwitness.heap import Node, Pool, standing, walk
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
-from heapwitness.layout.events import Event, Reason, When
+from heapwitness.layout.events import Event, Reason, Unpooled, When
 from heapwitness.layout.process import read_process, read_regions
 from heapwitness.layout.witness import Origin, State
 from heapwitness.memory import Memory, Unreadable
@@ -54,7 +54,9 @@ def wrong_release(
     culprit: Block | None = None
     place: Place | None = None
     detail = ""
-    if event.reason is Reason.DOUBLE:
+    if event.unpooled is not None:
+        culprit, detail = _of_unpooled(event, event.unpooled, sites)
+    elif event.reason is Reason.DOUBLE:
         culprit, detail = _double(event, sites, pool)
     elif event.reason is Reason.INVALID:
         culprit, detail = _invalid(event, sites, pool)
@@ -63,7 +65,7 @@ def wrong_release(
     else:
         tenant = _tenant(event, pool)
         culprit = block_of(pool, sites, tenant) if pool and tenant else None
-        detail = _mismatch(event, tenant)
+        detail = _mismatch(event, tenant.header.origin if tenant else None)
     return Finding(
         kind=_KINDS[event.reason],
         detected=detected,
@@ -122,11 +124,26 @@ def _double(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | None
     return block, ""
 
 
-def _mismatch(event: Event, tenant: Tenant | None) -> str:
+def _mismatch(event: Event, origin: Origin | None) -> str:
     released = _RELEASED[event.family]
-    if tenant is None:
+    if origin is None:
         return f"Released by {released}, which does not go with its allocation."
-    return f"Allocated by {_ALLOCATED[tenant.header.origin]}, released by {released}."
+    return f"Allocated by {_ALLOCATED[origin]}, released by {released}."
+
+
+def _of_unpooled(event: Event, unpooled: Unpooled, sites: Sites) -> tuple[Block | None, str]:
+    """A block without a pool that was released by another family, or that the pointer lies in or beside."""
+    block = block_without_pool(unpooled, sites)
+    if event.reason is Reason.MISMATCH:
+        return block, _mismatch(event, unpooled.origin)
+    past = event.pointer - block.address
+    if past < 0:
+        return None, f"The pointer lies between blocks, {_bytes(-past)} before the one at {block.address:#x}."
+    if past >= block.size:
+        end = _bytes(past - block.size)
+        return None, f"The pointer lies between blocks, {end} past the end of the one at {block.address:#x}."
+    left = _bytes(block.size - past)
+    return block, f"The pointer lies inside of a block, {_bytes(past)} past its start and {left} before its end."
 
 
 def _invalid(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | None, str]:
@@ -147,8 +164,7 @@ def _invalid(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | Non
     what = "a block that was released already" if block.freed else "a block"
     past = pointer - start
     left = block.size - past
-    where = f"{count(past, 'byte')} past its start and {count(left, 'byte')} before its end"
-    text = f"The pointer lies inside of {what}, {where}."
+    text = f"The pointer lies inside of {what}, {_bytes(past)} past its start and {_bytes(left)} before its end."
     if past % _ALIGNMENT[pool.log2]:
         text += f" It is no multiple of {_ALIGNMENT[pool.log2]}, as every block's address is."
     return block, " ".join((text, *_in_object(event, pool, tenant, past)))
@@ -167,16 +183,16 @@ def _in_object(event: Event, pool: Pool, tenant: Tenant, past: int) -> tuple[str
     array = _counted_array(pool, tenant)
     if array is None:
         return ()
-    cookie, elements, size = array
+    cookie, count, size = array
     if past == cookie:
         right = "" if released is Origin.NEW_ARRAY else "; delete[] is needed"
-        return (f"Its array starts with a count, of {elements:,} elements of {count(size, 'byte')}{right}.",)
+        return (f"Its array starts with a count, of {count:,} elements of {_bytes(size)}{right}.",)
     index, rest = divmod(past - cookie, size)
     if past < cookie or rest:
         return ()
     return (
         f"If its array starts with a count, as those of a class with a destructor do, it is element {index:,} "
-        f"of {elements:,}, of {count(size, 'byte')} each.",
+        f"of {count:,}, of {_bytes(size)} each.",
     )
 
 
@@ -188,11 +204,11 @@ def _counted_array(pool: Pool, tenant: Tenant) -> tuple[int, int, int] | None:
     # The count is the last word before the first element, which lies at a multiple of its own alignment.
     for cookie in (word, 2 * word):
         try:
-            elements = int.from_bytes(pool.peek(start + cookie - word, word), "little")
+            count = int.from_bytes(pool.peek(start + cookie - word, word), "little")
         except Unreadable:
             return None
-        if 0 < elements <= whole - cookie and (whole - cookie) % elements == 0:
-            return cookie, elements, (whole - cookie) // elements
+        if 0 < count <= whole - cookie and (whole - cookie) % count == 0:
+            return cookie, count, (whole - cookie) // count
     return None
 
 
@@ -204,13 +220,13 @@ def _between(event: Event, pool: Pool, node: Node) -> str:
     word = _WORD[log2]
     if pointer == start - word and event.family is Origin.NEW_ARRAY and node.header.origin is Origin.NEW:
         return (
-            f"The pointer lies {count(word, 'byte')} before the block at {start:#x}, where delete[] looks for the "
-            "number of elements: it was allocated with new; delete is needed."
+            f"The pointer lies {_bytes(word)} before the block at {start:#x}, where delete[] looks for the number of "
+            "elements: it was allocated with new; delete is needed."
         )
     if pointer >= start:
         end = pool.base + (node.next << log2) - node.header.slack
-        return f"The pointer lies between blocks, {count(pointer - end, 'byte')} past the end of the one at {start:#x}."
-    return f"The pointer lies between blocks, {count(start - pointer, 'byte')} before the one at {start:#x}."
+        return f"The pointer lies between blocks, {_bytes(pointer - end)} past the end of the one at {start:#x}."
+    return f"The pointer lies between blocks, {_bytes(start - pointer)} before the one at {start:#x}."
 
 
 def _node_around(event: Event, pool: Pool) -> Node | None:
@@ -223,3 +239,7 @@ def _node_around(event: Event, pool: Pool) -> Node | None:
         if node.offset > at or number > NODES_LIMIT:
             break
     return None
+
+
+def _bytes(number: int) -> str:
+    return f"{number:,} byte{'' if number == 1 else 's'}"

@@ -1,4 +1,5 @@
-"""Damage of a block that is too large for a pool: the slack behind it, to the end of its last page."""
+"""Damage of a block without a pool, which is too large for one or trapped: the slack behind it, to the end of its last
+page, and before it where that is checked."""
 
 from heapwitness.diagnose.blocks import ORIGINS, Sites
 from heapwitness.diagnose.pattern import first_difference
@@ -27,8 +28,49 @@ def overrun(unpooled: Unpooled, memory: Memory, sites: Sites, detected: Detected
     """The finding of slack that is not as it was written."""
     block = block_without_pool(unpooled, sites)
     damage = _damage(unpooled, memory)
-    detail = "" if damage else "The damaged bytes were as they should be when they were read."
-    return Finding(kind="heap-buffer-overflow", detected=detected, culprit=block, damage=damage, detail=detail)
+    ahead = _damage_before(unpooled, memory) if damage is None else None
+    detail = "" if damage or ahead else "The damaged bytes were as they should be when they were read."
+    return Finding(
+        kind="heap-buffer-underflow" if ahead else "heap-buffer-overflow",
+        detected=detected,
+        culprit=block,
+        damage=damage or ahead,
+        detail=detail,
+    )
+
+
+def _damage_before(unpooled: Unpooled, memory: Memory) -> Damage | None:
+    start = unpooled.address - unpooled.before
+    actual = read_up_to(memory, start, unpooled.before)
+    pattern = unpooled.pattern.to_bytes(8, "little")
+    expected = witness.pattern_at(pattern, -unpooled.before, len(actual))
+    if actual == expected:
+        return None
+    first = first_difference(actual, expected)
+    last = len(actual) - first_difference(actual[::-1], expected[::-1])
+    shown = slice(max(first, last - SHOWN), last)
+    behind = read_up_to(memory, unpooled.address, min(_AROUND, unpooled.size))
+    seen = slice(max(0, shown.start - _AROUND), len(actual))
+    return Damage(
+        address=start + first,
+        length=last - first,
+        offset=first - unpooled.before,
+        expected=expected[shown].hex(),
+        actual=actual[shown].hex(),
+        shown=shown.stop - shown.start,
+        copies=("slack",),
+        exact=first > 0,
+        picture=(
+            Stretch(
+                copy="slack",
+                address=start + seen.start,
+                expected=expected[seen].hex(),
+                actual=actual[seen].hex(),
+                block=unpooled.address,
+            ),
+            Stretch(copy="payload", address=unpooled.address, expected=behind.hex(), actual=behind.hex()),
+        ),
+    )
 
 
 def _damage(unpooled: Unpooled, memory: Memory) -> Damage | None:

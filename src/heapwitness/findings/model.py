@@ -138,11 +138,20 @@ class Detected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True):
-    """The store itself, where a trap caught it; `size` is 0 where it is not known."""
+    """The store itself, where a trap caught it; or the read, where the finding's `access` says so.
+
+    `address` is the first byte that a trap was at; `start` where the access begins, null where that is the same. `size`
+    is 0 where it is not known. `value` is hexadecimal, in order of address: what lay at all of the access's bytes after
+    it. `registers` are those that the address was made of.
+    """
 
     address: int
     size: int
     stack: tuple[Frame, ...]
+    start: int | None = None
+    value: str | None = None
+    instruction: str = ""
+    registers: dict[str, int] = {}
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,7 +249,10 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What was checked, over all processes; `backup_bytes` is the memory for backups (nodes at peak x 16)."""
+    """What was checked, over all processes; `backup_bytes` is the memory for backups (nodes at peak x 16).
+
+    `trapped` blocks lay at guards of their own.
+    """
 
     operations: int = 0
     nodes: int = 0
@@ -249,6 +261,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     backup_bytes: int = 0
     processes: int = 0
     dropped: int = 0
+    trapped: int = 0
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,6 +28,8 @@ MAPS_LIMIT = 8 << 20
 SECTIONS_LIMIT = 1 << 16
 WORDS_LIMIT = 4096
 COMMAND_LIMIT = 1 << 20
+STORED_LIMIT = 4096
+BEFORE_LIMIT = 4096
 
 _SIGNAL, _CUT_SHORT = 0xFF, 0x100
 _STRANGER, _REPLACED = 0xFF, 0x100
@@ -89,6 +91,8 @@ class SectionKind(IntEnum):
     CRASH = 7
     TRAP = 8
     UNPOOLED = 9
+    STORED = 10
+    HELD = 11
 
 
 class Machine(IntEnum):
@@ -108,6 +112,13 @@ class CrashState(IntFlag):
     FOUND = 16
 
 
+class TrapState(IntEnum):
+    """What is known of a fault: the program goes on after it, and no other block is about as near to it."""
+
+    GOES_ON = 1
+    IS_NEAR = 2
+
+
 class Access(IntEnum):
     UNKNOWN = 0
     READ = 1
@@ -125,7 +136,11 @@ class Window:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """What the engine has counted in its process so far; the signal that ends it, 0 for none, and whether the last
-    check did not come to its end."""
+    check did not come to its end.
+
+    `trapped`: blocks that were trapped; `too_often` and `too_many`: that were not though their sites are, since sites
+    allocated too often, and since there were too many already or there was no room.
+    """
 
     operations: int
     nodes: int
@@ -136,6 +151,9 @@ class Stats:
     big_blocks: int
     signal: int = 0
     cut_short: bool = False
+    trapped: int = 0
+    too_often: int = 0
+    too_many: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,24 +168,27 @@ class Released:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trap:
-    """A fault that the program dies of: its address, the instruction (0 for unknown), and the pool of the big block
-    whose guard it lies in, 0 for none."""
+    """A fault: its address, the instruction (0 for unknown), and the pool of the big block whose guard it lies in, 0
+    for none. Unless `state` says otherwise the program dies of it."""
 
     address: int
     pc: int
     access: Access
     pool: int
+    state: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpooled:
-    """A block without a pool: address and requested size, its allocation's site, origin, the pattern of its slack."""
+    """A block without a pool: address and requested size, its allocation's site, origin, the pattern of its slack, and
+    how many bytes before it have that pattern, too."""
 
     address: int
     size: int
     site: int
     origin: Origin
     pattern: int
+    before: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +231,8 @@ class CrashWords:
 class Event:
     """One message, decoded. `frames` are return addresses, innermost first; `memory` is (address, bytes).
 
-    A stranger's `command` is its file.
+    A stranger's `command` is its file. `held` is what the processor held at an access that a trap let through, `stored`
+    what lies around its address after it.
     """
 
     type: Type
@@ -238,6 +260,8 @@ class Event:
     crash: CrashWords | None = None
     trap: Trap | None = None
     unpooled: Unpooled | None = None
+    stored: tuple[int, bytes] | None = None
+    held: CrashWords | None = None
 
     @property
     def stranger(self) -> Stranger | None:
@@ -360,6 +384,10 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = replace(event, trap=_trap(data))
             case SectionKind.UNPOOLED:
                 event = replace(event, unpooled=_unpooled(data))
+            case SectionKind.STORED:
+                event = replace(event, stored=(address, data[:STORED_LIMIT]))
+            case SectionKind.HELD:
+                event = replace(event, held=_crash(data))
         at = min(at + (length + 7) // 8 * 8, len(message))
     raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
 
@@ -378,6 +406,7 @@ def _command(data: bytes) -> tuple[str, ...]:
 def _stats(data: bytes) -> Stats:
     operations, nodes, peak, findings, repaired, whole, big = _words(data, 7)
     ending = _words(data, 8)[7] if len(data) >= 64 else 0
+    trapped, too_often, too_many = _words(data, 11)[8:] if len(data) >= 88 else (0, 0, 0)
     return Stats(
         operations=operations,
         nodes=nodes,
@@ -388,6 +417,9 @@ def _stats(data: bytes) -> Stats:
         big_blocks=big,
         signal=ending & _SIGNAL,
         cut_short=bool(ending & _CUT_SHORT),
+        trapped=trapped,
+        too_often=too_often,
+        too_many=too_many,
     )
 
 
@@ -402,14 +434,18 @@ def _unpooled(data: bytes) -> Unpooled:
     address, size, site, origin, pattern = _words(data, 5)
     if origin not in tuple(Origin):
         raise BadEvent("an event has a block of an origin that is not known.")
-    return Unpooled(address=address, size=size, site=site, origin=Origin(origin), pattern=pattern)
+    before = _words(data, 6)[5] if len(data) >= 48 else 0
+    return Unpooled(
+        address=address, size=size, site=site, origin=Origin(origin), pattern=pattern, before=min(before, BEFORE_LIMIT)
+    )
 
 
 def _trap(data: bytes) -> Trap:
     address, pc, access, pool = _words(data, 4)
     if access not in tuple(Access):
         raise BadEvent("an event has an access of a kind that is not known.")
-    return Trap(address=address, pc=pc, access=Access(access), pool=pool)
+    state = _words(data, 5)[4] if len(data) >= 40 else 0
+    return Trap(address=address, pc=pc, access=Access(access), pool=pool, state=state & sum(TrapState))
 
 
 def _outcome(data: bytes) -> Outcome:

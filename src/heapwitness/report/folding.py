@@ -5,10 +5,12 @@ from collections.abc import Hashable, Iterable
 import msgspec
 
 from heapwitness.findings.model import Finding, Frame
+from heapwitness.report.frames import named
 
 
 def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings of the same kind with the same allocation site of the culprit as one, in order of the first.
+    """Findings of the same kind with the same allocation site of the culprit, and the same store where that is known,
+    as one, in order of the first.
 
     Where no such site is known, those with the same stack of detection. A folded finding is repaired
     when each of them was.
@@ -32,7 +34,8 @@ def same(finding: Finding) -> Hashable:
     site = finding.culprit.allocated if finding.culprit is not None else None
     known = site is not None and bool(site.stack)
     stack = site.stack if site is not None and known else finding.detected.stack
-    return (finding.kind, known, tuple(map(_place, stack)))
+    store = named(finding.store.stack) if finding.store is not None else None
+    return (finding.kind, known, tuple(map(_place, stack)), None if store is None else _place(store))
 
 
 def _place(frame: Frame) -> Hashable:

@@ -51,6 +51,7 @@ _OTHERS: dict[_Home, tuple[_Rank, _Rank]] = {
 _SYSTEM_DIRECTORIES = ("/lib/", "/lib32/", "/lib64/", "/usr/lib/", "/usr/lib32/", "/usr/lib64/", "/usr/libexec/")
 _SYSTEM_NAMES = (
     *(
+        "libheapwitness_preload.so",
         "libc.so",
         "libc-",
         "libc.musl",

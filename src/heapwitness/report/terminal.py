@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from heapwitness.findings.model import Block, Crash, Detected, Finding, Frame, Header, Report, Site, Summary
-from heapwitness.findings.words import count
 from heapwitness.report import crash as crash_text
 from heapwitness.report import source, text
+from heapwitness.report import store as store_text
 from heapwitness.report.advice import Advice
 from heapwitness.report.picture import Row, rows
 
@@ -58,9 +58,8 @@ def _finding(finding: Finding, console: "Console", advice: Advice) -> None:
     out.head(finding.kind, text.headline(finding))
     out.blank()
     if finding.store is not None:
-        size = f"  {count(finding.store.size, 'byte')}" if finding.store.size else ""
-        done = "read" if finding.access == "read" else "stored"
-        out.entry(done, f"{finding.store.address:#x}{size}{text.by(finding.store.stack)}")
+        for number, line in enumerate(store_text.lines(finding.store, finding.culprit)):
+            out.entry(("read" if finding.access == "read" else "stored") if number == 0 else "", line)
     out.entry("noticed", _noticed(finding))
     if thread := _thread(finding.detected):
         out.entry("thread", thread)
@@ -138,13 +137,13 @@ def _block(block: Block) -> Iterable[str]:
         yield f"{block.address:#x}  the end of the heap"
         return
     if block.state == "quarantined":
-        yield f"{block.address:#x}  {count(block.size, 'byte')}, not known: its header is lost"
+        yield f"{block.address:#x}  {text.count(block.size, 'byte')}, not known: its header is lost"
         return
     state: str = "released" if block.state in ("free", "cached") else block.state
     if block.state == "used" and block.freed is not None:
         state = "released, not taken back yet"
     task = f", task {text.clean(block.task)}" if block.task else ""
-    yield f"{block.address:#x}  {count(block.size, 'byte')}, {state}{task}"
+    yield f"{block.address:#x}  {text.count(block.size, 'byte')}, {state}{task}"
     for verb, site in (("allocated", block.allocated), ("released", block.freed)):
         if site is not None and site.stack:
             yield f"{verb}{text.by(site.stack)}"
@@ -157,7 +156,7 @@ def _damaged(finding: Finding) -> str:
     names = {"backup": "backup of the next header", "links": "links of a free block", "control": "control block"}
     copies = ", ".join(names.get(copy, copy) for copy in damage.copies)
     least = "" if damage.exact else "at least "
-    return f"{damage.address:#x}  {least}{count(damage.length, 'byte')}: {copies}"
+    return f"{damage.address:#x}  {least}{text.count(damage.length, 'byte')}: {copies}"
 
 
 def _repaired(finding: Finding) -> str:
@@ -170,8 +169,10 @@ def _repaired(finding: Finding) -> str:
         return "nothing to repair: the block was released all the same"
     if finding.kind in ("double-free", "invalid-free"):
         return "nothing to repair: the release was not done"
-    if finding.kind == "use-after-free-read":
+    if finding.kind == "use-after-free-read" or finding.access == "read":
         return "nothing to repair: nothing was written"
+    if finding.store is not None and finding.store.instruction and finding.damage is None:
+        return "nothing to repair: it went to where no other block lies"
     return "no"
 
 
@@ -247,7 +248,7 @@ def _stacks(out: "_Lines", finding: Finding) -> None:
             for verb, site in (("allocated", block.allocated), ("released", block.freed))
             if site is not None
         ]
-    if finding.detected.when != "exit":
+    if finding.detected.when != "exit" and not (finding.store is not None and finding.detected.when == "trap"):
         stacks.append(("noticed", finding.detected.stack))
     sources: set[tuple[str | None, int | None]] = set()
     for title, stack in stacks:
@@ -280,7 +281,7 @@ def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None,
                     f"        {'>' if line == frame.line else ' '} {line:>5} | {written[: out.source_width]}".rstrip()
                 )
     if len(stack) > _FRAMES:
-        out.plain(f"    ... {count(len(stack) - _FRAMES, 'frame')} more")
+        out.plain(f"    ... {text.count(len(stack) - _FRAMES, 'frame')} more")
 
 
 def _end(report: Report, console: "Console") -> None:
@@ -296,9 +297,9 @@ def _end(report: Report, console: "Console") -> None:
 def summed_up(summary: Summary) -> str:
     """A summary in one line."""
     words = [
-        f"{count(summary.findings, 'finding')}, {summary.repaired:,} repaired; "
-        f"{count(summary.operations, 'operation')} checked",
-        count(summary.nodes, "node"),
+        f"{text.count(summary.findings, 'finding')}, {summary.repaired:,} repaired; "
+        f"{text.count(summary.operations, 'operation')} checked",
+        text.count(summary.nodes, "node"),
         f"{text.amount(summary.backup_bytes)} of backups",
     ]
     if summary.processes > 1:

@@ -8,7 +8,18 @@ from heapwitness.supervise.options import Options
 
 _SEPARATORS = frozenset(" :\t\n")
 PREFIX = "HEAPWITNESS_"
-_OURS = ("SOCKET", "LOG", "STACKS", "ON_ERROR", "WAIT_MS", "POISON", "CHECK_EVERY", "CHECK_SIGNAL")
+_OURS = (
+    "SOCKET",
+    "LOG",
+    "STACKS",
+    "ON_ERROR",
+    "WAIT_MS",
+    "POISON",
+    "CHECK_EVERY",
+    "CHECK_SIGNAL",
+    "TRAPS",
+    "TRAP_FOUND",
+)
 _NAMES = frozenset(PREFIX + name for name in _OURS)
 
 
@@ -51,4 +62,10 @@ def environment(
         made[f"{PREFIX}CHECK_EVERY"] = str(options.check_every)
     if options.check_signal is not None:
         made[f"{PREFIX}CHECK_SIGNAL"] = str(int(options.check_signal))
+    if options.trap_found:
+        made[f"{PREFIX}TRAP_FOUND"] = "1"
+    if options.traps:
+        from heapwitness.findings.sites import encoded
+
+        made[f"{PREFIX}TRAPS"] = encoded(options.traps)
     return made

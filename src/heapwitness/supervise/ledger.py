@@ -35,6 +35,7 @@ class Ledger:
         nodes: live nodes at the peak, summed over those.
         reported: how many of the processes said at their end what they counted.
         dropped: findings that were not looked at because there were too many.
+        trapped, too_often, too_many: see `events.Stats`.
         strangers: files of programs that were started without the engine, and why, with how often.
     """
 
@@ -49,6 +50,7 @@ class Ledger:
         self.nodes = 0
         self.reported = 0
         self.dropped = 0
+        self.trapped = self.too_often = self.too_many = 0
 
     def note(self, event: Event, pid: int) -> None:
         """Take down what an event says of its process `pid`."""
@@ -91,6 +93,9 @@ class Ledger:
         self.reported += 1
         self.operations += stats.operations
         self.nodes += stats.nodes_peak
+        self.trapped += stats.trapped
+        self.too_often += stats.too_often
+        self.too_many += stats.too_many
 
     def summary(self, findings: Sequence[Finding], repaired: int, dropped: int) -> Summary:
         """All of it as the report's summary, with the findings, those repaired, and those not looked at."""
@@ -102,6 +107,7 @@ class Ledger:
             backup_bytes=self.nodes * _BACKUP_BYTES,
             processes=self.processes,
             dropped=dropped,
+            trapped=self.trapped,
         )
 
     def running(self) -> tuple[int, ...]:

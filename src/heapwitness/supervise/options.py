@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from heapwitness.findings.status import FINDINGS_EXIT
-
 if TYPE_CHECKING:
+    from heapwitness.findings.sites import Trap
     from heapwitness.report.advice import Advice
 
 OnError = Literal["continue", "abort", "stop"]
 Stacks = Literal["caller", "fast", "full"]
 
+FINDINGS_EXIT = 99
 WAIT_MS = 10_000
 OFTEN = 1000
 """Operations between checks, as a first try."""
@@ -22,8 +22,10 @@ OFTEN = 1000
 class Options:
     """The options of a run.
 
-    `command` is program and arguments; `check_every` in operations, 0 for never; `wait_ms` is how long
-    a thread of the program waits for an answer; `error_exitcode` 0 keeps the program's own status.
+    `traps` are the allocation sites whose blocks are trapped; `trap_found`: those at which damage is found, too, from
+    then on. `command` is program and arguments; `check_every` in
+    operations, 0 for never; `wait_ms` is how long a thread of the program waits for an answer; `error_exitcode` 0 keeps
+    the program's own status.
     """
 
     command: tuple[str, ...]
@@ -32,6 +34,8 @@ class Options:
     poison: bool = False
     check_every: int = 0
     check_signal: signal.Signals | None = None
+    traps: "tuple[Trap, ...]" = ()
+    trap_found: bool = False
     wait_ms: int = WAIT_MS
     json: Path | None = None
     output: Path | None = None

@@ -68,10 +68,25 @@ def remarks(
         yield f"memory that allocators inside of these files hand out is not checked: {shown}."
     if ledger.strangers:
         yield _strangers(ledger)
+    yield from _untrapped(ledger)
     if ledger.dropped:
         yield f"{ledger.dropped} findings came too fast to be looked at; they are only counted."
     if senseless:
         yield f"{senseless} messages came that no engine sends; a program has damaged its engine, or plays tricks."
+
+
+def _untrapped(ledger: "Ledger") -> Iterator[str]:
+    """How many blocks were not trapped though their sites are."""
+    if ledger.too_often:
+        yield (
+            f"{ledger.too_often:,} blocks of trapped sites were not trapped, because these allocate too often; "
+            f"{ledger.trapped:,} were."
+        )
+    if ledger.too_many:
+        yield (
+            f"{ledger.too_many:,} blocks of trapped sites were not trapped, because too many were in use at once; "
+            f"{ledger.trapped:,} were."
+        )
 
 
 def _unchecked(ledger: "Ledger", program: "Program") -> Iterator[str]:

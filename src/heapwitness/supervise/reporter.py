@@ -18,6 +18,7 @@ from heapwitness.findings.model import Crash, Finding, Frame
 from heapwitness.report.folding import same
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.merge import with_python
+from heapwitness.supervise.python_stack import PythonFrame
 
 if TYPE_CHECKING:
     from heapwitness.symbols.remote import Remote
@@ -183,8 +184,7 @@ class Reporter:
     def _show(self, item: _Case, names: "Remote") -> None:
         finding = names.finding(item.finding, item.examined.maps)
         if item.examined.python:
-            stack = with_python(finding.detected.stack, item.examined.python)
-            finding = msgspec.structs.replace(finding, detected=msgspec.structs.replace(finding.detected, stack=stack))
+            finding = _with_python(finding, item.examined.python)
         characters = _characters(finding)
         if self._characters + characters > NAMES_LIMIT:
             finding, characters = item.finding, 0
@@ -215,11 +215,24 @@ class Reporter:
         self.crashes += (crash,)
 
 
+def _with_python(finding: Finding, frames: tuple[PythonFrame, ...]) -> Finding:
+    """A finding with the Python frames that its thread was in; those of a trapped store are the same."""
+    stack = with_python(finding.detected.stack, frames)
+    store = finding.store
+    if store is not None and finding.detected.when == "trap":
+        store = msgspec.structs.replace(store, stack=with_python(store.stack, frames))
+    return msgspec.structs.replace(
+        finding, detected=msgspec.structs.replace(finding.detected, stack=stack), store=store
+    )
+
+
 def _stacks(finding: Finding) -> Iterator[tuple[Frame, ...]]:
     readings = (reading.culprit for reading in finding.readings)
     blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect, *readings)
     yield finding.detected.stack
     yield from (site.stack for block in blocks if block is not None for site in (block.allocated, block.freed) if site)
+    if finding.store is not None:
+        yield finding.store.stack
 
 
 def _frames(finding: Finding) -> int:
@@ -253,4 +266,6 @@ def _raw_key(examined: Examined, finding: Finding) -> Hashable:
     """The same for findings of one program that are surely the same case, by their bare addresses."""
     site = finding.culprit.allocated if finding.culprit is not None else None
     stack = finding.detected.stack if site is None or not site.stack else site.stack
-    return (examined.program, finding.kind, site is None, finding.detail == "", tuple(frame.pc for frame in stack))
+    store = finding.store.stack[0].pc if finding.store is not None and finding.store.stack else 0
+    where = tuple(frame.pc for frame in stack)
+    return (examined.program, finding.kind, site is None, finding.detail == "", where, store)

@@ -37,6 +37,7 @@ LOG_SECONDS = 60.0
 
 _ANSWERS: dict[OnError, bytes] = {"continue": b"g", "abort": b"a", "stop": b"s"}
 _UNANSWERED_LIMIT = 4096
+_ANSWER_ROOM = 255 * 8
 _SHARES_LIMIT = 4096
 
 _Thread = tuple[int, int]
@@ -56,6 +57,7 @@ class Session:
     Args:
         on_error: what a thread that found something is told to do.
         shower: shows the findings as they come.
+        trap_found: the blocks of sites at which damage is found are trapped from then on.
 
     Attributes:
         ledger: what the engines say of their processes.
@@ -63,11 +65,12 @@ class Session:
         modules: the files of which processes run code.
     """
 
-    def __init__(self, on_error: OnError, shower: Shower) -> None:
+    def __init__(self, on_error: OnError, shower: Shower, *, trap_found: bool = False) -> None:
         self.ledger = Ledger()
         self.modules = Modules()
         self.malformed = 0
         self._on_error: OnError = on_error
+        self._trap_found = trap_found
         self._reporter = Reporter(shower)
         self._examiner = Examiner()
         self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
@@ -101,7 +104,7 @@ class Session:
     def _heard(self, event: Event, pid: int) -> bytes | None:
         self.ledger.note(event, pid)
         if event.type is Type.OUTCOME and event.outcome is not None:
-            self._mended((pid, event.tid), event.outcome)
+            self._mended((pid, event.tid), event.outcome, event.stored)
         elif event.type is Type.EXIT:
             self._report(lambda thread, _: thread[0] == pid)
         elif event.type is Type.FINDING:
@@ -215,7 +218,17 @@ class Session:
             self._reporter.say(
                 f"process {pid} waits for a debugger: gdb -p {pid} looks into it, kill -CONT {pid} lets it go on."
             )
-        return _ANSWERS[self._on_error]
+        return _ANSWERS[self._on_error] + self._traps(examined)
+
+    def _traps(self, examined: Examined) -> bytes:
+        """What an answer says of the sites to trap; it is read in words of 8 bytes, of which the answer takes one."""
+        if not self._trap_found:
+            return b""
+        from heapwitness.findings.sites import answered
+        from heapwitness.supervise.traps import trapped_from_now_on
+
+        sites = answered(trapped_from_now_on(examined.findings), _ANSWER_ROOM)
+        return bytes(7) + sites if sites else b""
 
     def _crashed(self, event: Event, words: CrashWords, pid: int) -> bytes | None:
         """A crash is told twice: before the engine looks at the heap, which may be the last that it does, and after."""
@@ -252,15 +265,15 @@ class Session:
                 self._shares.popitem(last=False)
         return share
 
-    def _mended(self, thread: _Thread, outcome: Outcome) -> None:
-        from heapwitness.diagnose import with_outcome
+    def _mended(self, thread: _Thread, outcome: Outcome, stored: tuple[int, bytes] | None) -> None:
+        from heapwitness.diagnose import with_outcome, with_stored
 
         for key in [key for key in self._told if key[0] == thread]:
             told = self._told.pop(key)
             findings = told.examined.findings
             # Shown without its outcome rather than not at all.
             with contextlib.suppress(Exception):
-                findings = tuple(with_outcome(finding, outcome) for finding in findings)
+                findings = tuple(with_stored(with_outcome(finding, outcome), stored) for finding in findings)
             self._reporter.submit(replace(told.examined, findings=findings))
 
     def _report(self, which: Callable[[_Thread, _Told], bool]) -> None:

@@ -20,6 +20,8 @@ from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.target import Target, check_program, check_system, find_program
 
 if TYPE_CHECKING:
+    from heapwitness.findings.model import Report
+    from heapwitness.supervise.reporter import Shower
     from heapwitness.supervise.session import Session
 
 _TICK = 0.25
@@ -31,7 +33,7 @@ _LINGER = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """What is started: the file, its arguments, and what is known of it beforehand."""
 
     file: str
@@ -51,36 +53,58 @@ def run(options: Options) -> int:
         HeapwitnessError: the program cannot be run under heapwitness, or a report could not be written; where
             it was the JSON report, everything was shown before.
     """
-    plan = _plan(options)
+    plan = plan_for(options)
     with Screen.to(options.output, options.advice, quiet=options.quiet) as screen:
-        with Channel() as channel, open_log(options.log, channel.directory) as log:
-            made = environment(options, plan.engine, channel.path, log.path, os.environ)
-            extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
-            program = Program(plan.file, plan.arguments, made, extra)
-            # What is needed when there is something to hear is loaded while the program starts.
-            from heapwitness.supervise.session import Session
-
-            places.sweep()
-            session = Session(options.on_error, screen)
-            _serve(channel, session, program)
-            session.take_records(log.path, log.start)
-        program.release_signals()
-        senseless = session.malformed + channel.refused
-        files = dict.fromkeys([*((plan.target.file,) if plan.target.file else ()), *sorted(session.modules.files)])
-        said = remarks(
-            session.ledger, plan.target, program, private_heaps(files), options.command[0], senseless, log.kept
-        )
-        report = session.report(options.command, program.pid, program.exit_status, said)
+        report = watch(options, plan, screen)
         if report.summary.findings or not options.quiet:
             screen.end(report)
     write_json(report, options.json)
     screen.check()
+    return status_of(report, options)
+
+
+def status_of(report: "Report", options: Options) -> int:
+    """The exit status of heapwitness after a report."""
     if report.summary.findings and options.error_exitcode:
         return options.error_exitcode
-    return program.exit_status or 0
+    return (report.program.exit_status if report.program is not None else None) or 0
 
 
-def _plan(options: Options) -> _Plan:
+def watch(options: Options, plan: Plan, screen: "Shower") -> "Report":
+    """Run the program once.
+
+    Args:
+        options: of the run.
+        plan: for its command.
+        screen: shows the findings as they come.
+
+    Raises:
+        HeapwitnessError: the program cannot be started.
+    """
+    with Channel() as channel, open_log(options.log, channel.directory) as log:
+        made = environment(options, plan.engine, channel.path, log.path, os.environ)
+        extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
+        program = Program(plan.file, plan.arguments, made, extra)
+        # What is needed when there is something to hear is loaded while the program starts.
+        from heapwitness.supervise.session import Session
+
+        places.sweep()
+        session = Session(options.on_error, screen, trap_found=options.trap_found)
+        _serve(channel, session, program)
+        session.take_records(log.path, log.start)
+    program.release_signals()
+    senseless = session.malformed + channel.refused
+    files = dict.fromkeys([*((plan.target.file,) if plan.target.file else ()), *sorted(session.modules.files)])
+    said = remarks(session.ledger, plan.target, program, private_heaps(files), options.command[0], senseless, log.kept)
+    return session.report(options.command, program.pid, program.exit_status, said)
+
+
+def plan_for(options: Options) -> Plan:
+    """What is started for a run, and what of it can be known beforehand.
+
+    Raises:
+        HeapwitnessError: the program cannot be run under heapwitness, or a file that is asked for cannot be written.
+    """
     check_system()
     engine = native.library("preload").absolute()
     name = options.command[0]
@@ -92,7 +116,7 @@ def _plan(options: Options) -> _Plan:
     for written in (options.json, options.output):
         check_writable(written)
     check_log(options.log)
-    return _Plan(file, arguments, target, engine)
+    return Plan(file, arguments, target, engine)
 
 
 def _serve(channel: Channel, session: "Session", program: Program) -> None:

@@ -58,7 +58,7 @@ class Resolver:
         )
         if finding.store is not None:
             changes["store"] = msgspec.structs.replace(
-                finding.store, stack=space.stack(finding.store.stack, exact=True)
+                finding.store, stack=space.stack(finding.store.stack, exact=True, called=True)
             )
         if finding.place is not None and finding.pointer is not None and finding.place.kind != "stack":
             changes["place"] = space.place(finding.pointer) or finding.place
@@ -124,16 +124,21 @@ class _Space:
     def site(self, site: Site | None) -> Site | None:
         return None if site is None else msgspec.structs.replace(site, stack=self.stack(site.stack))
 
-    def stack(self, frames: Sequence[Frame], *, exact: bool = False) -> tuple[Frame, ...]:
+    def stack(self, frames: Sequence[Frame], *, exact: bool = False, called: bool = False) -> tuple[Frame, ...]:
         """Name a stack's frames; the engine's own are dropped from its top.
 
-        `exact`: the innermost pc is the instruction itself and not a return address.
+        `exact`: the innermost pc is the instruction itself and not a return address. `called`: the function of the
+        engine stays that the program called, which stands for the one of libc.
         """
         named: list[Frame] = []
+        engine: Frame | None = None
         for number, frame in enumerate(frames[:FRAMES_LIMIT]):
             resolved = self._frames(frame, exact and number == 0)
             if not named and resolved[0].module and os.path.basename(resolved[0].module) == ENGINE:
+                engine = resolved[-1]
                 continue
+            if called and engine is not None and not named and engine.function:
+                named.append(engine)
             named.extend(resolved)
         return tuple(named[:FRAMES_LIMIT])
 

@@ -1,0 +1,511 @@
+#define _GNU_SOURCE
+#include "traps/blocks.h"
+
+#include "arena/arena.h"
+#include "heap/damage.h"
+#include "heap/release.h"
+#include "life/fork.h"
+#include "os/process.h"
+#include "traps/fault.h"
+#include "traps/named.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+/* Class k has slots of 2^k pages and a guard behind them. */
+enum { CLASSES = 15, GUARD_PAGES = 16, SLOTS_LEAST = 16, PROBES = 64 };
+#define ROOM_MOST ((size_t)4 << 30) /* address space of a class */
+#define ROOM_LEAST ((size_t)1 << 20)
+/* A slot that was used once takes two of the kernel's areas, even when its block is gone: of those that a process may
+   have, slots take a quarter at most. */
+enum { AREAS_OF_SLOTS = 4, AREAS_USUAL = 65530 };
+/* So many blocks are trapped at once, then so many a millisecond: a site that allocates all the time must not make the
+   program stand still. */
+enum { TRAPPED_FREELY = 50000, THEN_A_MILLISECOND = 20, CHOSEN = 16, HALVINGS = 12 };
+/* Bytes of a released block, and of all of them, that stay as they were for who still uses them. */
+enum { KEPT_OF_ONE = 64 << 10, KEPT_OF_ALL = 64 << 20 };
+
+hw_trap_counts hw_trap_counted;
+
+static char *region;
+static size_t room; /* of a class */
+static uint32_t region_number;
+static hw_slot *slots[CLASSES];
+static uint32_t slot_count[CLASSES];
+static _Atomic uint32_t cursor[CLASSES], used[CLASSES]; /* slots from `used` on never had a block */
+static _Atomic uint32_t live[CLASSES];
+static _Atomic size_t live_bytes, kept_bytes;
+static uint64_t began;
+
+/* --- the region ---------------------------------------------------------------------------------- */
+
+static size_t slot_bytes(unsigned class)
+{
+    return ((size_t)GUARD_PAGES + ((size_t)1 << class)) * HW_PAGE;
+}
+
+static char *slot_start(unsigned class, uint32_t number)
+{
+    return region + class * room + (size_t)GUARD_PAGES * HW_PAGE + number * slot_bytes(class);
+}
+
+/* vm.max_map_count, as of now. */
+static uint32_t areas(void)
+{
+    char text[16] = {0};
+    uint32_t number = 0;
+    long file = hw_call(SYS_openat, AT_FDCWD, (long)"/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (file >= 0) {
+        hw_call(SYS_read, file, (long)text, sizeof text - 1, 0, 0, 0);
+        hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+    }
+    for (const char *c = text; *c >= '0' && *c <= '9' && number < 100000000; c++)
+        number = number * 10 + (uint32_t)(*c - '0');
+    return number ? number : AREAS_USUAL;
+}
+
+static bool have_slots(void)
+{
+    size_t wanted = areas() / AREAS_OF_SLOTS / 2;
+    for (unsigned class = 0; class < CLASSES; class++) {
+        wanted = wanted / 2 > SLOTS_LEAST ? wanted / 2 : SLOTS_LEAST;
+        size_t most = room / slot_bytes(class);
+        most -= most && slot_bytes(class) * most + (size_t)GUARD_PAGES * HW_PAGE > room;
+        slot_count[class] = (uint32_t)(most < wanted ? most : wanted);
+        if (slot_count[class] && !(slots[class] = hw_map(slot_count[class] * sizeof(hw_slot))))
+            return false;
+        hw_random(&cursor[class], sizeof cursor[class]);
+        if (slot_count[class])
+            cursor[class] %= slot_count[class];
+    }
+    return true;
+}
+
+bool hw_traps_init(void)
+{
+    size_t limit = hw_space_limit();
+    for (room = ROOM_MOST; room > ROOM_LEAST && room > limit / 16 / CLASSES;)
+        room /= 2;
+    char *mapping = hw_reserve(CLASSES * room + HW_UNIT);
+    region_number = mapping ? hw_region_claim() : 0;
+    if (!region_number)
+        return false;
+    region = (char *)hw_round_up((uintptr_t)mapping, HW_UNIT);
+    if (!have_slots() || !hw_map_units(region, CLASSES * room, region_number)) {
+        region = NULL;
+        return false;
+    }
+    hw_region_publish(region_number, region, CLASSES * room, HW_TRAPPED_BLOCKS, 0);
+    began = hw_milliseconds();
+    return true;
+}
+
+bool hw_trap_holds(const void *pointer)
+{
+    return region && (uintptr_t)pointer - (uintptr_t)region < CLASSES * room;
+}
+
+static bool protect(uintptr_t start, uintptr_t end, int rights)
+{
+    return hw_call(SYS_mprotect, (long)start, (long)(end - start), rights, 0, 0, 0) == 0;
+}
+
+void hw_trap_pages(const hw_slot *slot, uintptr_t *start, uintptr_t *end)
+{
+    *start = (uintptr_t)slot->address & ~(uintptr_t)(HW_PAGE - 1);
+    *end = hw_round_up((uintptr_t)(slot->address + slot->size), HW_PAGE);
+}
+
+/* --- slack --------------------------------------------------------------------------------------- */
+
+/* Payload byte q has byte q modulo 8 of the pattern, and so have the bytes before the payload, where q is negative. */
+static unsigned char slack_byte(const hw_slot *slot, uintptr_t at)
+{
+    return (unsigned char)(slot->pattern >> (at - (uintptr_t)slot->address) % 8 * 8);
+}
+
+/* The bytes at any address that is a multiple of 8. */
+static uint64_t slack_word(const hw_slot *slot)
+{
+    unsigned shift = (unsigned)(-slot->address % 8 * 8);
+    return shift ? slot->pattern >> shift | slot->pattern << (64 - shift) : slot->pattern;
+}
+
+static void fill(const hw_slot *slot, uintptr_t at, uintptr_t end)
+{
+    for (uint64_t word = slack_word(slot); at % 8 == 0 && end - at >= 8; at += 8)
+        *(uint64_t *)at = word;
+    for (; at < end; at++)
+        *(unsigned char *)at = slack_byte(slot, at);
+}
+
+static bool holds(const hw_slot *slot, uintptr_t at, uintptr_t end)
+{
+    for (uint64_t word = slack_word(slot); at % 8 == 0 && end - at >= 8; at += 8)
+        if (*(const uint64_t *)at != word)
+            return false;
+    for (; at < end; at++)
+        if (*(const unsigned char *)at != slack_byte(slot, at))
+            return false;
+    return true;
+}
+
+/* Before the block, and behind it. */
+static void fill_slack(const hw_slot *slot)
+{
+    uintptr_t start, end;
+    hw_trap_pages(slot, &start, &end);
+    fill(slot, start, (uintptr_t)slot->address);
+    fill(slot, (uintptr_t)(slot->address + slot->size), end);
+}
+
+static bool slack_holds(const hw_slot *slot)
+{
+    uintptr_t start, end;
+    hw_trap_pages(slot, &start, &end);
+    return holds(slot, start, (uintptr_t)slot->address) && holds(slot, (uintptr_t)(slot->address + slot->size), end);
+}
+
+hw_unpooled hw_trap_told(const hw_slot *slot)
+{
+    uintptr_t start, end;
+    hw_trap_pages(slot, &start, &end);
+    return (hw_unpooled){slot->address, slot->size,    slot->site,
+                         slot->origin,  slot->pattern, (uint64_t)(slot->address - start)};
+}
+
+/* The way that a store took to the guard where it was told. */
+static bool is_told(const hw_slot *slot)
+{
+    uintptr_t start, end;
+    hw_trap_pages(slot, &start, &end);
+    return atomic_load(&slot->told[0]) && holds(slot, start, (uintptr_t)slot->address);
+}
+
+/* By who has the slot. */
+static void inspect(const hw_slot *slot, const hw_context *context)
+{
+    hw_outcome outcome = {.slacks = 1};
+    hw_unpooled block = hw_trap_told(slot);
+    hw_context with = *context;
+    hw_fault fault = {.reason = HW_SLACK};
+    if (slack_holds(slot))
+        return;
+    if (is_told(slot)) {
+        fill_slack(slot);
+        return;
+    }
+    with.unpooled = &block;
+    hw_tell_fault(&with, NULL, &fault);
+    fill_slack(slot);
+    atomic_fetch_add(&hw_repairs, 1);
+    hw_tell_outcome(&outcome);
+}
+
+/* --- allocating ---------------------------------------------------------------------------------- */
+
+/* One of `of`, by chance. */
+static bool is_chosen(uint64_t of)
+{
+    static _Atomic uint64_t turn;
+    uint64_t mixed = (atomic_fetch_add(&turn, 1) ^ began << 32 ^ hw_process_id()) * UINT64_C(0x9E3779B97F4A7C15);
+    return (mixed >> 32) % of == 0;
+}
+
+/* After the first ones some are chosen, so that whichever block is the wrong one may be among those of some run. */
+static bool is_too_often(void)
+{
+    uint64_t trapped = atomic_load_explicit(&hw_trap_counted.trapped, memory_order_relaxed);
+    uint64_t most = TRAPPED_FREELY + (hw_milliseconds() - began) * THEN_A_MILLISECOND;
+    return trapped >= most || (trapped >= TRAPPED_FREELY && !is_chosen(CHOSEN));
+}
+
+/* The fewer slots are left, the fewer blocks get one: some are left for what comes later. */
+static bool are_too_many(unsigned class)
+{
+    uint32_t now = atomic_load_explicit(&live[class], memory_order_relaxed), half = slot_count[class] / 2;
+    return now > half && !is_chosen(UINT64_C(1) << (uint64_t)(now - half) * HALVINGS / (half + 1));
+}
+
+static bool take(hw_slot *slot, uint32_t state)
+{
+    return atomic_load_explicit(&slot->state, memory_order_relaxed) == state &&
+           atomic_compare_exchange_strong(&slot->state, &state, HW_SLOT_BUSY);
+}
+
+/* Turn by turn, so that the slot that is taken is the one that was released longest ago. */
+static hw_slot *find_slot(unsigned class, uint32_t *number)
+{
+    for (unsigned probe = 0; probe < PROBES; probe++) {
+        *number = atomic_fetch_add(&cursor[class], 1) % slot_count[class];
+        hw_slot *slot = &slots[class][*number];
+        if (take(slot, HW_SLOT_UNUSED) || take(slot, HW_SLOT_GONE))
+            return slot;
+    }
+    return NULL;
+}
+
+/* A power of two that divides the size, so that whatever can be of this size is aligned as it must be; not less than 8,
+   since programs keep marks in the lowest bits of pointers. */
+static size_t natural_alignment(size_t bytes)
+{
+    size_t align = bytes & -bytes;
+    return align < 8 ? 8 : align < 16 ? align : 16;
+}
+
+static void place(hw_slot *slot, char *start, unsigned class, size_t bytes, size_t align, unsigned how)
+{
+    uintptr_t low = (uintptr_t)start, end = low + ((size_t)HW_PAGE << class);
+    uintptr_t unit = align > 16 ? align : how == HW_TRAP_TIGHT ? 1 : natural_alignment(bytes);
+    slot->address = how == HW_TRAP_START ? low : (end - (bytes ? bytes : 1)) & ~(unit - 1);
+    slot->size = bytes ? bytes : 1;
+}
+
+static void forget_kept(hw_slot *slot)
+{
+    atomic_fetch_sub(&kept_bytes, slot->kept);
+    slot->kept = 0;
+}
+
+static bool open_pages(hw_slot *slot, char *start, unsigned class)
+{
+    uintptr_t first, last;
+    if (atomic_exchange(&slot->stepped, 0)) /* what was let through is of no block any more */
+        hw_call(SYS_madvise, (long)start, (long)slot_bytes(class), MADV_DONTNEED, 0, 0, 0);
+    hw_trap_pages(slot, &first, &last);
+    return protect(first, last, PROT_READ | PROT_WRITE);
+}
+
+static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origin, uint32_t site, unsigned how)
+{
+    uint32_t number, most;
+    hw_slot *slot = find_slot(class, &number);
+    if (!slot)
+        return NULL;
+    char *start = slot_start(class, number);
+    forget_kept(slot);
+    place(slot, start, class, bytes, align, how);
+    slot->site = site;
+    slot->origin = origin;
+    hw_random(&slot->pattern, sizeof slot->pattern);
+    slot->pattern = hw_pattern_of(slot->pattern);
+    for (unsigned i = 0; i < sizeof slot->told / sizeof slot->told[0]; i++)
+        atomic_store(&slot->told[i], 0);
+    if (!open_pages(slot, start, class)) {
+        slot->address = slot->size = 0;
+        atomic_store(&slot->state, HW_SLOT_UNUSED);
+        return NULL;
+    }
+    fill_slack(slot);
+    most = atomic_load(&used[class]);
+    while (most <= number && !atomic_compare_exchange_weak(&used[class], &most, number + 1))
+        ;
+    atomic_fetch_add(&live_bytes, slot->size);
+    atomic_store_explicit(&slot->state, HW_SLOT_LIVE, memory_order_release);
+    return (void *)(uintptr_t)slot->address;
+}
+
+static unsigned class_of(size_t bytes)
+{
+    unsigned class = 0;
+    while (class < CLASSES && (size_t)HW_PAGE << class < bytes)
+        class++;
+    return class;
+}
+
+void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
+{
+    unsigned how = hw_site_trapped(site), class = class_of(bytes);
+    if (how == HW_TRAP_NOT || !region || class >= CLASSES || !slot_count[class] || align > HW_PAGE ||
+        !hw_trap_is_watched())
+        return NULL;
+    if (is_too_often()) {
+        atomic_fetch_add(&hw_trap_counted.too_often, 1);
+        return NULL;
+    }
+    hw_change_begin();
+    void *payload = NULL;
+    if (atomic_fetch_add(&live[class], 1) < slot_count[class] && !are_too_many(class))
+        payload = allocate(class, bytes, align, origin, site, how);
+    hw_change_end();
+    atomic_fetch_add(payload ? &hw_trap_counted.trapped : &hw_trap_counted.too_many, 1);
+    if (!payload)
+        atomic_fetch_sub(&live[class], 1);
+    return payload;
+}
+
+/* --- blocks by pointers -------------------------------------------------------------------------- */
+
+static hw_slot *slot_of(uintptr_t address, unsigned *class, uint32_t *number)
+{
+    size_t offset = address - (uintptr_t)region, within;
+    *class = (unsigned)(offset / room);
+    within = offset % room;
+    if (within < (size_t)GUARD_PAGES * HW_PAGE) /* before the first: that one's */
+        within = (size_t)GUARD_PAGES * HW_PAGE;
+    *number = (uint32_t)((within - (size_t)GUARD_PAGES * HW_PAGE) / slot_bytes(*class));
+    return *number < slot_count[*class] ? &slots[*class][*number] : NULL;
+}
+
+/* The slot of a block in use that begins at the pointer, taken. NULL: there is none, which was told. */
+static hw_slot *take_live(void *pointer, unsigned *class, const hw_context *context)
+{
+    uint32_t number;
+    hw_slot *slot = slot_of((uintptr_t)pointer, class, &number);
+    bool begins = slot && slot->address == (uint64_t)(uintptr_t)pointer;
+    if (begins && take(slot, HW_SLOT_LIVE))
+        return slot;
+    uint32_t state = slot ? atomic_load(&slot->state) : HW_SLOT_UNUSED;
+    if (begins && state == HW_SLOT_GONE) {
+        hw_released gone = {slot->address, slot->size, slot->gone_site, slot->origin};
+        hw_tell_wrong_release(context, NULL, HW_DOUBLE, 0, &gone);
+    } else if (slot && state == HW_SLOT_LIVE) {
+        hw_unpooled block = hw_trap_told(slot);
+        hw_context with = *context;
+        with.unpooled = &block;
+        hw_tell_wrong_release(&with, NULL, HW_INVALID, 0, NULL);
+    } else {
+        hw_tell_wrong_release(context, NULL, HW_INVALID, 0, NULL);
+    }
+    return NULL;
+}
+
+static void tell_mismatch(const hw_slot *slot, const hw_context *context)
+{
+    hw_unpooled block = hw_trap_told(slot);
+    hw_context with = *context;
+    with.unpooled = &block;
+    hw_tell_wrong_release(&with, NULL, HW_MISMATCH, 0, NULL);
+}
+
+static void keep_content(hw_slot *slot, uintptr_t start, uintptr_t end)
+{
+    size_t bytes = end - start;
+    if (bytes <= KEPT_OF_ONE && atomic_fetch_add(&kept_bytes, bytes) + bytes <= KEPT_OF_ALL) {
+        slot->kept = (uint32_t)bytes;
+        return;
+    }
+    if (bytes <= KEPT_OF_ONE)
+        atomic_fetch_sub(&kept_bytes, bytes);
+    hw_call(SYS_madvise, (long)start, (long)bytes, MADV_DONTNEED, 0, 0, 0);
+}
+
+void hw_trap_release(void *pointer, const hw_context *context)
+{
+    uintptr_t start, end;
+    unsigned class;
+    hw_slot *slot = take_live(pointer, &class, context);
+    if (!slot)
+        return;
+    inspect(slot, context);
+    if (hw_is_mismatch(slot->origin << 6, context->family))
+        tell_mismatch(slot, context);
+    hw_change_begin();
+    slot->gone_site = hw_site_here(slot->site, context);
+    for (unsigned i = 0; i < sizeof slot->told / sizeof slot->told[0]; i++)
+        atomic_store(&slot->told[i], 0);
+    hw_trap_pages(slot, &start, &end);
+    if (protect(start, end, PROT_NONE))
+        keep_content(slot, start, end);
+    atomic_fetch_sub(&live_bytes, slot->size);
+    atomic_fetch_sub(&live[class], 1);
+    atomic_store_explicit(&slot->state, HW_SLOT_GONE, memory_order_release);
+    hw_change_end();
+}
+
+size_t hw_trap_size(const void *pointer)
+{
+    unsigned class;
+    uint32_t number;
+    const hw_slot *slot = slot_of((uintptr_t)pointer, &class, &number);
+    bool is = slot && slot->address == (uint64_t)(uintptr_t)pointer && atomic_load(&slot->state) == HW_SLOT_LIVE;
+    return is ? (size_t)slot->size : 0;
+}
+
+size_t hw_trap_judge_resize(void *pointer, const hw_context *context)
+{
+    unsigned class;
+    hw_slot *slot = take_live(pointer, &class, context);
+    if (!slot)
+        return 0;
+    size_t size = (size_t)slot->size;
+    inspect(slot, context);
+    if (hw_is_mismatch(slot->origin << 6, HW_MALLOC)) {
+        tell_mismatch(slot, context);
+        slot->origin = HW_MALLOC; /* told once */
+    }
+    atomic_store_explicit(&slot->state, HW_SLOT_LIVE, memory_order_release);
+    return size;
+}
+
+bool hw_trap_leaves(const void *start, size_t bytes)
+{
+    unsigned class;
+    uint32_t number;
+    uintptr_t from = (uintptr_t)start, first, last;
+    const hw_slot *slot = hw_trap_holds(start) ? slot_of(from, &class, &number) : NULL;
+    if (!slot || bytes == 0)
+        return false;
+    hw_trap_pages(slot, &first, &last);
+    return atomic_load(&slot->state) != HW_SLOT_LIVE || from < first || from > last || bytes > last - from;
+}
+
+void hw_trap_check(const hw_context *context)
+{
+    for (unsigned class = 0; region && class < CLASSES; class++)
+        for (uint32_t number = 0; number < atomic_load(&used[class]); number++) {
+            hw_slot *slot = &slots[class][number];
+            if (!take(slot, HW_SLOT_LIVE))
+                continue;
+            inspect(slot, context);
+            atomic_store_explicit(&slot->state, HW_SLOT_LIVE, memory_order_release);
+        }
+}
+
+void hw_trap_measure(size_t *bytes, size_t *blocks)
+{
+    *bytes = atomic_load(&live_bytes);
+    *blocks = 0;
+    for (unsigned class = 0; class < CLASSES; class++)
+        *blocks += atomic_load(&live[class]);
+}
+
+/* --- blocks by faults ---------------------------------------------------------------------------- */
+
+static bool has_block(const hw_slot *slot)
+{
+    return slot && slot->size && atomic_load_explicit(&slot->state, memory_order_acquire) != HW_SLOT_UNUSED;
+}
+
+static size_t distance_to(const hw_slot *slot, uintptr_t address)
+{
+    if (address < slot->address)
+        return (size_t)(slot->address - address);
+    size_t past = address - (uintptr_t)slot->address;
+    return past < slot->size ? 0 : past - (size_t)slot->size + 1;
+}
+
+hw_slot *hw_trap_slot_at(uintptr_t address, bool *near)
+{
+    enum { FAR = 8 }; /* so much further away makes another block unlikely */
+    unsigned class;
+    uint32_t number;
+    hw_slot *best = NULL, *slot = hw_trap_holds((const void *)address) ? slot_of(address, &class, &number) : NULL;
+    size_t nearest = SIZE_MAX, second = SIZE_MAX;
+    for (int side = -1; slot && side <= 1; side++) {
+        if ((side < 0 && number == 0) || (side > 0 && number + 1 == slot_count[class]) || !has_block(slot + side))
+            continue;
+        size_t distance = distance_to(slot + side, address);
+        if (distance < nearest) {
+            second = nearest;
+            nearest = distance;
+            best = slot + side;
+        } else if (distance < second) {
+            second = distance;
+        }
+    }
+    *near = nearest < HW_PAGE && second / FAR >= nearest;
+    return best;
+}

@@ -1,0 +1,58 @@
+/* Trapped blocks: of the sites that HEAPWITNESS_TRAPS names, each in pages of its own, so that a store that leaves it
+   faults (fault.h). It ends at pages that nothing can touch, or starts behind some; what is left of its own pages is
+   slack, which is compared as a block's without a pool (heap/huge.h). After its release nothing can touch any of it,
+   until its slot is the oldest of its class that is free.
+
+   Slots lie in one region, in classes by how many pages a block may have. A slot is taken, changed and given by who
+   changed its state by compare-and-exchange; there is no lock, so signal handlers and children of forks may allocate.
+ */
+#ifndef HEAPWITNESS_TRAPS_BLOCKS_H
+#define HEAPWITNESS_TRAPS_BLOCKS_H
+
+#include "tell/channel.h"
+
+/* HW_SLOT_BUSY: somebody is changing it. */
+enum hw_slot_state { HW_SLOT_UNUSED, HW_SLOT_BUSY, HW_SLOT_LIVE, HW_SLOT_GONE };
+
+/* What is known of a slot's block, which stays known after the release. */
+typedef struct hw_slot {
+    _Atomic uint32_t state, stepped; /* how often a trapped access was let through */
+    uint32_t site, gone_site;
+    uint32_t origin, kept; /* bytes of a released one whose content is still there */
+    uint64_t address, size, pattern;
+    _Atomic uint64_t told[4]; /* the instructions whose accesses were told */
+} hw_slot;
+
+/* Have the region. False: there is no address space for it, and nothing is trapped. */
+bool hw_traps_init(void);
+/* NULL: the site is not trapped, or nothing more can be trapped now; then the block is as any other. */
+void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site);
+/* The rest is about pointers into the region. */
+bool hw_trap_holds(const void *pointer);
+void hw_trap_release(void *pointer, const hw_context *context);
+/* Bytes that were requested; 0: the pointer is no block in use. */
+size_t hw_trap_size(const void *pointer);
+/* The same for a resize, which always moves the block; what is wrong with the pointer was told, and so was damage. */
+size_t hw_trap_judge_resize(void *pointer, const hw_context *context);
+/* Whether so many bytes from there on leave the pages of a block, or that is gone; any pointer. */
+bool hw_trap_leaves(const void *start, size_t bytes);
+/* Compare the slack of all blocks. */
+void hw_trap_check(const hw_context *context);
+/* Bytes and number of the blocks in use. */
+void hw_trap_measure(size_t *bytes, size_t *blocks);
+
+/* For the handler of faults: the block that an access to the address misses or comes too late for. `near`: that is
+   likely; else another block lies about as near. NULL: no block was ever there. */
+hw_slot *hw_trap_slot_at(uintptr_t address, bool *near);
+/* The pages of the slot's block, which may be touched while it is in use. */
+void hw_trap_pages(const hw_slot *slot, uintptr_t *start, uintptr_t *end);
+/* What of a slot is checked, as a section tells it. */
+hw_unpooled hw_trap_told(const hw_slot *slot);
+
+/* What was trapped and what was not though its site is, for the last message of the process. */
+typedef struct hw_trap_counts {
+    _Atomic uint64_t trapped, too_often, too_many;
+} hw_trap_counts;
+extern hw_trap_counts hw_trap_counted;
+
+#endif

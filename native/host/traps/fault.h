@@ -1,0 +1,17 @@
+/* Accesses to pages of trapped blocks that nothing may touch: told, and then let through, so that the program goes on
+   as it would have. For one instruction the page can be touched: the processor steps over it, and what it raises then
+   (SIGTRAP) closes the page again. Other processors than x86-64 have no such step for a program: there the page stays
+   open.
+
+   The program's own handlers of these signals see nothing of it (life/signals.h, "fronts"). */
+#ifndef HEAPWITNESS_TRAPS_FAULT_H
+#define HEAPWITNESS_TRAPS_FAULT_H
+
+#include <stdbool.h>
+
+/* Have faults come here first. After that, and before the program starts, hw_traps_init. */
+void hw_traps_watch(void);
+/* Whether faults still do: a program may set its handlers by bare system calls. */
+bool hw_trap_is_watched(void);
+
+#endif

@@ -1,0 +1,254 @@
+#define _GNU_SOURCE
+#include "traps/named.h"
+
+#include "os/system.h"
+#include "stacks/sites.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+/* IDENTITY: bytes of a build id, or of a file's name, that are compared. */
+enum { SITES_MOST = 256, FRAMES_MOST = 32, IDENTITY = 64, PAGE_OFFSET = HW_PAGE - 1, NOTES_MOST = 64 << 10 };
+
+typedef struct frame {
+    uint64_t offset;
+    bool by_name; /* else by build id */
+    uint8_t length;
+    unsigned char identity[IDENTITY]; /* of length 0: any module, any offset */
+} frame;
+
+typedef struct site {
+    uint32_t frames, how;
+    frame frame[FRAMES_MOST];
+} site;
+
+bool hw_traps_on;
+static site *sites;
+static unsigned count;
+
+/* --- the list ------------------------------------------------------------------------------------ */
+
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static const char *read_number(const char *at, uint64_t *number)
+{
+    const char *start = at;
+    *number = 0;
+    for (; digit(*at) >= 0 && at - start < 16; at++)
+        *number = *number << 4 | (unsigned)digit(*at);
+    return at > start ? at : NULL;
+}
+
+static const char *read_build_id(const char *at, frame *f)
+{
+    for (; digit(at[0]) >= 0 && digit(at[1]) >= 0; at += 2) {
+        if (f->length == IDENTITY)
+            return NULL;
+        f->identity[f->length++] = (unsigned char)(digit(at[0]) << 4 | digit(at[1]));
+    }
+    return f->length ? at : NULL;
+}
+
+/* In the name the characters that separate, and '%', stand as %XX. */
+static const char *read_name(const char *at, frame *f)
+{
+    for (; *at && *at != '+' && *at != ',' && *at != ';'; at++) {
+        if (f->length == IDENTITY)
+            return NULL;
+        bool escaped = *at == '%' && digit(at[1]) >= 0 && digit(at[2]) >= 0;
+        f->identity[f->length++] = escaped ? (unsigned char)(digit(at[1]) << 4 | digit(at[2])) : (unsigned char)*at;
+        at += escaped ? 2 : 0;
+    }
+    f->by_name = true;
+    return f->length ? at : NULL;
+}
+
+/* BUILDID+OFFSET, /NAME+OFFSET or ?; NULL: it is none. */
+static const char *read_frame(const char *at, frame *f)
+{
+    *f = (frame){0};
+    if (*at == '?')
+        return at + 1;
+    at = *at == '/' ? read_name(at + 1, f) : read_build_id(at, f);
+    return at && *at == '+' ? read_number(at + 1, &f->offset) : NULL;
+}
+
+static const char *read_how(const char *at, uint32_t *how)
+{
+    static const char *const names[] = {"end:", "start:", "tight:"};
+    for (uint32_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(at, names[i], strlen(names[i])) == 0) {
+            *how = HW_TRAP_END + i;
+            return at + strlen(names[i]);
+        }
+    return NULL;
+}
+
+static const char *read_site(const char *at, site *s)
+{
+    *s = (site){0};
+    at = read_how(at, &s->how);
+    while (at && s->frames < FRAMES_MOST) {
+        at = read_frame(at, &s->frame[s->frames]);
+        if (at)
+            s->frames++;
+        if (!at || *at != ',')
+            break;
+        at++;
+    }
+    return at && s->frames && s->frame[0].length ? at : NULL;
+}
+
+void hw_traps_read(const char *list, bool found)
+{
+    hw_traps_on = found;
+    if (!*list || !(sites = hw_map(SITES_MOST * sizeof *sites)))
+        return;
+    while (list && *list && count < SITES_MOST) {
+        const char *next = strchr(list, ';');
+        count += read_site(list, &sites[count]) != NULL;
+        list = next ? next + 1 : NULL;
+    }
+    hw_traps_on |= count != 0;
+}
+
+/* --- sites that were found ------------------------------------------------------------------------ */
+
+enum { FOUND_MOST = 64 };
+static struct found {
+    uint32_t how, frames;
+    uint64_t pc[FRAMES_MOST];
+} found[FOUND_MOST];
+static _Atomic uint32_t found_claimed, found_count;
+
+static bool begins_alike(const uint64_t *one, unsigned frames, const uint64_t *other, unsigned others)
+{
+    unsigned most = frames < others ? frames : others;
+    return most && memcmp(one, other, most * sizeof *one) == 0;
+}
+
+static unsigned how_found(const uint64_t *pc, unsigned frames)
+{
+    for (uint32_t i = 0; i < atomic_load(&found_count); i++)
+        if (begins_alike(pc, frames, found[i].pc, found[i].frames))
+            return found[i].how;
+    return HW_TRAP_NOT;
+}
+
+static void add(unsigned how, const uint64_t *pc, unsigned frames)
+{
+    if (how < HW_TRAP_END || how > HW_TRAP_TIGHT || frames == 0 || frames > FRAMES_MOST || hw_trap_named(pc, frames))
+        return;
+    uint32_t at = atomic_load(&found_claimed);
+    do {
+        if (at == FOUND_MOST)
+            return;
+    } while (!atomic_compare_exchange_weak(&found_claimed, &at, at + 1));
+    found[at] = (struct found){.how = how, .frames = frames};
+    memcpy(found[at].pc, pc, frames * sizeof *pc);
+    /* In order: who came before publishes first. */
+    for (uint32_t before = at; !atomic_compare_exchange_weak(&found_count, &before, at + 1); before = at)
+        hw_sleep(0);
+}
+
+void hw_traps_add(const uint64_t *list, size_t words)
+{
+    if (!hw_traps_on)
+        return;
+    for (size_t at = 0; at < words;) {
+        unsigned how = (unsigned)(list[at] & 0xFF), frames = (unsigned)(list[at] >> 8 & 0xFF);
+        if (++at + frames > words)
+            return;
+        add(how, list + at, frames);
+        at += frames;
+    }
+    hw_sites_judge_again();
+}
+
+/* --- modules ------------------------------------------------------------------------------------- */
+
+typedef struct module {
+    uint64_t pc;
+    const frame *asked;
+    bool same;
+} module;
+
+static bool has_build_id(const struct dl_phdr_info *info, const frame *f)
+{
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+        if (header->p_type != PT_NOTE || header->p_memsz > NOTES_MOST)
+            continue;
+        const unsigned char *at = (const unsigned char *)(info->dlpi_addr + header->p_vaddr),
+                            *end = at + header->p_memsz;
+        while ((size_t)(end - at) >= sizeof(ElfW(Nhdr))) {
+            ElfW(Nhdr) note;
+            memcpy(&note, at, sizeof note);
+            const unsigned char *name = at + sizeof note, *id = name + hw_round_up(note.n_namesz, 4);
+            if (id > end || note.n_descsz > (size_t)(end - id))
+                break;
+            if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && memcmp(name, "GNU", 4) == 0)
+                return note.n_descsz >= f->length && memcmp(id, f->identity, f->length) == 0;
+            at = id + hw_round_up(note.n_descsz, 4);
+        }
+    }
+    return false;
+}
+
+static bool has_name(const struct dl_phdr_info *info, const frame *f)
+{
+    char own[512] = {0};
+    const char *path = info->dlpi_name;
+    if (!path || !*path) { /* the program itself */
+        long length = hw_call(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)own, sizeof own - 1, 0, 0);
+        path = length > 0 ? own : "";
+    }
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t length = strlen(name) < IDENTITY ? strlen(name) : IDENTITY;
+    return length == f->length && memcmp(name, f->identity, length) == 0;
+}
+
+static int look_at(struct dl_phdr_info *info, size_t size, void *argument)
+{
+    module *m = argument;
+    (void)size;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+        if (header->p_type != PT_LOAD || m->pc - 1 - (info->dlpi_addr + header->p_vaddr) >= header->p_memsz)
+            continue;
+        m->same = m->pc - info->dlpi_addr == m->asked->offset &&
+                  (m->asked->by_name ? has_name(info, m->asked) : has_build_id(info, m->asked));
+        return 1;
+    }
+    return 0;
+}
+
+static bool is_frame(uint64_t pc, const frame *f)
+{
+    module m = {.pc = pc, .asked = f};
+    if (f->length == 0)
+        return true;
+    if ((pc ^ f->offset) & PAGE_OFFSET) /* modules begin at pages: it is not worth a look */
+        return false;
+    dl_iterate_phdr(look_at, &m);
+    return m.same;
+}
+
+unsigned hw_trap_named(const uint64_t *pc, unsigned frames)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const site *s = &sites[i];
+        unsigned most = frames < s->frames ? frames : s->frames, same = 0;
+        while (same < most && is_frame(pc[same], &s->frame[same]))
+            same++;
+        if (most && same == most)
+            return s->how;
+    }
+    return how_found(pc, frames);
+}

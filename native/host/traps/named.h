@@ -1,0 +1,27 @@
+/* Allocation sites by names that hold in every run: of each frame its module's build id (or file name) and the offset
+   in it (docs/hunt.md, "Names of sites"). HEAPWITNESS_TRAPS lists those whose blocks are to be trapped. */
+#ifndef HEAPWITNESS_TRAPS_NAMED_H
+#define HEAPWITNESS_TRAPS_NAMED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where a trapped block lies: its end at a guard, so aligned that programs notice nothing; its start at one; its very
+   end at one, whatever that does to alignment. */
+enum hw_trap_how { HW_TRAP_NOT, HW_TRAP_END, HW_TRAP_START, HW_TRAP_TIGHT };
+
+/* Some sites are to be trapped, or those at which damage will be found. Set once, when the library is initialised. */
+extern bool hw_traps_on;
+
+/* Read a list: `how:frame,frame...` for each site, with `;` between them, `how` one of end, start, tight. What makes
+   no sense is passed over. */
+void hw_traps_read(const char *list, bool found);
+/* Trap what sites allocate from now on that damage was found to come from. `list`: for each the word `how | frames <<
+   8` and its return addresses, as the answer to a finding has them. */
+void hw_traps_add(const uint64_t *list, size_t words);
+/* How the blocks of a site are trapped, by its return addresses, innermost first; enum hw_trap_how. Of frames that only
+   the name or only the site has nothing is asked. */
+unsigned hw_trap_named(const uint64_t *pc, unsigned frames);
+
+#endif

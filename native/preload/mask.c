@@ -1,0 +1,79 @@
+/* The functions by which programs block signals. Those that stand for a trap's fault get through all the same: a fault
+   whose signal is blocked ends the process. The program sees what it set. */
+#define _GNU_SOURCE
+#include "life/signals.h"
+#include "os/system.h"
+#include "traps/named.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls")))
+
+typedef int masker(int, const sigset_t *, sigset_t *);
+
+/* Of the signals that get through, those that the thread has blocked as far as it knows. */
+static __thread uint64_t blocked;
+
+static masker *next_of(const char *name, masker *_Atomic *known)
+{
+    masker *next = atomic_load_explicit(known, memory_order_relaxed);
+    if (HW_UNLIKELY(!next)) {
+        *(void **)&next = dlsym(RTLD_NEXT, name);
+        atomic_store_explicit(known, next, memory_order_relaxed);
+    }
+    return next;
+}
+
+static uint64_t word_of(const sigset_t *set)
+{
+    uint64_t word;
+    memcpy(&word, set, sizeof word);
+    return word;
+}
+
+static void set_word(sigset_t *set, uint64_t word)
+{
+    memcpy(set, &word, sizeof word);
+}
+
+static int change(masker *next, int how, const sigset_t *set, sigset_t *old)
+{
+    uint64_t in = hw_signals_let_in(), before = blocked, asked = set ? word_of(set) & in : 0;
+    sigset_t with;
+    if (set && how != SIG_UNBLOCK) {
+        with = *set;
+        set_word(&with, word_of(set) & ~in);
+        set = &with;
+    }
+    int result = next(how, set, old);
+    if (result != 0)
+        return result;
+    if (old)
+        set_word(old, (word_of(old) & ~in) | before);
+    if (set)
+        blocked = how == SIG_BLOCK ? before | asked : how == SIG_UNBLOCK ? before & ~asked : asked;
+    return 0;
+}
+
+EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+    static masker *_Atomic known;
+    masker *next = next_of("sigprocmask", &known);
+    if (HW_UNLIKELY(!next)) {
+        errno = ENOSYS;
+        return -1;
+    }
+    return HW_UNLIKELY(hw_traps_on) ? change(next, how, set, old) : next(how, set, old);
+}
+
+EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+    static masker *_Atomic known;
+    masker *next = next_of("pthread_sigmask", &known);
+    if (HW_UNLIKELY(!next))
+        return ENOSYS;
+    return HW_UNLIKELY(hw_traps_on) ? change(next, how, set, old) : next(how, set, old);
+}

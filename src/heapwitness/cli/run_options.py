@@ -1,0 +1,87 @@
+"""The options of a run, which other commands that run a program have, too."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class _Signal(click.ParamType[signal.Signals]):
+    """A signal by name, with or without SIG, or by number, that a program can catch."""
+
+    name = "SIGNAL"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> signal.Signals:
+        if isinstance(value, signal.Signals):
+            return value
+        text = str(value).upper()
+        try:
+            found = signal.Signals(int(text)) if text.isdecimal() else signal.Signals[f"SIG{text.removeprefix('SIG')}"]
+        except (ValueError, KeyError):
+            self.fail(f"{value!r} is no signal", parameter, context)
+        if found in (signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+            self.fail(f"{found.name} cannot be used to ask for something", parameter, context)
+        return found
+
+
+_OPTIONS = (
+    click.option(
+        "--on-error",
+        type=click.Choice(["continue", "abort", "stop"]),
+        default="continue",
+        show_default=True,
+        help="After a finding: repair and go on; die by SIGABRT; or wait for a debugger.",
+    ),
+    click.option(
+        "--stacks",
+        type=click.Choice(["caller", "fast", "full"]),
+        default="fast",
+        show_default=True,
+        help="How much of the call stack is kept for each block.",
+    ),
+    click.option("--poison", is_flag=True, help="Hold released blocks back and look for writes anywhere in them."),
+    click.option(
+        "--check-every",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Check the whole heap every N allocations and releases of a thread; 0 for never.",
+    ),
+    click.option("--check-signal", type=_Signal(), help="Check the whole heap when the program gets this signal."),
+    click.option(
+        "--wait",
+        type=click.FloatRange(min=0.1, max=3600),
+        default=10.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a thread that found something waits for heapwitness before it goes on by itself.",
+    ),
+    click.option("--json", type=_FILE, metavar="FILE", help="Write the report to a file, as JSON."),
+    click.option("--output", type=_FILE, metavar="FILE", help="Write the report's text to a file instead of stderr."),
+    click.option(
+        "--log", type=_FILE, metavar="FILE", help="Where findings are recorded that heapwitness is not there to hear."
+    ),
+    click.option(
+        "--error-exitcode",
+        type=click.IntRange(0, 255),
+        default=99,
+        show_default=True,
+        metavar="N",
+        help="Exit status when there was a finding; 0 for the program's own.",
+    ),
+    click.option("--quiet", is_flag=True, help="Say nothing when nothing was found."),
+)
+
+
+def run_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of a run, and the program with its arguments."""
+    command = click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED, metavar="PROGRAM [ARGS]...")(
+        command
+    )
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

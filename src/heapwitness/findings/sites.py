@@ -1,0 +1,162 @@
+"""Names of allocation sites that hold in every run, on every machine, for as long as the files are the same.
+
+    SITE   HOW:FRAME,FRAME,...        innermost frame first; `HOW:` may be left out, which is `end:`
+    FRAME  MODULE@BUILDID+OFFSET      the file's name, its build id (or how that begins) and the return address in it
+           MODULE+OFFSET              of a file without a build id
+           ?                          code that lies in no file
+
+Numbers are hexadecimal. A character of a file's name that would be taken for something else stands as %XX. `HOW` says
+where a block of the site is trapped: at its `end`, at its `start`, or `tight`, at its very last byte.
+"""
+
+import os
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, get_args
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Frame, Site
+
+How = Literal["end", "start", "tight"]
+
+FRAMES_LIMIT = 32
+SITES_LIMIT = 256
+_ID_SHOWN = 16
+_NAME_LIMIT = 64
+_HOWS: tuple[How, ...] = get_args(How)
+_FRAME = re.compile(
+    r"(?P<module>[^@+,;:\s]*)(@(?P<build_id>([0-9a-fA-F]{2}){4,64}))?\+(0x)?(?P<offset>[0-9a-fA-F]{1,16})"
+)
+_PLAIN = re.compile(rb"[A-Za-z0-9._-]")
+
+
+class FrameName(NamedTuple):
+    """A return address in a file; without a module and a build id it stands for any."""
+
+    module: str
+    build_id: str
+    offset: int
+
+
+class SiteName(NamedTuple):
+    """The frames of a call, innermost first."""
+
+    frames: tuple[FrameName, ...]
+
+    def __str__(self) -> str:
+        return ",".join(map(_frame_text, self.frames))
+
+    def is_same(self, other: "SiteName") -> bool:
+        """Whether both can be the same call: one may know fewer frames than the other."""
+        return all(map(_is_same_frame, self.frames, other.frames))
+
+
+class Trap(NamedTuple):
+    """A site whose blocks are to be trapped, and where."""
+
+    site: SiteName
+    how: How = "end"
+
+    def __str__(self) -> str:
+        return f"{self.how}:{self.site}"
+
+
+def name_of(site: Site | Sequence[Frame] | None) -> SiteName | None:
+    """The name of a call by its stack with symbols resolved; None where its innermost frame lies in no file."""
+    stack = site.stack if isinstance(site, Site) else site or ()
+    frames: list[FrameName] = []
+    before: int | None = None
+    for frame in stack:
+        # Inlined functions are frames of one return address, and Python's have none.
+        if frame.language == "python" or frame.pc == before:
+            continue
+        before = frame.pc
+        known = frame.module is not None and frame.offset is not None and not frame.module.startswith("[")
+        name = os.path.basename(frame.module or "") if known else ""
+        frames.append(
+            FrameName(name, (frame.build_id or "")[:_ID_SHOWN] if known else "", frame.offset or 0 if known else 0)
+        )
+    if not frames or not frames[0].module:
+        return None
+    return SiteName(tuple(frames[:FRAMES_LIMIT]))
+
+
+def parse_trap(text: str) -> Trap:
+    """Read a site's name.
+
+    Raises:
+        HeapwitnessError: it is none.
+    """
+    head, colon, rest = text.strip().partition(":")
+    how = next((one for one in _HOWS if one == head), None) if colon else "end"
+    words = (rest if colon else head).split(",")
+    frames = [_parse_frame(word) for word in words[:FRAMES_LIMIT]]
+    whole = [frame for frame in frames if frame is not None]
+    if how is None or len(whole) < len(frames) or not (whole[0].module or whole[0].build_id):
+        raise HeapwitnessError(
+            f"{text.strip()!r} is no allocation site; one looks like server@6f0c1e4d2b9a8d31+0x11d3, as the reports of "
+            "`heapwitness hunt` name them."
+        )
+    return Trap(SiteName(tuple(whole)), how)
+
+
+def answered(traps: Iterable[tuple[How, Sequence[int]]], room: int) -> bytes:
+    """Sites by their return addresses, in the form in which an answer to a finding names them; `room` in bytes."""
+    words: list[int] = []
+    for how, pcs in traps:
+        if 8 * (len(words) + 1 + len(pcs)) > room:
+            break
+        words += [_HOWS.index(how) + 1 | len(pcs) << 8, *pcs]
+    return struct.pack(f"<{len(words)}Q", *words)
+
+
+def encoded(traps: Iterable[Trap]) -> str:
+    """A list of sites in the form that the engine reads."""
+    unique = list(dict.fromkeys(traps))[:SITES_LIMIT]
+    return ";".join(f"{trap.how}:{','.join(map(_engine_frame, trap.site.frames))}" for trap in unique)
+
+
+def _frame_text(frame: FrameName) -> str:
+    if not frame.module and not frame.build_id:
+        return "?"
+    build_id = f"@{frame.build_id}" if frame.build_id else ""
+    return f"{_escaped(frame.module)}{build_id}+{frame.offset:#x}"
+
+
+def _engine_frame(frame: FrameName) -> str:
+    if frame.build_id:
+        return f"{frame.build_id.lower()}+{frame.offset:x}"
+    if frame.module:
+        return f"/{_escaped(frame.module)}+{frame.offset:x}"
+    return "?"
+
+
+def _escaped(name: str) -> str:
+    data = os.fsencode(name)[:_NAME_LIMIT]
+    return "".join(chr(one) if _PLAIN.match(bytes((one,))) else f"%{one:02x}" for one in data)
+
+
+def _unescaped(name: str) -> str:
+    data = re.sub(rb"%([0-9a-fA-F]{2})", lambda found: bytes((int(found[1], 16),)), os.fsencode(name))
+    return os.fsdecode(data)
+
+
+def _parse_frame(word: str) -> FrameName | None:
+    if word == "?":
+        return FrameName("", "", 0)
+    found = _FRAME.fullmatch(word)
+    if found is None or not (found["module"] or found["build_id"]):
+        return None
+    return FrameName(_unescaped(found["module"]), (found["build_id"] or "").lower(), int(found["offset"], 16))
+
+
+def _is_same_frame(one: FrameName, other: FrameName) -> bool:
+    if not (one.module or one.build_id) or not (other.module or other.build_id):
+        return True
+    if one.offset != other.offset:
+        return False
+    if one.build_id and other.build_id:
+        shared = min(len(one.build_id), len(other.build_id))
+        return one.build_id[:shared] == other.build_id[:shared]
+    return one.module == other.module

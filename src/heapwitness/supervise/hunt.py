@@ -1,0 +1,225 @@
+"""Running a program again and again, each time with the traps that the evidence so far asks for, until the stores
+that damaged its heap are caught."""
+
+import contextlib
+import os
+import shlex
+import signal
+import stat
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Crash, Finding, Report
+from heapwitness.findings.sites import Trap
+from heapwitness.report.folding import same
+from heapwitness.report.text import count, place
+from heapwitness.supervise.options import Options
+from heapwitness.supervise.output import write_json
+from heapwitness.supervise.screen import Screen
+from heapwitness.supervise.supervisor import plan_for, status_of, watch
+from heapwitness.supervise.traps import catches, is_hunted, traps_for
+
+_SITES_SHOWN = 4
+_ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hunt:
+    """How to hunt: at most `tries` runs, `source` is the report of an earlier one, `before` a shell command that is run
+    before each repetition."""
+
+    tries: int = 5
+    source: Path | None = None
+    before: str | None = None
+
+
+class _Trail:
+    """What is known after some runs: findings whose store was caught, those whose store is hunted, and all others.
+
+    `in_vain`: runs since anything new was known.
+    """
+
+    def __init__(self) -> None:
+        self.in_vain = 0
+        self.caught: list[Finding] = []
+        self.hunted: list[Finding] = []
+        self.others: list[Finding] = []
+
+    def take(self, report: Report) -> list[Finding]:
+        """Add what a run found; gives what it caught."""
+        new = [one for one in report.findings if one.store is not None and not _has(self.caught, one)]
+        before = len(self.hunted)
+        self.caught += new
+        self.hunted = [one for one in self.hunted if not self._is_caught(one)]
+        for finding in report.findings:
+            kept = self.hunted if is_hunted(finding) else self.others
+            if finding.store is None and not _has(kept, finding) and not self._is_caught(finding):
+                kept.append(finding)
+        self.in_vain = self.in_vain + 1 if len(self.hunted) == before else 0
+        return new
+
+    def findings(self) -> tuple[Finding, ...]:
+        return (*self.caught, *self.hunted, *self.others)
+
+    def _is_caught(self, finding: Finding) -> bool:
+        return is_hunted(finding) and any(catches(one, finding) for one in self.caught)
+
+
+class _Quietly:
+    """Shows no finding before the hunt is over; the sentences of each run are kept for then."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def finding(self, finding: Finding) -> None:
+        pass
+
+    def crash(self, crash: Crash) -> None:
+        pass
+
+    def sentence(self, text: str) -> None:
+        self.sentences.append(text)
+
+
+def hunt(options: Options, how: Hunt) -> int:
+    """Hunt for the stores behind a program's findings, and report them.
+
+    Returns:
+        as `supervisor.run`, after the last run.
+
+    Raises:
+        HeapwitnessError: as `supervisor.run`; the report of an earlier run cannot be read or has nothing to hunt; the
+            command before a repetition failed.
+    """
+    plan = plan_for(options)
+    trail = _Trail()
+    if how.source is not None:
+        _take_source(trail, how.source)
+    start = _offset_of_input()
+    with Screen.to(options.output, options.advice, quiet=options.quiet) as screen:
+        report, quietly = Report(), _Quietly()
+        for number in range(1, how.tries + 1):
+            traps = traps_for(trail.hunted, trail.in_vain)
+            if number > 1:
+                _reset(how.before, start)
+            if not options.quiet:
+                screen.sentence(_announced(options, how, number, traps, trail))
+                if number == 2 and start is None:
+                    screen.sentence(_PIPED)
+            report = watch(replace(options, traps=traps), plan, quietly)
+            caught = trail.take(report)
+            if not options.quiet:
+                for finding in caught:
+                    screen.sentence(f"caught: {_caught(finding)}")
+            if not trail.hunted or _is_over(report):
+                break
+        report = _summed_up(report, trail, quietly)
+        _show(report, screen, options)
+    write_json(report, options.json)
+    screen.check()
+    return status_of(report, options)
+
+
+_PIPED = (
+    "its standard input is no file, so it gets what is left there; give the input as a file (< FILE) to have it read "
+    "from its start each time."
+)
+
+
+def _take_source(trail: _Trail, source: Path) -> None:
+    from heapwitness.report.json import decode
+
+    try:
+        report = decode(source.read_bytes())
+    except OSError as error:
+        raise HeapwitnessError(f"{source} cannot be read: {error.strerror}.") from error
+    trail.take(report)
+    if not traps_for(trail.hunted):
+        raise HeapwitnessError(
+            f"{source} has no finding whose store could be hunted; it takes the JSON report of a run in which one was "
+            "found."
+        )
+
+
+def _offset_of_input() -> int | None:
+    """Where standard input is read from now; None where it cannot be read twice."""
+    try:
+        return os.lseek(0, 0, os.SEEK_CUR) if stat.S_ISREG(os.fstat(0).st_mode) or os.isatty(0) else _null_input()
+    except OSError:
+        return 0 if os.isatty(0) else None
+
+
+def _null_input() -> int | None:
+    return 0 if os.path.samestat(os.fstat(0), os.stat(os.devnull)) else None
+
+
+def _reset(before: str | None, start: int | None) -> None:
+    if before is not None:
+        status = subprocess.run(["/bin/sh", "-c", before], check=False).returncode
+        if status != 0:
+            raise HeapwitnessError(f"the command before a repetition ended with status {status}: {before}.")
+    if start is not None:
+        with contextlib.suppress(OSError):
+            os.lseek(0, start, os.SEEK_SET)
+
+
+def _announced(options: Options, how: Hunt, number: int, traps: tuple[Trap, ...], trail: _Trail) -> str:
+    """What is about to be run, and what is hunted in it."""
+    again = " again" if number > 1 else ""
+    reset = f" after `{how.before}`" if how.before is not None and number > 1 else ""
+    words = f"try {number} of {how.tries}: runs `{shlex.join(options.command)}`{again}{reset}"
+    if not traps:
+        return f"{words} to see what is overwritten."
+    shown = list(dict.fromkeys(filter(None, (_where(one) for one in trail.hunted))))
+    more = ", ..." if len(shown) > _SITES_SHOWN else ""
+    named = f": {', '.join(shown[:_SITES_SHOWN])}{more}" if shown else ""
+    return f"{words} with traps on {count(len(traps), 'allocation site')}{named}."
+
+
+def _where(finding: Finding) -> str:
+    blocks = (finding.culprit, finding.suspect, finding.victim)
+    site = next((block.allocated for block in blocks if block is not None and block.allocated is not None), None)
+    return place(site.stack) if site is not None else ""
+
+
+def _caught(finding: Finding) -> str:
+    store = finding.store
+    verb = "a read" if finding.access == "read" else "a store"
+    return f"{verb} by {place(store.stack)}" if store is not None and store.stack else verb
+
+
+def _has(kept: list[Finding], finding: Finding) -> bool:
+    return any(same(one) == same(finding) for one in kept)
+
+
+def _is_over(report: Report) -> bool:
+    """Whether the user ended the program, and so the hunt."""
+    return report.program is not None and report.program.exit_status in _ENDS
+
+
+def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
+    """The report of the whole hunt: of the last run but for its findings."""
+    findings = trail.findings()
+    total = sum(one.count for one in findings) + report.summary.dropped
+    summary = msgspec.structs.replace(
+        report.summary, findings=total, repaired=sum(one.count for one in findings if one.repaired)
+    )
+    warnings = [*report.warnings, *quietly.sentences]
+    if trail.hunted:
+        left = count(len(trail.hunted), "finding")
+        why = "" if report.summary.trapped else ": no block of the trapped sites was allocated in the last run"
+        warnings.append(f"the store of {left} was not caught{why}.")
+    return msgspec.structs.replace(report, findings=findings, summary=summary, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _show(report: Report, screen: Screen, options: Options) -> None:
+    for finding in report.findings:
+        screen.finding(finding)
+    for crash in report.crashes:
+        screen.crash(crash)
+    if report.summary.findings or not options.quiet:
+        screen.end(report)

@@ -1,0 +1,172 @@
+"""Which allocation sites to trap so that the store behind a finding is caught, and whether it was."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Block, Finding, Kind, Site
+from heapwitness.findings.sites import FRAMES_LIMIT, SITES_LIMIT, How, SiteName, Trap, name_of, parse_trap
+
+_HUNTED: frozenset[Kind] = frozenset(
+    (
+        *("heap-buffer-overflow", "heap-buffer-underflow", "header-overwrite"),
+        *("use-after-free-write", "use-after-free-read"),
+    )
+)
+_FILE_LIMIT = 64 << 20
+_AS_IT_WAS, _INNER = 2, 2
+_OTHER: dict[How, How] = {"end": "tight", "tight": "end", "start": "end"}
+_LEAST_ALIGNMENT, _MOST_ALIGNMENT = 8, 16
+
+
+def is_hunted(finding: Finding) -> bool:
+    """Whether a finding has a store (or a read) that is not known yet."""
+    return finding.kind in _HUNTED and finding.store is None
+
+
+def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[Trap, ...]:
+    """The traps that should catch the stores of findings, the likeliest first.
+
+    Args:
+        findings: with symbols resolved.
+        attempt: how many runs with these traps came before; one after the other traps at other sides.
+    """
+    found: dict[SiteName, list[How]] = {}
+    # What a run with traps found, and did not catch, tells more than what came before.
+    for finding in reversed(findings):
+        for site, how in _candidates(finding):
+            known = found.setdefault(site, [])
+            known += [one for one in (how,) if one not in known]
+    for known in found.values():
+        known += [other for one in tuple(known) if (other := _OTHER[one]) not in known]
+    return tuple(
+        dict.fromkeys(Trap(_shortened(site, attempt), known[attempt % len(known)]) for site, known in found.items())
+    )[:SITES_LIMIT]
+
+
+def _shortened(site: SiteName, attempt: int) -> SiteName:
+    """A site as it was, and after some attempts all that share its inner frames: it may be reached in another way."""
+    return SiteName(site.frames[:_INNER]) if attempt >= _AS_IT_WAS else site
+
+
+def trapped_from_now_on(findings: Sequence[Finding]) -> tuple[tuple[How, tuple[int, ...]], ...]:
+    """The same for the process that findings come from, by return addresses; `findings` are as diagnosed."""
+    found: dict[tuple[int, ...], How] = {}
+    for finding in filter(is_hunted, findings):
+        for block, how in _blocks(finding):
+            if block.allocated is not None and block.allocated.stack:
+                found.setdefault(tuple(frame.pc for frame in block.allocated.stack[:FRAMES_LIMIT]), how)
+    return tuple((how, pcs) for pcs, how in found.items())
+
+
+def catches(caught: Finding, finding: Finding) -> bool:
+    """Whether the access of `caught` is what `finding` tells the damage of."""
+    site = caught.culprit.allocated if caught.culprit is not None else None
+    name = name_of(site)
+    if caught.store is None or name is None or (finding.kind != "use-after-free-read" and caught.access == "read"):
+        return False
+    if any(name.is_same(other) for other, _ in _candidates(finding)):
+        return True
+    # The finding may be that of a report, and the program built anew since.
+    return any(_is_same_function(site, block.allocated) for block, _ in _blocks(finding))
+
+
+def _is_same_function(one: Site | None, other: Site | None) -> bool:
+    """Whether two calls were made by functions of one name, in files of one name that were built at different times."""
+    if one is None or other is None or not one.stack or not other.stack:
+        return False
+    here, there = one.stack[0], other.stack[0]
+    return (
+        here.function is not None
+        and (here.function, os.path.basename(here.module or ""))
+        == (there.function, os.path.basename(there.module or ""))
+        and here.build_id != there.build_id
+    )
+
+
+def traps_asked_for(words: Sequence[str], file: Path | None) -> tuple[Trap, ...]:
+    """The traps that a user names, and those of a file: lines with one site each, or a JSON report.
+
+    Raises:
+        HeapwitnessError: a name is none, or the file cannot be read or has no site.
+    """
+    traps = [parse_trap(word) for word in words]
+    if file is not None:
+        traps += _of_file(file)
+    if len(traps) > SITES_LIMIT:
+        raise HeapwitnessError(f"{len(traps)} sites are too many to trap; {SITES_LIMIT} can be.")
+    return tuple(traps)
+
+
+def _of_file(file: Path) -> list[Trap]:
+    try:
+        with open(file, "rb") as stream:
+            data = stream.read(_FILE_LIMIT)
+    except OSError as error:
+        raise HeapwitnessError(f"{file} cannot be read: {error.strerror}.") from error
+    if data.lstrip()[:1] == b"{":
+        from heapwitness.report.json import decode
+
+        traps = list(traps_for([one for one in decode(data).findings if one.kind in _HUNTED]))
+    else:
+        lines = (line.partition("#")[0].strip() for line in data.decode("utf-8", "replace").splitlines())
+        traps = [parse_trap(line) for line in lines if line]
+    if not traps:
+        raise HeapwitnessError(f"{file} names no allocation site that could be trapped.")
+    return traps
+
+
+def _candidates(finding: Finding) -> Iterator[tuple[SiteName, How]]:
+    """The sites of the blocks that the store may have left, and on which side."""
+    for block, how in _blocks(finding):
+        site = name_of(block.allocated)
+        if site is not None:
+            yield site, how
+
+
+def _blocks(finding: Finding) -> Iterator[tuple[Block, How]]:
+    if finding.kind == "header-overwrite":
+        yield from _around(finding)
+        return
+    if finding.culprit is not None:
+        yield finding.culprit, _side(finding.kind, finding)
+    for reading in finding.readings:
+        if reading.culprit is not None:
+            yield reading.culprit, _side(reading.kind, finding)
+    if finding.suspect is not None:
+        yield finding.suspect, _facing(finding.suspect, finding)[0]
+
+
+def _around(finding: Finding) -> Iterator[tuple[Block, How]]:
+    """What lies on both sides of an overwritten header, the nearest first: a store that left none of these blocks
+    is caught by no guard."""
+    blocks = (finding.suspect, *(one.culprit for one in finding.readings), finding.victim, finding.previous)
+    known = [(block, *_facing(block, finding)) for block in blocks if block is not None and block.state != "end"]
+    for block, how, _ in sorted(known, key=lambda one: one[2]):
+        yield block, how
+
+
+def _facing(block: Block, finding: Finding) -> tuple[How, int]:
+    """The side of a block that damage lies on, and how far from it."""
+    damage = finding.damage
+    if damage is None:
+        return "end", 0
+    if damage.address < block.address:
+        return "start", max(0, block.address - damage.address - damage.length)
+    return "end", max(0, damage.address - block.address - block.size)
+
+
+def _side(kind: Kind, finding: Finding) -> How:
+    if kind == "heap-buffer-underflow":
+        return "start"
+    return "tight" if kind == "heap-buffer-overflow" and _stays_in_slack(finding) else "end"
+
+
+def _stays_in_slack(finding: Finding) -> bool:
+    """Whether the damage would not reach a guard at which the block ends as aligned as its size asks for."""
+    damage, block = finding.damage, finding.culprit
+    if damage is None or damage.offset is None or block is None:
+        return False
+    align = max(_LEAST_ALIGNMENT, min(_MOST_ALIGNMENT, block.size & -block.size))
+    return damage.offset + damage.length <= -block.size % align

@@ -1,0 +1,150 @@
+"""Which sites are trapped for which finding, and when its store is caught."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Block, Damage, Detected, Finding, Frame, Kind, Reading, Report, Site, Store
+from heapwitness.report.json import encode
+from heapwitness.supervise.traps import catches, is_hunted, traps_asked_for, traps_for
+
+SIZE = 24
+
+
+def block(offset: int, address: int = 0x1000, size: int = SIZE) -> Block:
+    """A block whose allocation site has the offset `offset` in its file, and that number of frames if below 8."""
+    stack = tuple(
+        Frame(pc=offset + number, module="/bin/server", build_id="ab" * 20, offset=offset + number)
+        for number in range(offset if offset < 8 else 1)
+    )
+    return Block(address=address, size=size, state="used", origin="malloc", allocated=Site(thread=1, stack=stack))
+
+
+def damage(address: int, length: int = 4, offset: int | None = 0) -> Damage:
+    return Damage(address=address, length=length, offset=offset, expected="", actual="", shown=0, copies=("slack",))
+
+
+@dataclass(frozen=True)
+class _Store:
+    of: Block
+    access: str = "write"
+
+    def finding(self) -> Finding:
+        return finding(
+            "heap-buffer-overflow", culprit=self.of, store=Store(address=1, size=1, stack=()), access=self.access
+        )
+
+
+def finding(kind: Kind, **fields: object) -> Finding:
+    return Finding(kind=kind, detected=Detected(when="free", thread=1), **fields)  # type: ignore[arg-type]
+
+
+def trapped(*findings: Finding, attempt: int = 0) -> list[str]:
+    return [f"{trap.how} {trap.site.frames[0].offset}" for trap in traps_for(findings, attempt)]
+
+
+@pytest.mark.parametrize(
+    ("size", "length", "how"),
+    [(24, 1, "end"), (25, 7, "tight"), (25, 8, "end"), (20, 4, "tight"), (32, 1, "end"), (33, 15, "end")],
+)
+def test_overflow_that_ends_in_the_slack_of_an_aligned_block_is_trapped_at_its_last_byte(
+    size: int, length: int, how: str
+) -> None:
+    culprit = block(9, size=size)
+
+    assert trapped(finding("heap-buffer-overflow", culprit=culprit, damage=damage(0x1000 + size, length))) == [
+        f"{how} 9"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("heap-buffer-underflow", "start"), ("use-after-free-write", "end"), ("use-after-free-read", "end")],
+)
+def test_each_kind_is_trapped_on_its_side(kind: Kind, how: str) -> None:
+    assert trapped(finding(kind, culprit=block(9))) == [f"{how} 9"]
+
+
+@pytest.mark.parametrize("kind", ["double-free", "invalid-free", "mismatched-free"])
+def test_wrong_release_has_no_store_to_hunt(kind: Kind) -> None:
+    assert not is_hunted(finding(kind, culprit=block(9)))
+
+
+def test_blocks_around_an_overwritten_header_are_trapped_on_the_side_of_the_damage_the_nearest_first() -> None:
+    before, behind = block(9, 0x1000), block(10, 0x1060)
+
+    found = trapped(
+        finding("header-overwrite", suspect=before, victim=behind, damage=damage(0x1050, 8, offset=None)),
+    )
+
+    assert found == ["start 10", "end 9"]
+
+
+def test_all_readings_of_a_doubtful_finding_are_trapped() -> None:
+    readings = (
+        Reading(kind="heap-buffer-overflow", culprit=block(9)),
+        Reading(kind="heap-buffer-underflow", culprit=block(10)),
+    )
+
+    found = trapped(finding("heap-buffer-overflow", culprit=block(9), readings=readings, certain=False))
+
+    assert found == ["end 9", "start 10"]
+
+
+def test_other_sides_and_then_other_ways_to_the_site_are_tried_after_tries_in_vain() -> None:
+    underflow = finding("heap-buffer-underflow", culprit=block(4))
+
+    tries = [traps_for([underflow], attempt)[0] for attempt in range(4)]
+
+    assert [one.how for one in tries] == ["start", "end", "start", "end"]
+    assert [len(one.site.frames) for one in tries] == [4, 4, 2, 2]
+
+
+def test_store_of_a_block_of_the_site_catches_its_finding() -> None:
+    overflow = finding("heap-buffer-overflow", culprit=block(9))
+
+    assert catches(_Store(block(9)).finding(), overflow)
+    assert not catches(_Store(block(10)).finding(), overflow)
+    assert not catches(overflow, overflow)
+
+
+def test_read_is_not_the_store_of_damage() -> None:
+    read = _Store(block(9), access="read").finding()
+
+    assert not catches(read, finding("heap-buffer-overflow", culprit=block(9)))
+    assert catches(read, finding("use-after-free-read", culprit=block(9)))
+
+
+def test_sites_come_from_options_from_lines_and_from_reports(tmp_path: Path) -> None:
+    lines, report = tmp_path / "sites", tmp_path / "report.json"
+    lines.write_text("# ours\n\nserver+0x2  # make at server.c:7\nstart:server+0x3\n")
+    report.write_bytes(encode(Report(findings=(finding("heap-buffer-overflow", culprit=block(9)),))))
+
+    named = [str(one) for one in traps_asked_for(["server+0x1"], lines)]
+    reported = [str(one) for one in traps_asked_for([], report)]
+
+    assert named == ["end:server+0x1", "end:server+0x2", "start:server+0x3"]
+    assert reported == ["end:server@abababababababab+0x9"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        ("# nothing\n", "names no allocation site"),
+        ("what\n", "is no allocation site"),
+        ("{}", "this is no heapwitness-report/1 document|names no allocation site"),
+        (json.dumps({"schema": "other"}), "this is no heapwitness-report/1 document"),
+        ("server+1\n" * 257, "257 sites are too many to trap; 256 can be"),
+    ],
+)
+def test_file_without_sites_is_refused_in_a_sentence(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "sites"
+    if content is not None:
+        file.write_text(content)
+
+    with pytest.raises(HeapwitnessError, match=message):
+        traps_asked_for([], file)
