@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from engine_messages import COMMAND, EXIT, HELLO, STATS, message, section
+from engine_messages import COMMAND, EXIT, FINDING, HELLO, STATS, message, section
 
 from heapwitness.layout.events import parse_event
 from heapwitness.supervise.ledger import Ledger
@@ -31,9 +31,9 @@ class Program:
     ended_by: signal.Signals | None = None
 
 
-def counted(ending: int = 0) -> bytes:
+def counted(ending: int = 0, findings: int = 0) -> bytes:
     """Eight words of counts, the last says how the process ends."""
-    words = (10, 2, 2, 0, 0, 1, 0, ending)
+    words = (10, 2, 2, findings, 0, 1, 0, ending)
     return section(STATS, b"".join(word.to_bytes(8, "little") for word in words))
 
 
@@ -46,7 +46,8 @@ def said(
     ledger = Ledger()
     for type_, pid, more in events:
         sections, node = ((more,), 0) if isinstance(more, bytes) else ((section(COMMAND, b"/opt/other"),), more)
-        ledger.note(parse_event(message(type_, *sections, pid=pid, node=node)), pid)
+        reason = 1 if type_ == FINDING else 0
+        ledger.note(parse_event(message(type_, *filter(None, sections), pid=pid, node=node, reason=reason)), pid)
     return list(remarks(ledger, Target(), program, heaps, "program", 0, False))  # type: ignore[arg-type]
 
 
@@ -54,8 +55,12 @@ def hello(pid: int, name: bytes = b"/bin/worker\0-x\0") -> tuple[int, int, bytes
     return (HELLO, pid, section(COMMAND, name))
 
 
-def exits(pid: int, ending: int = 0) -> tuple[int, int, bytes]:
-    return (EXIT, pid, counted(ending))
+def exits(pid: int, ending: int = 0, findings: int = 0) -> tuple[int, int, bytes]:
+    return (EXIT, pid, counted(ending, findings))
+
+
+def finds(pid: int) -> tuple[int, int, bytes]:
+    return (FINDING, pid, b"")
 
 
 def test_processes_that_say_goodbye_are_not_spoken_of() -> None:
@@ -138,3 +143,31 @@ def test_what_is_no_elf_file_has_no_heap(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("<jemalloc>: ")
 
     assert list(private_heaps([str(tmp_path / "text"), str(tmp_path / "nothing"), str(tmp_path)])) == []
+
+
+def test_findings_that_a_process_counted_and_nobody_heard_are_missing() -> None:
+    (line,) = said(hello(PID), finds(PID), exits(PID, findings=3))
+
+    assert line.startswith(f"2 findings are missing that process {PID} (worker) counted")
+
+
+def test_findings_that_were_all_heard_are_not_missing() -> None:
+    assert said(hello(PID), finds(PID), finds(PID), exits(PID, findings=2)) == []
+
+
+def test_findings_before_a_process_became_another_program_do_not_make_up_for_later_ones() -> None:
+    (line,) = said(hello(PID), finds(PID), finds(PID), hello(PID), exits(PID, findings=1))
+
+    assert line.startswith("1 finding is missing")
+
+
+def test_findings_of_an_earlier_process_of_the_same_number_stay_missing() -> None:
+    (line,) = said(hello(PID), exits(PID, findings=1), hello(PID), finds(PID), exits(PID, findings=1))
+
+    assert line.startswith("1 finding is missing")
+
+
+def test_findings_that_came_under_another_number_are_not_missing() -> None:
+    lines = said(hello(PID), finds(7), exits(PID, findings=1), program=Program(pid=PID))
+
+    assert not any("missing" in line for line in lines)

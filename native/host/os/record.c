@@ -240,7 +240,7 @@ enum hw_appended hw_record_append(const void *bytes, size_t length)
 {
     long own = still_open(&log_file), file = own >= 0 ? own : open_log();
     if (file < 0)
-        return HW_NO_FILE;
+        return file == -EACCES || file == -EPERM ? HW_FORBIDDEN_FILE : HW_NO_FILE;
     enum hw_appended result = HW_FILE_IS_FULL;
     bool strictly = hw_confined && hw_is_strictly_confined();
     long end = strictly ? 0 : hw_call(SYS_lseek, file, 0, SEEK_END, 0, 0, 0);

@@ -6,10 +6,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum hw_appended { HW_APPENDED, HW_NO_FILE, HW_FILE_IS_FULL };
+enum hw_appended { HW_APPENDED, HW_NO_FILE, HW_FORBIDDEN_FILE, HW_FILE_IS_FULL };
 /* Append to the file that the settings name. */
 enum hw_appended hw_record_append(const void *bytes, size_t length);
-/* Before the root is changed: that file and /proc/self/maps stay open. When it was not changed after all: no more. */
+/* Before the root or the user is changed: that file and /proc/self/maps stay open. When it was not changed after all:
+ * no more. */
 void hw_record_keep(void);
 void hw_record_forget(void);
 /* Before a process gets a new limit: with hardly any descriptors left to it the same stays open. */

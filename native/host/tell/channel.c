@@ -306,11 +306,24 @@ static char ask(const message *m)
     return answer == 'g' || answer == 'a' || answer == 's' ? answer : 0;
 }
 
+/* The first process of a log makes it, and later ones may be another user's. */
+static void say_forbidden(void)
+{
+    static _Atomic uint32_t said; /* children of forks do not say it again */
+    static const char text[] =
+        "heapwitness: the log belongs to another user, and this process may not write to it: what is "
+        "found here cannot be told; a log that all may write to (chmod a+w) takes it\n";
+    if (atomic_exchange(&said, 1) == 0)
+        hw_say(text, sizeof text - 1);
+}
+
 static bool append(const message *m)
 {
     enum hw_appended result = hw_record_append(m->bytes, m->used);
     if (result == HW_FILE_IS_FULL)
         atomic_fetch_add(&dropped, 1);
+    if (result == HW_FORBIDDEN_FILE)
+        say_forbidden();
     return result == HW_APPENDED;
 }
 

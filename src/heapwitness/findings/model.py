@@ -252,6 +252,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What was checked, over all processes; `backup_bytes` is the memory for backups (nodes at peak x 16).
 
     `trapped` blocks lay at guards of their own.
+
+    `findings` counts all: those that are shown, the `dropped`, which came too fast to be looked at, and the `missing`,
+    which processes had counted when they ended and could not tell.
     """
 
     operations: int = 0
@@ -262,6 +265,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 0
     dropped: int = 0
     trapped: int = 0
+    missing: int = 0
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):

@@ -304,6 +304,8 @@ def summed_up(summary: Summary) -> str:
     ]
     if summary.processes > 1:
         words.append(f"{summary.processes:,} processes")
+    if summary.missing:
+        words.append(f"{summary.missing:,} missing")
     if summary.dropped:
         words.append(f"{summary.dropped:,} not shown")
     return ", ".join(words)

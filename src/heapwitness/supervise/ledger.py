@@ -10,18 +10,30 @@ from heapwitness.layout.events import Event, Stats, Stranger, Type
 
 PROCESSES_LIMIT = 1 << 16
 STRANGERS_LIMIT = 1 << 10
+COUNTED_LIMIT = 1 << 32
+"""Findings that a process may say it has counted."""
+
 _NAME_LIMIT = 64
 _BACKUP_BYTES = 16
 
 
 @dataclass(slots=True)
 class _Process:
-    """`ended`: it said so. `left`: another program, which has no engine, took its place."""
+    """`ended`: it said so. `left`: another program, which has no engine, took its place.
+
+    `heard` are the findings that came from it, `counted` those that it had counted when it ended.
+    """
 
     name: str = ""
     ended: bool = False
     left: bool = False
     cut_short: bool = False
+    heard: int = 0
+    counted: int = 0
+
+    @property
+    def missing(self) -> int:
+        return max(0, self.counted - self.heard)
 
 
 class Ledger:
@@ -51,6 +63,8 @@ class Ledger:
         self.reported = 0
         self.dropped = 0
         self.trapped = self.too_often = self.too_many = 0
+        # Of processes that are not told apart any more.
+        self._missing = 0
 
     def note(self, event: Event, pid: int) -> None:
         """Take down what an event says of its process `pid`."""
@@ -60,24 +74,46 @@ class Ledger:
         process = self._processes.get(pid)
         if process is None or (process.ended and event.type is Type.HELLO):
             self.processes += 1
-            if len(self._processes) >= PROCESSES_LIMIT:
-                self._processes.pop(next(iter(self._processes)))
+            if process is not None:
+                self._missing += process.missing
+            elif len(self._processes) >= PROCESSES_LIMIT:
+                self._missing += self._processes.pop(next(iter(self._processes))).missing
             process = self._processes[pid] = _Process()
         if event.command is not None:
             process.name = _name(event.command)
             if self.program is None:
                 self.program = Program(argv=event.command, pid=event.pid)
         self.dropped += event.dropped
+        process.heard += event.dropped + (event.type is Type.FINDING)
         if event.type is Type.HELLO:
             self.loaded += 1
             process.left = False
+            process.heard = 0
         elif event.type is Type.CRASH:
             process.ended = True
         elif event.type is Type.EXIT:
             process.ended = True
             if event.stats is not None:
                 process.cut_short = event.stats.cut_short
+                process.counted = min(event.stats.findings, COUNTED_LIMIT)
                 self._add(event.stats)
+
+    def hear(self, pid: int, more: int) -> None:
+        """Count findings of a process as heard; with -1 one that was noted, and is to come once more as a record."""
+        process = self._processes.get(pid)
+        if process is not None:
+            process.heard += more
+
+    def missing(self) -> tuple[int, tuple[tuple[int, str], ...]]:
+        """How many findings processes had counted when they ended that did not come, and which processes.
+
+        What a process in a pid namespace recorded has another pid than what it said; so what came from processes whose
+        end nobody heard is held against it.
+        """
+        silent = sum(one.heard for one in self._processes.values() if not one.counted)
+        lacking = tuple((pid, one.name) for pid, one in self._processes.items() if one.missing)
+        count = max(0, self._missing + sum(one.missing for one in self._processes.values()) - silent)
+        return count, lacking if count else ()
 
     def _note_stranger(self, event: Event, pid: int) -> None:
         why = event.stranger
@@ -99,15 +135,17 @@ class Ledger:
 
     def summary(self, findings: Sequence[Finding], repaired: int, dropped: int) -> Summary:
         """All of it as the report's summary, with the findings, those repaired, and those not looked at."""
+        missing, _ = self.missing()
         return Summary(
             operations=self.operations,
             nodes=self.nodes,
-            findings=sum(one.count for one in findings) + dropped,
+            findings=sum(one.count for one in findings) + dropped + missing,
             repaired=repaired,
             backup_bytes=self.nodes * _BACKUP_BYTES,
             processes=self.processes,
             dropped=dropped,
             trapped=self.trapped,
+            missing=missing,
         )
 
     def running(self) -> tuple[int, ...]:

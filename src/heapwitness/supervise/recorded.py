@@ -13,6 +13,7 @@ from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.options import FINDINGS_EXIT, OFTEN
 from heapwitness.supervise.output import write_json
 from heapwitness.supervise.records import CutShort, read_records
+from heapwitness.supervise.remarks import missing
 from heapwitness.supervise.reporter import Reporter
 from heapwitness.supervise.screen import Screen
 
@@ -54,7 +55,7 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
         source=str(file),
         findings=findings,
         summary=ledger.summary(findings, repaired, ledger.dropped + reporter.dropped),
-        warnings=(f"{file}: {trouble}",) if trouble is not None else (),
+        warnings=(*((f"{file}: {trouble}",) if trouble is not None else ()), *missing(ledger)),
         crashes=reporter.crashes,
     )
     if found.summary.findings or found.warnings or not quiet:

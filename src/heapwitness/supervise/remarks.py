@@ -69,6 +69,7 @@ def remarks(
     if ledger.strangers:
         yield _strangers(ledger)
     yield from _untrapped(ledger)
+    yield from missing(ledger)
     if ledger.dropped:
         yield f"{ledger.dropped} findings came too fast to be looked at; they are only counted."
     if senseless:
@@ -86,6 +87,18 @@ def _untrapped(ledger: "Ledger") -> Iterator[str]:
         yield (
             f"{ledger.too_many:,} blocks of trapped sites were not trapped, because too many were in use at once; "
             f"{ledger.trapped:,} were."
+        )
+
+
+def missing(ledger: "Ledger") -> Iterator[str]:
+    """How many findings were counted and never came, if there are any."""
+    count, processes = ledger.missing()
+    if count:
+        which = _processes(processes) if processes else "processes that have ended"
+        what = "1 finding is" if count == 1 else f"{count} findings are"
+        yield (
+            f"{what} missing that {which} counted: neither the socket nor the log could be reached "
+            "(--log FILE, with a file that can be), or the log was full."
         )
 
 

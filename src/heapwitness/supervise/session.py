@@ -131,7 +131,7 @@ class Session:
                 self.ledger.dropped -= 1
             else:
                 self._told.pop(key, None)
-            self._await_record(event)
+            self._await_record(event, key[0][0] if key is not None else event.pid)
 
     def tick(self) -> None:
         """Report what has waited long enough for its outcome, and look at what runs; to be called a few times a second.
@@ -157,6 +157,7 @@ class Session:
         except Exception as error:  # it may be forged; what the run found must be told all the same
             self._reporter.say(f"the log could not be read to its end: {error}")
         for event in self._unanswered.values():
+            self.ledger.hear(event.pid, 1)
             self._reporter.submit(Examined((undiagnosed(event, "its process could not be read"),), "", ""))
         self._unanswered.clear()
         for event, words in self._crashing.values():
@@ -206,7 +207,7 @@ class Session:
             one.seconds.spend(time.monotonic() - started)
         if examined is None:
             # Without an answer the engine writes a record with all that is needed.
-            self._await_record(event)
+            self._await_record(event, pid)
             return None
         self.modules.take(examined.maps)
         self._number += 1
@@ -280,9 +281,10 @@ class Session:
         for key in [key for key, told in self._told.items() if which(key[0], told)]:
             self._reporter.submit(self._told.pop(key).examined)
 
-    def _await_record(self, event: Event) -> None:
+    def _await_record(self, event: Event, pid: int) -> None:
         identity = _identity(event)
         if len(self._unanswered) < _UNANSWERED_LIMIT and identity not in self._unanswered:
+            self.ledger.hear(pid, -1)
             self._unanswered[identity] = replace(event, memory=(), maps=None, command=None)
         else:
             self.ledger.dropped += 1
