@@ -137,7 +137,9 @@ def _take_source(trail: _Trail, source: Path) -> None:
         report = decode(source.read_bytes())
     except OSError as error:
         raise HeapwitnessError(f"{source} cannot be read: {error.strerror}.") from error
-    trail.take(report)
+    # What was caught there is to be caught here, too.
+    findings = tuple(msgspec.structs.replace(one, store=None) for one in report.findings)
+    trail.take(msgspec.structs.replace(report, findings=findings))
     if not traps_for(trail.hunted):
         raise HeapwitnessError(
             f"{source} has no finding whose store could be hunted; it takes the JSON report of a run in which one was "
