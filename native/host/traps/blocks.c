@@ -464,6 +464,14 @@ void hw_trap_check(const hw_context *context)
         }
 }
 
+void hw_traps_open(void)
+{
+    for (unsigned class = 0; region && class < CLASSES; class++)
+        if (atomic_load(&used[class]))
+            protect((uintptr_t)region + class * room, (uintptr_t)slot_start(class, atomic_load(&used[class])),
+                    PROT_READ | PROT_WRITE);
+}
+
 void hw_trap_measure(size_t *bytes, size_t *blocks)
 {
     *bytes = atomic_load(&live_bytes);
