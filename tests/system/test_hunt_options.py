@@ -180,6 +180,81 @@ def test_site_that_allocates_all_the_time_is_trapped_in_part_which_is_told(tmp_p
     assert "were not trapped, because too many were in use at once" in result.stderr
 
 
+QUIET = """
+#include <stdio.h>
+#include <stdlib.h>
+__attribute__((noinline)) int *make(size_t n) { return calloc(n, sizeof(int)); }
+__attribute__((noinline)) void poke(volatile int *block, int at) { block[at] = 7; }
+__attribute__((noinline)) int peek(volatile int *block, int at) { return block[at]; }
+int main(int count, char **words) {
+    int *one = make(10), *other = make(400);
+    poke(one, 100);
+    int sum = peek(one, 12);
+    free(one);
+    sum += peek(one, 3);
+    free(other);
+    puts("done");
+    if (count > 1) poke(NULL, 1);
+    return 0;
+}
+"""
+"""A store into another block, and two reads: nothing that a check of the heap can see."""
+
+
+def test_every_block_is_trapped_when_a_share_of_all_is_asked_for() -> None:
+    program = compiled(QUIET)
+
+    without = heapwitness_run(program)
+    result = heapwitness_run(program, options=("--trap-sample", "1/1"))
+
+    assert without.findings == []
+    assert [(one["kind"], one["access"]) for one in result.findings] == [
+        ("heap-buffer-overflow", "write"),
+        ("heap-buffer-overflow", "read"),
+        ("use-after-free-read", "read"),
+    ]
+    assert "done" in result.stdout
+
+
+def test_crash_that_no_finding_explains_is_hunted_with_all_blocks_trapped() -> None:
+    hunted = heapwitness_hunt(compiled(QUIET), "crash", options=("--tries", "2"))
+
+    assert "again with traps on all blocks" in hunted.stderr
+    assert [function(one) for one in hunted.stores] == ["poke", "peek", "peek"]
+
+
+SAMPLED = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int main(void) {
+    static char *block[1000];
+    for (int i = 0; i < 200000; i++) {
+        char **slot = &block[i * 7919L % 1000];
+        free(*slot);
+        *slot = malloc(1 + i % 600);
+        memset(*slot, 1, 1 + i % 600);
+    }
+    puts("done");
+}
+"""
+
+
+def test_some_blocks_of_a_healthy_program_are_trapped_by_chance_and_nothing_is_found() -> None:
+    result = heapwitness_run(compiled(SAMPLED), options=("--trap-sample", "1/10"))
+
+    assert (result.status, result.findings) == (0, [])
+    assert 0 < result.report["summary"]["trapped"] < 20_000
+
+
+@pytest.mark.parametrize("share", ["0", "2/3", "1/0", "1/x", "1", "1/99999999999"])
+def test_share_that_makes_no_sense_is_refused(share: str) -> None:
+    hunted = heapwitness_hunt("true", options=("--trap-sample", share))
+
+    assert hunted.status == ERROR
+    assert "is no share; 1/1000 is one block in a thousand" in hunted.stderr
+
+
 LIBRARY = """
 #include <stdlib.h>
 __attribute__((noinline)) void *library_make(void) { return malloc(24); }

@@ -142,12 +142,50 @@ int main(int count, char **words) {
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program_does_the_same_with_traps_as_without(name: str) -> None:
-    hunted = heapwitness_hunt(compiled(HEAD + PROGRAMS[name], "-pthread"), options=("--tries", "2"))
+    options = ("--tries", "2", "--no-trap-found")
+
+    hunted = heapwitness_hunt(compiled(HEAD + PROGRAMS[name], "-pthread"), options=options)
 
     assert (hunted.status, hunted.tries) == (FOUND, 2), hunted.stderr
     assert [one["store"]["stack"][0]["function"] for one in hunted.stores] == ["spoil"]
     first, second = hunted.stdout[: len(hunted.stdout) // 2], hunted.stdout[len(hunted.stdout) // 2 :]
     assert first == second != ""
+
+
+CONFINED = """
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+int main(void) {
+    volatile char *one = make(), *other = make();
+    free((void *)other);
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = 4, .filter = filter};
+    spoil(one);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+    spoil(one);
+    other[3] = 1;
+    free((void *)one);
+    volatile char *third = make();
+    spoil(third);
+    puts("done");
+}
+"""
+
+
+def test_program_that_forbids_itself_what_traps_need_goes_on_without_them() -> None:
+    hunted = heapwitness_hunt(compiled(HEAD + CONFINED), options=("--tries", "2", "--no-trap-found"))
+
+    assert (hunted.status, hunted.stdout.count("done")) == (FOUND, 2), hunted.stderr
+    assert [one["store"]["stack"][0]["function"] for one in hunted.stores] == ["spoil"]
 
 
 CRASH = """

@@ -7,6 +7,7 @@
 #include "os/confined.h"
 #include "os/record.h"
 #include "stacks/unwound.h"
+#include "traps/fault.h"
 
 /* Bytes that an arena can grow by without the kernel: address space, memory only as it is used. */
 enum { PROVISION = 64 << 20 };
@@ -26,11 +27,14 @@ void *hw_shut_in_begins(const struct sock_fprog *filter, bool whole)
     hw_thread_note_id();
     void *confinement = hw_confines(filter, whole);
     bool may_end = hw_may_end_by_signal(), may_tell = hw_may_tell(), may_map = hw_may_map();
+    bool may_trap = hw_may_trap();
     hw_confines_not(confinement, true);
     if (!may_map)
         hw_arena_provide(PROVISION);
     if (!may_tell)
         hw_record_keep();
+    if (!may_trap)
+        hw_traps_end();
     if (!may_end) /* then the kernel's own actions do what ours could not */
         hw_signal_let_all_go();
     hw_confines_not(confinement, false);

@@ -302,6 +302,11 @@ bool hw_may_map(void)
     MAY(true, SYS_mmap);
 }
 
+bool hw_may_trap(void)
+{
+    MAY(true, SYS_mprotect, SYS_mmap, SYS_munmap, SYS_madvise, SYS_rt_sigaction);
+}
+
 bool hw_may_be_loaded(void)
 {
     MAY(false, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_openat, SYS_close, SYS_read, SYS_pread64, SYS_fstat,

@@ -30,6 +30,7 @@ bool hw_child_is_confined(void);
 bool hw_may_end_by_signal(void);
 bool hw_may_tell(void);
 bool hw_may_map(void);
+bool hw_may_trap(void);
 /* All that a fresh engine calls while it is loaded. */
 bool hw_may_be_loaded(void);
 /* To nothing but what prctl's first mode leaves. */

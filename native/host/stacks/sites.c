@@ -300,6 +300,12 @@ unsigned hw_site_trapped(uint32_t site)
     return hw_traps_on && site ? record_at(the_table(), site)->trapped : (unsigned)HW_TRAP_NOT;
 }
 
+void hw_site_forget_one(hw_site_cache *cache, unsigned number)
+{
+    enum { STEP = 2654435761u % HW_RECENT | 1 };
+    cache->recent[number * STEP % HW_RECENT].key = 0;
+}
+
 /* Their owners go on using the caches: what one of them writes at this very moment may stay there. */
 __attribute__((no_sanitize("thread"))) static void forget_trapped(hw_site_cache *cache)
 {

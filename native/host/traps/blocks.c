@@ -23,7 +23,7 @@ enum { CLASSES = 15, GUARD_PAGES = 16, SLOTS_LEAST = 16, PROBES = 64 };
 enum { AREAS_OF_SLOTS = 4, AREAS_USUAL = 65530 };
 /* So many blocks are trapped at once, then so many a millisecond: a site that allocates all the time must not make the
    program stand still. */
-enum { TRAPPED_FREELY = 50000, THEN_A_MILLISECOND = 20, CHOSEN = 16, HALVINGS = 12 };
+enum { SAMPLED_FREELY = 1000, TRAPPED_FREELY = 50000, THEN_A_MILLISECOND = 20, CHOSEN = 16, HALVINGS = 12 };
 /* Bytes of a released block, and of all of them, that stay as they were for who still uses them. */
 enum { KEPT_OF_ONE = 64 << 10, KEPT_OF_ALL = 64 << 20 };
 
@@ -222,6 +222,16 @@ static bool is_too_often(void)
     return trapped >= most || (trapped >= TRAPPED_FREELY && !is_chosen(CHOSEN));
 }
 
+/* Blocks by chance: a few at once, and few anew, so that they cost little whatever the program does. */
+static bool is_sampled(unsigned class)
+{
+    enum { PART = 8 };
+    uint64_t trapped = atomic_load_explicit(&hw_trap_counted.trapped, memory_order_relaxed);
+    return hw_traps_sample > 1 && is_chosen(hw_traps_sample) &&
+           atomic_load_explicit(&live[class], memory_order_relaxed) < slot_count[class] / PART &&
+           trapped < SAMPLED_FREELY + hw_milliseconds() - began;
+}
+
 /* The fewer slots are left, the fewer blocks get one: some are left for what comes later. */
 static bool are_too_many(unsigned class)
 {
@@ -318,8 +328,11 @@ static unsigned class_of(size_t bytes)
 void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
 {
     unsigned how = hw_site_trapped(site), class = class_of(bytes);
-    if (how == HW_TRAP_NOT || !region || class >= CLASSES || !slot_count[class] || align > HW_PAGE ||
-        !hw_trap_is_watched())
+    if (!region || class >= CLASSES || !slot_count[class] || align > HW_PAGE)
+        return NULL;
+    if (how == HW_TRAP_NOT && is_sampled(class))
+        how = HW_TRAP_END;
+    if (how == HW_TRAP_NOT || !hw_trap_is_watched())
         return NULL;
     if (is_too_often()) {
         atomic_fetch_add(&hw_trap_counted.too_often, 1);
@@ -462,6 +475,14 @@ void hw_trap_check(const hw_context *context)
             inspect(slot, context);
             atomic_store_explicit(&slot->state, HW_SLOT_LIVE, memory_order_release);
         }
+}
+
+void hw_traps_open(void)
+{
+    for (unsigned class = 0; region && class < CLASSES; class++)
+        if (atomic_load(&used[class]))
+            protect((uintptr_t)region + class * room, (uintptr_t)slot_start(class, atomic_load(&used[class])),
+                    PROT_READ | PROT_WRITE);
 }
 
 void hw_trap_measure(size_t *bytes, size_t *blocks)

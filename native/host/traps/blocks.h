@@ -38,6 +38,8 @@ size_t hw_trap_judge_resize(void *pointer, const hw_context *context);
 bool hw_trap_leaves(const void *start, size_t bytes);
 /* Compare the slack of all blocks. */
 void hw_trap_check(const hw_context *context);
+/* Let everything be touched that slots have guarded so far: nothing is trapped any more. */
+void hw_traps_open(void);
 /* Bytes and number of the blocks in use. */
 void hw_trap_measure(size_t *bytes, size_t *blocks);
 

@@ -246,6 +246,12 @@ void hw_traps_watch(void)
 #endif
 }
 
+void hw_traps_end(void)
+{
+    if (atomic_exchange(&watching, false))
+        hw_traps_open();
+}
+
 bool hw_trap_is_watched(void)
 {
     if (!atomic_load_explicit(&watching, memory_order_relaxed))

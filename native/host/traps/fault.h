@@ -13,5 +13,7 @@
 void hw_traps_watch(void);
 /* Whether faults still do: a program may set its handlers by bare system calls. */
 bool hw_trap_is_watched(void);
+/* The program is about to forbid itself the calls that a trap needs: there are none from now on. */
+void hw_traps_end(void);
 
 #endif

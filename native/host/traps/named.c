@@ -26,6 +26,7 @@ typedef struct site {
 } site;
 
 bool hw_traps_on;
+unsigned hw_traps_sample;
 static site *sites;
 static unsigned count;
 
@@ -105,9 +106,10 @@ static const char *read_site(const char *at, site *s)
     return at && s->frames && s->frame[0].length ? at : NULL;
 }
 
-void hw_traps_read(const char *list, bool found)
+void hw_traps_read(const char *list, bool found, unsigned sample)
 {
-    hw_traps_on = found;
+    hw_traps_on = found || sample;
+    hw_traps_sample = sample;
     if (!*list || !(sites = hw_map(SITES_MOST * sizeof *sites)))
         return;
     while (list && *list && count < SITES_MOST) {
@@ -143,7 +145,7 @@ static unsigned how_found(const uint64_t *pc, unsigned frames)
 
 static void add(unsigned how, const uint64_t *pc, unsigned frames)
 {
-    if (how < HW_TRAP_END || how > HW_TRAP_TIGHT || frames == 0 || frames > FRAMES_MOST || hw_trap_named(pc, frames))
+    if (how < HW_TRAP_END || how > HW_TRAP_TIGHT || frames == 0 || frames > FRAMES_MOST || how_found(pc, frames))
         return;
     uint32_t at = atomic_load(&found_claimed);
     do {
@@ -250,5 +252,6 @@ unsigned hw_trap_named(const uint64_t *pc, unsigned frames)
         if (most && same == most)
             return s->how;
     }
-    return how_found(pc, frames);
+    unsigned how = how_found(pc, frames);
+    return how == HW_TRAP_NOT && hw_traps_sample == 1 ? HW_TRAP_END : how;
 }

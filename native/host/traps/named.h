@@ -14,9 +14,13 @@ enum hw_trap_how { HW_TRAP_NOT, HW_TRAP_END, HW_TRAP_START, HW_TRAP_TIGHT };
 /* Some sites are to be trapped, or those at which damage will be found. Set once, when the library is initialised. */
 extern bool hw_traps_on;
 
+/* Of blocks whose sites are not named one in so many is trapped, of those that take the long way; 0: none, 1: every
+   block, as long as there is room. Set as the above. */
+extern unsigned hw_traps_sample;
+
 /* Read a list: `how:frame,frame...` for each site, with `;` between them, `how` one of end, start, tight. What makes
-   no sense is passed over. */
-void hw_traps_read(const char *list, bool found);
+   no sense is passed over. `found`: sites may be added. */
+void hw_traps_read(const char *list, bool found, unsigned sample);
 /* Trap what sites allocate from now on that damage was found to come from. `list`: for each the word `how | frames <<
    8` and its return addresses, as the answer to a finding has them. */
 void hw_traps_add(const uint64_t *list, size_t words);

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_MOST_SHARES = 1 << 30
 
 
 class _Signal(click.ParamType[signal.Signals]):
@@ -26,6 +27,20 @@ class _Signal(click.ParamType[signal.Signals]):
         if found in (signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
             self.fail(f"{found.name} cannot be used to ask for something", parameter, context)
         return found
+
+
+class _Share(click.ParamType[int]):
+    """One in so many, written as 1/N; 0 for none."""
+
+    name = "1/N"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        one, slash, number = str(value).partition("/")
+        if not slash or one.strip() != "1" or not number.strip().isdecimal() or not 0 < int(number) <= _MOST_SHARES:
+            self.fail(f"{value!r} is no share; 1/1000 is one block in a thousand", parameter, context)
+        return int(number)
 
 
 _OPTIONS = (
@@ -52,6 +67,12 @@ _OPTIONS = (
         help="Check the whole heap every N allocations and releases of a thread; 0 for never.",
     ),
     click.option("--check-signal", type=_Signal(), help="Check the whole heap when the program gets this signal."),
+    click.option(
+        "--trap-sample",
+        type=_Share(),
+        default=0,
+        help="Let one block in N, of any site, end where nothing may be touched; 1/1: as many as can be.",
+    ),
     click.option(
         "--wait",
         type=click.FloatRange(min=0.1, max=3600),

@@ -19,6 +19,7 @@ _OURS = (
     "CHECK_SIGNAL",
     "TRAPS",
     "TRAP_FOUND",
+    "TRAP_SAMPLE",
 )
 _NAMES = frozenset(PREFIX + name for name in _OURS)
 
@@ -62,6 +63,8 @@ def environment(
         made[f"{PREFIX}CHECK_EVERY"] = str(options.check_every)
     if options.check_signal is not None:
         made[f"{PREFIX}CHECK_SIGNAL"] = str(int(options.check_signal))
+    if options.trap_sample:
+        made[f"{PREFIX}TRAP_SAMPLE"] = str(options.trap_sample)
     if options.trap_found:
         made[f"{PREFIX}TRAP_FOUND"] = "1"
     if options.traps:

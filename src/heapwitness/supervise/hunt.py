@@ -110,12 +110,16 @@ def hunt(options: Options, how: Hunt) -> int:
                 screen.sentence(_announced(options, how, number, traps, trail))
                 if number == 2 and start is None:
                     screen.sentence(_PIPED)
-            report = watch(replace(options, traps=traps), plan, quietly)
+            everything = number > 1 and (not trail.hunted or trail.in_vain > 1)
+            sample = 1 if everything else options.trap_sample
+            report = watch(replace(options, traps=traps, trap_sample=sample), plan, quietly)
             caught = trail.take(report)
             if not options.quiet:
                 for finding in caught:
                     screen.sentence(f"caught: {_caught(finding)}")
-            if not trail.hunted or _is_over(report):
+            # A crash without a finding is one that no damage near a block explains: then every block is trapped.
+            riddle = report.crashes and not trail.findings() and not everything
+            if not (trail.hunted or riddle) or _is_over(report):
                 break
         report = _summed_up(report, trail, quietly)
         _show(report, screen, options)
@@ -137,7 +141,9 @@ def _take_source(trail: _Trail, source: Path) -> None:
         report = decode(source.read_bytes())
     except OSError as error:
         raise HeapwitnessError(f"{source} cannot be read: {error.strerror}.") from error
-    trail.take(report)
+    # What was caught there is to be caught here, too.
+    findings = tuple(msgspec.structs.replace(one, store=None) for one in report.findings)
+    trail.take(msgspec.structs.replace(report, findings=findings))
     if not traps_for(trail.hunted):
         raise HeapwitnessError(
             f"{source} has no finding whose store could be hunted; it takes the JSON report of a run in which one was "
@@ -173,11 +179,12 @@ def _announced(options: Options, how: Hunt, number: int, traps: tuple[Trap, ...]
     reset = f" after `{how.before}`" if how.before is not None and number > 1 else ""
     words = f"try {number} of {how.tries}: runs `{shlex.join(options.command)}`{again}{reset}"
     if not traps:
-        return f"{words} to see what is overwritten."
+        return f"{words} {'with traps on all blocks' if number > 1 else 'to see what is overwritten'}."
     shown = list(dict.fromkeys(filter(None, (_where(one) for one in trail.hunted))))
     more = ", ..." if len(shown) > _SITES_SHOWN else ""
     named = f": {', '.join(shown[:_SITES_SHOWN])}{more}" if shown else ""
-    return f"{words} with traps on {count(len(traps), 'allocation site')}{named}."
+    rest = ", and on all other blocks" if trail.in_vain > 1 else ""
+    return f"{words} with traps on {count(len(traps), 'allocation site')}{named}{rest}."
 
 
 def _where(finding: Finding) -> str:

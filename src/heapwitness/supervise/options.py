@@ -23,9 +23,9 @@ class Options:
     """The options of a run.
 
     `traps` are the allocation sites whose blocks are trapped; `trap_found`: those at which damage is found, too, from
-    then on. `command` is program and arguments; `check_every` in
-    operations, 0 for never; `wait_ms` is how long a thread of the program waits for an answer; `error_exitcode` 0 keeps
-    the program's own status.
+    then on; `trap_sample`: of all blocks one in so many, 0 for none. `command` is program and arguments;
+    `check_every` in operations, 0 for never; `wait_ms` is how long a thread of the program waits for an answer;
+    `error_exitcode` 0 keeps the program's own status.
     """
 
     command: tuple[str, ...]
@@ -36,6 +36,7 @@ class Options:
     check_signal: signal.Signals | None = None
     traps: "tuple[Trap, ...]" = ()
     trap_found: bool = False
+    trap_sample: int = 0
     wait_ms: int = WAIT_MS
     json: Path | None = None
     output: Path | None = None
