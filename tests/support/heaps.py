@@ -95,7 +95,7 @@ class Heap:
         last = max(self.sites, default=0)
         area = bytearray(process.SITE_UNIT * (last + 2))
         for number, (pc, prior) in self.sites.items():
-            record = process.SITE_WORDS.pack(0, prior, 77, 1, 0) + struct.pack("<Q", pc)
+            record = process.SITE_WORDS.pack(0, prior, 77, 1, 0, 0) + struct.pack("<Q", pc)
             area[number * 16 : number * 16 + len(record)] = record
         block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, SITES, len(area), PROCESS + 64, 1)
         regions = process.REGION_WORDS.pack(BASE, self.pool.size, 1, 1)

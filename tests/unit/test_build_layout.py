@@ -194,3 +194,16 @@ def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path:
     }
     assert evaluate(tmp_path, ["os/process.h"], list(expected)) == expected
     assert evaluate(tmp_path, ["os/process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT
+
+
+def test_the_engine_and_its_description_lay_out_the_same_site(tmp_path: Path) -> None:
+    record = offsets(process.SITE_WORDS, ("hash", "prior", "thread", "count", "kind", "trapped"))
+    expected = {f"offsetof(hw_site_record, {name})": at for name, at in record.items()}
+    expected |= {
+        "offsetof(hw_site_record, word)": process.SITE_WORDS.size,
+        "HW_SITE_NATIVE": process.SiteKind.NATIVE,
+        "HW_SITE_PYTHON": process.SiteKind.PYTHON,
+        "HW_SITE_CODE": process.SiteKind.CODE,
+    }
+
+    assert evaluate(tmp_path, ["stacks/sites.h"], list(expected)) == expected

@@ -102,8 +102,15 @@ STACKS = {
         (python("run", "/usr/lib/python3.11/threading.py"), EVALUATOR),
         "run",
     ),
-    "a package's Python line is no standard module's": (
-        (python("obl", f"{PACKAGES}/scipy/special/_basic.py"), SCRIPT),
+    "the user's Python line before that of a package": (
+        (python("obl", "/v/lib/python3.11/site-packages/scipy/special/_basic.py"), SCRIPT),
+        "work",
+    ),
+    "a package's Python line before that of a standard module": (
+        (
+            python("run", "/usr/lib/python3.11/threading.py"),
+            python("obl", "/v/lib/python3.11/site-packages/scipy/special/_basic.py"),
+        ),
         "obl",
     ),
     "the extension that asked NumPy for memory": (

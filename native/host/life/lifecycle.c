@@ -9,6 +9,7 @@
 #include "life/signals.h"
 #include "os/confined.h"
 #include "os/record.h"
+#include "stacks/python_frames.h"
 #include "traps/blocks.h"
 #include "traps/fault.h"
 
@@ -114,6 +115,7 @@ __attribute__((constructor(101))) static void start(void)
     hw_ready_again();
     hw_arenas_init();
     process = hw_process_id();
+    hw_python_look();
     if (hw_me.arena) /* the program allocated before this */
         hw_sites_renew(&hw_me.arena->sites, process);
     pthread_atfork(hw_before_fork, in_parent, in_child);

@@ -4,6 +4,7 @@
 #include "arena/arena.h"
 #include "os/process.h"
 #include "stacks/calls.h"
+#include "stacks/python_sites.h"
 #include "stacks/unwound.h"
 #include "traps/named.h"
 
@@ -22,14 +23,7 @@ enum {
     WITH_THREADS = 16 << 20
 };
 
-/* Of a word of the table; a site number has as many. */
-#define SITE_BITS UINT32_C(0xFFFFFF)
-
-typedef struct record {
-    uint32_t hash, prior, thread;
-    uint16_t frames, trapped;
-    uint64_t pc[];
-} record;
+typedef hw_site_record record;
 
 /* Words of the table name records of the area, which grows as it is filled: 8 bits of the hash and the record's number.
    A word is in its bucket of the first level where there was room when it came; buckets fill up from their start, and
@@ -57,7 +51,7 @@ static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned fr
 
 /* Two sites of one slot do not drive each other out: the one that came first moves beside it. Where another one is at
    home, it does so every other time: two that are at home beside each other stay, too. */
-static void keep(hw_site_cache *cache, uint64_t key, uint32_t prior, uint32_t site)
+void hw_site_keep(hw_site_cache *cache, uint64_t key, uint32_t prior, uint32_t site)
 {
     unsigned slot = hw_recent_slot(key, prior);
     hw_recent *new = &cache->recent[slot], *beside = &cache->recent[slot ^ 1];
@@ -79,17 +73,6 @@ static void keep(hw_site_cache *cache, uint64_t key, uint32_t prior, uint32_t si
     new->key = key;
 }
 
-static inline uint32_t recent(const hw_site_cache *cache, uint64_t key, uint32_t prior)
-{
-    unsigned slot = hw_recent_slot(key, prior);
-    const hw_recent *at = &cache->recent[slot], *beside = &cache->recent[slot ^ 1];
-    uint32_t site = at->site;
-    if (HW_LIKELY(at->key == key && at->prior == prior))
-        return site;
-    site = beside->site;
-    return beside->key == key && beside->prior == prior ? site : HW_SITE_UNKNOWN;
-}
-
 /* Where not all frames that frame pointers lead to may be believed. */
 static __attribute__((noinline)) uint32_t recall_believable(const hw_site_cache *cache, hw_caller caller,
                                                             uint32_t prior)
@@ -99,33 +82,28 @@ static __attribute__((noinline)) uint32_t recall_believable(const hw_site_cache 
     if (cache->depth[slot].pc != (uintptr_t)caller.pc)
         return HW_SITE_UNKNOWN;
     hw_follow(cache, &caller, NULL, cache->depth[slot].frames, &key);
-    return recent(cache, key, prior);
+    return hw_site_recent(cache, key, prior);
 }
 
 __attribute__((noinline)) uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
     uint64_t key;
     hw_follow(cache, &caller, NULL, cache->most, &key);
-    uint32_t site = recent(cache, key, prior);
+    uint32_t site = hw_site_recent(cache, key, prior);
     return HW_LIKELY(site != HW_SITE_UNKNOWN) ? site : recall_believable(cache, caller, prior);
 }
 
 __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
-    uint64_t pc[HW_FAST_FRAMES] = {(uint64_t)(uintptr_t)caller->pc};
-    unsigned frames = 1;
+    uint64_t pc[HW_FAST_FRAMES];
     if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
         return 0;
     if (cache->most == 0)
-        return hw_unwound_learn(cache, caller, prior);
-    uint64_t key = pc[0];
-    if (cache->most > 1) {
-        frames = believable(cache, pc, hw_follow(cache, caller, pc, HW_FAST_FRAMES, &key));
-        key = hw_site_key(pc, frames);
-    }
+        return cache->python ? hw_python_learn(cache, caller, prior) : hw_unwound_learn(cache, caller, prior);
+    unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
     uint32_t site = hw_site_intern(cache, pc, frames, prior);
     if (!hw_site_trapped(site))
-        keep(cache, key, prior, site);
+        hw_site_keep(cache, hw_site_key(pc, frames), prior, site);
     return site;
 }
 
@@ -152,6 +130,13 @@ static unsigned believable(hw_site_cache *cache, const uint64_t *pc, unsigned fr
     return good;
 }
 
+unsigned hw_site_follow(hw_site_cache *cache, const hw_caller *caller, uint64_t *pc, unsigned most)
+{
+    uint64_t key;
+    pc[0] = (uint64_t)(uintptr_t)caller->pc;
+    return most > 1 ? believable(cache, pc, hw_follow(cache, caller, pc, HW_FAST_FRAMES, &key)) : 1;
+}
+
 void hw_sites_renew(hw_site_cache *cache, uint32_t thread)
 {
     if (cache->thread) { /* else it is new, and its pages need not be touched */
@@ -160,6 +145,7 @@ void hw_sites_renew(hw_site_cache *cache, uint32_t thread)
     }
     cache->thread = thread;
     cache->most = hw_set.stacks == HW_STACKS_FAST ? HW_FAST_FRAMES : hw_set.stacks == HW_STACKS_CALLER ? 1 : 0;
+    hw_python_renew(cache);
 }
 
 void hw_sites_adopt(hw_site_cache *cache, uint32_t thread)
@@ -228,7 +214,7 @@ static bool have_area(site_table *t, size_t bytes)
 {
     if (bytes <= atomic_load_explicit(&t->bytes, memory_order_acquire))
         return true;
-    if (bytes > t->area.room || bytes / 16 >= SITE_BITS)
+    if (bytes > t->area.room || bytes / 16 >= HW_SITE_NUMBER)
         return false;
     hw_space more = t->area;
     more.bytes = atomic_load_explicit(&t->bytes, memory_order_acquire);
@@ -240,26 +226,10 @@ static bool have_area(site_table *t, size_t bytes)
     return bytes <= atomic_load_explicit(&t->bytes, memory_order_acquire);
 }
 
-static bool same(const record *r, const record *key, const uint64_t *pc)
+static bool same(const record *r, const record *key, const uint64_t *words)
 {
-    return r->hash == key->hash && r->prior == key->prior && r->thread == key->thread && r->frames == key->frames &&
-           memcmp(r->pc, pc, key->frames * sizeof *pc) == 0;
-}
-
-/* A new record's number; 0: there is no room. */
-static uint32_t write_record(site_table *t, const record *key, const uint64_t *pc)
-{
-    size_t bytes = hw_round_up(sizeof *key + key->frames * sizeof *pc, 16);
-    uint64_t at = atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed);
-    do {
-        if (!have_area(t, at + bytes))
-            return 0;
-    } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
-    record *r = (record *)(void *)(t->area.start + at);
-    *r = *key;
-    r->trapped = hw_traps_on && !key->prior ? (uint16_t)hw_trap_named(pc, key->frames) : HW_TRAP_NOT;
-    memcpy(r->pc, pc, key->frames * sizeof *pc);
-    return (uint32_t)(at / 16);
+    return r->hash == key->hash && r->prior == key->prior && r->thread == key->thread && r->count == key->count &&
+           r->kind == key->kind && memcmp(r->word, words, key->count * sizeof *words) == 0;
 }
 
 static inline const record *record_at(const site_table *t, uint32_t site)
@@ -267,29 +237,62 @@ static inline const record *record_at(const site_table *t, uint32_t site)
     return (const record *)(const void *)(t->area.start + (size_t)site * 16);
 }
 
+/* How what it allocates is trapped: as its native site is, which was written before. */
+static unsigned judged(const site_table *t, const record *r, const uint64_t *words)
+{
+    if (r->prior || r->kind == HW_SITE_CODE)
+        return HW_TRAP_NOT;
+    return r->kind == HW_SITE_PYTHON ? record_at(t, (uint32_t)words[0])->trapped : hw_trap_named(words, r->count);
+}
+
+/* A new record's number; 0: there is no room. */
+static uint32_t write_record(site_table *t, const record *key, const uint64_t *words)
+{
+    size_t bytes = hw_round_up(sizeof *key + key->count * sizeof *words, 16);
+    uint64_t at = atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed);
+    do {
+        if (!have_area(t, at + bytes))
+            return 0;
+    } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
+    record *r = (record *)(void *)(t->area.start + at);
+    *r = *key;
+    r->trapped = (uint8_t)(hw_traps_on ? judged(t, r, words) : HW_TRAP_NOT);
+    memcpy(r->word, words, key->count * sizeof *words);
+    return (uint32_t)(at / 16);
+}
+
+uint32_t hw_site_thread(const hw_site_cache *cache)
+{
+    return atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed) > WITH_THREADS ? 0 : cache->thread;
+}
+
 uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior)
+{
+    record key = {.prior = prior, .thread = hw_site_thread(cache), .count = (uint16_t)frames};
+    return hw_site_intern_record(&key, pc);
+}
+
+uint32_t hw_site_intern_record(record *key, const uint64_t *words)
 {
     site_table *t = the_table();
     if (!t && !(t = make_table()))
         return 0;
-    record key = {.prior = prior, .thread = cache->thread, .frames = (uint16_t)frames};
-    if (atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed) > WITH_THREADS)
-        key.thread = 0; /* many short-lived threads must not fill the table */
-    key.hash = (uint32_t)(mix(mix(key.prior, key.thread), hw_site_key(pc, frames)) >> 32);
-    uint32_t site = 0, tag = key.hash & ~SITE_BITS;
+    uint64_t hash = mix(mix(key->prior, key->thread), hw_site_key(words, key->count));
+    key->hash = (uint32_t)((key->kind == HW_SITE_NATIVE ? hash : mix(hash, key->kind)) >> 32);
+    uint32_t site = 0, tag = key->hash & ~HW_SITE_NUMBER;
     for (unsigned level = 0; level < t->levels; level++) {
         size_t mask = ((size_t)FIRST_BUCKETS << 2 * level) - 1;
-        bucket *b = &t->buckets[buckets_of(level) + (key.hash & mask)];
+        bucket *b = &t->buckets[buckets_of(level) + (key->hash & mask)];
         for (unsigned i = 0; i < BUCKET; i++) {
             uint32_t found = atomic_load_explicit(&b->word[i], memory_order_acquire);
             if (found == 0) {
-                if (site == 0 && (site = write_record(t, &key, pc)) == 0)
+                if (site == 0 && (site = write_record(t, key, words)) == 0)
                     return 0;
                 if (atomic_compare_exchange_strong(&b->word[i], &found, tag | site))
                     return site;
             }
-            if ((found & ~SITE_BITS) == tag && same(record_at(t, found & SITE_BITS), &key, pc))
-                return found & SITE_BITS;
+            if ((found & ~HW_SITE_NUMBER) == tag && same(record_at(t, found & HW_SITE_NUMBER), key, words))
+                return found & HW_SITE_NUMBER;
         }
     }
     return site;
@@ -310,7 +313,7 @@ void hw_site_forget_one(hw_site_cache *cache, unsigned number)
 __attribute__((no_sanitize("thread"))) static void forget_trapped(hw_site_cache *cache)
 {
     for (unsigned slot = 0; slot < HW_RECENT; slot++)
-        if (cache->recent[slot].key && !cache->recent[slot].prior && hw_site_trapped(cache->recent[slot].site))
+        if (cache->recent[slot].key && !(cache->recent[slot].prior & HW_SITE_NUMBER) && hw_site_trapped(cache->recent[slot].site))
             __atomic_store_n(&cache->recent[slot].key, 0, __ATOMIC_RELAXED);
     hw_unwound_forget(cache);
 }
@@ -321,11 +324,11 @@ void hw_sites_judge_again(void)
     uint64_t used = atomic_load(&hw_this_process.sites_used), bytes;
     for (uint64_t at = 16; t && at + sizeof(record) <= used; at += bytes) {
         record *r = (record *)(void *)(t->area.start + at);
-        if (r->frames == 0) /* it is being written, and where the next one begins is not known */
+        if (r->count == 0) /* it is being written, and where the next one begins is not known */
             break;
-        bytes = hw_round_up(sizeof *r + r->frames * sizeof *r->pc, 16);
-        if (!r->prior && !r->trapped && at + bytes <= used)
-            r->trapped = (uint16_t)hw_trap_named(r->pc, r->frames);
+        bytes = hw_round_up(sizeof *r + r->count * sizeof *r->word, 16);
+        if (!r->trapped && at + bytes <= used)
+            r->trapped = (uint8_t)judged(t, r, r->word);
     }
     for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next)
         forget_trapped(&arena->sites);
@@ -334,13 +337,19 @@ void hw_sites_judge_again(void)
 bool hw_site_has(uint32_t site, const uint64_t *pc, unsigned frames)
 {
     const record *r = record_at(the_table(), site);
-    return r->frames == frames && memcmp(r->pc, pc, frames * sizeof *pc) == 0;
+    return r->count == frames && memcmp(r->word, pc, frames * sizeof *pc) == 0;
+}
+
+const hw_site_record *hw_site_at(uint32_t site)
+{
+    site_table *t = the_table();
+    if (!t || (uint64_t)site * 16 + sizeof(record) > atomic_load(&hw_this_process.sites_used) || site == 0)
+        return NULL;
+    return record_at(t, site);
 }
 
 uint32_t hw_site_prior(uint32_t site)
 {
-    site_table *t = the_table();
-    if (!t || (uint64_t)site * 16 + sizeof(record) > atomic_load(&hw_this_process.sites_used) || site == 0)
-        return 0;
-    return record_at(t, site)->prior;
+    const record *r = hw_site_at(site);
+    return r ? r->prior : 0;
 }

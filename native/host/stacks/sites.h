@@ -31,8 +31,10 @@ typedef struct hw_recent {
 typedef struct hw_site_cache {
     uintptr_t stack_low, stack_high; /* 0: frames are not followed */
     uint32_t thread;
-    uint32_t most; /* frames to follow; 0 where each stack is unwound */
+    uint32_t most; /* frames to follow; 0 where each stack is unwound, or has Python lines */
     struct hw_unwound *unwound;
+    struct hw_python *python; /* NULL: stacks have no Python lines (python_sites.h) */
+    uint32_t (*recall_python)(const struct hw_site_cache *, hw_caller, uint32_t);
     uint32_t kept;
     hw_recent recent[HW_RECENT];
     struct {
@@ -55,8 +57,25 @@ void hw_site_forget_one(hw_site_cache *cache, unsigned number);
 /* More sites are trapped now: have all threads forget those. */
 void hw_sites_judge_again(void);
 
+/* The bits of a number. */
+#define HW_SITE_NUMBER UINT32_C(0xFFFFFF)
+/* What a record of the table holds (docs/format.md, "Sites"). */
+enum hw_site_kind { HW_SITE_NATIVE, HW_SITE_PYTHON, HW_SITE_CODE };
+typedef struct hw_site_record {
+    uint32_t hash, prior, thread;
+    uint16_t count;
+    uint8_t kind, trapped;
+    uint64_t word[];
+} hw_site_record;
+/* The number of a record; its `hash` is set. 0: there is no room for it. */
+uint32_t hw_site_intern_record(hw_site_record *key, const uint64_t *words);
+/* NULL: no record has this number. */
+const hw_site_record *hw_site_at(uint32_t site);
+
 /* The number of a site by its return addresses. 0: there is no room for it. */
 uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned frames, uint32_t prior);
+/* Whose thread a new record is; 0 where many short-lived threads must not fill the table. */
+uint32_t hw_site_thread(const hw_site_cache *cache);
 /* Whether these are a site's return addresses. */
 bool hw_site_has(uint32_t site, const uint64_t *pc, unsigned frames);
 
@@ -116,13 +135,30 @@ static inline unsigned hw_depth_slot(uint64_t pc)
 }
 
 #define HW_SITE_UNKNOWN UINT32_C(0xFFFFFFFF)
+static inline uint32_t hw_site_recent(const hw_site_cache *cache, uint64_t key, uint32_t prior)
+{
+    unsigned slot = hw_recent_slot(key, prior);
+    const hw_recent *at = &cache->recent[slot], *beside = &cache->recent[slot ^ 1];
+    uint32_t site = at->site;
+    if (HW_LIKELY(at->key == key && at->prior == prior))
+        return site;
+    site = beside->site;
+    return beside->key == key && beside->prior == prior ? site : HW_SITE_UNKNOWN;
+}
+/* Let hw_site_recent find it. */
+void hw_site_keep(hw_site_cache *cache, uint64_t key, uint32_t prior, uint32_t site);
+/* By frame pointers: the return addresses that may be believed, HW_FAST_FRAMES at most, and how many are looked for. */
+unsigned hw_site_follow(hw_site_cache *cache, const hw_caller *caller, uint64_t *pc, unsigned most);
+
 uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
 /* unwound.c: where each stack is unwound. */
 uint32_t hw_unwound_recall(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
 
 static inline uint32_t hw_site_recall_more(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
-    return cache->most ? hw_site_recall_deep(cache, caller, prior) : hw_unwound_recall(cache, caller, prior);
+    return cache->most     ? hw_site_recall_deep(cache, caller, prior)
+           : cache->python ? cache->recall_python(cache, caller, prior)
+                           : hw_unwound_recall(cache, caller, prior);
 }
 
 /* The number of the calling site if the thread knows it already, else HW_SITE_UNKNOWN, and a jump there; `prior` is

@@ -329,14 +329,23 @@ static bool append(const message *m)
 
 /* --- what a record needs of the memory -------------------------------------------------------- */
 
+static void put_record(message *m, const hw_site_record *record)
+{
+    put_memory(m, (uintptr_t)record, sizeof *record + record->count * sizeof *record->word);
+}
+
+/* With what it names: the native site and the code of its frames, and the allocation's site. */
 static void put_site(message *m, uint32_t site)
 {
-    uintptr_t sites = (uintptr_t)atomic_load(&hw_this_process.sites);
-    uint64_t used = atomic_load(&hw_this_process.sites_used);
-    for (int depth = 0; depth < 2 && sites && site && (uint64_t)site * 16 < used; depth++) {
-        size_t room = (size_t)(used - (uint64_t)site * 16), length = 16 + 8 * HW_FULL_FRAMES;
-        put_memory(m, sites + (size_t)site * 16, room < length ? room : length);
-        site = hw_site_prior(site);
+    const hw_site_record *record = hw_site_at(site);
+    for (int depth = 0; depth < 2 && record; depth++) {
+        put_record(m, record);
+        for (unsigned i = 0; record->kind == HW_SITE_PYTHON && i < record->count; i++) {
+            const hw_site_record *named = hw_site_at((uint32_t)record->word[i] & HW_SITE_NUMBER);
+            if (named)
+                put_record(m, named);
+        }
+        record = hw_site_at(record->prior);
     }
 }
 

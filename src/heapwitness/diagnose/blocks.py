@@ -5,7 +5,7 @@ tombstone, its old header with a check that can never hold; from these the block
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
@@ -15,7 +15,8 @@ from heapwitness.heap import Pool
 from heapwitness.heap.verify import pending_links, slack_pattern
 from heapwitness.layout import witness
 from heapwitness.layout.events import Released
-from heapwitness.layout.process import Process, SiteRecord, read_process, read_site
+from heapwitness.layout.process import Process, PythonCall, SiteRecord, read_code, read_process, read_site
+from heapwitness.layout.python_code import PythonCode
 from heapwitness.layout.witness import HEADER_WORDS, Header, Origin, State
 from heapwitness.memory import Memory, Unreadable
 
@@ -41,6 +42,7 @@ class Sites:
     def __init__(self, memory: Memory, address: int) -> None:
         self._memory = memory
         self._known: dict[int, SiteRecord | None] = {}
+        self._codes: dict[int, PythonCode | None] = {}
         self._process: Process | None = None
         try:
             self._process = read_process(memory, address)
@@ -53,7 +55,26 @@ class Sites:
         record = self._record(number)
         if record is None:
             return None
-        return Site(thread=record.thread, stack=tuple(Frame(pc=pc) for pc in record.pcs))
+        native = tuple(Frame(pc=pc) for pc in record.pcs)
+        return Site(thread=record.thread, stack=(*native, *self._python(record.python)))
+
+    def _python(self, calls: Sequence[PythonCall]) -> Iterator[Frame]:
+        """Python frames, to be put in their places among named ones: `pc` is how many of them C code called."""
+        entered = 0
+        for call in calls:
+            code = self._code(call.code)
+            if code is None:
+                return
+            line = code.line(call.before)
+            yield Frame(pc=entered, function=code.function, file=code.file, line=line, language="python")
+            entered += call.entry
+
+    def _code(self, number: int) -> PythonCode | None:
+        if self._process is None:
+            return None
+        if number not in self._codes:
+            self._codes[number] = read_code(self._memory, self._process, number)
+        return self._codes[number]
 
     def prior(self, number: int) -> Site | None:
         """Where the block was allocated that was released at this site."""

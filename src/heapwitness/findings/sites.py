@@ -68,8 +68,8 @@ def name_of(site: Site | Sequence[Frame] | None) -> SiteName | None:
     frames: list[FrameName] = []
     before: int | None = None
     for frame in stack:
-        # Inlined functions are frames of one return address, and Python's have none.
-        if frame.language == "python" or frame.pc == before:
+        # Inlined functions are frames of one return address, and so are Python's that one C frame runs.
+        if (frame.language == "python" and frame.offset is None) or frame.pc == before:
             continue
         before = frame.pc
         known = frame.module is not None and frame.offset is not None and not frame.module.startswith("[")

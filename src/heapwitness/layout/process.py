@@ -7,8 +7,10 @@ is read, and what contradicts itself is treated as not there.
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.layout.python_code import CODE_LIMIT, PythonCode, parse_code
 from heapwitness.memory import Memory, Unreadable
 
 MAGIC = 0x52505748
@@ -16,8 +18,10 @@ VERSION = 1
 
 PROCESS_WORDS = struct.Struct("<IIQQQQ")
 REGION_WORDS = struct.Struct("<QQII")
-SITE_WORDS = struct.Struct("<IIIHH")
+SITE_WORDS = struct.Struct("<IIIHBB")
 SITE_UNIT = 16
+
+_NUMBER, _ENTRY = (1 << 24) - 1, 1 << 24
 
 REGIONS_LIMIT = 1 << 17
 FRAMES_LIMIT = 256
@@ -35,6 +39,14 @@ class RegionKind(IntEnum):
     CLAIMED = 4
     HUGE = 5
     HUGE_HELD = 6
+
+
+class SiteKind(IntEnum):
+    """What a record of the site area is: return addresses, a native site with Python frames, a code object."""
+
+    NATIVE = 0
+    PYTHON = 1
+    CODE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +70,28 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class PythonCall:
+    """A Python frame: the number of its code's record, and how many instructions come before the one that ran.
+
+    `entry`: C code called the interpreter here.
+    """
+
+    code: int
+    before: int
+    entry: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SiteRecord:
-    """A call site: return addresses, innermost first; `prior` leads from a release to the allocation."""
+    """A call site: return addresses, innermost first; `prior` leads from a release to the allocation.
+
+    `python` are the innermost Python frames, where they are known.
+    """
 
     prior: int
     thread: int
     pcs: tuple[int, ...]
+    python: tuple[PythonCall, ...] = ()
 
 
 def read_process(memory: Memory, address: int) -> Process:
@@ -101,14 +129,64 @@ def read_regions(memory: Memory, process: Process) -> tuple[Region, ...]:
 
 def read_site(memory: Memory, process: Process, number: int) -> SiteRecord | None:
     """A site's record; None for site 0, and for a number that leads to nothing sensible."""
+    record = _record(memory, process, number)
+    if record is None or record.kind not in (SiteKind.NATIVE, SiteKind.PYTHON):
+        return None
+    if record.kind == SiteKind.NATIVE:
+        return SiteRecord(record.prior, record.thread, record.words)
+    native = _record(memory, process, record.words[0] & _NUMBER) if record.words else None
+    if native is None or native.kind != SiteKind.NATIVE:
+        return None
+    calls = tuple(PythonCall(word & _NUMBER, word >> 32, bool(word & _ENTRY)) for word in record.words[1:])
+    return SiteRecord(record.prior, record.thread, native.words, calls)
+
+
+def read_code(memory: Memory, process: Process, number: int) -> PythonCode | None:
+    """A code object's record; None for a number that leads to none."""
+    offset = number * SITE_UNIT
+    head = _head(memory, process, number)
+    if head is None or head.kind != SiteKind.CODE or head.words * 8 > CODE_LIMIT:
+        return None
+    try:
+        return parse_code(memory.read(process.sites + offset + SITE_WORDS.size, 8 * head.words))
+    except Unreadable:
+        return None
+
+
+class _Head(NamedTuple):
+    hash: int
+    prior: int
+    thread: int
+    words: int
+    kind: int
+    trapped: int
+
+
+class _Record(NamedTuple):
+    prior: int
+    thread: int
+    kind: int
+    words: tuple[int, ...]
+
+
+def _head(memory: Memory, process: Process, number: int) -> _Head | None:
+    """What a record begins with; None where it would not lie in the area as a whole."""
     offset = number * SITE_UNIT
     if number <= 0 or offset + SITE_WORDS.size > process.sites_used:
         return None
     try:
-        _, prior, thread, frames, _ = SITE_WORDS.unpack(memory.read(process.sites + offset, SITE_WORDS.size))
-        if frames > FRAMES_LIMIT or offset + SITE_WORDS.size + 8 * frames > process.sites_used:
-            return None
-        stack = memory.read(process.sites + offset + SITE_WORDS.size, 8 * frames)
+        head = _Head._make(SITE_WORDS.unpack(memory.read(process.sites + offset, SITE_WORDS.size)))
     except Unreadable:
         return None
-    return SiteRecord(prior, thread, struct.unpack(f"<{frames}Q", stack))
+    return head if offset + SITE_WORDS.size + 8 * head.words <= process.sites_used else None
+
+
+def _record(memory: Memory, process: Process, number: int) -> _Record | None:
+    head = _head(memory, process, number)
+    if head is None or head.words > FRAMES_LIMIT:
+        return None
+    try:
+        words = memory.read(process.sites + number * SITE_UNIT + SITE_WORDS.size, 8 * head.words)
+    except Unreadable:
+        return None
+    return _Record(head.prior, head.thread, head.kind, struct.unpack(f"<{head.words}Q", words))

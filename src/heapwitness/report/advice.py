@@ -35,5 +35,6 @@ def _stacks(finding: "Finding") -> "list[tuple[Frame, ...]]":
 
 
 def _is_cut(stack: "tuple[Frame, ...]") -> bool:
-    """Whether there is a single call, and it is not where a program begins anyway."""
-    return len({frame.pc for frame in stack}) == 1 and stack[-1].function != "main"
+    """Whether there is a single C call, and it is not where a program begins anyway."""
+    calls = [frame for frame in stack if frame.language == "c"]
+    return len({frame.pc for frame in calls}) == 1 and calls[-1].function != "main"

@@ -39,5 +39,7 @@ def same(finding: Finding) -> Hashable:
 
 
 def _place(frame: Frame) -> Hashable:
+    if frame.language == "python":
+        return (frame.file, frame.function, frame.line)
     at = frame.pc if frame.offset is None else frame.offset
     return (frame.module, at, frame.function, frame.line)

@@ -29,6 +29,7 @@ class _Rank(IntEnum):
 
     OWN_LINE = auto()
     PYTHON = auto()
+    PYTHON_PACKAGE = auto()
     PYTHON_LIBRARY = auto()
     OWN_FUNCTION = auto()
     OWN_PLACE = auto()
@@ -97,7 +98,7 @@ def named(stack: Sequence[Frame]) -> Frame | None:
 
 def _rank(frame: Frame) -> _Rank:
     if frame.language == "python":
-        return _Rank.PYTHON_LIBRARY if _STANDARD_PYTHON.search(frame.file or "") else _Rank.PYTHON
+        return _python_rank(frame.file or "")
     if frame.function and _STARTUP.fullmatch(frame.function):
         return _Rank.STARTUP
     home = _home(frame)
@@ -111,6 +112,12 @@ def _rank(frame: Frame) -> _Rank:
     if frame.file and frame.line is not None:
         return _Rank.OWN_LINE
     return _Rank.OWN_FUNCTION if frame.function else _Rank.OWN_PLACE
+
+
+def _python_rank(file: str) -> _Rank:
+    if _STANDARD_PYTHON.search(file):
+        return _Rank.PYTHON_LIBRARY
+    return _Rank.PYTHON_PACKAGE if _PACKAGES.search(file) else _Rank.PYTHON
 
 
 def _home(frame: Frame) -> _Home:

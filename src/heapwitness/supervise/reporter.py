@@ -17,7 +17,7 @@ import msgspec
 from heapwitness.findings.model import Crash, Finding, Frame
 from heapwitness.report.folding import same
 from heapwitness.supervise.examine import Examined
-from heapwitness.supervise.merge import with_python
+from heapwitness.supervise.merge import in_places, with_python
 from heapwitness.supervise.python_stack import PythonFrame
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Reporter:
                 self._shower.sentence(f"a finding could not be shown in full: {type(error).__name__}: {error}")
 
     def _show(self, item: _Case, names: "Remote") -> None:
-        finding = names.finding(item.finding, item.examined.maps)
+        finding = in_places(names.finding(item.finding, item.examined.maps))
         if item.examined.python:
             finding = _with_python(finding, item.examined.python)
         characters = _characters(finding)
@@ -267,5 +267,5 @@ def _raw_key(examined: Examined, finding: Finding) -> Hashable:
     site = finding.culprit.allocated if finding.culprit is not None else None
     stack = finding.detected.stack if site is None or not site.stack else site.stack
     store = finding.store.stack[0].pc if finding.store is not None and finding.store.stack else 0
-    where = tuple(frame.pc for frame in stack)
+    where = tuple((frame.pc, frame.file, frame.line) for frame in stack)
     return (examined.program, finding.kind, site is None, finding.detail == "", where, store)

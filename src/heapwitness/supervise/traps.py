@@ -55,8 +55,10 @@ def trapped_from_now_on(findings: Sequence[Finding]) -> tuple[tuple[How, tuple[i
     found: dict[tuple[int, ...], How] = {}
     for finding in filter(is_hunted, findings):
         for block, how in _blocks(finding):
-            if block.allocated is not None and block.allocated.stack:
-                found.setdefault(tuple(frame.pc for frame in block.allocated.stack[:FRAMES_LIMIT]), how)
+            stack = block.allocated.stack if block.allocated is not None else ()
+            pcs = tuple(frame.pc for frame in stack if frame.language == "c")
+            if pcs:
+                found.setdefault(pcs[:FRAMES_LIMIT], how)
     return tuple((how, pcs) for pcs, how in found.items())
 
 

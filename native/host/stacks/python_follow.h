@@ -1,0 +1,99 @@
+/* Following Python frames, inlined where each allocation and release does it. */
+#ifndef HEAPWITNESS_PYTHON_FOLLOW_H
+#define HEAPWITNESS_PYTHON_FOLLOW_H
+
+#include "stacks/python_frames.h"
+
+#include <string.h>
+
+extern const unsigned long Py_Version __attribute__((weak));
+extern char _PyRuntime[4096] __attribute__((weak)), PyCode_Type[64] __attribute__((weak));
+extern void *PyGILState_GetThisThreadState(void) __attribute__((weak));
+
+/* clang-format off */
+static const hw_python_layout hw_python_layouts[] = {
+    {.minor = 11, .finalizing = 24, .key = 592, .state = 56, .nested = 8, .code = 32, .instruction = 56, .previous = 48,
+     .owner = 69, .entry = 68, .first_line = 72, .file = 112, .name = 128, .lines = 136, .bytecode = 184,
+     .ascii = 48, .compact = 72, .kind = 2},
+    {.minor = 12, .finalizing = 24, .key = 1544, .state = 56, .nested = 0, .code = 0, .instruction = 56, .previous = 8,
+     .owner = 70, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128, .lines = 136, .bytecode = 192,
+     .ascii = 40, .compact = 56, .kind = 2},
+    {.minor = 13, .told = 23, .finalizing = 608, .key = 2160, .state = 72, .nested = HW_PYTHON_NONE, .code = 0, .instruction = 56,
+     .previous = 8, .owner = 70, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128, .lines = 136,
+     .bytecode = 200, .ascii = 40, .compact = 56, .kind = 2},
+    {.minor = 14, .told = 26, .finalizing = 784, .key = HW_PYTHON_NONE, .state = 72, .nested = HW_PYTHON_NONE, .code = 0,
+     .instruction = 56, .previous = 8, .owner = 74, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128,
+     .lines = 136, .bytecode = 208, .ascii = 40, .compact = 56, .kind = 16},
+};
+/* clang-format on */
+enum { HW_PYTHON_VERSIONS = sizeof hw_python_layouts / sizeof *hw_python_layouts };
+
+enum {
+    HW_PYTHON_FRAME = 80, /* bytes of one that are read, in any version */
+    HW_PYTHON_SHIM = 3,   /* owners from here on: no Python code runs in it */
+    HW_PYTHON_MARKS = 7   /* in the low bits of a pointer newer versions keep them */
+};
+
+/* Whether an address is there; then its page is kept. */
+bool hw_python_look_at(uintptr_t *page, uintptr_t at);
+
+static inline uintptr_t hw_word_of(uintptr_t at)
+{
+    uintptr_t word;
+    memcpy(&word, (const void *)at, sizeof word);
+    return word;
+}
+
+static inline uintptr_t *hw_python_page(uintptr_t *known, uintptr_t at)
+{
+    return &known[at / HW_PAGE % HW_PYTHON_PAGES];
+}
+
+/* Known to be there, by one look: else there is more to do. */
+static inline bool hw_python_is_known(const uintptr_t *known, uintptr_t at, unsigned bytes)
+{
+    return known[at / HW_PAGE % HW_PYTHON_PAGES] == at / HW_PAGE && at % HW_PAGE <= HW_PAGE - bytes;
+}
+
+static inline bool hw_python_is_there(uintptr_t *known, uintptr_t at, unsigned bytes)
+{
+    uintptr_t end = at + bytes - 1;
+    return (*hw_python_page(known, at) == at / HW_PAGE || hw_python_look_at(hw_python_page(known, at), at)) &&
+           (*hw_python_page(known, end) == end / HW_PAGE || hw_python_look_at(hw_python_page(known, end), end));
+}
+
+/* The key of a site's innermost frames, one on another. */
+static inline uint64_t hw_python_key_on(uint64_t key, uintptr_t instruction, uint32_t life)
+{
+    return (key << 9 | key >> 55) + (instruction ^ (uint64_t)(life / HW_PYTHON_DEATH) << 48);
+}
+
+/* Where all is as usual: what leads to the innermost frame is known to be there, and `one` is wanted or enough. */
+static inline __attribute__((always_inline)) bool hw_python_glance(const hw_python_view *view, const hw_python_layout l,
+                                                                   bool one, uint64_t *key)
+{
+    if (l.key == HW_PYTHON_NONE || view->key != hw_word_of((uintptr_t)_PyRuntime + l.key))
+        return false;
+    uintptr_t state = *view->state;
+    if (state != view->known || hw_word_of((uintptr_t)_PyRuntime + l.finalizing))
+        return false;
+    uintptr_t frame = hw_word_of(state + l.state);
+    if (l.nested != HW_PYTHON_NONE) {
+        if (!hw_python_is_known(view->nested, frame + l.nested, sizeof frame))
+            return false;
+        frame = hw_word_of(frame + l.nested);
+    }
+    if (!hw_python_is_known(view->frames, frame, HW_PYTHON_FRAME) ||
+        (l.entry == HW_PYTHON_NONE && ((const unsigned char *)frame)[l.owner] >= HW_PYTHON_SHIM))
+        return false;
+    uintptr_t code = hw_word_of(frame + l.code) & ~(uintptr_t)HW_PYTHON_MARKS;
+    uint32_t life = atomic_load_explicit(hw_python_life(code), memory_order_relaxed);
+    *key = hw_python_key_on(0, hw_word_of(frame + l.instruction), life);
+    return one || !(life & HW_PYTHON_LIBRARY);
+}
+
+/* Frames, innermost first, up to the first that is no library's, or `whole`; `most` at most. Returns how many, and a
+   key that no other frames have as long as their code lives. */
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, bool whole, uint64_t *key);
+
+#endif

@@ -1,0 +1,63 @@
+/* The Python frames of the calling thread, as CPython keeps them: which code object, and where in it.
+
+   CPython is looked for among what the program was linked with or is itself (3.11 to 3.14, with the GIL); its frames
+   are read by offsets, a row a version, which the tests hold against interpreters. A thread reads what it alone
+   changes. All the same nothing is taken on trust, for it may be in the middle of a change (a signal, a library of
+   coroutines that exchanges stacks, the end of the interpreter): an address is followed once its page is known to be
+   there, and a code object is one by its type (python_code.h). What makes no sense is no frame.
+
+   Frames are followed through libraries' code up to the first that is none: most are the program's own at once. */
+#ifndef HEAPWITNESS_PYTHON_FRAMES_H
+#define HEAPWITNESS_PYTHON_FRAMES_H
+
+#include "os/system.h"
+
+enum { HW_PYTHON_FAST = 4, HW_PYTHON_MOST = 16, HW_PYTHON_PAGES = 256, HW_PYTHON_LIVES = 4096 };
+
+/* Offsets in bytes within CPython's structures. */
+typedef struct hw_python_layout {
+    unsigned minor, told;       /* the word of what the runtime tells that is `state` */
+    unsigned finalizing, key;   /* runtime: the thread state that ends the interpreter; the key of a thread's own */
+    unsigned state, nested;     /* thread state: the innermost frame, or what holds it at `nested` */
+    unsigned code, instruction; /* frame */
+    unsigned previous, owner, entry;
+    unsigned first_line, file, name, lines, bytecode; /* code object */
+    unsigned ascii, compact, kind;                    /* text: its characters; the bit from which its kind is told */
+} hw_python_layout;
+enum { HW_PYTHON_NONE = 0xFFFF };
+
+typedef struct hw_python_frame {
+    uintptr_t code, instruction;
+    bool entry; /* C code called the interpreter here */
+} hw_python_frame;
+
+/* A thread's: where its state is named while `key` holds, and pages that were there when they were looked at. */
+typedef struct hw_python_view {
+    uint64_t key;
+    const uintptr_t *state;
+    bool busy;
+    uintptr_t known; /* the state that was looked at */
+    /* Of the C stack, and of frames: they do not drive each other out. */
+    uintptr_t nested[HW_PYTHON_PAGES], frames[HW_PYTHON_PAGES];
+} hw_python_view;
+
+/* Of all code objects at some addresses: how often one died, and whether the last one is a library's. */
+extern _Atomic uint32_t hw_python_lives[HW_PYTHON_LIVES];
+enum { HW_PYTHON_LIBRARY = 1, HW_PYTHON_DEATH = 2 };
+static inline _Atomic uint32_t *hw_python_life(uintptr_t code)
+{
+    return &hw_python_lives[(code >> 4 ^ code >> 16) % HW_PYTHON_LIVES];
+}
+
+/* Once, when everything is loaded that the program was linked with. */
+void hw_python_look(void);
+/* The view is another thread's from now on. */
+void hw_python_forget(hw_python_view *view);
+/* What was found; NULL: no CPython that is known. */
+const hw_python_layout *hw_python_here(void);
+/* The same as a number from 0 on, for code that is made for each. */
+unsigned hw_python_version(void);
+/* The type of code objects. */
+uintptr_t hw_python_code_type(void);
+
+#endif

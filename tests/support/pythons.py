@@ -1,0 +1,24 @@
+"""The interpreters that Python's lines are told of, as far as they are there."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+_KNOWN = re.compile(r"3\.1[1-4]\.\d+")
+
+
+def pythons() -> list[Path]:
+    """This interpreter, and one of each other known version that pyenv has."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = {f"3.{sys.version_info.minor}": Path(sys.executable)}
+    for one in sorted(versions.glob("3.*")) if versions.is_dir() else ():
+        if _KNOWN.fullmatch(one.name):
+            found.setdefault(one.name.rpartition(".")[0], one / "bin" / "python3")
+    return list(found.values())
+
+
+each_python = pytest.mark.parametrize("python", pythons(), ids=lambda path: re.sub(r"\W", "-", str(path))[-24:])
+"""A test for each of them."""

@@ -1,0 +1,190 @@
+"""Python programs: blocks have the Python lines that allocated and released them."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_support import FOUND, engine, heapwitness_command, heapwitness_run, needs_engine
+from support.pythons import each_python
+
+pytestmark = needs_engine
+
+BLOCKS = """\
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+def spoil(block):
+    ctypes.memset(block + 24, 1, 3)
+"""
+"""A block of 24 bytes is `libc.malloc(24)`; the program's own lines begin at 8."""
+
+
+def _python_lines(site: dict[str, Any] | None, file: str) -> list[tuple[str, int]]:
+    """Function and line of the Python frames of a site that lie in a file, innermost first."""
+    frames = site["stack"] if site else []
+    return [(one["function"], one["line"]) for one in frames if one["language"] == "python" and one["file"] == file]
+
+
+def _write(directory: Path, text: str) -> Path:
+    script = directory / "script.py"
+    script.write_text(BLOCKS + text)
+    return script
+
+
+def _allocations(findings: list[dict[str, Any]], file: Path | str) -> list[list[tuple[str, int]]]:
+    return sorted(_python_lines(one["culprit"]["allocated"], str(file)) for one in findings)
+
+
+@each_python
+def test_lines_of_one_c_function_are_told_apart_and_each_is_named(tmp_path: Path, python: Path) -> None:
+    script = _write(
+        tmp_path,
+        "def first():\n    return libc.malloc(24)\n"
+        "def second(): return libc.malloc(24)\n"
+        "for block in [first(), second(), first()]:\n    spoil(block)\n",
+    )
+
+    result = heapwitness_run(python, script)
+
+    assert result.status == FOUND
+    assert _allocations(result.findings, script) == [[("first", 9)], [("second", 10)]]
+    assert sorted(one["count"] for one in result.findings) == [1, 2]
+    assert "24-byte block allocated by first\n  at script.py:9" in result.stderr
+
+
+@each_python
+def test_lines_of_libraries_lead_on_to_the_programs_own(tmp_path: Path, python: Path) -> None:
+    script = _write(
+        tmp_path,
+        "def make():\n    return ctypes.create_string_buffer(37)\n"
+        "kept = make()\nctypes.memset(ctypes.addressof(kept) + 37, 1, 2)\n",
+    )
+
+    (finding,) = heapwitness_run(python, script).findings
+
+    stack = [one for one in finding["culprit"]["allocated"]["stack"] if one["language"] == "python"]
+    assert [one["function"] for one in stack] == ["create_string_buffer", "make"]
+    assert (stack[1]["file"], stack[1]["line"]) == (str(script), 9)
+
+
+@each_python
+def test_code_that_comes_to_lie_where_other_code_was_is_not_taken_for_it(tmp_path: Path, python: Path) -> None:
+    script = _write(
+        tmp_path,
+        "def run(number):\n"
+        "    scope = {'libc': libc}\n"
+        "    source = '\\n' * number + 'block = libc.malloc(24)'\n"
+        "    exec(compile(source, f'<cell {number:02}>', 'exec'), scope)\n"
+        "    return scope['block'], scope\n"
+        "blocks = [run(number)[0] for number in range(40)]\n"
+        "spoil(blocks[3])\nspoil(blocks[21])\n",
+    )
+
+    findings = heapwitness_run(python, script).findings
+
+    assert len(findings) == 2
+    assert _allocations(findings, "<cell 03>") == [[], [("<module>", 4)]]
+    assert _allocations(findings, "<cell 21>") == [[], [("<module>", 22)]]
+
+
+@each_python
+def test_generators_and_threads_have_their_lines(tmp_path: Path, python: Path) -> None:
+    script = _write(
+        tmp_path,
+        "import threading\n"
+        "def generate():\n"
+        "    while True:\n"
+        "        yield libc.malloc(24)\n"
+        "blocks = generate()\n"
+        "def work():\n"
+        "    spoil(libc.malloc(24))\n"
+        "    spoil(next(blocks))\n"
+        "thread = threading.Thread(target=work)\nthread.start()\nthread.join()\n",
+    )
+
+    findings = heapwitness_run(python, script).findings
+
+    assert _allocations(findings, script) == [[("generate", 11)], [("work", 14)]]
+
+
+@each_python
+def test_release_has_its_line(tmp_path: Path, python: Path) -> None:
+    script = _write(
+        tmp_path,
+        "block = libc.malloc(24)\n"
+        "def give_back():\n    libc.free(block)\n"
+        "def again():\n    libc.free(block)\n"
+        "give_back()\nagain()\n",
+    )
+
+    result = heapwitness_run(python, script)
+
+    (finding,) = result.findings
+    assert finding["kind"] == "double-free"
+    assert _python_lines(finding["culprit"]["freed"], str(script)) == [("give_back", 10)]
+    assert _python_lines(finding["culprit"]["allocated"], str(script)) == [("<module>", 8)]
+    assert "first by give_back at script.py:10" in " ".join(result.stderr.split())
+
+
+@each_python
+def test_whole_stacks_have_all_python_frames_in_their_places(tmp_path: Path, python: Path) -> None:
+    script = _write(
+        tmp_path,
+        "def inner(_):\n    return libc.malloc(24)\ndef outer():\n    return max(map(inner, [0]))\nspoil(outer())\n",
+    )
+
+    (finding,) = heapwitness_run(python, script, options=("--stacks", "full")).findings
+
+    stack = finding["culprit"]["allocated"]["stack"]
+    own = [("inner", 9), ("outer", 11), ("<module>", 12)]
+    assert _python_lines(finding["culprit"]["allocated"], str(script)) == own
+    place = {one["function"]: number for number, one in enumerate(stack) if one["function"]}
+    between = {one["language"] for one in stack[place["inner"] + 1 : place["outer"]]}
+    assert between == {"c"}
+
+
+@each_python
+def test_program_that_recorded_alone_has_its_lines(tmp_path: Path, python: Path) -> None:
+    script = _write(tmp_path, "def make():\n    return libc.malloc(24)\nspoil(make())\n")
+    log = tmp_path / "log"
+    alone = {**os.environ, "LD_PRELOAD": str(engine()), "PYTHONMALLOC": "malloc", "HEAPWITNESS_LOG": str(log)}
+
+    subprocess.run([python, script], env=alone, check=True)
+
+    assert "allocated by make\n  at script.py:9" in heapwitness_command("report", log).stdout
+
+
+@each_python
+@pytest.mark.parametrize("stacks", ["fast", "caller", "full"])
+def test_interpreter_that_begins_forks_and_ends_many_times_is_clean(tmp_path: Path, python: Path, stacks: str) -> None:
+    script = _write(
+        tmp_path,
+        "import atexit, gc, os, sys, threading, time, weakref\n"
+        "class Late:\n    def __del__(self):\n        self.kept = [str(i) for i in range(100)]\n"
+        "kept = Late()\natexit.register(lambda: [Late() for _ in range(10)])\n"
+        "callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)\n"
+        "array = (ctypes.c_int * 50)(*range(50, 0, -1))\n"
+        "compare = callback(lambda a, b: len(str(a) + str(b)) % 3 - 1)\n"
+        "libc.qsort(array, 50, 4, compare)\n"
+        "def spin():\n"
+        "    while True:\n        [bytearray(i) for i in range(100)]\n"
+        "for _ in range(3):\n    threading.Thread(target=spin, daemon=True).start()\n"
+        "def deep(n):\n    return [n, deep(n - 1)] if n else []\n"
+        "for _ in range(20):\n    deep(700)\n"
+        "try:\n    import _xxsubinterpreters as interpreters\nexcept ImportError:\n    interpreters = None\n"
+        "if interpreters:\n"
+        "    for _ in range(3):\n"
+        "        one = interpreters.create()\n"
+        "        interpreters.run_string(one, 'x = [str(i) for i in range(1000)]')\n"
+        "        interpreters.destroy(one)\n"
+        "if os.fork() == 0:\n    sys.exit(0)\nos.wait()\nprint('done')\n",
+    )
+
+    result = heapwitness_run(python, script, options=("--stacks", stacks))
+
+    assert (result.status, result.stdout) == (0, "done\n")
+    assert not result.findings
