@@ -50,7 +50,23 @@ def test_a_fill_past_the_end_is_an_overflow_to_the_byte(log2: int, size: int, le
     assert finding.damage.address == first
     # What it wrote last may have had that value: then both lengths are right.
     assert end - first <= finding.damage.length <= length
-    assert finding.damage.offset == 0 and finding.damage.exact
+    assert finding.damage.offset == 0
+    assert finding.damage.exact or heap.memory().read(first + finding.damage.length, 1) in (b"\0", b"\xee")
+
+
+@LAYOUTS
+@pytest.mark.parametrize("size", [8, 16, 24, 48])
+@pytest.mark.parametrize("text", [b"", b"!", b"abc", b"abcdefg", b"a whole sentence"])
+def test_text_whose_zero_fell_on_a_zero_is_at_least_as_long_as_told(log2: int, size: int, text: bytes) -> None:
+    heap, blocks = row(log2, size)
+    before = heap.memory().read(BASE + heap.end(blocks[5]), len(text) + 1)
+    heap.write(heap.end(blocks[5]), text + b"\0")
+    findings = heap.findings()
+    for finding in findings:
+        assert finding.damage is not None
+        # Of a lost header all counts.
+        assert finding.damage.length >= len(text) + 1 or not finding.damage.exact
+    assert findings or before == text + b"\0"
 
 
 def test_slack_alone_has_no_victim() -> None:

@@ -80,13 +80,13 @@ unknown:
     return false;
 }
 
-/* A pointer's node in the arena's first pool. Turned so that what lies between granules, or before the first
-   payload, leads far beyond the pool's end. */
+/* A pointer's node in the arena's first pool. Turned so that what lies between granules, or before the pool, leads far
+   beyond its end. What lies in the control block leads there, where no header's check holds. */
 HW_INLINE uint64_t hw_fast_node(const hw_arena *arena, const void *pointer)
 {
-    enum { G = HW_FIXED_GRANULE_LOG2, FIRST = HW_CONTROL >> G };
-    uint64_t offset = (uintptr_t)pointer - (uintptr_t)arena->pool.base - HW_CONTROL - HW_OVERHEAD;
-    return (offset >> G | offset << (64 - G)) + FIRST;
+    enum { G = HW_FIXED_GRANULE_LOG2 };
+    uint64_t offset = (uintptr_t)pointer - (uintptr_t)arena->pool.base - HW_OVERHEAD;
+    return offset >> G | offset << (64 - G);
 }
 
 /* Whatever stops these, they have changed nothing; then the long way begins anew. */

@@ -137,7 +137,7 @@ def _finding(
         victim=_block(pool, sites, _tenant(evidence, victim)),
         previous=_previous(pool, sites, nodes, victim),
         suspect=_block(pool, sites, verdict.suspect),
-        damage=damage_of(evidence, extent, verdict.origin, verdict.culprit),
+        damage=damage_of(evidence, extent, verdict.origin, verdict.culprit, verdict.kind),
         header=header_of(pool, victim) if victim is not None else None,
         detail=" ".join(details),
         certain=not verdict.readings,

@@ -5,7 +5,8 @@ import msgspec
 from heapwitness.diagnose.blocks import Tenant
 from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
-from heapwitness.findings.model import Copy, Damage, Stretch
+from heapwitness.findings.model import Copy, Damage, Kind, Stretch
+from heapwitness.heap import Pool
 from heapwitness.layout import witness
 from heapwitness.memory import read_up_to
 
@@ -20,7 +21,7 @@ _UNKNOWN = ".."
 _KEY = 16
 
 
-def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: Tenant | None) -> Damage:
+def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: Tenant | None, kind: Kind) -> Damage:
     """An extent as a report shows it; `origin` is the byte of the pool from which its offset counts."""
     pool = evidence.pool
     length = extent.stop - extent.start
@@ -34,8 +35,20 @@ def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: T
         actual=_actual(evidence, extent.start, actual),
         shown=len(actual),
         copies=_copies(evidence, extent),
-        exact=extent.exact,
+        exact=extent.exact and not _may_reach_further(pool, extent, kind),
         picture=_picture(evidence, extent, culprit),
+    )
+
+
+def _may_reach_further(pool: Pool, extent: Extent, kind: Kind) -> bool:
+    """Whether the byte beside the damage, on the side to which it went, was likely written with the value that it had:
+    the zero that ends a text or fills a block, or once more the byte that was written last."""
+    ahead = kind not in ("heap-buffer-overflow", "use-after-free-write")
+    behind = kind != "heap-buffer-underflow"
+    before = read_up_to(pool.memory, pool.base + extent.start - 1, 2)
+    after = read_up_to(pool.memory, pool.base + extent.stop - 1, 2)
+    return (ahead and len(before) == 2 and before[0] in (0, before[1])) or (
+        behind and len(after) == 2 and after[1] in (0, after[0])
     )
 
 

@@ -100,7 +100,8 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     most `shown` bytes from `address`; ".." stands for a byte that no copy vouches for, and in both for the
     pool's key, which no report shows. `copies`
     names what was hit, in order of address. `exact` is false where the damage may have gone on over
-    bytes that nothing vouches for. `picture` shows the bytes around, for renderers.
+    bytes that nothing vouches for, or that had the value which was likely written: a zero, or the last
+    byte once more. `picture` shows the bytes around, for renderers.
     """
 
     address: int
