@@ -1,4 +1,5 @@
-/* Releases of what is no block, all around the start of the heap's first pool: each is told, and the program goes on. */
+/* Releases of what is no block, all around the start of the heap's first pool: each is told, and the program goes on.
+ */
 #include "check.h"
 
 int main(int argc, char **argv)
