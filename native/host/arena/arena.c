@@ -209,7 +209,8 @@ HW_COLD hw_arena *hw_arena_own(void)
 
 void hw_arena_disown(hw_arena *arena)
 {
-    hw_abandon();         /* what it was in the middle of when it was cancelled */
+    hw_caller here = HW_HERE;
+    hw_abandon(&here);    /* what it was in the middle of when it was cancelled */
     hw_me.refused = true; /* a signal handler that allocates now must not wait for the lock */
     hw_me.ended = true;
     hw_me.arena = hw_me.ready = hw_me.ready_to_release = NULL;

@@ -128,7 +128,52 @@ bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context)
     return mend(arena, place, context, few, FEW);
 }
 
-void hw_mend_quietly(hw_arena *arena)
+_Atomic uint64_t hw_left_places;
+
+/* Whether one damage reaches up to a few nodes before the other, or nobody knows. */
+static bool are_side_by_side(const hw_place *place, const hw_fault *one, const hw_fault *other)
+{
+    enum { NODES = 3 };
+    uint32_t at = one->high ? one->high : one->node, to = other->low ? other->low : other->node;
+    for (unsigned i = 0; i < NODES && at < to; i++) {
+        hw_header h;
+        if (!hw_header_at(place->pool, at, &h))
+            return true;
+        at += h.size;
+    }
+    return at >= to;
+}
+
+/* An operation changes nodes that follow each other, and links of others anywhere. */
+static bool may_be_one_operations(const hw_place *place, const hw_fault *faults, unsigned count)
+{
+    const hw_fault *last = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        if (faults[i].reason == HW_LINKS || faults[i].reason == HW_CONTROL_BLOCK)
+            continue;
+        if (last && !are_side_by_side(place, last, &faults[i]))
+            return false;
+        last = &faults[i];
+    }
+    return true;
+}
+
+/* More than the operation can have done is told: then somebody has written there, too. Else it is only counted. */
+static void tell_what_was_left(const hw_place *place, const hw_caller *caller)
+{
+    hw_fault faults[FEW];
+    hw_context context = {.when = HW_AT_CHECK, .caller = *caller, .left = true};
+    unsigned count = find(place, faults, FEW);
+    if (may_be_one_operations(place, faults, count)) {
+        atomic_fetch_add(&hw_left_places, count);
+        return;
+    }
+    for (unsigned i = 0; i < count; i++)
+        if (faults[i].reason != HW_LINKS && faults[i].reason != HW_CONTROL_BLOCK)
+            tell(&context, place, &faults[i], NULL);
+}
+
+void hw_mend_left(hw_arena *arena, const hw_caller *caller)
 {
     for (uint32_t i = 0; i < arena->places; i++) {
         hw_place *place = &arena->place[i];
@@ -140,9 +185,16 @@ void hw_mend_quietly(hw_arena *arena)
             memcpy(place->pool, place->fixed, HW_FIXED);
         else if ((size_t)place->pool->size << HW_FIXED_GRANULE_LOG2 <= place->space.bytes)
             hw_place_note(place);
+        uint64_t before = atomic_load(&hw_findings);
+        tell_what_was_left(place, caller);
         place->lost = !hw_repair(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, &outcome);
         arena->repairs++;
         forget_lost_nodes(arena, place);
+        uint64_t told = atomic_load(&hw_findings) - before;
+        if (told && !place->lost)
+            atomic_fetch_add(&hw_repairs, told);
+        if (told)
+            hw_tell_outcome(&outcome);
     }
 }
 

@@ -13,8 +13,10 @@ enum { HW_ATTEMPTS = 4 };
 bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context);
 /* Check a pool that nothing has complained about; mend it if need be. */
 void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context);
-/* Put an arena in order that was left in the middle of an operation. Nobody is to blame for it. */
-void hw_mend_quietly(hw_arena *arena);
+/* Put an arena in order that was left in the middle of an operation. Nobody is to blame for what that left: it is
+   counted. Where there is more than it can have left, all of it is told, as may be its doing. */
+void hw_mend_left(hw_arena *arena, const hw_caller *caller);
+extern _Atomic uint64_t hw_left_places;
 /* The same where even that cannot be relied on: all that is in the arena is kept as it is, for good. */
 void hw_lose(hw_arena *arena);
 /* Tell of damage that no walk would find. */

@@ -24,7 +24,8 @@ bool hw_is_engaged_at(uintptr_t sp)
     uint32_t left = hw_me.visits ? hw_me.frame : atomic_load(&arena->busy);
     if ((int32_t)((uint32_t)sp - (left & ~1u)) < 0)
         return true;
-    hw_abandon();
+    hw_caller here = HW_HERE;
+    hw_abandon(&here);
     return false;
 }
 
@@ -39,11 +40,11 @@ bool hw_still_engaged(const hw_caller *caller)
     left = hw_me.visits ? hw_me.frame : atomic_load(&arena->busy);
     if ((int32_t)(frame - (left & ~1u)) < 0)
         return true;
-    hw_abandon();
+    hw_abandon(caller);
     return false;
 }
 
-void hw_abandon(void)
+void hw_abandon(const hw_caller *caller)
 {
     if (hw_me.checks)
         hw_check_abandoned();
@@ -52,7 +53,7 @@ void hw_abandon(void)
         hw_big_let_go(hw_me.held);
     }
     if (hw_me.visited) {
-        hw_mend_quietly(hw_me.visited);
+        hw_mend_left(hw_me.visited, caller);
         hw_yield(hw_me.visited);
     }
     hw_me.visits = 0;
@@ -60,7 +61,7 @@ void hw_abandon(void)
     while (hw_me.changes)
         hw_change_end();
     if (hw_me.arena && atomic_load(&hw_me.arena->busy)) {
-        hw_mend_quietly(hw_me.arena);
+        hw_mend_left(hw_me.arena, caller);
         atomic_store_explicit(&hw_me.arena->busy, 0, memory_order_release);
     }
 }

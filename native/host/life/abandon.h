@@ -12,7 +12,7 @@
 bool hw_still_engaged(const hw_caller *caller);
 /* For a signal handler: whether the operation goes on that its thread was in, whose stack pointer was `sp`. */
 bool hw_is_engaged_at(uintptr_t sp);
-/* At the end of a thread. */
-void hw_abandon(void);
+/* What the thread was in the middle of is over; `caller` finds that. */
+void hw_abandon(const hw_caller *caller);
 
 #endif

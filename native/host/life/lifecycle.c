@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 /* The engine in the life of a process: start, fork, signals, exit. */
 #include "life/lifecycle.h"
+#include "heap/damage.h"
 #include "heap/heap.h"
 #include "life/crash.h"
 #include "life/ending.h"
@@ -41,7 +42,8 @@ void hw_tell_end(uint64_t how)
                                       how,
                                       atomic_load(&traps->trapped),
                                       atomic_load(&traps->too_often),
-                                      atomic_load(&traps->too_many)};
+                                      atomic_load(&traps->too_many),
+                                      atomic_load(&hw_left_places)};
     hw_tell_exit(stats);
 }
 

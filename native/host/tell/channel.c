@@ -467,6 +467,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         event.windows = 1;
     }
     put_stack(&m, &event, &context->caller);
+    if (context->left)
+        put_section(&m, HW_LEFT, 0, "", 0);
     if (released)
         put_section(&m, HW_RELEASED, 0, released, sizeof *released);
     if (context->unpooled)

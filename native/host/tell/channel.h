@@ -36,7 +36,8 @@ enum hw_section_kind {
     HW_TRAPPED,
     HW_UNPOOLED,
     HW_STORED,
-    HW_HELD
+    HW_HELD,
+    HW_LEFT
 };
 
 /* A block without a pool (huge.h, traps/blocks.h), as a section tells it. `before`: bytes before it that have the
@@ -53,6 +54,7 @@ typedef struct hw_context {
     unsigned family;
     bool trapped;                /* of a resize: its site is, so the block has to move */
     const hw_unpooled *unpooled; /* the block concerned, if it is such a one */
+    bool left;                   /* an operation was left in the middle, which may have done it */
     const struct hw_trap *trap;  /* the access, and what the processor held, where the program goes on after it */
     const struct hw_crash *held;
 } hw_context;
@@ -98,7 +100,7 @@ void hw_tell_stored(uintptr_t address, size_t length);
 void hw_tell_hello(void);
 /* Tell of a crash; once the heap was looked at with the stack, and wait until it was examined. */
 void hw_tell_crash(const hw_crash *crash, const hw_caller *caller);
-enum { HW_STATS_WORDS = 11 };
+enum { HW_STATS_WORDS = 12 };
 void hw_tell_exit(const uint64_t stats[HW_STATS_WORDS]);
 /* A program is started without the engine (`why`: enum hw_stranger); `replaces`: in this process. */
 void hw_tell_stranger(const char *file, unsigned why, bool replaces);

@@ -32,6 +32,10 @@ _WHEN: dict[When, model.When] = {
     When.TRAP: "trap",
     When.CRASH: "crash",
 }
+_LEFT = (
+    "An operation of the heap was left in the middle before, by a jump out of a signal handler or as its thread was "
+    "cancelled: of what was found then, one damage may be what that left."
+)
 _RELEASES = (Reason.DOUBLE, Reason.INVALID, Reason.MISMATCH)
 
 
@@ -48,6 +52,13 @@ def diagnose(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | N
     """
     if event.type is not Type.FINDING:
         return ()
+    found = _diagnosed(event, memory, elsewhere)
+    if not event.left:
+        return found
+    return tuple(msgspec.structs.replace(one, detail=f"{one.detail} {_LEFT}".strip()) for one in found)
+
+
+def _diagnosed(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | None) -> tuple[Finding, ...]:
     detected = Detected(
         when=_WHEN[event.when],
         thread=event.tid,

@@ -93,6 +93,7 @@ class SectionKind(IntEnum):
     UNPOOLED = 9
     STORED = 10
     HELD = 11
+    LEFT = 12
 
 
 class Machine(IntEnum):
@@ -139,7 +140,8 @@ class Stats:
     check did not come to its end.
 
     `trapped`: blocks that were trapped; `too_often` and `too_many`: that were not though their sites are, since sites
-    allocated too often, and since there were too many already or there was no room.
+    allocated too often, and since there were too many already or there was no room. `left`: places that were put right
+    after an operation of the heap was left in the middle.
     """
 
     operations: int
@@ -154,6 +156,7 @@ class Stats:
     trapped: int = 0
     too_often: int = 0
     too_many: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +263,7 @@ class Event:
     crash: CrashWords | None = None
     trap: Trap | None = None
     unpooled: Unpooled | None = None
+    left: bool = False
     stored: tuple[int, bytes] | None = None
     held: CrashWords | None = None
 
@@ -388,6 +392,8 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = replace(event, stored=(address, data[:STORED_LIMIT]))
             case SectionKind.HELD:
                 event = replace(event, held=_crash(data))
+            case SectionKind.LEFT:
+                event = replace(event, left=True)
         at = min(at + (length + 7) // 8 * 8, len(message))
     raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
 
@@ -407,6 +413,7 @@ def _stats(data: bytes) -> Stats:
     operations, nodes, peak, findings, repaired, whole, big = _words(data, 7)
     ending = _words(data, 8)[7] if len(data) >= 64 else 0
     trapped, too_often, too_many = _words(data, 11)[8:] if len(data) >= 88 else (0, 0, 0)
+    left = _words(data, 12)[11] if len(data) >= 96 else 0
     return Stats(
         operations=operations,
         nodes=nodes,
@@ -420,6 +427,7 @@ def _stats(data: bytes) -> Stats:
         trapped=trapped,
         too_often=too_often,
         too_many=too_many,
+        left=left,
     )
 
 

@@ -63,6 +63,7 @@ class Ledger:
         self.reported = 0
         self.dropped = 0
         self.trapped = self.too_often = self.too_many = 0
+        self.left = 0
         # Of processes that are not told apart any more.
         self._missing = 0
 
@@ -127,6 +128,7 @@ class Ledger:
 
     def _add(self, stats: Stats) -> None:
         self.reported += 1
+        self.left += min(stats.left, COUNTED_LIMIT)
         self.operations += stats.operations
         self.nodes += stats.nodes_peak
         self.trapped += stats.trapped

@@ -70,6 +70,12 @@ def remarks(
         yield _strangers(ledger)
     yield from _untrapped(ledger)
     yield from missing(ledger)
+    if ledger.left:
+        places = "1 place" if ledger.left == 1 else f"{ledger.left:,} places"
+        yield (
+            "an operation of the heap was left in the middle, by a jump out of a signal handler or as its thread was "
+            f"cancelled; what was wrong in {places} was put right, and may have been its doing or damage."
+        )
     if ledger.dropped:
         yield f"{ledger.dropped} findings came too fast to be looked at; they are only counted."
     if senseless:
