@@ -1,11 +1,15 @@
 """Words for an access that a trap caught."""
 
+import itertools
+import os
 from collections.abc import Iterator
 
-from heapwitness.findings.model import Block, Store
+from heapwitness.findings.model import Block, Frame, Store
 from heapwitness.report import text
 from heapwitness.report.frames import named
 
+# The engine's functions stand for those that they wrap.
+_LIBC = ("libc.so", "libc-", "libheapwitness_preload.so")
 _TEXT_LIMIT = 16
 _VALUE_LIMIT = 32
 
@@ -24,11 +28,13 @@ def lines(store: Store, block: Block | None) -> Iterator[str]:
 
 
 def _through(store: Store) -> str:
-    """The function, of libc as a rule, that whoever is named called to do it."""
-    frame = named(store.stack)
-    at = next((number for number, one in enumerate(store.stack) if one is frame), 0)
-    inner = store.stack[at - 1] if at else None
-    return f", through {text.function(inner)}" if inner is not None and not inner.inlined else ""
+    """The function of the C library that was called to do it."""
+    inside = list(itertools.takewhile(_is_libc, store.stack))
+    return f", through {text.function(inside[-1])}" if inside and len(inside) < len(store.stack) else ""
+
+
+def _is_libc(frame: Frame) -> bool:
+    return os.path.basename(frame.module or "").startswith(_LIBC)
 
 
 def _column(store: Store) -> str:
