@@ -11,6 +11,8 @@ from heapwitness.report.frames import named
 # The engine's functions stand for those that they wrap.
 _LIBC = ("libc.so", "libc-", "libheapwitness_preload.so")
 _TEXT_LIMIT = 16
+# After so many accesses the engine lets the page open and counts no more.
+_COUNTED = 512
 _VALUE_LIMIT = 32
 
 
@@ -20,6 +22,9 @@ def lines(store: Store, block: Block | None) -> Iterator[str]:
     yield "  ".join(
         part for part in (f"{at:#x}", _size(store), _distance(at, store.size, block), _value(store)) if part
     )
+    if store.last is not None and store.last != store.address:
+        least = " at least" if store.times > _COUNTED else ""
+        yield f"to {store.last:#x}  {_distance(store.last, 1, block)}, {text.count(store.times, 'time')}{least}"
     if where := text.place(store.stack):
         yield f"by {where}{_column(store)}{_through(store)}"
     if store.instruction:
