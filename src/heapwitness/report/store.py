@@ -33,7 +33,10 @@ def lines(store: Store, block: Block | None) -> Iterator[str]:
 
 
 def _through(store: Store) -> str:
-    """The function of the C library that was called to do it."""
+    """The function of the C library that was called to do it; of what Python called, where the instruction is."""
+    frame = named(store.stack)
+    if frame is not None and frame.language == "python":
+        return f", in {text.function(store.stack[0])}"
     inside = list(itertools.takewhile(_is_libc, store.stack))
     return f", through {text.function(inside[-1])}" if inside and len(inside) < len(store.stack) else ""
 
