@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from programs.harness import SOURCES, line_of
 from run_support import HEAPWITNESS, WORK, environment
 
 
@@ -52,10 +51,3 @@ def line_of_store(finding: dict[str, Any], source: str) -> int | None:
         frame["line"] for frame in finding["store"]["stack"] if frame["file"] and Path(frame["file"]).name == source
     ]
     return lines[0] if lines else None
-
-
-def marked(source: str, name: str) -> int:
-    return line_of(source, name)
-
-
-__all__ = ["SOURCES", "Hunted", "heapwitness_hunt", "line_of_store", "marked"]

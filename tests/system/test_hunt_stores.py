@@ -65,6 +65,17 @@ def test_access_is_told_with_its_size_value_registers_and_instruction() -> None:
     assert "4 bytes  right behind the end  03 00 00 00" in hunted.stderr
 
 
+@pytest.mark.parametrize(("name", "last", "times"), [("loop", 3, 4), ("far_loop", 8999, 513)])
+def test_loop_is_told_with_its_last_store(name: str, last: int, times: int) -> None:
+    hunted = heapwitness_hunt(build(SOURCE), name, options=("--tries", "2"))
+
+    (finding,) = hunted.stores
+    end = finding["culprit"]["address"] + finding["culprit"]["size"]
+    assert finding["store"]["address"] == end
+    assert finding["store"]["last"] == end + last
+    assert finding["store"]["times"] >= times
+
+
 def test_kernels_store_through_read_does_what_it_would_have_done() -> None:
     hunted = heapwitness_hunt(build(SOURCE), "by_read", options=("--tries", "2"))
 

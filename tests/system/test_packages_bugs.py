@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hunt_support import heapwitness_hunt
 from programs.harness import SOURCES, Outcome, run_command
+from run_support import SOURCE
 
 LOCK = Path(__file__).parents[2] / "constraints" / "locked.txt"
 
@@ -91,3 +93,20 @@ def test_pillow_with_a_crafted_webp_image_overruns_its_huffman_table(packages: P
     assert finding["kind"] == "heap-buffer-overflow"
     assert finding["culprit"]["size"] >= 2954 * 4
     assert "libwebp" in modules(finding["culprit"]["allocated"])
+
+
+def test_ujsons_store_is_hunted_to_the_function_and_the_python_line_that_called_it(packages: Path) -> None:
+    target = install("ujson==5.1.0", packages)
+    script = SOURCES / "ujson_indent.py"
+    path = os.pathsep.join((str(SOURCE), str(target)))
+
+    hunted = heapwitness_hunt(sys.executable, script, options=("--tries", "2"), PYTHONPATH=path)
+
+    (finding,) = hunted.stores
+    assert finding["kind"] == "heap-buffer-overflow"
+    frames = finding["store"]["stack"]
+    assert "ujson" in Path(frames[0]["module"]).name and frames[0]["offset"] > 0
+    assert any(frame["function"] == "JSON_EncodeObject" for frame in frames)
+    lines = [frame["line"] for frame in frames if frame["language"] == "python"]
+    assert "ujson.dumps(" in script.read_text().splitlines()[lines[0] - 1]
+    assert hunted.stdout.split() == ["done"] * 2

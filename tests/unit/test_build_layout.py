@@ -5,9 +5,11 @@ import struct
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from heapwitness.findings import sites
 from heapwitness.layout import events, process, witness
 
 NATIVE = Path(__file__).parents[2] / "native"
@@ -158,6 +160,15 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "HW_RELEASED": events.SectionKind.RELEASED,
         "HW_TRAPPED": events.SectionKind.TRAP,
         "HW_UNPOOLED": events.SectionKind.UNPOOLED,
+        "HW_STORED": events.SectionKind.STORED,
+        "HW_HELD": events.SectionKind.HELD,
+        "HW_LEFT": events.SectionKind.LEFT,
+        "HW_WENT_ON": events.SectionKind.WENT_ON,
+        "HW_TRAP_GOES_ON": events.TrapState.GOES_ON,
+        "HW_TRAP_IS_NEAR": events.TrapState.IS_NEAR,
+        "sizeof(hw_trap)": 8 * 5,
+        "sizeof(hw_unpooled)": 8 * 6,
+        "HW_STATS_WORDS": 11,
         "HW_ACCESSES": events.Access.UNKNOWN,
         "HW_READS": events.Access.READ,
         "HW_WRITES": events.Access.WRITE,
@@ -191,6 +202,7 @@ def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path:
         "HW_CLAIMED": process.RegionKind.CLAIMED,
         "HW_HUGE": process.RegionKind.HUGE,
         "HW_HUGE_HELD": process.RegionKind.HUGE_HELD,
+        "HW_TRAPPED_BLOCKS": process.RegionKind.TRAPPED,
     }
     assert evaluate(tmp_path, ["os/process.h"], list(expected)) == expected
     assert evaluate(tmp_path, ["os/process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT
@@ -207,3 +219,9 @@ def test_the_engine_and_its_description_lay_out_the_same_site(tmp_path: Path) ->
     }
 
     assert evaluate(tmp_path, ["stacks/sites.h"], list(expected)) == expected
+
+
+def test_the_engine_and_the_names_of_sites_number_the_sides_of_a_block_alike(tmp_path: Path) -> None:
+    hows = {f"HW_TRAP_{how.upper()}": number for number, how in enumerate(("not", *get_args(sites.How)))}
+
+    assert evaluate(tmp_path, ["traps/named.h"], list(hows)) == hows

@@ -63,6 +63,27 @@ def test_sections_are_decoded() -> None:
     )
 
 
+def test_sections_of_a_trapped_access_are_decoded() -> None:
+    crash = struct.pack("<42Q", 62, 11, 2, 0x9000, 0, 0, 0, 0x400, 0x7000, 14, 6, *range(31))
+    data = message(
+        FINDING,
+        section(SectionKind.STATS, struct.pack("<11Q", *range(1, 12)))
+        + section(SectionKind.TRAP, struct.pack("<5Q", 0x9000, 0x400, 1, 0, 7))
+        + section(SectionKind.UNPOOLED, struct.pack("<6Q", 0xA000, 24, 7, 3, 0x8181, 1 << 40))
+        + section(SectionKind.STORED, b"after", 0x8FFE)
+        + section(SectionKind.HELD, crash),
+    )
+
+    event = parse_event(data)
+
+    assert event.stats is not None
+    assert (event.stats.trapped, event.stats.too_often, event.stats.too_many) == (9, 10, 11)
+    assert event.trap is not None and event.trap.state == sum(events.TrapState)
+    assert event.unpooled is not None and event.unpooled.before == events.BEFORE_LIMIT
+    assert event.stored == (0x8FFE, b"after")
+    assert event.crash is None and event.held is not None and event.held.registers == tuple(range(16))
+
+
 @pytest.mark.parametrize("length", [0, 1, 50, 103, 104, 130, 140])
 def test_a_truncated_event_is_none(length: int) -> None:
     with pytest.raises(BadEvent):

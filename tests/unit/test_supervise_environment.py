@@ -2,16 +2,31 @@
 
 import signal
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.sites import How, parse_trap
 from heapwitness.supervise import Options
 from heapwitness.supervise.environment import environment
+from heapwitness.supervise.options import TRAP_KINDS
 
 
 def made(options: Options, inherited: dict[str, str] | None = None, engine: str = "/lib/engine.so") -> dict[str, str]:
     return environment(options, Path(engine), Path("/run/socket"), Path("/run/log"), inherited or {})
+
+
+def test_traps_lie_where_their_sites_say_unless_a_kind_is_asked_for() -> None:
+    traps = (parse_trap("start:server+0x1"), parse_trap("server+0x2"))
+
+    said = made(Options(command=("x",), traps=traps))
+    asked = made(Options(command=("x",), traps=traps, trap_kind="tight", trap_found=True, trap_sample=9))
+
+    assert said["HEAPWITNESS_TRAPS"] == "start:/server+1;end:/server+2"
+    assert asked["HEAPWITNESS_TRAPS"] == "tight:/server+1;tight:/server+2"
+    assert (asked["HEAPWITNESS_TRAP_FOUND"], asked["HEAPWITNESS_TRAP_SAMPLE"]) == ("1", "9")
+    assert get_args(How) == TRAP_KINDS
 
 
 def test_options_become_variables() -> None:

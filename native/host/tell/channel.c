@@ -540,6 +540,19 @@ void hw_tell_stored(uintptr_t address, size_t length)
         tell(&m, false);
 }
 
+void hw_tell_end_of_access(uintptr_t block, uint64_t pc, uint64_t farthest, uint64_t times)
+{
+    unsigned char bytes[512];
+    message m = {.bytes = bytes, .room = sizeof bytes};
+    hw_event event;
+    uint64_t words[3] = {pc, farthest, times};
+    start(&m, &event, HW_OUTCOME);
+    put_section(&m, HW_WENT_ON, block, words, sizeof words);
+    finish(&m, &event);
+    if (!tell(&m, false) && hw_set.log[0])
+        append(&m);
+}
+
 static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
 {
     if (hw_set.socket[0] == 0 && hw_set.log[0] == 0)

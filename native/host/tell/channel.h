@@ -37,7 +37,8 @@ enum hw_section_kind {
     HW_UNPOOLED,
     HW_STORED,
     HW_HELD,
-    HW_LEFT
+    HW_LEFT,
+    HW_WENT_ON
 };
 
 /* A block without a pool (huge.h, traps/blocks.h), as a section tells it. `before`: bytes before it that have the
@@ -97,6 +98,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
 void hw_tell_outcome(const hw_outcome *outcome);
 /* Tell what the memory holds after the access that this thread told last, which was let through. */
 void hw_tell_stored(uintptr_t address, size_t length);
+/* Tell how far an instruction's accesses around a block went that was told, and how many there were. */
+void hw_tell_end_of_access(uintptr_t block, uint64_t pc, uint64_t farthest, uint64_t times);
 void hw_tell_hello(void);
 /* Tell of a crash; once the heap was looked at with the stack, and wait until it was examined. */
 void hw_tell_crash(const hw_crash *crash, const hw_caller *caller);

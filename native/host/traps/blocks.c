@@ -181,7 +181,7 @@ static bool is_told(const hw_slot *slot)
 {
     uintptr_t start, end;
     hw_trap_pages(slot, &start, &end);
-    return atomic_load(&slot->told[0]) && holds(slot, start, (uintptr_t)slot->address);
+    return atomic_load(&slot->told[0].pc) && holds(slot, start, (uintptr_t)slot->address);
 }
 
 /* By who has the slot. */
@@ -202,6 +202,66 @@ static void inspect(const hw_slot *slot, const hw_context *context)
     fill_slack(slot);
     atomic_fetch_add(&hw_repairs, 1);
     hw_tell_outcome(&outcome);
+}
+
+/* --- accesses that were told ---------------------------------------------------------------------- */
+
+enum { TOLD = sizeof((hw_slot *)0)->told / sizeof((hw_slot *)0)->told[0] };
+
+static size_t distance_to(const hw_slot *slot, uintptr_t address)
+{
+    if (address < slot->address)
+        return (size_t)(slot->address - address);
+    size_t past = address - (uintptr_t)slot->address;
+    return past < slot->size ? 0 : past - (size_t)slot->size + 1;
+}
+
+static void forget_told(hw_slot *slot)
+{
+    for (unsigned i = 0; i < TOLD; i++) {
+        atomic_store(&slot->told[i].times, 0);
+        atomic_store(&slot->told[i].farthest, 0);
+        atomic_store(&slot->told[i].pc, 0);
+    }
+}
+
+bool hw_trap_is_told(hw_slot *slot, uint64_t pc, uintptr_t address)
+{
+    for (unsigned i = 0; i < TOLD; i++) {
+        uint64_t known = 0;
+        bool first = atomic_compare_exchange_strong(&slot->told[i].pc, &known, pc);
+        if (!first && known != pc)
+            continue;
+        atomic_fetch_add(&slot->told[i].times, 1);
+        if (first || distance_to(slot, address) >= distance_to(slot, atomic_load(&slot->told[i].farthest)))
+            atomic_store(&slot->told[i].farthest, address);
+        return !first;
+    }
+    return true;
+}
+
+/* Where steps came to an end a page stayed open: what is in it behind the farthest access was written, too. */
+static uintptr_t written_until(uintptr_t farthest)
+{
+    unsigned char page[HW_PAGE];
+    uintptr_t start = farthest & ~(uintptr_t)(HW_PAGE - 1);
+    size_t last = hw_peek(page, start, sizeof page);
+    while (last > farthest - start + 1 && !page[last - 1])
+        last--;
+    return last > farthest - start ? start + last - 1 : farthest;
+}
+
+/* What is to be said when no more of it can come: of loops, where they ended. */
+static void tell_ends(hw_slot *slot)
+{
+    bool open = atomic_load(&slot->stepped) > HW_STEPS_MOST;
+    for (unsigned i = 0; i < TOLD; i++) {
+        uint64_t times = atomic_exchange(&slot->told[i].times, 0);
+        uintptr_t farthest = (uintptr_t)atomic_load(&slot->told[i].farthest);
+        if (times > 1 || (times && open))
+            hw_tell_end_of_access((uintptr_t)slot->address, atomic_load(&slot->told[i].pc),
+                                  open && farthest > slot->address ? written_until(farthest) : farthest, times);
+    }
 }
 
 /* --- allocating ---------------------------------------------------------------------------------- */
@@ -295,14 +355,14 @@ static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origi
     if (!slot)
         return NULL;
     char *start = slot_start(class, number);
+    tell_ends(slot);
     forget_kept(slot);
     place(slot, start, class, bytes, align, how);
     slot->site = site;
     slot->origin = origin;
     hw_random(&slot->pattern, sizeof slot->pattern);
     slot->pattern = hw_pattern_of(slot->pattern);
-    for (unsigned i = 0; i < sizeof slot->told / sizeof slot->told[0]; i++)
-        atomic_store(&slot->told[i], 0);
+    forget_told(slot);
     if (!open_pages(slot, start, class)) {
         slot->address = slot->size = 0;
         atomic_store(&slot->state, HW_SLOT_UNUSED);
@@ -413,12 +473,12 @@ void hw_trap_release(void *pointer, const hw_context *context)
     if (!slot)
         return;
     inspect(slot, context);
+    tell_ends(slot);
     if (hw_is_mismatch(slot->origin << 6, context->family))
         tell_mismatch(slot, context);
     hw_change_begin();
     slot->gone_site = hw_site_here(slot->site, context);
-    for (unsigned i = 0; i < sizeof slot->told / sizeof slot->told[0]; i++)
-        atomic_store(&slot->told[i], 0);
+    forget_told(slot);
     hw_trap_pages(slot, &start, &end);
     if (protect(start, end, PROT_NONE))
         keep_content(slot, start, end);
@@ -470,6 +530,8 @@ void hw_trap_check(const hw_context *context)
     for (unsigned class = 0; region && class < CLASSES; class++)
         for (uint32_t number = 0; number < atomic_load(&used[class]); number++) {
             hw_slot *slot = &slots[class][number];
+            if (context->when == HW_AT_EXIT || context->when == HW_AT_CRASH)
+                tell_ends(slot);
             if (!take(slot, HW_SLOT_LIVE))
                 continue;
             inspect(slot, context);
@@ -498,14 +560,6 @@ void hw_trap_measure(size_t *bytes, size_t *blocks)
 static bool has_block(const hw_slot *slot)
 {
     return slot && slot->size && atomic_load_explicit(&slot->state, memory_order_acquire) != HW_SLOT_UNUSED;
-}
-
-static size_t distance_to(const hw_slot *slot, uintptr_t address)
-{
-    if (address < slot->address)
-        return (size_t)(slot->address - address);
-    size_t past = address - (uintptr_t)slot->address;
-    return past < slot->size ? 0 : past - (size_t)slot->size + 1;
 }
 
 hw_slot *hw_trap_slot_at(uintptr_t address, bool *near)

@@ -14,9 +14,8 @@
 #include <sys/syscall.h>
 #include <ucontext.h>
 
-/* STEPS_MOST: accesses to one block that are stepped over; then what they lead to stays open. WINDOW: bytes on each
-   side of the accessed address that are told. */
-enum { STEPS_MOST = 512, PAGES = 4, WINDOW = 64, MASK_BYTES = 8, TOLD = 4 };
+/* WINDOW: bytes on each side of the accessed address that are told. */
+enum { PAGES = 4, WINDOW = 64, MASK_BYTES = 8 };
 
 static _Atomic bool watching;
 
@@ -74,19 +73,6 @@ static void tell(void *argument)
     } else {
         hw_tell_wrong_release(&context, NULL, HW_GUARD, 0, &gone);
     }
-}
-
-/* Each instruction is told once for a block: a loop that goes on is one finding. */
-static bool is_told(hw_slot *slot, uint64_t pc)
-{
-    for (unsigned i = 0; i < TOLD; i++) {
-        uint64_t known = 0;
-        if (atomic_compare_exchange_strong(&slot->told[i], &known, pc))
-            return false;
-        if (known == pc)
-            return true;
-    }
-    return true;
 }
 
 /* What the memory around the access holds after it, for what was stored. */
@@ -162,7 +148,7 @@ static bool let_through(ucontext_t *context, hw_slot *slot, uintptr_t address, b
         return false;
     if (here.on)
         return true; /* an instruction that touches several pages */
-    if (slot && atomic_fetch_add(&slot->stepped, 1) >= STEPS_MOST)
+    if (slot && atomic_fetch_add(&slot->stepped, 1) >= HW_STEPS_MOST)
         return set_rights(page_of(address), PROT_READ | PROT_WRITE);
     if (!open_page(page_of(address)))
         return false;
@@ -189,7 +175,8 @@ static bool take_fault(siginfo_t *information, void *interrupted)
     t.slot = hw_trap_slot_at(address, &t.near);
     if (t.slot && is_in_use(t.slot, address)) /* another thread's step ended there just now */
         return set_rights(page_of(address), PROT_READ | PROT_WRITE);
-    bool first = t.slot && !here.on && !is_told(t.slot, t.held.pc);
+    /* A loop that goes on is told once. */
+    bool first = t.slot && !here.on && !hw_trap_is_told(t.slot, t.held.pc, address);
     if (first) {
         bool writes = context->uc_mcontext.gregs[REG_ERR] & WRITES;
         t.trap = (hw_trap){.address = address,

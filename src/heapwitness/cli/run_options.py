@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from heapwitness.supervise.options import TRAP_KINDS
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _MOST_SHARES = 1 << 30
 
@@ -72,6 +74,13 @@ _OPTIONS = (
         type=_Share(),
         default=0,
         help="Let one block in N, of any site, end where nothing may be touched; 1/1: as many as can be.",
+    ),
+    click.option(
+        "--trap-kind",
+        type=click.Choice(["auto", *TRAP_KINDS]),
+        default="auto",
+        show_default=True,
+        help="Where trapped blocks lie: their end at a guard, their start, or their very last byte.",
     ),
     click.option(
         "--wait",

@@ -143,7 +143,8 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
 
     `address` is the first byte that a trap was at; `start` where the access begins, null where that is the same. `size`
     is 0 where it is not known. `value` is hexadecimal, in order of address: what lay at all of the access's bytes after
-    it. `registers` are those that the address was made of.
+    it. `registers` are those that the address was made of. `last` is the farthest byte from the block that the same
+    instruction was at, `times` how often it was, at least: a loop.
     """
 
     address: int
@@ -153,6 +154,8 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
     value: str | None = None
     instruction: str = ""
     registers: dict[str, int] = {}
+    last: int | None = None
+    times: int = 1
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):

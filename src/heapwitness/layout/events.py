@@ -94,6 +94,7 @@ class SectionKind(IntEnum):
     STORED = 10
     HELD = 11
     LEFT = 12
+    WENT_ON = 13
 
 
 class Machine(IntEnum):
@@ -182,6 +183,16 @@ class Trap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WentOn:
+    """How far from a block the accesses of an instruction went of which the first was told, and how many there were."""
+
+    block: int
+    pc: int
+    farthest: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unpooled:
     """A block without a pool: address and requested size, its allocation's site, origin, the pattern of its slack, and
     how many bytes before it have that pattern, too."""
@@ -235,7 +246,7 @@ class Event:
     """One message, decoded. `frames` are return addresses, innermost first; `memory` is (address, bytes).
 
     A stranger's `command` is its file. `held` is what the processor held at an access that a trap let through, `stored`
-    what lies around its address after it.
+    what lies around its address after it, `went_on` where a loop of such accesses ended.
     """
 
     type: Type
@@ -266,6 +277,7 @@ class Event:
     left: bool = False
     stored: tuple[int, bytes] | None = None
     held: CrashWords | None = None
+    went_on: WentOn | None = None
 
     @property
     def stranger(self) -> Stranger | None:
@@ -390,6 +402,9 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = replace(event, unpooled=_unpooled(data))
             case SectionKind.STORED:
                 event = replace(event, stored=(address, data[:STORED_LIMIT]))
+            case SectionKind.WENT_ON:
+                pc, farthest, times = _words(data, 3)
+                event = replace(event, went_on=WentOn(block=address, pc=pc, farthest=farthest, times=times))
             case SectionKind.HELD:
                 event = replace(event, held=_crash(data))
             case SectionKind.LEFT:

@@ -39,6 +39,7 @@ class RegionKind(IntEnum):
     CLAIMED = 4
     HUGE = 5
     HUGE_HELD = 6
+    TRAPPED = 7
 
 
 class SiteKind(IntEnum):

@@ -1,12 +1,18 @@
 """Words for an access that a trap caught."""
 
+import itertools
+import os
 from collections.abc import Iterator
 
-from heapwitness.findings.model import Block, Store
+from heapwitness.findings.model import Block, Frame, Store
 from heapwitness.report import text
 from heapwitness.report.frames import named
 
+# The engine's functions stand for those that they wrap.
+_LIBC = ("libc.so", "libc-", "libheapwitness_preload.so")
 _TEXT_LIMIT = 16
+# After so many accesses the engine lets the page open and counts no more.
+_COUNTED = 512
 _VALUE_LIMIT = 32
 
 
@@ -16,6 +22,9 @@ def lines(store: Store, block: Block | None) -> Iterator[str]:
     yield "  ".join(
         part for part in (f"{at:#x}", _size(store), _distance(at, store.size, block), _value(store)) if part
     )
+    if store.last is not None and store.last != store.address:
+        least = " at least" if store.times > _COUNTED else ""
+        yield f"to {store.last:#x}  {_distance(store.last, 1, block)}, {text.count(store.times, 'time')}{least}"
     if where := text.place(store.stack):
         yield f"by {where}{_column(store)}{_through(store)}"
     if store.instruction:
@@ -24,11 +33,16 @@ def lines(store: Store, block: Block | None) -> Iterator[str]:
 
 
 def _through(store: Store) -> str:
-    """The function, of libc as a rule, that whoever is named called to do it."""
+    """The function of the C library that was called to do it; of what Python called, where the instruction is."""
     frame = named(store.stack)
-    at = next((number for number, one in enumerate(store.stack) if one is frame), 0)
-    inner = store.stack[at - 1] if at else None
-    return f", through {text.function(inner)}" if inner is not None and not inner.inlined else ""
+    if frame is not None and frame.language == "python":
+        return f", in {text.function(store.stack[0])}"
+    inside = list(itertools.takewhile(_is_libc, store.stack))
+    return f", through {text.function(inside[-1])}" if inside and len(inside) < len(store.stack) else ""
+
+
+def _is_libc(frame: Frame) -> bool:
+    return os.path.basename(frame.module or "").startswith(_LIBC)
 
 
 def _column(store: Store) -> str:

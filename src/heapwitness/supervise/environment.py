@@ -70,5 +70,6 @@ def environment(
     if options.traps:
         from heapwitness.findings.sites import encoded
 
-        made[f"{PREFIX}TRAPS"] = encoded(options.traps)
+        kind = options.trap_kind
+        made[f"{PREFIX}TRAPS"] = encoded(one if kind == "auto" else one._replace(how=kind) for one in options.traps)
     return made

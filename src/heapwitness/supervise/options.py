@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from heapwitness.findings.sites import Trap
+    from heapwitness.findings.sites import How, Trap
     from heapwitness.report.advice import Advice
 
 OnError = Literal["continue", "abort", "stop"]
@@ -14,6 +14,7 @@ Stacks = Literal["caller", "fast", "full"]
 
 FINDINGS_EXIT = 99
 WAIT_MS = 10_000
+TRAP_KINDS = ("end", "start", "tight")
 OFTEN = 1000
 """Operations between checks, as a first try."""
 
@@ -23,9 +24,9 @@ class Options:
     """The options of a run.
 
     `traps` are the allocation sites whose blocks are trapped; `trap_found`: those at which damage is found, too, from
-    then on; `trap_sample`: of all blocks one in so many, 0 for none. `command` is program and arguments;
-    `check_every` in operations, 0 for never; `wait_ms` is how long a thread of the program waits for an answer;
-    `error_exitcode` 0 keeps the program's own status.
+    then on; `trap_sample`: of all blocks one in so many, 0 for none; `trap_kind` is where trapped blocks lie, if not
+    where each site says. `command` is program and arguments; `check_every` in operations, 0 for never; `wait_ms` is how
+    long a thread of the program waits for an answer; `error_exitcode` 0 keeps the program's own status.
     """
 
     command: tuple[str, ...]
@@ -37,6 +38,7 @@ class Options:
     traps: "tuple[Trap, ...]" = ()
     trap_found: bool = False
     trap_sample: int = 0
+    trap_kind: "How | Literal['auto']" = "auto"
     wait_ms: int = WAIT_MS
     json: Path | None = None
     output: Path | None = None

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Program, Report
-from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, parse_event
+from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, WentOn, parse_event
 from heapwitness.supervise.channel import Peer
+from heapwitness.supervise.ends import with_end
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.modules import Modules
@@ -38,6 +39,7 @@ LOG_SECONDS = 60.0
 _ANSWERS: dict[OnError, bytes] = {"continue": b"g", "abort": b"a", "stop": b"s"}
 _UNANSWERED_LIMIT = 4096
 _ANSWER_ROOM = 255 * 8
+_ENDS_LIMIT = 1 << 16
 _SHARES_LIMIT = 4096
 
 _Thread = tuple[int, int]
@@ -84,6 +86,8 @@ class Session:
         # Threads whose crashes were shown: an answer that came too late makes a record as well.
         self._crashed_threads: set[_Thread] = set()
         self._number = 0
+        # Where loops of trapped accesses ended, by process, block and instruction.
+        self._ends: dict[tuple[int, int, int], WentOn] = {}
 
     def message(self, peer: Peer, message: bytes) -> bytes | None:
         """See `channel.Handler.message`."""
@@ -105,6 +109,8 @@ class Session:
         self.ledger.note(event, pid)
         if event.type is Type.OUTCOME and event.outcome is not None:
             self._mended((pid, event.tid), event.outcome, event.stored)
+        elif event.went_on is not None and len(self._ends) < _ENDS_LIMIT:
+            self._ends[event.pid, event.went_on.block, event.went_on.pc] = event.went_on
         elif event.type is Type.EXIT:
             self._report(lambda thread, _: thread[0] == pid)
         elif event.type is Type.FINDING:
@@ -167,6 +173,7 @@ class Session:
     def report(self, command: tuple[str, ...], pid: int, status: int | None, warnings: Iterable[str] = ()) -> Report:
         """Wait until everything is shown, and put it together."""
         findings, repaired = self._reporter.close()
+        findings = tuple(with_end(finding, self._ends) for finding in findings)
         return Report(
             program=Program(argv=command, pid=pid, exit_status=status),
             findings=findings,
