@@ -14,8 +14,6 @@
 #define EXPORT __attribute__((visibility("default")))
 #define ALIAS(of) __attribute__((visibility("default"), alias(of)))
 
-enum { CLEARED_FIRST = 64, CLEARED_WHOLE = 256 << 10 };
-
 static inline void *failing(void *payload)
 {
     if (HW_UNLIKELY(!payload))
@@ -41,7 +39,7 @@ EXPORT void *calloc(size_t count, size_t each)
         return failing(NULL);
     void *payload = hw_allocate_fast(bytes, HW_MALLOC, HW_HERE);
     if (payload)
-        memset(payload, 0, bytes >= CLEARED_WHOLE && hw_heap_is_fresh(payload) ? CLEARED_FIRST : bytes);
+        memset(payload, 0, hw_bytes_to_clear(payload, bytes));
     return failing(payload);
 }
 

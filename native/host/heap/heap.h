@@ -11,6 +11,12 @@
 void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller);
 /* Whether the memory of a block just allocated is zero already, its first 64 bytes apart. */
 bool hw_heap_is_fresh(const void *pointer);
+/* How much of a new block is to be set to zero for the rest to be zero, too. */
+static inline size_t hw_bytes_to_clear(const void *payload, size_t bytes)
+{
+    enum { FIRST = 64, WHOLE = 256 << 10 };
+    return bytes >= WHOLE && hw_heap_is_fresh(payload) ? FIRST : bytes;
+}
 void hw_heap_release(void *pointer, unsigned family, hw_caller caller);
 /* The end of an operation that was not quite usual: what the fast way could not do (`payload` NULL;
    `pointer` not NULL), and a check that was asked for meanwhile. */

@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from heapwitness.cli.run_options import run_options
+from heapwitness.cli.run_options import RunCommand, run_options
 
 
 @click.command(
+    cls=RunCommand,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
     options_metavar="[options] --",
 )

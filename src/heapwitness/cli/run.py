@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from heapwitness.cli.run_options import run_options
+from heapwitness.cli.run_options import RunCommand, run_options
 
 
 @click.command(
+    cls=RunCommand,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False},
     options_metavar="[options] --",
 )
@@ -29,8 +30,9 @@ from heapwitness.cli.run_options import run_options
 def command(program: tuple[str, ...], wait: float, trap: tuple[str, ...], traps: Path | None, **options: Any) -> int:
     """Run a program on a heap whose headers have witnesses; it needs no rebuilding.
 
-    A PROGRAM that ends in .py is run by the python3 of PATH. The exit status is the program's own, or 99 when
-    something was found.
+    A PROGRAM that is a script (.py), a directory or an archive with a __main__.py, or that begins with an option of
+    Python (-m MODULE, -c CODE, -X dev SCRIPT), is run by the python3 of PATH. The exit status is the program's own, or
+    99 when something was found.
     """
     from heapwitness.supervise import Options, run
 

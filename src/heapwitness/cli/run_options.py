@@ -13,6 +13,24 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _MOST_SHARES = 1 << 30
 
 
+class RunCommand(click.Command):
+    """A command whose last words are a program, or options of Python and what it runs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See `click.Command`; where an option of Python stands, the program begins."""
+        from heapwitness.supervise.python_command import starts_python
+
+        takes_value = {
+            name: isinstance(one, click.Option) and not one.is_flag for one in self.params for name in one.opts
+        }
+        at = 0
+        while at < len(args) and args[at].startswith("--") and args[at] != "--":
+            at += 2 if takes_value.get(args[at]) else 1
+        if at < len(args) and starts_python(args[at]):
+            args = [*args[:at], "--", *args[at:]]
+        return super().parse_args(ctx, args)
+
+
 class _Signal(click.ParamType[signal.Signals]):
     """A signal by name, with or without SIG, or by number, that a program can catch."""
 

@@ -6,6 +6,7 @@ from signal import Signals
 from typing import TYPE_CHECKING
 
 from heapwitness.layout.events import Stranger
+from heapwitness.supervise.python_stack import is_python
 
 if TYPE_CHECKING:
     from heapwitness.supervise.ledger import Ledger
@@ -105,6 +106,20 @@ def missing(ledger: "Ledger") -> Iterator[str]:
         yield (
             f"{what} missing that {which} counted: neither the socket nor the log could be reached "
             "(--log FILE, with a file that can be), or the log was full."
+        )
+
+
+def unseen_objects(files: Iterable[str], allocator: str) -> Iterator[str]:
+    """What PYTHONMALLOC, as the user set it, hides where Python ran.
+
+    Args:
+        files: of which processes ran code.
+        allocator: the variable's value.
+    """
+    if allocator and not allocator.startswith("malloc") and any(is_python(file) for file in files):
+        yield (
+            f"PYTHONMALLOC={allocator} gives Python an allocator of its own, so its small objects were "
+            "not checked; unset it, and they are."
         )
 
 

@@ -15,7 +15,8 @@ from heapwitness.supervise.modules import private_heaps
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import check_log, check_writable, write_json
 from heapwitness.supervise.program import Program
-from heapwitness.supervise.remarks import remarks
+from heapwitness.supervise.python_command import python_command
+from heapwitness.supervise.remarks import remarks, unseen_objects
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.target import Target, check_program, check_system, find_program
 
@@ -95,7 +96,11 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Report":
     program.release_signals()
     senseless = session.malformed + channel.refused
     files = dict.fromkeys([*((plan.target.file,) if plan.target.file else ()), *sorted(session.modules.files)])
-    said = remarks(session.ledger, plan.target, program, private_heaps(files), options.command[0], senseless, log.kept)
+    heaps, name = private_heaps(files), options.command[0]
+    said = [
+        *remarks(session.ledger, plan.target, program, heaps, name, senseless, log.kept),
+        *unseen_objects(files, os.environ.get("PYTHONMALLOC", "")),
+    ]
     return session.report(options.command, program.pid, program.exit_status, said)
 
 
@@ -107,11 +112,8 @@ def plan_for(options: Options) -> Plan:
     """
     check_system()
     engine = native.library("preload").absolute()
-    name = options.command[0]
-    if name.endswith(".py") and os.path.isfile(name):
-        file, arguments = find_program("python3"), ("python3", *options.command)
-    else:
-        file, arguments = find_program(name), options.command
+    arguments = python_command(options.command) or options.command
+    file = find_program(arguments[0])
     target = check_program(file, engine)
     for written in (options.json, options.output):
         check_writable(written)
