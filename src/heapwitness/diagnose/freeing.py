@@ -222,8 +222,8 @@ def _between(event: Event, pool: Pool, node: Node) -> str:
     word = _WORD[log2]
     if pointer == start - word and event.family is Origin.NEW_ARRAY and node.header.origin is Origin.NEW:
         return (
-            f"The pointer lies {count(word, 'byte')} before the block at {start:#x}, where delete[] looks for the number "
-            "of elements: it was allocated with new; delete is needed."
+            f"The pointer lies {count(word, 'byte')} before the block at {start:#x}, where delete[] looks for the "
+            "number of elements: it was allocated with new; delete is needed."
         )
     if pointer >= start:
         end = pool.base + (node.next << log2) - node.header.slack
