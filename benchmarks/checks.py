@@ -14,7 +14,7 @@ from pathlib import Path
 
 import kernels
 import page
-import programs
+import suite
 import tables
 from measure import Column, Launcher, Row, interleave, print_failure
 
@@ -66,7 +66,7 @@ def rows(into: Path) -> list[Row]:
         Row("1,000 live", (str(program), "1000", "3000000"), prints_cost=True),
         Row("100,000 live", (str(program), "100000", "3000000"), prints_cost=True),
         Row("1,000,000 live", (str(program), "1000000", "3000000"), prints_cost=True),
-        programs.PROGRAMS["c++"](into, 2),
+        suite.PROGRAMS["c++"](into, 2),
     ]
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import columns as ways
 import page
-import programs
+import suite
 from measure import Column, Row
 
 PROGRAMS = ("sqlite3", "gcc", "perl", "python", "jq", "c++", "c++8")
@@ -76,8 +76,8 @@ def main() -> int:
             work = Path(folder) / name
             work.mkdir()
             try:
-                lines.append(line(programs.PROGRAMS[name](work, 4), work))
-            except programs.Missing as error:
+                lines.append(line(suite.PROGRAMS[name](work, 4), work))
+            except suite.Missing as error:
                 print(f"{name} is left out: {error}", file=sys.stderr)
     text = "\n".join([page.made_by(), *lines])
     print(text)

@@ -15,7 +15,7 @@ from pathlib import Path
 import columns as ways
 import kernels
 import page
-import programs
+import suite
 import tables
 from measure import Cell, Column, Launcher, Row, interleave
 
@@ -44,7 +44,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds that count (5; quick: 3)")
     parser.add_argument("--quick", action="store_true", help="small inputs")
     parser.add_argument("--kernels", action="store_true", help="measure the kernels of allocation, too")
-    parser.add_argument("--only", default="", help=f"programs, of {','.join(programs.PROGRAMS)}")
+    parser.add_argument("--only", default="", help=f"programs, of {','.join(suite.PROGRAMS)}")
     parser.add_argument(
         "--against", default="", help=f"more columns, of {','.join(ways.AGAINST)}; or all, or fast: all but valgrind"
     )
@@ -66,8 +66,8 @@ def _options() -> argparse.Namespace:
         if name not in ways.AGAINST:
             parser.error(f"--against {name}: must be of {', '.join(ways.AGAINST)}")
     for name in filter(None, options.only.split(",")):
-        if name not in programs.PROGRAMS:
-            parser.error(f"--only {name}: must be of {', '.join(programs.PROGRAMS)}")
+        if name not in suite.PROGRAMS:
+            parser.error(f"--only {name}: must be of {', '.join(suite.PROGRAMS)}")
     return options
 
 
@@ -83,12 +83,12 @@ def _columns(options: argparse.Namespace) -> list[Column]:
 
 def _programs(options: argparse.Namespace, work: Path) -> list[Row]:
     rows = []
-    for name in filter(None, options.only.split(",")) if options.only else programs.PROGRAMS:
+    for name in filter(None, options.only.split(",")) if options.only else suite.PROGRAMS:
         directory = work / name
         directory.mkdir()
         try:
-            rows.append(programs.PROGRAMS[name](directory, 1 if options.quick else 4))
-        except programs.Missing as error:
+            rows.append(suite.PROGRAMS[name](directory, 1 if options.quick else 4))
+        except suite.Missing as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
     return rows
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import columns as ways
 import kernels
 import page
-import programs
+import suite
 import tables
 from measure import Column, Launcher, Row, interleave, print_failure
 
@@ -34,8 +34,8 @@ def rows(work: Path, scale: int) -> list[Row]:
     for name in PROGRAMS:
         (work / name).mkdir()
         try:
-            found.append(programs.PROGRAMS[name](work / name, scale))
-        except programs.Missing as error:
+            found.append(suite.PROGRAMS[name](work / name, scale))
+        except suite.Missing as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
     with_frames = kernels.compile_source("containers", work, ("-fno-omit-frame-pointer",))
     found.append(Row("C++ containers, frame pointers", (str(with_frames), "1", str(9 * scale))))

@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 
 from heapwitness.cli.liteos_options import FILE, image_options
+from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.liteos.dump.examine import Options
-
-FINDINGS_EXIT = 99
 
 
 @click.command()

@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from heapwitness.cli.liteos_options import FILE, WIDTH, pointer_width
-
-FINDINGS_EXIT = 99
+from heapwitness.findings.status import FINDINGS_EXIT
 
 
 @click.command()

@@ -18,6 +18,7 @@ from heapwitness.diagnose.suspects import (
 )
 from heapwitness.diagnose.verdict import Case, Reading, Verdict
 from heapwitness.diagnose.where import Part, last_of, start_of
+from heapwitness.findings.words import be, count
 from heapwitness.heap import Node, Pool
 from heapwitness.layout.witness import State
 
@@ -40,7 +41,7 @@ def overflow(case: Case, before: Tenant, into: Node | None, skipped: int) -> Ver
     if before.header.state is not State.USED:
         details.append("The block was released after it had been overrun, or was overrun after its release.")
     if skipped:
-        details.append(f"{_count(skipped, 'byte')} right behind the block {'is' if skipped == 1 else 'are'} as before.")
+        details.append(f"{count(skipped, 'byte')} right behind the block {be(skipped)} as before.")
     reading = Reading.overflow(pool, before)
     return Verdict(
         kind="heap-buffer-overflow",
@@ -202,14 +203,14 @@ def _may_be(case: Case, reading: Reading) -> str:
 def _past_end(case: Case, tenant: Tenant) -> str:
     past = case.extent.start - tenant.end(case.pool)
     return (
-        f"It begins {_count(past, 'byte')} past the end of the block at {case.pool.payload(tenant.offset):#x}: "
+        f"It begins {count(past, 'byte')} past the end of the block at {case.pool.payload(tenant.offset):#x}: "
         f"it may have been written by an index{_index(case, tenant)} that is too large for that block."
     )
 
 
 def _before_start(case: Case, tenant: Tenant) -> str:
     ahead = start_of(case.pool, tenant.offset) - case.extent.stop
-    where = f"{_count(ahead, 'byte')} before" if ahead else "right before"
+    where = f"{count(ahead, 'byte')} before" if ahead else "right before"
     return (
         f"It ends {where} the start of the block at {case.pool.payload(tenant.offset):#x}: "
         f"it may have been written by an index{_index(case, tenant)} that is negative."
@@ -229,7 +230,3 @@ def _index(case: Case, tenant: Tenant) -> str:
     if case.extent.stop > word + WORD:
         return ""
     return f" ({(word - start_of(case.pool, tenant.offset)) // WORD} in elements of {WORD} bytes)"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

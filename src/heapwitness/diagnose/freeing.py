@@ -6,6 +6,7 @@ from heapwitness.diagnose.blocks import Sites, Tenant, block_of, first_tenant, r
 from heapwitness.diagnose.unpooled import block_without_pool
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Detected, Finding, Kind, Place, Release
+from heapwitness.findings.words import count
 from heapwitness.heap import Node, Pool, standing, walk
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
@@ -138,12 +139,12 @@ def _of_unpooled(event: Event, unpooled: Unpooled, sites: Sites) -> tuple[Block 
         return block, _mismatch(event, unpooled.origin)
     past = event.pointer - block.address
     if past < 0:
-        return None, f"The pointer lies between blocks, {_bytes(-past)} before the one at {block.address:#x}."
+        return None, f"The pointer lies between blocks, {count(-past, 'byte')} before the one at {block.address:#x}."
     if past >= block.size:
-        end = _bytes(past - block.size)
+        end = count(past - block.size, "byte")
         return None, f"The pointer lies between blocks, {end} past the end of the one at {block.address:#x}."
-    left = _bytes(block.size - past)
-    return block, f"The pointer lies inside of a block, {_bytes(past)} past its start and {left} before its end."
+    left = count(block.size - past, "byte")
+    return block, f"The pointer lies inside of a block, {count(past, 'byte')} past its start and {left} before its end."
 
 
 def _invalid(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | None, str]:
@@ -164,7 +165,8 @@ def _invalid(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | Non
     what = "a block that was released already" if block.freed else "a block"
     past = pointer - start
     left = block.size - past
-    text = f"The pointer lies inside of {what}, {_bytes(past)} past its start and {_bytes(left)} before its end."
+    where = f"{count(past, 'byte')} past its start and {count(left, 'byte')} before its end"
+    text = f"The pointer lies inside of {what}, {where}."
     if past % _ALIGNMENT[pool.log2]:
         text += f" It is no multiple of {_ALIGNMENT[pool.log2]}, as every block's address is."
     return block, " ".join((text, *_in_object(event, pool, tenant, past)))
@@ -183,16 +185,16 @@ def _in_object(event: Event, pool: Pool, tenant: Tenant, past: int) -> tuple[str
     array = _counted_array(pool, tenant)
     if array is None:
         return ()
-    cookie, count, size = array
+    cookie, elements, size = array
     if past == cookie:
         right = "" if released is Origin.NEW_ARRAY else "; delete[] is needed"
-        return (f"Its array starts with a count, of {count:,} elements of {_bytes(size)}{right}.",)
+        return (f"Its array starts with a count, of {elements:,} elements of {count(size, 'byte')}{right}.",)
     index, rest = divmod(past - cookie, size)
     if past < cookie or rest:
         return ()
     return (
         f"If its array starts with a count, as those of a class with a destructor do, it is element {index:,} "
-        f"of {count:,}, of {_bytes(size)} each.",
+        f"of {elements:,}, of {count(size, 'byte')} each.",
     )
 
 
@@ -204,11 +206,11 @@ def _counted_array(pool: Pool, tenant: Tenant) -> tuple[int, int, int] | None:
     # The count is the last word before the first element, which lies at a multiple of its own alignment.
     for cookie in (word, 2 * word):
         try:
-            count = int.from_bytes(pool.peek(start + cookie - word, word), "little")
+            elements = int.from_bytes(pool.peek(start + cookie - word, word), "little")
         except Unreadable:
             return None
-        if 0 < count <= whole - cookie and (whole - cookie) % count == 0:
-            return cookie, count, (whole - cookie) // count
+        if 0 < elements <= whole - cookie and (whole - cookie) % elements == 0:
+            return cookie, elements, (whole - cookie) // elements
     return None
 
 
@@ -220,13 +222,13 @@ def _between(event: Event, pool: Pool, node: Node) -> str:
     word = _WORD[log2]
     if pointer == start - word and event.family is Origin.NEW_ARRAY and node.header.origin is Origin.NEW:
         return (
-            f"The pointer lies {_bytes(word)} before the block at {start:#x}, where delete[] looks for the number of "
-            "elements: it was allocated with new; delete is needed."
+            f"The pointer lies {count(word, 'byte')} before the block at {start:#x}, where delete[] looks for the "
+            "number of elements: it was allocated with new; delete is needed."
         )
     if pointer >= start:
         end = pool.base + (node.next << log2) - node.header.slack
-        return f"The pointer lies between blocks, {_bytes(pointer - end)} past the end of the one at {start:#x}."
-    return f"The pointer lies between blocks, {_bytes(start - pointer)} before the one at {start:#x}."
+        return f"The pointer lies between blocks, {count(pointer - end, 'byte')} past the end of the one at {start:#x}."
+    return f"The pointer lies between blocks, {count(start - pointer, 'byte')} before the one at {start:#x}."
 
 
 def _node_around(event: Event, pool: Pool) -> Node | None:
@@ -239,7 +241,3 @@ def _node_around(event: Event, pool: Pool) -> Node | None:
         if node.offset > at or number > NODES_LIMIT:
             break
     return None
-
-
-def _bytes(number: int) -> str:
-    return f"{number:,} byte{'' if number == 1 else 's'}"

@@ -7,6 +7,7 @@ from heapwitness.diagnose.blocks import Sites, Tenant, block_of, released_block
 from heapwitness.diagnose.instruction import instruction_of
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Detected, Finding, Frame, Store
+from heapwitness.findings.words import count
 from heapwitness.heap import Pool, standing
 from heapwitness.layout.events import Access, Event, Released, Trap, TrapState
 from heapwitness.memory import Memory
@@ -131,7 +132,7 @@ def _where(trap: Trap, block: Block | None) -> str:
 def _distance(trap: Trap, block: Block) -> str:
     past = trap.address - block.address - block.size
     number, side = (past, "past the end") if past >= 0 else (block.address - trap.address, "before the start")
-    return f"{number:,} byte{'' if number == 1 else 's'} {side}" if number else "right behind the end"
+    return f"{count(number, 'byte')} {side}" if number else "right behind the end"
 
 
 def _store(trap: Trap, detected: Detected, event: Event, memory: Memory) -> Store | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from heapwitness.findings.model import Crash
+from heapwitness.findings.words import count
 from heapwitness.report import text
 
 _CODES = {
@@ -45,7 +46,7 @@ def _why(crash: Crash) -> str:
 
 def heap(crash: Crash) -> str:
     """What the heap was like."""
-    nodes = text.count(crash.nodes, "node")
+    nodes = count(crash.nodes, "node")
     return {
         "whole": f"whole: {nodes} checked, nothing was overwritten",
         "damaged": "damaged: see the findings",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from heapwitness.findings.model import Damage, Stretch
-from heapwitness.report.text import count
+from heapwitness.findings.words import count
 
 BYTES = 8
 """Bytes in a row: a row fits into 80 columns."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from heapwitness.findings.model import Block, Store
+from heapwitness.findings.words import count
 from heapwitness.report import text
 from heapwitness.report.frames import named
 
@@ -37,7 +38,7 @@ def _column(store: Store) -> str:
 
 
 def _size(store: Store) -> str:
-    return text.count(store.size, "byte") if store.size else ""
+    return count(store.size, "byte") if store.size else ""
 
 
 def _distance(at: int, size: int, block: Block | None) -> str:
@@ -48,9 +49,9 @@ def _distance(at: int, size: int, block: Block | None) -> str:
     if text.is_released(block):
         return f"at offset {left:,}"
     if past >= 0:
-        return f"{text.count(past, 'byte')} past the end" if past else "right behind the end"
+        return f"{count(past, 'byte')} past the end" if past else "right behind the end"
     if left < 0:
-        return f"{text.count(-left, 'byte')} before the start"
+        return f"{count(-left, 'byte')} before the start"
     return f"at offset {left:,} of {block.size:,}, over the end" if size else f"at offset {left:,}"
 
 

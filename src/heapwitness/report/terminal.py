@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from heapwitness.findings.model import Block, Crash, Detected, Finding, Frame, Header, Report, Site, Summary
+from heapwitness.findings.words import count
 from heapwitness.report import crash as crash_text
 from heapwitness.report import source, text
 from heapwitness.report import store as store_text
@@ -137,13 +138,13 @@ def _block(block: Block) -> Iterable[str]:
         yield f"{block.address:#x}  the end of the heap"
         return
     if block.state == "quarantined":
-        yield f"{block.address:#x}  {text.count(block.size, 'byte')}, not known: its header is lost"
+        yield f"{block.address:#x}  {count(block.size, 'byte')}, not known: its header is lost"
         return
     state: str = "released" if block.state in ("free", "cached") else block.state
     if block.state == "used" and block.freed is not None:
         state = "released, not taken back yet"
     task = f", task {text.clean(block.task)}" if block.task else ""
-    yield f"{block.address:#x}  {text.count(block.size, 'byte')}, {state}{task}"
+    yield f"{block.address:#x}  {count(block.size, 'byte')}, {state}{task}"
     for verb, site in (("allocated", block.allocated), ("released", block.freed)):
         if site is not None and site.stack:
             yield f"{verb}{text.by(site.stack)}"
@@ -156,7 +157,7 @@ def _damaged(finding: Finding) -> str:
     names = {"backup": "backup of the next header", "links": "links of a free block", "control": "control block"}
     copies = ", ".join(names.get(copy, copy) for copy in damage.copies)
     least = "" if damage.exact else "at least "
-    return f"{damage.address:#x}  {least}{text.count(damage.length, 'byte')}: {copies}"
+    return f"{damage.address:#x}  {least}{count(damage.length, 'byte')}: {copies}"
 
 
 def _repaired(finding: Finding) -> str:
@@ -281,7 +282,7 @@ def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None,
                     f"        {'>' if line == frame.line else ' '} {line:>5} | {written[: out.source_width]}".rstrip()
                 )
     if len(stack) > _FRAMES:
-        out.plain(f"    ... {text.count(len(stack) - _FRAMES, 'frame')} more")
+        out.plain(f"    ... {count(len(stack) - _FRAMES, 'frame')} more")
 
 
 def _end(report: Report, console: "Console") -> None:
@@ -297,9 +298,9 @@ def _end(report: Report, console: "Console") -> None:
 def summed_up(summary: Summary) -> str:
     """A summary in one line."""
     words = [
-        f"{text.count(summary.findings, 'finding')}, {summary.repaired:,} repaired; "
-        f"{text.count(summary.operations, 'operation')} checked",
-        text.count(summary.nodes, "node"),
+        f"{count(summary.findings, 'finding')}, {summary.repaired:,} repaired; "
+        f"{count(summary.operations, 'operation')} checked",
+        count(summary.nodes, "node"),
         f"{text.amount(summary.backup_bytes)} of backups",
     ]
     if summary.processes > 1:

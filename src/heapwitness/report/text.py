@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 
 from heapwitness.findings.model import Block, Finding, Frame, Place, Site
+from heapwitness.findings.words import count
 from heapwitness.report.frames import named
 
 _LONGEST = 300
@@ -29,11 +30,6 @@ def harmless(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun: "1 byte", "2,000 bytes"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def amount(size: int) -> str:

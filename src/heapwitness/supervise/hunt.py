@@ -15,8 +15,9 @@ import msgspec
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Crash, Finding, Report
 from heapwitness.findings.sites import Trap
+from heapwitness.findings.words import count
 from heapwitness.report.folding import same
-from heapwitness.report.text import count, place
+from heapwitness.report.text import place
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import write_json
 from heapwitness.supervise.screen import Screen

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from heapwitness.findings.status import FINDINGS_EXIT
+
 if TYPE_CHECKING:
     from heapwitness.findings.sites import Trap
     from heapwitness.report.advice import Advice
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
 OnError = Literal["continue", "abort", "stop"]
 Stacks = Literal["caller", "fast", "full"]
 
-FINDINGS_EXIT = 99
 WAIT_MS = 10_000
 OFTEN = 1000
 """Operations between checks, as a first try."""

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Report
+from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.layout.events import BadEvent
 from heapwitness.report.advice import Advice
 from heapwitness.supervise.ledger import Ledger
-from heapwitness.supervise.options import FINDINGS_EXIT, OFTEN
+from heapwitness.supervise.options import OFTEN
 from heapwitness.supervise.output import write_json
 from heapwitness.supervise.records import CutShort, read_records
 from heapwitness.supervise.remarks import missing

@@ -3,6 +3,7 @@
 import msgspec
 
 from heapwitness.findings.model import Kind
+from heapwitness.findings.words import be, count
 from heapwitness.liteos.diagnose.evidence import Evidence
 from heapwitness.liteos.diagnose.spot import Run, Spot
 from heapwitness.liteos.heap.walk import WalkedNode
@@ -107,10 +108,10 @@ def _overflow_details(evidence: Evidence, run: Run, before: WalkedNode, skipped:
     if header is not None and not header.used:
         details.append("The block is free: it was freed after it had been overrun, or overrun after it was freed.")
     if skipped:
-        details.append(f"The first {_count(skipped, 'byte')} behind the block {_be(skipped)} as before.")
+        details.append(f"The first {count(skipped, 'byte')} behind the block {be(skipped)} as before.")
     if run.stop > run.certain:
         details.append(
-            f"{_count(run.certain - run.start, 'byte')} are vouched for; the {run.stop - run.certain} behind them "
+            f"{count(run.certain - run.start, 'byte')} are vouched for; the {run.stop - run.certain} behind them "
             "continue what was written, in the payload of the block that was hit."
         )
     elif not run.exact:
@@ -130,11 +131,3 @@ def _wild_details(evidence: Evidence, run: Run, before: WalkedNode | None, aimed
     elif _is_single_bit(run):
         details.append("A single bit differs.")
     return tuple(details)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _be(number: int) -> str:
-    return "is" if number == 1 else "are"

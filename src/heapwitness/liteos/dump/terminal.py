@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heapwitness.findings.model import HeaderFields
+from heapwitness.findings.words import count
 from heapwitness.liteos.diagnose.finding import CopyPair, LiteosFinding
 from heapwitness.liteos.dump.examine import Examined, ExaminedPool
 from heapwitness.liteos.dump.mend import MendedPool
@@ -51,7 +52,7 @@ def render_mended(examined: Examined, mended: Sequence[MendedPool], output: Path
     for pool in mended:
         changes = pool.restoration.changes
         size = sum(len(change.new) for change in changes)
-        plain(console, f"pool {pool.address:#x}  {text.count(size, 'byte')} changed")
+        plain(console, f"pool {pool.address:#x}  {count(size, 'byte')} changed")
         for change in changes:
             old, new = change.old.hex(" "), change.new.hex(" ")
             plain(console, f"  {change.address:#x}  {old} -> {new}")
@@ -67,7 +68,7 @@ def render_mended(examined: Examined, mended: Sequence[MendedPool], output: Path
     left = sum(len(pool.left) for pool in mended)
     plain(
         console,
-        f"heapwitness: {text.count(changed, 'byte')} changed, {text.count(left, 'finding')} left; "
+        f"heapwitness: {count(changed, 'byte')} changed, {count(left, 'finding')} left; "
         f"written to {text.clean(str(output))} ({container})",
     )
 
@@ -75,9 +76,9 @@ def render_mended(examined: Examined, mended: Sequence[MendedPool], output: Path
 def summed_up(examined: Examined) -> str:
     """The last line."""
     findings = examined.findings
-    pools = text.count(len(examined.pools), "pool")
-    nodes = text.count(sum(len(pool.evidence.walk.nodes) for pool in examined.pools), "node")
-    return f"{text.count(len(findings), 'finding')} in {pools} with {nodes}"
+    pools = count(len(examined.pools), "pool")
+    nodes = count(sum(len(pool.evidence.walk.nodes) for pool in examined.pools), "node")
+    return f"{count(len(findings), 'finding')} in {pools} with {nodes}"
 
 
 def _pair(pair: CopyPair, console: "Console", *, repaired: bool) -> None:

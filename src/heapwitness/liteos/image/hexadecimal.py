@@ -4,11 +4,12 @@ Lines are taken one at a time and their bytes joined at once: a small packed fil
 """
 
 import binascii
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from heapwitness.liteos.image.errors import BadImage
-from heapwitness.liteos.image.model import Patches, Segment
+from heapwitness.liteos.image.model import Format, Image, Patches, Segment
 from heapwitness.liteos.image.store import PART, Source, Stretch
 
 LINES_LIMIT = 1 << 22
@@ -36,6 +37,31 @@ class Record(NamedTuple):
     address: int
     data: bytes
     raw: bytes
+
+
+class RecordFormat(NamedTuple):
+    """One of the formats: its name, its first line, its records, and a record's line with other bytes."""
+
+    name: Format
+    first: re.Pattern[bytes]
+    records: Callable[[Source], Iterator[Record]]
+    line: Callable[[Record, bytes], bytes]
+
+    def begins(self, data: Source) -> bool:
+        """Whether a file begins as one of this format does."""
+        return bool(self.first.match(data[:LINE_LIMIT]))
+
+    def parse(self, data: Source) -> Image:
+        """Read a whole file.
+
+        Raises:
+            BadImage: a line is broken, the end is missing, there are too many lines, or two give the same address.
+        """
+
+        def rewrite(patches: Patches) -> bytes:
+            return rewritten(data, self.records(data), patches, self.line)
+
+        return Image(self.name, joined(chunks(self.records(data))), rewrite)
 
 
 def is_text(data: Source) -> bool:

@@ -4,30 +4,11 @@ import re
 from collections.abc import Iterator
 
 from heapwitness.liteos.image.errors import BadImage
-from heapwitness.liteos.image.hexadecimal import LINE_LIMIT, Record, cased, chunks, joined, lines, rewritten, unhex
-from heapwitness.liteos.image.model import Image, Patches
+from heapwitness.liteos.image.hexadecimal import Record, RecordFormat, cased, lines, unhex
 from heapwitness.liteos.image.store import Source
 
 _DATA, _END, _SEGMENT, _SEGMENT_START, _LINEAR, _LINEAR_START = range(6)
 _FIRST = re.compile(rb":[0-9A-Fa-f]{10,522}\s")
-
-
-def is_first_line(data: Source) -> bool:
-    """Whether a file begins as such a file does."""
-    return bool(_FIRST.match(data[:LINE_LIMIT]))
-
-
-def parse(data: Source) -> Image:
-    """Read a whole file.
-
-    Raises:
-        BadImage: a line is broken, the end is missing, there are too many lines, or two give the same address.
-    """
-
-    def rewrite(patches: Patches) -> bytes:
-        return rewritten(data, _records(data), patches, _line)
-
-    return Image("intel-hex", joined(chunks(_records(data))), rewrite)
 
 
 def _line(record: Record, new: bytes) -> bytes:
@@ -58,3 +39,6 @@ def _records(data: Source) -> Iterator[Record]:
         elif kind not in (_SEGMENT_START, _LINEAR_START):
             raise BadImage(f"line {number} has a record of type {kind}, which Intel HEX does not know.")
     raise BadImage("the end record is missing: the dump is cut short. Copy it again.")
+
+
+INTEL_HEX = RecordFormat("intel-hex", _FIRST, _records, _line)

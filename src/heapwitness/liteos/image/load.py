@@ -2,9 +2,11 @@
 
 from os import PathLike
 
-from heapwitness.liteos.image import elf, files, hexadecimal, intelhex, srecord
+from heapwitness.liteos.image import elf, files, hexadecimal
 from heapwitness.liteos.image.errors import BadImage
+from heapwitness.liteos.image.intelhex import INTEL_HEX
 from heapwitness.liteos.image.model import SIZE_LIMIT, Image, Patches, Segment
+from heapwitness.liteos.image.srecord import S_RECORD
 from heapwitness.liteos.image.store import Source, Stretch
 
 
@@ -45,10 +47,9 @@ def _image(data: Source, base: int | None) -> Image:
     if elf.is_elf(data):
         return elf.parse(data)
     if hexadecimal.is_text(data):
-        if intelhex.is_first_line(data):
-            return intelhex.parse(data)
-        if srecord.is_first_line(data):
-            return srecord.parse(data)
+        for text in (INTEL_HEX, S_RECORD):
+            if text.begins(data):
+                return text.parse(data)
     start = base or 0
     if start < 0 or start + len(data) > 1 << 64:
         raise BadImage(f"{len(data)} bytes don't fit at {start:#x}: give another --base.")

@@ -4,30 +4,11 @@ import re
 from collections.abc import Iterator
 
 from heapwitness.liteos.image.errors import BadImage
-from heapwitness.liteos.image.hexadecimal import LINE_LIMIT, Record, cased, chunks, joined, lines, rewritten, unhex
-from heapwitness.liteos.image.model import Image, Patches
+from heapwitness.liteos.image.hexadecimal import Record, RecordFormat, cased, lines, unhex
 from heapwitness.liteos.image.store import Source
 
 _ADDRESS_BYTES = {b"1": 2, b"2": 3, b"3": 4}
 _FIRST = re.compile(rb"S[0-9][0-9A-Fa-f]{6,512}\s")
-
-
-def is_first_line(data: Source) -> bool:
-    """Whether a file begins as such a file does."""
-    return bool(_FIRST.match(data[:LINE_LIMIT]))
-
-
-def parse(data: Source) -> Image:
-    """Read a whole file.
-
-    Raises:
-        BadImage: a line is broken, the end is missing, there are too many lines, or two give the same address.
-    """
-
-    def rewrite(patches: Patches) -> bytes:
-        return rewritten(data, _records(data), patches, _line)
-
-    return Image("s-record", joined(chunks(_records(data))), rewrite)
 
 
 def _line(record: Record, new: bytes) -> bytes:
@@ -55,3 +36,6 @@ def _records(data: Source) -> Iterator[Record]:
         elif kind in b"789":
             return
     raise BadImage("the end record is missing: the dump is cut short. Copy it again.")
+
+
+S_RECORD = RecordFormat("s-record", _FIRST, _records, _line)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from heapwitness.findings.words import count
 from heapwitness.liteos.dump.terminal import plain, render_finding
 from heapwitness.liteos.simulate.simulate import Step
 from heapwitness.report import text
@@ -30,8 +31,8 @@ def render(steps: Iterable[Step], console: "Console", *, everything: bool, full:
             _step(step, console, full=full)
     plain(
         console,
-        f"heapwitness: {text.count(operations, 'operation')}; the kernel spoke {_times(messages)}; "
-        f"{text.count(findings, 'finding')}, {_times(silent)} where the kernel said nothing",
+        f"heapwitness: {count(operations, 'operation')}; the kernel spoke {_times(messages)}; "
+        f"{count(findings, 'finding')}, {_times(silent)} where the kernel said nothing",
     )
     if disagreements:
         plain(console, f"heapwitness: {_times(disagreements)} the recorded kernel did otherwise: check --config")
