@@ -13,6 +13,7 @@ from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Ty
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
+from heapwitness.supervise.mapping import Mapper
 from heapwitness.supervise.modules import Modules
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
@@ -58,6 +59,7 @@ class Session:
         on_error: what a thread that found something is told to do.
         shower: shows the findings as they come.
         trap_found: the blocks of sites at which damage is found are trapped from then on.
+        mapper: draws the heap, where that was asked for; then ends and checks of processes are answered, too.
 
     Attributes:
         ledger: what the engines say of their processes.
@@ -65,7 +67,9 @@ class Session:
         modules: the files of which processes run code.
     """
 
-    def __init__(self, on_error: OnError, shower: Shower, *, trap_found: bool = False) -> None:
+    def __init__(
+        self, on_error: OnError, shower: Shower, mapper: Mapper | None = None, *, trap_found: bool = False
+    ) -> None:
         self.ledger = Ledger()
         self.modules = Modules()
         self.malformed = 0
@@ -73,6 +77,7 @@ class Session:
         self._trap_found = trap_found
         self._reporter = Reporter(shower)
         self._examiner = Examiner()
+        self._mapper = mapper
         self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
         self._shares: OrderedDict[int, _Share] = OrderedDict()
         self._told: OrderedDict[tuple[_Thread, int], _Told] = OrderedDict()
@@ -107,6 +112,14 @@ class Session:
             self._mended((pid, event.tid), event.outcome, event.stored)
         elif event.type is Type.EXIT:
             self._report(lambda thread, _: thread[0] == pid)
+            if self._mapper is not None:
+                self._last = None
+                self._mapper.ends(event, pid)
+                return _ANSWERS["continue"]
+        elif event.type is Type.CHECKED and self._mapper is not None:
+            self._last = None
+            self._mapper.checked(event, pid)
+            return _ANSWERS["continue"]
         elif event.type is Type.FINDING:
             return self._found(event, pid)
         elif event.type is Type.CRASH and event.crash is not None:
@@ -166,6 +179,8 @@ class Session:
 
     def report(self, command: tuple[str, ...], pid: int, status: int | None, warnings: Iterable[str] = ()) -> Report:
         """Wait until everything is shown, and put it together."""
+        for mapped, code in self._mapper.taken() if self._mapper is not None else ():
+            self._reporter.map(mapped, code)
         findings, repaired = self._reporter.close()
         return Report(
             program=Program(argv=command, pid=pid, exit_status=status),
@@ -173,6 +188,7 @@ class Session:
             summary=self.ledger.summary(findings, repaired, self.ledger.dropped + self._reporter.dropped),
             warnings=tuple(warnings),
             crashes=self._reporter.crashes,
+            maps=self._reporter.maps,
         )
 
     def _take_log(self, log: Path, start: int) -> None:
@@ -209,6 +225,8 @@ class Session:
             # Without an answer the engine writes a record with all that is needed.
             self._await_record(event, pid)
             return None
+        if self._mapper is not None:
+            self._mapper.found(event, pid, examined.findings)
         self.modules.take(examined.maps)
         self._number += 1
         key = ((pid, event.tid), self._number)
