@@ -33,6 +33,46 @@ int main(int count, char **words) {
 """
 """Keeps 1,500 blocks of `text`; damages one, or asks for a check, by its argument."""
 
+BUSY = """
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+static volatile int stop;
+static void *churn(void *seed) {
+    char *kept[256] = {0};
+    for (unsigned n = (unsigned)(size_t)seed; !stop; n = n * 1103515245u + 12345u) {
+        free(kept[n >> 24]);
+        kept[n >> 24] = malloc(1 + (n >> 8) % 500);
+    }
+    return NULL;
+}
+__attribute__((noinline)) static void spoil(char *block) { memset(block, 'x', 27); }
+int main(void) {
+    pthread_t threads[3];
+    for (size_t i = 0; i < 3; i++) pthread_create(&threads[i], NULL, churn, (void *)(i + 1));
+    char *block = malloc(24);
+    spoil(block);
+    free(block);
+    stop = 1;
+    for (size_t i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    return 0;
+}
+"""
+"""Finds something while three threads allocate and release."""
+
+HOSTILE_FILE = """
+#include <stdlib.h>
+#include <string.h>
+#line 7 "/src/</style><script>alert(1)</script>\\033[31m\\n::set-env name=x::y\\342\\200\\256.c"
+__attribute__((noinline)) static void *make(void) { return malloc(24); }
+__attribute__((noinline)) static void spoil(char *block) { memset(block, 'x', 27); }
+int main(void) { char *block = make(); spoil(block); free(block); return 0; }
+"""
+HOSTILE_FUNCTION = HOSTILE_FILE.replace(
+    "#line", 'static void *make(void) __asm__("\\"</style><script>alert(1)</script>\\342\\200\\256\\"");\n#line'
+)
+"""A program whose file, and one whose function, has a name that is meant to do harm."""
+
 
 def run(*words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -136,6 +176,45 @@ def test_a_process_that_a_signal_ends_is_mapped(tmp_path: Path) -> None:
 
     assert done.returncode == 128 + signal.SIGTERM
     assert [one.taken for one in report_json.decode(file.read_bytes()).maps] == ["exit"]
+
+
+def test_a_crash_is_mapped(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    source = MANY.replace("raise(SIGUSR2)", "*(volatile int *)8 = 1")
+
+    run("--map", "--json", file, "--", compiled(source), "signal")
+
+    report = report_json.decode(file.read_bytes())
+    assert len(report.crashes) == 1
+    assert [one.taken for one in report.maps] == ["crash"]
+    assert report.maps[0].live_blocks >= 1500
+
+
+def test_a_heap_that_other_threads_change_is_mapped_as_it_is_caught(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+
+    done = run("--map", "--json", file, "--", compiled(BUSY, "-pthread"))
+
+    assert done.returncode == FOUND
+    maps = report_json.decode(file.read_bytes()).maps
+    assert [one.taken for one in maps] == ["finding", "exit"]
+    assert all(one.live_blocks > 0 for one in maps)
+
+
+@pytest.mark.parametrize(("source", "debug"), [(HOSTILE_FILE, "-g"), (HOSTILE_FUNCTION, "-g0")])
+def test_hostile_names_of_a_program_are_text_in_each_document(source: str, debug: str, tmp_path: Path) -> None:
+    files = {name: tmp_path / f"report.{name}" for name in ("html", "sarif", "junit", "json")}
+    options = [word for name, file in files.items() for word in (f"--{name}", str(file))]
+
+    done = run("--annotations", "github", *options, "--", compiled(source, debug))
+
+    assert done.returncode == FOUND
+    page = files["html"].read_text()
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert(1)" not in page and "</style><script>" not in page
+    for text in (done.stderr, *(file.read_text() for file in files.values() if file.suffix != ".json")):
+        assert "\x1b" not in text and "\u202e" not in text
+    assert len([line for line in done.stderr.splitlines() if line.startswith("::error")]) == 1
 
 
 def test_without_asking_there_is_no_map(tmp_path: Path) -> None:

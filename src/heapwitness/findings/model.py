@@ -362,13 +362,13 @@ class MapPool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeapMap(msgspec.Struct, frozen=True, kw_only=True):
-    """A heap at one moment: when something was found, at a check, at the end of its process, or in a dump.
+    """A heap at one moment: when something was found, at a check, at the end of its process, in a crash, or in a dump.
 
     `live`, `free`, `cached` and `lost` are bytes, of so many nodes; `largest_free` is the largest free node.
     `whole` is False where not all of it is in the map; `notes` say why.
     """
 
-    taken: Literal["finding", "check", "exit", "dump"]
+    taken: Literal["finding", "check", "exit", "crash", "dump"]
     pid: int = 0
     pools: tuple[MapPool, ...] = ()
     sites: tuple[MapSite, ...] = ()

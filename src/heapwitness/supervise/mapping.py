@@ -14,6 +14,8 @@ from heapwitness.survey.process import heap_map
 CHECKS_LIMIT = 3
 """Maps of checks that are kept, the last ones."""
 
+Taken = Literal["finding", "check", "exit", "crash"]
+
 Mapped = tuple[HeapMap, str]
 """A map without names, and the mappings of code of its process."""
 
@@ -46,15 +48,25 @@ class Mapper:
 
     def ends(self, event: Event, pid: int) -> None:
         """Map the heap of the program at its end."""
-        if pid == self._program:
+        crashed = self._last is not None and self._last[0].taken == "crash"
+        if pid == self._program and not crashed:
             self._last = self._map(event, pid, "exit") or self._last
+
+    def crashes(self, event: Event, pid: int) -> None:
+        """Map the heap of the program when a signal is about to end it."""
+        if pid == self._program:
+            self._last = self._map(event, pid, "crash") or self._last
 
     def taken(self) -> Iterator[Mapped]:
         """The maps, in the order in which they are shown."""
         yield from (one for one in (self._first, *self._checks, self._last) if one is not None)
 
     def _map(
-        self, event: Event, pid: int, taken: Literal["finding", "check", "exit"], findings: Sequence[Finding] = ()
+        self,
+        event: Event,
+        pid: int,
+        taken: Taken,
+        findings: Sequence[Finding] = (),
     ) -> Mapped | None:
         try:
             with ProcessMemory(pid) as memory:

@@ -267,6 +267,8 @@ class Session:
             one.seconds.spend(time.monotonic() - started)
         if examined is None:
             return None
+        if self._mapper is not None:
+            self._mapper.crashes(event, pid)
         self._crashing.pop(pid, None)
         self._crashed_threads.add((event.pid, event.tid))
         self._report(lambda thread, _: thread[0] == pid)

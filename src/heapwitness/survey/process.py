@@ -17,7 +17,7 @@ from heapwitness.survey.tally import Tally
 def heap_map(
     memory: Memory,
     process: int,
-    taken: Literal["finding", "check", "exit"],
+    taken: Literal["finding", "check", "exit", "crash"],
     findings: Sequence[Finding] = (),
     *,
     pid: int = 0,

@@ -23,6 +23,7 @@ _TAKEN = {
     "finding": "The heap when something was found",
     "check": "The heap when it was checked",
     "exit": "The heap at the end",
+    "crash": "The heap when the process crashed",
     "dump": "The heap in the dump",
 }
 
@@ -180,8 +181,8 @@ def _boxes(call: _Call, x: float, scale: float, depth: int) -> Iterator[Box]:
 
 
 def _places(taken: HeapMap, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
-    """Where in the map's pools findings lie; places count from the pool's start, as numbers that a script can hold."""
-    if taken.taken == "exit":
+    """Where in the map's pools findings lie, which are repaired later; places are numbers that a script can hold."""
+    if taken.taken in ("exit", "check"):
         return
     for number, finding in enumerate(findings, 1):
         if taken.pid and finding.detected.pid not in (0, taken.pid):
