@@ -8,9 +8,22 @@ import msgspec
 import pytest
 from support.reports import everything, findings, mapped, report_of, trapped
 
-from heapwitness.findings.model import Block, Detected, Finding, Frame, Report, Site
+from heapwitness.findings.model import (
+    Block,
+    Detected,
+    Finding,
+    Frame,
+    HeapMap,
+    MapBins,
+    MapNodes,
+    MapPool,
+    MapSite,
+    Report,
+    Site,
+)
 from heapwitness.report import html, text
 from heapwitness.report.explain import EXPLANATIONS
+from heapwitness.survey.tally import BINS_LIMIT, FRAMES_LIMIT, NEAR_SITES_LIMIT, SITES_LIMIT
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\u202eevil\u2066\x00</style>{{ 7*7 }}{% raw %}"
 
@@ -181,3 +194,41 @@ def test_the_map_has_figures_that_need_no_script() -> None:
     assert f"{taken.live_blocks:,} blocks" in page.text
     assert "of free memory lies outside of the largest free block" in page.text
     assert "new_record at record.c:41" in page.text
+
+
+def test_a_map_as_large_as_maps_become_is_a_page_below_five_megabytes() -> None:
+    bins, sites, nodes = BINS_LIMIT, SITES_LIMIT + NEAR_SITES_LIMIT, 50_000
+    column = tuple(60_000 - number % 7 for number in range(bins))
+    indexes = tuple(number % sites for number in range(bins))
+    stretch = MapNodes(
+        address=1 << 40,
+        sizes=(96,) * nodes,
+        states="u" * nodes,
+        requested=(61,) * nodes,
+        sites=tuple(number % sites for number in range(nodes)),
+        owners=(),
+    )
+    pool = MapPool(
+        address=1 << 40,
+        size=bins << 16,
+        nodes=10_000_000,
+        parts=(),
+        bins=MapBins(
+            width=1 << 16,
+            live=column,
+            free=column,
+            cached=column,
+            lost=column,
+            blocks=column,
+            sites=indexes,
+            owners=(),
+        ),
+        stretches=(stretch,),
+    )
+    frames = tuple(
+        Frame(pc=number, function=f"a_function_with_a_long_name_{number}", file=f"/src/file_{number}.c", line=number)
+        for number in range(1, FRAMES_LIMIT + 1)
+    )
+    taken = HeapMap(taken="dump", pools=(pool,), sites=(MapSite(stack=frames, blocks=9, total=999),) * sites)
+
+    assert len(html.encode(report_of(maps=(taken,)))) < 5_000_000

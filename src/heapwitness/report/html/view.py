@@ -3,10 +3,10 @@ and markup is escaped by the templates."""
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from heapwitness.findings.model import Block, Crash, Finding, Frame, Header, Report
+from heapwitness.findings.model import Block, Crash, Finding, Frame, Header, Kind, Report
 from heapwitness.findings.words import count
 from heapwitness.report import crash as crash_text
 from heapwitness.report import facts, text
@@ -52,7 +52,6 @@ class FindingView:
 
     number: int
     kind: str
-    explained: Explanation
     sentence: str
     place: str
     count: int
@@ -85,6 +84,7 @@ class ReportView:
     verdict: str
     summary: str
     kinds: tuple[tuple[str, int], ...]
+    explained: Mapping[Kind, Explanation]
     findings: tuple[FindingView, ...]
     crashes: tuple[CrashView, ...]
     warnings: tuple[str, ...]
@@ -100,6 +100,7 @@ def view(report: Report, sources: Sources) -> ReportView:
         verdict=_verdict(report),
         summary=_summary(report),
         kinds=tuple((kind, kinds[kind]) for kind in EXPLANATIONS if kind in kinds),
+        explained=EXPLANATIONS,
         findings=findings,
         crashes=tuple(_crash(one, sources) for one in report.crashes),
         warnings=tuple(text.harmless(one) for one in report.warnings),
@@ -142,7 +143,6 @@ def _finding(number: int, finding: Finding, sources: Sources) -> FindingView:
     return FindingView(
         number=number,
         kind=finding.kind,
-        explained=EXPLANATIONS[finding.kind],
         sentence=sentence,
         place=place,
         count=finding.count,
