@@ -217,6 +217,17 @@ def test_hostile_names_of_a_program_are_text_in_each_document(source: str, debug
     assert len([line for line in done.stderr.splitlines() if line.startswith("::error")]) == 1
 
 
+def test_a_hunt_shows_the_very_store_in_its_documents(tmp_path: Path) -> None:
+    log, page = tmp_path / "log.sarif", tmp_path / "page.html"
+
+    done = heapwitness_command("hunt", "--sarif", log, "--html", page, "--", compiled(OVERFLOW))
+
+    assert done.returncode == FOUND
+    (result, *_) = json.loads(log.read_text())["runs"][0]["results"]
+    assert result["locations"][0]["physicalLocation"]["region"]["startLine"] == 7
+    assert "Stored by" in page.read_text()
+
+
 def test_without_asking_there_is_no_map(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
 
@@ -235,7 +246,7 @@ def test_a_map_is_in_the_page_and_a_report_makes_it_again(tmp_path: Path) -> Non
     assert again.stdout == page.read_text()
 
 
-@pytest.mark.parametrize("command", ["run", "report", "inspect"])
+@pytest.mark.parametrize("command", ["run", "hunt", "report", "inspect"])
 def test_each_command_with_a_report_has_the_same_options(command: str) -> None:
     text = heapwitness_command(command, "--help").stdout
 

@@ -125,7 +125,8 @@ def _verdict(report: Report) -> str:
     if not found:
         return f"{_title(report)}: nothing found overwritten" + (", but it crashed" if report.crashes else "")
     mended = "repaired" if repaired == found else f"{repaired:,} repaired" if repaired else "not repaired"
-    return f"{_title(report)}: {count(found, 'finding')}, {mended}"
+    damaged = repaired or any(one.damage is not None for one in report.findings)
+    return f"{_title(report)}: {count(found, 'finding')}{f', {mended}' if damaged else ''}"
 
 
 def _summary(report: Report) -> str:
