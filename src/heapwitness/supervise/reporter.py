@@ -181,7 +181,7 @@ class Reporter:
                 self._show_crash(item, names)
                 continue
             if isinstance(item, tuple):
-                self.maps += (names.heap_map(*item),)
+                self._name_map(*item, names)
                 continue
             try:
                 self._show(item, names)
@@ -209,6 +209,13 @@ class Reporter:
             self._characters += characters
             self._shown[key] = _Shown(finding, 0, 0)
             self._shower.finding(finding)
+
+    def _name_map(self, taken: HeapMap, code: str, names: "Remote") -> None:
+        try:
+            taken = names.heap_map(taken, code)
+        except Exception as error:  # as of a finding
+            self._shower.sentence(f"a map's sites could not be named: {type(error).__name__}: {error}")
+        self.maps += (taken,)
 
     def _show_crash(self, examined: Examined, names: "Remote") -> None:
         crash = examined.crash
