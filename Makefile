@@ -23,7 +23,7 @@ COMPILE := $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 
 	--custom-compile-command 'make lock' --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest test-oldest lock lint format bench menuconfig build clean
+.PHONY: help demo test test-newest test-oldest lock lint format bench screenshots menuconfig build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf 'make %-12s %s\n' "$$name" "$$text"; done
@@ -60,6 +60,10 @@ format: $(VENV)/.lint-tools ## bring the Python and the C sources into that styl
 
 bench: $(VENV)/.installed ## run real programs with and without the engine and print the ratios
 	$(VENV)/bin/python benchmarks/run.py $(BENCH_ARGS)
+
+screenshots: $(VENV)/.installed ## take the pictures of docs/images in a browser (Debian: chromium)
+	$(MAKE) -C examples all
+	$(VENV)/bin/python benchmarks/screenshots.py docs/images
 
 menuconfig: $(VENV)/.installed ## edit .config of a LiteOS kernel's heap
 	$(VENV)/bin/heapwitness menuconfig

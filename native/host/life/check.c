@@ -161,7 +161,8 @@ HW_COLD void hw_leave_slowly(hw_arena *arena)
         hw_end_postponed();
     if (hw_is_engaged() || !atomic_exchange(&arena->whole_check, false))
         return;
-    hw_heap_check(HW_AT_CHECK, HW_HERE);
+    if (hw_heap_check(HW_AT_CHECK, HW_HERE))
+        hw_tell_checked();
 }
 
 size_t hw_heap_trim(hw_caller caller)

@@ -61,7 +61,8 @@ static void check_is_asked_for(int number, siginfo_t *information, void *context
     (void)number;
     (void)information;
     (void)context;
-    hw_heap_check(HW_AT_CHECK, HW_HERE);
+    if (hw_heap_check(HW_AT_CHECK, HW_HERE))
+        hw_tell_checked();
     errno = before;
 }
 

@@ -48,6 +48,7 @@ void hw_settings_read(void)
     hw_set.check_every = number(value("HEAPWITNESS_CHECK_EVERY"), 0, UINT64_C(1) << 62);
     hw_set.unusual = hw_set.check_every || !hw_fences_are_uneven;
     hw_set.check_signal = (int)number(value("HEAPWITNESS_CHECK_SIGNAL"), 0, 64);
+    hw_set.map = number(value("HEAPWITNESS_MAP"), 0, 1) != 0;
     hw_set.wait_ms = (unsigned)number(value("HEAPWITNESS_WAIT_MS"), 10000, 3600000);
     hw_traps_read(value("HEAPWITNESS_TRAPS"), number(value("HEAPWITNESS_TRAP_FOUND"), 0, 1) != 0,
                   (unsigned)number(value("HEAPWITNESS_TRAP_SAMPLE"), 0, 1u << 30));

@@ -18,6 +18,7 @@ typedef struct hw_settings {
     unsigned wait_ms;          /* how long a thread waits for an answer */
     uint64_t check_every;      /* operations of one thread between checks of everything, 0 for never */
     int check_signal;          /* 0 for none */
+    bool map;                  /* whoever listens draws the heap: wait until it was read, at the end and at checks */
     char socket[108];          /* path, empty for none */
     char log[1024];            /* path, empty for none */
 } hw_settings;

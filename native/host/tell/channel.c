@@ -276,11 +276,9 @@ static bool tell(const message *m, bool first)
     return true;
 }
 
-static char ask(const message *m)
+/* Wait for the answer, and end the connection. */
+static char hear(long fd)
 {
-    long fd = send_message(m);
-    if (fd < 0)
-        return 0;
     char answer = 0;
     long ready = 0;
     uint64_t said[ANSWER] = {0};
@@ -304,6 +302,12 @@ static char ask(const message *m)
         note_hang();
     hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
     return answer == 'g' || answer == 'a' || answer == 's' ? answer : 0;
+}
+
+static char ask(const message *m)
+{
+    long fd = send_message(m);
+    return fd < 0 ? 0 : hear(fd);
 }
 
 /* The first process of a log makes it, and later ones may be another user's. */
@@ -568,7 +572,16 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
         put_section(&m, HW_STATS, 0, stats, HW_STATS_WORDS * sizeof stats[0]);
     put_file(&m, HW_COMMAND, "/proc/self/cmdline");
     finish(&m, &event);
-    if (!tell(&m, type == HW_HELLO))
+    bool told = true;
+    if (hw_set.map && type == HW_EXIT) {
+        long fd = send_message(&m);
+        told = fd >= 0;
+        if (told)
+            hear(fd);
+    } else {
+        told = tell(&m, type == HW_HELLO);
+    }
+    if (!told)
         append(&m);
     end(&m);
 }
@@ -636,4 +649,19 @@ void hw_tell_stranger(const char *file, unsigned why, bool replaces)
 void hw_tell_exit(const uint64_t stats[HW_STATS_WORDS])
 {
     tell_or_log(HW_EXIT, stats);
+}
+
+void hw_tell_checked(void)
+{
+    if (!hw_set.map || !hw_set.check_signal || hw_set.socket[0] == 0)
+        return;
+    message m = {.bytes = hw_map(MESSAGE), .room = MESSAGE};
+    if (!m.bytes)
+        return;
+    hw_event event;
+    start(&m, &event, HW_CHECKED);
+    event.when = HW_AT_CHECK;
+    finish(&m, &event);
+    ask(&m);
+    hw_unmap(m.bytes, MESSAGE);
 }

@@ -5,7 +5,7 @@
 
 #include "arena/arena.h"
 
-enum hw_event_type { HW_HELLO = 1, HW_FINDING, HW_EXIT, HW_OUTCOME, HW_STRANGER, HW_CRASHED };
+enum hw_event_type { HW_HELLO = 1, HW_FINDING, HW_EXIT, HW_OUTCOME, HW_STRANGER, HW_CRASHED, HW_CHECKED };
 enum hw_when { HW_AT_MALLOC, HW_AT_FREE, HW_AT_REALLOC, HW_AT_CHECK, HW_AT_EXIT, HW_AT_TRAP, HW_AT_CRASH };
 /* The reasons after those of the core (core.h, enum hw_reason). */
 enum { HW_DOUBLE = 6, HW_INVALID, HW_MISMATCH, HW_GUARD };
@@ -105,6 +105,8 @@ void hw_tell_hello(void);
 void hw_tell_crash(const hw_crash *crash, const hw_caller *caller);
 enum { HW_STATS_WORDS = 12 };
 void hw_tell_exit(const uint64_t stats[HW_STATS_WORDS]);
+/* The heap was checked because a signal asked for it; told only to who draws the heap. */
+void hw_tell_checked(void);
 /* A program is started without the engine (`why`: enum hw_stranger); `replaces`: in this process. */
 void hw_tell_stranger(const char *file, unsigned why, bool replaces);
 /* A finding that is not told, because there were too many. */

@@ -21,10 +21,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "hunt": ("heapwitness.cli.hunt:command", "Run a program again to catch the store that damages its heap."),
     "report": ("heapwitness.cli.report:command", "Show what a program without a supervisor recorded."),
     "inspect": ("heapwitness.cli.inspect:command", "Find the damage in a heap dump of a LiteOS device."),
+    "explain": ("heapwitness.cli.explain:command", "Say what a kind of finding means and what to look at."),
     "restore": ("heapwitness.cli.restore:command", "Repair a heap dump of a LiteOS device."),
     "simulate": ("heapwitness.cli.simulate:command", "Run a trace of allocations, with faults, on a LiteOS heap."),
     "menuconfig": ("heapwitness.cli.menuconfig:command", "Edit a LiteOS kernel's .config in menus."),
     "config": ("heapwitness.cli.config:command", "Read, change and check a LiteOS kernel's .config."),
+    "completion": ("heapwitness.cli.completion:command", "Print what completes commands in a shell."),
+    "man": ("heapwitness.cli.man:command", "Print the manual page."),
 }
 """Subcommands: where each is, and what it is for, so that listing them imports none."""
 

@@ -23,9 +23,11 @@ def command(options: Options, output: Path) -> int:
     from heapwitness.liteos.dump.mend import fixed_file, mend, refuse_inputs, write
     from heapwitness.liteos.dump.terminal import render_mended
     from heapwitness.report.console import console
+    from heapwitness.report.progress import progress
 
     refuse_inputs(output, (options.image, options.config, options.elf, options.tasks))
-    examined = examine(options)
+    with progress(f"reading {options.image}"):
+        examined = examine(options)
     mended = mend(examined)
     write(fixed_file(examined, mended), output)
     render_mended(examined, mended, output, console())

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from heapwitness.cli.documents import FILE, FORMAT, document_options
 from heapwitness.supervise.options import TRAP_KINDS
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -63,7 +64,7 @@ class _Share(click.ParamType[int]):
         return int(number)
 
 
-_OPTIONS = (
+_OPTIONS: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
     click.option(
         "--on-error",
         type=click.Choice(["continue", "abort", "stop"]),
@@ -108,7 +109,14 @@ _OPTIONS = (
         metavar="SECONDS",
         help="How long a thread that found something waits for heapwitness before it goes on by itself.",
     ),
-    click.option("--json", type=_FILE, metavar="FILE", help="Write the report to a file, as JSON."),
+    click.option("--json", type=FILE, metavar="FILE", help="Write the report to a file, as JSON; - for stdout."),
+    document_options,
+    click.option(
+        "--map",
+        is_flag=True,
+        help="Add maps of the heap to the report: at the first finding, at a check signal, at exit.",
+    ),
+    FORMAT,
     click.option("--output", type=_FILE, metavar="FILE", help="Write the report's text to a file instead of stderr."),
     click.option(
         "--log", type=_FILE, metavar="FILE", help="Where findings are recorded that heapwitness is not there to hear."

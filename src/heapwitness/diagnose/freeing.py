@@ -139,12 +139,12 @@ def _of_unpooled(event: Event, unpooled: Unpooled, sites: Sites) -> tuple[Block 
         return block, _mismatch(event, unpooled.origin)
     past = event.pointer - block.address
     if past < 0:
-        return None, f"The pointer lies between blocks, {_bytes(-past)} before the one at {block.address:#x}."
+        return None, f"The pointer lies between blocks, {count(-past, 'byte')} before the one at {block.address:#x}."
     if past >= block.size:
-        end = _bytes(past - block.size)
+        end = count(past - block.size, "byte")
         return None, f"The pointer lies between blocks, {end} past the end of the one at {block.address:#x}."
-    left = _bytes(block.size - past)
-    return block, f"The pointer lies inside of a block, {_bytes(past)} past its start and {left} before its end."
+    left = count(block.size - past, "byte")
+    return block, f"The pointer lies inside of a block, {count(past, 'byte')} past its start and {left} before its end."
 
 
 def _invalid(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | None, str]:

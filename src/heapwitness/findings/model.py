@@ -280,6 +280,117 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     exit_status: int | None = None
 
 
+# A heap as a map. A heap may have millions of blocks: all of it is told in bins, single blocks only in stretches
+# around what a reader will look at. Sizes are in bytes, of whole nodes (headers included) unless called requested.
+
+NOBODY: Final = -1
+"""Instead of an index of a site or an owner: none is known, or one of those that are too many to list."""
+
+
+class MapPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies at the start of each node: `offset` and `size` count from there; the payload comes behind all parts."""
+
+    name: Literal["header", "backup"]
+    offset: int
+    size: int
+
+
+class MapSite(msgspec.Struct, frozen=True, kw_only=True):
+    """A call site, innermost frame first, and what is live that was allocated there."""
+
+    stack: tuple[Frame, ...]
+    blocks: int = 0
+    total: int = 0
+
+
+class MapOwner(msgspec.Struct, frozen=True, kw_only=True):
+    """A task and what is live of it."""
+
+    name: str
+    blocks: int
+    total: int
+
+
+class MapSizes(msgspec.Struct, frozen=True, kw_only=True):
+    """Nodes of at least `size_from` and less than `size_to` bytes: how many live and free ones, and their bytes."""
+
+    size_from: int
+    size_to: int
+    live: int
+    free: int
+    live_total: int
+    free_total: int
+
+
+class MapBins(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool in bins of `width` bytes from its start; the last may be cut short.
+
+    For each bin: bytes that are live, free, cached (released, and kept for the next allocation) and lost (their header
+    is); `blocks` that begin in it; the site and the owner with most live bytes in it, as indexes.
+    """
+
+    width: int
+    live: tuple[int, ...]
+    free: tuple[int, ...]
+    cached: tuple[int, ...]
+    lost: tuple[int, ...]
+    blocks: tuple[int, ...]
+    sites: tuple[int, ...]
+    owners: tuple[int, ...]
+
+
+class MapNodes(msgspec.Struct, frozen=True, kw_only=True):
+    """Single nodes in a row, the first at `address`. `states` has a letter for each: u used, f free, c cached, l lost.
+
+    `requested` is what was asked for, or what a free one can give; `sites` are of the allocation, or of a released
+    one's release.
+    """
+
+    address: int
+    sizes: tuple[int, ...]
+    states: str
+    requested: tuple[int, ...]
+    sites: tuple[int, ...]
+    owners: tuple[int, ...]
+
+
+class MapPool(msgspec.Struct, frozen=True, kw_only=True):
+    """One pool."""
+
+    address: int
+    size: int
+    nodes: int
+    parts: tuple[MapPart, ...]
+    bins: MapBins
+    stretches: tuple[MapNodes, ...] = ()
+
+
+class HeapMap(msgspec.Struct, frozen=True, kw_only=True):
+    """A heap at one moment: when something was found, at a check, at the end of its process, in a crash, or in a dump.
+
+    `live`, `free`, `cached` and `lost` are bytes, of so many nodes; `largest_free` is the largest free node.
+    `whole` is False where not all of it is in the map; `notes` say why.
+    """
+
+    taken: Literal["finding", "check", "exit", "crash", "dump"]
+    pid: int = 0
+    pools: tuple[MapPool, ...] = ()
+    sites: tuple[MapSite, ...] = ()
+    owners: tuple[MapOwner, ...] = ()
+    sizes: tuple[MapSizes, ...] = ()
+    live: int = 0
+    live_blocks: int = 0
+    free: int = 0
+    free_blocks: int = 0
+    cached: int = 0
+    cached_blocks: int = 0
+    lost: int = 0
+    lost_blocks: int = 0
+    largest_free: int = 0
+    whole: bool = True
+    notes: tuple[str, ...] = ()
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The whole document. `warnings` are sentences about what was guessed, cut short or could not be read."""
 
@@ -290,3 +401,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     summary: Summary = Summary()
     warnings: tuple[str, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    maps: tuple[HeapMap, ...] = ()

@@ -46,6 +46,7 @@ class Type(IntEnum):
     OUTCOME = 4
     STRANGER = 5
     CRASH = 6
+    CHECKED = 7
 
 
 class When(IntEnum):

@@ -20,11 +20,20 @@ class _Telling(Console):
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """A console on a stream, stdout unless given.
+    """A console on a stream, stdout unless given. NO_COLOR, FORCE_COLOR, CLICOLOR and CLICOLOR_FORCE are heeded.
 
     Printing on it raises OSError when that cannot be written.
     """
-    return _Telling(file=stream, width=_width(stream or sys.stdout), height=_HEIGHT)
+    # rich sees to NO_COLOR, which wins, and to FORCE_COLOR.
+    forced = os.environ.get("CLICOLOR_FORCE", "0") not in ("", "0") or bool(os.environ.get("FORCE_COLOR"))
+    refused = os.environ.get("CLICOLOR") == "0" and not forced
+    return _Telling(
+        file=stream,
+        width=_width(stream or sys.stdout),
+        height=_HEIGHT,
+        force_terminal=True if forced else None,
+        no_color=True if refused else None,
+    )
 
 
 def _width(stream: TextIO | None) -> int:

@@ -143,10 +143,10 @@ def _is_glue(frame: Frame) -> bool:
     interpreters, or by its name a runtime's."""
     if frame.file and _HEADERS.search(frame.file):
         return True
-    return frame.function is not None and _GLUE.fullmatch(_qualified(frame.function)) is not None
+    return frame.function is not None and _GLUE.fullmatch(qualified(frame.function)) is not None
 
 
-def _qualified(function: str) -> str:
+def qualified(function: str) -> str:
     """A function's name with its scopes, without arguments, template arguments and what it returns."""
     plain: list[str] = []
     depth = 0
@@ -163,3 +163,13 @@ def _qualified(function: str) -> str:
     at = name.find("operator ")
     start = name.rfind(" ", 0, at if at >= 0 else len(name))
     return name[start + 1 :]
+
+
+def is_own(frame: Frame) -> bool:
+    """Whether a frame is of the program's own code, as far as that can be told."""
+    return _rank(frame) in (_Rank.OWN_LINE, _Rank.PYTHON, _Rank.OWN_FUNCTION, _Rank.OWN_PLACE)
+
+
+def is_of_others(frame: Frame) -> bool:
+    """Whether a frame is surely of code that others wrote; an address of which nothing is known is not."""
+    return not is_own(frame) and _rank(frame) is not _Rank.BARE

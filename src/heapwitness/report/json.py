@@ -12,8 +12,8 @@ import msgspec
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import SCHEMA, Report
-from heapwitness.replacing import write_whole
 from heapwitness.report.json_schema import schema_of
+from heapwitness.report.writing import put
 
 SCHEMA_FILE = Path(__file__).parent / "schema" / "heapwitness-report-1.json"
 
@@ -47,19 +47,12 @@ def decode(data: bytes) -> Report:
 
 
 def write(report: Report, path: Path) -> None:
-    """Write the document to a file, which has either all of it or what it had before.
+    """Write the document to a file, which has either all of it or what it had before, or to stdout ("-").
 
     Raises:
         HeapwitnessError: it could not be written; says why.
     """
-    data = encode(report)
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise HeapwitnessError(
-            f"the report could not be written to {path}: {error.strerror or error}. Nothing was left there; "
-            "choose another place with --json."
-        ) from error
+    put(encode(report), path, "json")
 
 
 def schema() -> dict[str, Any]:

@@ -110,5 +110,8 @@ def _place(address: int, origin: int | None) -> str:
 def _character(digits: str) -> str:
     if digits == _UNKNOWN:
         return "."
-    value = int(digits, 16)
+    try:
+        value = int(digits, 16)
+    except ValueError:  # a document from elsewhere
+        return "."
     return chr(value) if 0x20 <= value < 0x7F else "."

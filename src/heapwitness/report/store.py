@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 from heapwitness.findings.model import Block, Frame, Store
+from heapwitness.findings.words import count
 from heapwitness.report import text
 from heapwitness.report.frames import named
 
@@ -24,7 +25,7 @@ def lines(store: Store, block: Block | None) -> Iterator[str]:
     )
     if store.last is not None and store.last != store.address:
         least = " at least" if store.times > _COUNTED else ""
-        yield f"to {store.last:#x}  {_distance(store.last, 1, block)}, {text.count(store.times, 'time')}{least}"
+        yield f"to {store.last:#x}  {_distance(store.last, 1, block)}, {count(store.times, 'time')}{least}"
     if where := text.place(store.stack):
         yield f"by {where}{_column(store)}{_through(store)}"
     if store.instruction:
@@ -51,7 +52,7 @@ def _column(store: Store) -> str:
 
 
 def _size(store: Store) -> str:
-    return text.count(store.size, "byte") if store.size else ""
+    return count(store.size, "byte") if store.size else ""
 
 
 def _distance(at: int, size: int, block: Block | None) -> str:
@@ -62,9 +63,9 @@ def _distance(at: int, size: int, block: Block | None) -> str:
     if text.is_released(block):
         return f"at offset {left:,}"
     if past >= 0:
-        return f"{text.count(past, 'byte')} past the end" if past else "right behind the end"
+        return f"{count(past, 'byte')} past the end" if past else "right behind the end"
     if left < 0:
-        return f"{text.count(-left, 'byte')} before the start"
+        return f"{count(-left, 'byte')} before the start"
     return f"at offset {left:,} of {block.size:,}, over the end" if size else f"at offset {left:,}"
 
 

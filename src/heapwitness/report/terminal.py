@@ -5,17 +5,19 @@ Colour marks only damage, and only on a terminal (rich sees to NO_COLOR); everyt
 without it. Nothing is wrapped but sentences, so that lines can be searched for when the output is a file.
 """
 
+import os
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from heapwitness.findings.model import Block, Crash, Detected, Finding, Frame, Header, Report, Site, Summary
+from heapwitness.findings.model import Crash, Finding, Frame, Header, Report, Site, Summary
 from heapwitness.findings.words import count
 from heapwitness.report import crash as crash_text
-from heapwitness.report import source, text
-from heapwitness.report import store as store_text
+from heapwitness.report import hyperlinks, source, text
 from heapwitness.report.advice import Advice
-from heapwitness.report.picture import Row, rows
+from heapwitness.report.facts import facts, thread
+from heapwitness.report.picture import BYTES, Row, rows
+from heapwitness.report.spots import spot
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +27,8 @@ _DAMAGE = "bold red"
 _HEAD = "bold"
 _LABEL = 12
 _FRAMES = 16
+_PICTURE = 71
+"""Columns of a row of bytes beside its place; in less, what they should be stands below."""
 _NARROWEST, _WIDEST = 40, 100
 _NO_ADVICE = Advice()
 
@@ -54,27 +58,27 @@ def render(
     _end(what, console)
 
 
+def short(what: Finding | Crash, console: "Console") -> None:
+    """Show a finding or a crash in one line that starts with its place in the source, as compilers write it."""
+    out = _Lines(console)
+    if isinstance(what, Crash):
+        out.plain(f"crash: {crash_text.headline(what)}")
+        return
+    at = spot(what)
+    place = text.line(at.frame, whole_path=True) if at is not None else ""
+    line = out.text(f"{place}: " if place else "")
+    line.append(what.kind, _HEAD)
+    line.append(f": {text.headline(what)}{'; repaired' if what.repaired else ''}")
+    out.line(line)
+
+
 def _finding(finding: Finding, console: "Console", advice: Advice) -> None:
     out = _Lines(console)
     out.head(finding.kind, text.headline(finding))
     out.blank()
-    if finding.store is not None:
-        for number, line in enumerate(store_text.lines(finding.store, finding.culprit)):
-            out.entry(("read" if finding.access == "read" else "stored") if number == 0 else "", line)
-    out.entry("noticed", _noticed(finding))
-    if thread := _thread(finding.detected):
-        out.entry("thread", thread)
-    if finding.pointer is not None:
-        leads_to = f"  {text.leads_to(finding.place)}" if finding.place is not None else ""
-        out.entry("pointer", f"{finding.pointer:#x}{leads_to}", wrap=True)
-    _blocks(out, finding)
-    if finding.damage is not None:
-        out.entry("damaged", _damaged(finding), wrap=True)
-    out.entry("repaired", _repaired(finding), wrap=True)
-    if finding.count > 1:
-        out.entry("seen", f"{finding.count:,} times")
-    if finding.detail:
-        out.entry("note", text.harmless(finding.detail), wrap=True)
+    for fact in facts(finding):
+        for number, line in enumerate(fact.lines):
+            out.entry(fact.label if number == 0 else "", line, wrap=fact.wrap)
     if more := advice.on(finding):
         out.entry("more", more, wrap=True)
     if finding.damage is not None:
@@ -90,7 +94,7 @@ def _crash(crash: Crash, console: "Console") -> None:
     out.head("crash", crash_text.headline(crash))
     out.blank()
     out.entry("heap", crash_text.heap(crash), wrap=True)
-    out.entry("thread", _thread(crash))
+    out.entry("thread", thread(crash))
     for label, words in (("register", crash_text.stale(crash)), ("note", crash.notes)):
         for number, sentence in enumerate(words):
             out.entry(label if number == 0 else "", text.clean(sentence), wrap=True)
@@ -99,82 +103,6 @@ def _crash(crash: Crash, console: "Console") -> None:
         out.plain("  stack")
         _stack(out, crash.stack, set())
     out.blank()
-
-
-def _noticed(finding: Finding) -> str:
-    detected = finding.detected
-    when = {"exit": "at exit", "check": "by a check", "trap": "by a trap", "crash": "by the crash"}.get(detected.when)
-    if when is not None:
-        return when
-    return f"in {detected.when}{text.by(detected.stack, ', called')}"
-
-
-def _thread(detected: Detected | Crash) -> str:
-    words = [str(detected.thread)] if detected.thread else []
-    if detected.thread_name:
-        words.append(f'"{text.clean(detected.thread_name)}"')
-    if detected.pid:
-        words.append(f"of process {detected.pid}" if words else f"process {detected.pid}")
-    return " ".join(words)
-
-
-def _blocks(out: "_Lines", finding: Finding) -> None:
-    shown: list[int] = []
-    for label, block in (
-        ("block", finding.culprit),
-        ("victim", finding.victim),
-        ("nearest", finding.suspect),
-        *(("or", reading.culprit) for reading in finding.readings),
-        ("previous", finding.previous),
-    ):
-        if block is not None and block.address not in shown:
-            shown.append(block.address)
-            for number, line in enumerate(_block(block)):
-                out.entry(label if number == 0 else "", line)
-
-
-def _block(block: Block) -> Iterable[str]:
-    if block.state == "end":
-        yield f"{block.address:#x}  the end of the heap"
-        return
-    if block.state == "quarantined":
-        yield f"{block.address:#x}  {count(block.size, 'byte')}, not known: its header is lost"
-        return
-    state: str = "released" if block.state in ("free", "cached") else block.state
-    if block.state == "used" and block.freed is not None:
-        state = "released, not taken back yet"
-    task = f", task {text.clean(block.task)}" if block.task else ""
-    yield f"{block.address:#x}  {count(block.size, 'byte')}, {state}{task}"
-    for verb, site in (("allocated", block.allocated), ("released", block.freed)):
-        if site is not None and site.stack:
-            yield f"{verb}{text.by(site.stack)}"
-
-
-def _damaged(finding: Finding) -> str:
-    damage = finding.damage
-    if damage is None:
-        return ""
-    names = {"backup": "backup of the next header", "links": "links of a free block", "control": "control block"}
-    copies = ", ".join(names.get(copy, copy) for copy in damage.copies)
-    least = "" if damage.exact else "at least "
-    return f"{damage.address:#x}  {least}{count(damage.length, 'byte')}: {copies}"
-
-
-def _repaired(finding: Finding) -> str:
-    if finding.repaired:
-        from_ = finding.header.restored_from if finding.header is not None else None
-        return {"backup": "yes, the header from its backup", "header": "yes, the backup from the header"}.get(
-            from_ or "", "yes"
-        )
-    if finding.kind == "mismatched-free":
-        return "nothing to repair: the block was released all the same"
-    if finding.kind in ("double-free", "invalid-free"):
-        return "nothing to repair: the release was not done"
-    if finding.kind == "use-after-free-read" or finding.access == "read":
-        return "nothing to repair: nothing was written"
-    if finding.store is not None and finding.store.instruction and finding.damage is None:
-        return "nothing to repair: it went to where no other block lies"
-    return "no"
 
 
 def _origin(finding: Finding) -> str:
@@ -186,16 +114,19 @@ def _origin(finding: Finding) -> str:
 def _picture(out: "_Lines", picture: Sequence[Row], origin: str) -> None:
     out.blank()
     width = max(len(origin), *(len(row.place) for row in picture)) if picture else len(origin)
-    out.plain(f"  {origin:>{width}}  part      bytes                   text      should be")
+    wide = out.width >= width + _PICTURE
+    out.plain(f"  {origin:>{width}}  part      bytes                   text{'      should be' if wide else ''}")
     for row in picture:
         line = out.text(f"  {row.place:>{width}}  {row.part:<8}")
         if row.note:
             line.append(f" {row.note}")
         else:
             _cells(line, row)
-            line.append(f" {row.text:<8}  {row.expected}")
+            line.append(f" {row.text:<8}  {row.expected if wide else ''}")
         line.rstrip()
         out.line(line)
+        if row.expected and not wide:
+            out.plain(f"  {'':>{width}}  {'':<8} {row.expected:<{3 * BYTES}} should be")
 
 
 def _cells(line: "Text", row: Row) -> None:
@@ -273,7 +204,11 @@ def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None,
         where = text.line(frame, whole_path=True)
         module = f"({text.clean(frame.module)})" if frame.module and not where else ""
         mark = "  [inlined]" if frame.inlined else ""
-        out.plain(f"    #{number:<2} {text.function(frame)}  {where or module}{mark}".rstrip())
+        told = out.text(f"    #{number:<2} {text.function(frame)}  ")
+        told.append(where or module, out.link(frame) if where else None)
+        told.append(mark)
+        told.rstrip()
+        out.line(told)
         if (not shown or frame is python) and (frame.file, frame.line) not in sources:
             sources.add((frame.file, frame.line))
             for line, written in source.lines(frame):
@@ -320,8 +255,14 @@ class _Lines:
 
         self._console = console
         self._text = Text
-        self._width = max(_NARROWEST, min(console.width, _WIDEST))
+        self.width = max(_NARROWEST, min(console.width, _WIDEST))
+        self._links = console.is_terminal and hyperlinks.are_known(os.environ)
         self.source_width = max(40, console.width - 20) if console.is_terminal else _WIDEST
+
+    def link(self, frame: Frame) -> str | None:
+        """The style of a link to a frame's file; None where the terminal knows no links."""
+        place = hyperlinks.link(frame) if self._links else ""
+        return f"link {place}" if place else None
 
     def text(self, plain: str) -> "Text":
         return self._text(plain)
@@ -336,7 +277,7 @@ class _Lines:
         self.plain("")
 
     def head(self, kind: str, sentence: str) -> None:
-        first, *rest = textwrap.wrap(f"{kind}: {sentence}", self._width) or [""]
+        first, *rest = textwrap.wrap(f"{kind}: {sentence}", self.width) or [""]
         for number, line in enumerate((first, *rest)):
             styled = self._text(line if number == 0 else f"  {line}")
             styled.stylize(_HEAD)
@@ -344,10 +285,10 @@ class _Lines:
 
     def entry(self, label: str, value: str, *, wrap: bool = False) -> None:
         """A label in the first column and what it says in the second."""
-        lines = textwrap.wrap(value, max(20, self._width - _LABEL)) if wrap else [value]
+        lines = textwrap.wrap(value, max(20, self.width - _LABEL)) if wrap else [value]
         for number, line in enumerate(lines or [""]):
             self.plain(f"  {label if number == 0 else '':<{_LABEL - 2}}{line}".rstrip())
 
     def paragraph(self, value: str, label: str) -> None:
-        for line in textwrap.wrap(label + value, self._width, subsequent_indent="  "):
+        for line in textwrap.wrap(label + value, self.width, subsequent_indent="  "):
             self.plain(line)

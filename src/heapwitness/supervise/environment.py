@@ -20,6 +20,7 @@ _OURS = (
     "TRAPS",
     "TRAP_FOUND",
     "TRAP_SAMPLE",
+    "MAP",
 )
 _NAMES = frozenset(PREFIX + name for name in _OURS)
 
@@ -63,6 +64,8 @@ def environment(
         made[f"{PREFIX}CHECK_EVERY"] = str(options.check_every)
     if options.check_signal is not None:
         made[f"{PREFIX}CHECK_SIGNAL"] = str(int(options.check_signal))
+    if options.map:
+        made[f"{PREFIX}MAP"] = "1"
     if options.trap_sample:
         made[f"{PREFIX}TRAP_SAMPLE"] = str(options.trap_sample)
     if options.trap_found:

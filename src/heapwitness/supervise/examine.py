@@ -101,7 +101,7 @@ class Examiner:
     def _code(self, pid: int) -> str:
         """The mappings of code of a process: one text for as long as they stay the same, and none when a process
         changes them so often that they would fill the memory."""
-        maps = _maps(pid)
+        maps = code_of(pid)
         if maps != self._maps:
             self._kept += len(maps)
             self._maps = maps if self._kept <= _TEXTS_LIMIT else ""
@@ -172,7 +172,7 @@ def _open(pid: int) -> "ProcessMemory | None":
         return None
 
 
-def _maps(pid: int) -> str:
+def code_of(pid: int) -> str:
     """The lines of a process's mappings that may be executed: all that names stacks."""
     return code_lines(_raw_maps(pid), CODE_LIMIT)
 

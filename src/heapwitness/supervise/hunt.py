@@ -15,10 +15,11 @@ import msgspec
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Crash, Finding, Report
 from heapwitness.findings.sites import Trap
+from heapwitness.findings.words import count
 from heapwitness.report.folding import same
-from heapwitness.report.text import count, place
+from heapwitness.report.text import place
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import write_json
+from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.supervisor import plan_for, status_of, watch
 from heapwitness.supervise.traps import catches, is_hunted, traps_for
@@ -100,7 +101,7 @@ def hunt(options: Options, how: Hunt) -> int:
     if how.source is not None:
         _take_source(trail, how.source)
     start = _offset_of_input()
-    with Screen.to(options.output, options.advice, quiet=options.quiet) as screen:
+    with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         report, quietly = Report(), _Quietly()
         for number in range(1, how.tries + 1):
             traps = traps_for(trail.hunted, trail.in_vain)
@@ -124,6 +125,7 @@ def hunt(options: Options, how: Hunt) -> int:
         report = _summed_up(report, trail, quietly)
         _show(report, screen, options)
     write_json(report, options.json)
+    write_documents(report, options.outputs)
     screen.check()
     return status_of(report, options)
 

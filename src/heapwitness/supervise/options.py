@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from heapwitness.findings.status import FINDINGS_EXIT
+from heapwitness.outputs import NOTHING, Outputs
 
 if TYPE_CHECKING:
     from heapwitness.findings.sites import How, Trap
@@ -28,6 +29,7 @@ class Options:
     then on; `trap_sample`: of all blocks one in so many, 0 for none; `trap_kind` is where trapped blocks lie, if not
     where each site says. `command` is program and arguments; `check_every` in operations, 0 for never; `wait_ms` is how
     long a thread of the program waits for an answer; `error_exitcode` 0 keeps the program's own status.
+    `outputs` are the documents beside JSON, `map` adds the heap's map to them.
     """
 
     command: tuple[str, ...]
@@ -46,6 +48,9 @@ class Options:
     log: Path | None = None
     error_exitcode: int = FINDINGS_EXIT
     quiet: bool = False
+    outputs: Outputs = NOTHING
+    map: bool = False
+    format: Literal["short", "full"] = "full"
 
     def advice(self) -> "Advice":
         """How a user of this run can see more."""

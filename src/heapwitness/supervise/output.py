@@ -1,10 +1,11 @@
-"""The JSON report as a file: what can be known before the run is said before it."""
+"""The documents of a report as files: what can be known before the run is said before it."""
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.outputs import STDOUT, Outputs
 from heapwitness.replacing import where
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def check_writable(path: Path | None) -> None:
     Raises:
         HeapwitnessError: it cannot be written.
     """
-    if path is None:
+    if path is None or path == STDOUT:
         return
     try:
         where(path)
@@ -56,3 +57,15 @@ def write_json(report: "Report", path: Path | None) -> None:
         from heapwitness.report import json
 
         json.write(report, path)
+
+
+def write_documents(report: "Report", outputs: Outputs) -> None:
+    """Write the other documents that were asked for.
+
+    Raises:
+        HeapwitnessError: one cannot be written.
+    """
+    if outputs.files or outputs.dialect is not None:
+        from heapwitness.report import documents
+
+        documents.write(report, outputs)

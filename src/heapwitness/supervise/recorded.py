@@ -1,28 +1,39 @@
-"""The report of a file of records."""
+"""The report of a file of records, or of a report that was written as JSON."""
 
 import os
 import stat
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Report
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.layout.events import BadEvent
+from heapwitness.outputs import FORMATS, NOTHING, STDOUT, Format, Outputs
 from heapwitness.report.advice import Advice
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.options import OFTEN
-from heapwitness.supervise.output import write_json
+from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.records import CutShort, read_records
 from heapwitness.supervise.remarks import missing
 from heapwitness.supervise.reporter import Reporter
 from heapwitness.supervise.screen import Screen
 
+JSON_LIMIT = 1 << 30
+"""Bytes of a JSON report."""
+
 _ADVICE = Advice(stacks="HEAPWITNESS_STACKS=full", checks=f"HEAPWITNESS_CHECK_EVERY={OFTEN}")
 
 
-def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
-    """Show the findings of a file of records on stdout, and write them to `json`.
+def report(
+    file: Path, json: Path | None = None, *, quiet: bool = False, outputs: Outputs = NOTHING, format: str = "full"
+) -> int:
+    """Show the findings of a file on stdout, and write them to `json` and `outputs`.
+
+    Args:
+        format: "short" or "full", or one of `outputs.FORMATS`, which goes to stdout instead of text. Text goes to
+            stderr where a document goes to stdout.
 
     Returns:
         the exit status: FINDINGS_EXIT with findings, else 0.
@@ -32,22 +43,74 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
             damage is shown first), it ends in the middle of a message and no finding came before, or
             the report cannot be written.
     """
-    ledger = Ledger()
-    screen = Screen(sys.stdout, lambda: _ADVICE, quiet=quiet)
-    trouble: BadEvent | None = None
+    document = format not in ("short", "full")
+    busy = STDOUT in (json, *(path for _, path in outputs.files))
+    stream = None if document else sys.stderr if busy else sys.stdout
+    screen = Screen(stream, lambda: _ADVICE, quiet=quiet, format="short" if format == "short" else "full")
+    found, trouble = _read(file, screen)
+    if found.summary.findings or found.warnings or not quiet:
+        screen.end(found)
+    write_json(found, json)
+    write_documents(found, outputs)
+    if document:
+        _print(found, format, outputs)
+    screen.check()
+    # Who was ended while writing leaves half a message: the findings before it count, but none is not "nothing found".
+    if trouble is not None and not (isinstance(trouble, CutShort) and found.summary.findings):
+        raise HeapwitnessError(f"{file}: {trouble}") from trouble
+    return FINDINGS_EXIT if found.summary.findings else 0
+
+
+def _print(found: Report, format: str, outputs: Outputs) -> None:
+    from heapwitness.report import documents
+    from heapwitness.report.writing import put
+
+    kind: Format = next(one for one in FORMATS if one == format)
+    put(documents.encode(found, kind, outputs.root, outputs.dialect or "plain"), STDOUT, "format")
+
+
+def _read(file: Path, screen: Screen) -> tuple[Report, BadEvent | None]:
+    """The report of a file, whose findings are shown as they come, and what is wrong with the file's end."""
     try:
         with open(file, "rb") as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise HeapwitnessError(f"{file} is no file of records.")
-            reporter = Reporter(screen, until=status.st_mtime)
-            try:
-                for one in read_records(stream, ledger):
-                    reporter.submit(one.examined, patiently=True)
-            except BadEvent as error:
-                trouble = error
+            start = stream.read(1)
+            stream.seek(0)
+            if start == b"{":
+                return _from_json(file, stream, screen), None
+            return _from_records(file, stream, status.st_mtime, screen)
     except OSError as error:
         raise HeapwitnessError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _from_json(file: Path, stream: BinaryIO, screen: Screen) -> Report:
+    from heapwitness.report import json
+
+    data = stream.read(JSON_LIMIT + 1)
+    if len(data) > JSON_LIMIT:
+        raise HeapwitnessError(f"{file} is too long for a report.")
+    try:
+        found = json.decode(data)
+    except json.BadReport as error:
+        raise HeapwitnessError(f"{file}: {error}") from error
+    for finding in found.findings:
+        screen.finding(finding)
+    for crash in found.crashes:
+        screen.crash(crash)
+    return found
+
+
+def _from_records(file: Path, stream: BinaryIO, until: float, screen: Screen) -> tuple[Report, BadEvent | None]:
+    ledger = Ledger()
+    reporter = Reporter(screen, until=until)
+    trouble: BadEvent | None = None
+    try:
+        for one in read_records(stream, ledger):
+            reporter.submit(one.examined, patiently=True)
+    except BadEvent as error:
+        trouble = error
     findings, repaired = reporter.close()
     if trouble is not None and not ledger.processes:
         raise HeapwitnessError(f"{file}: {trouble}") from trouble
@@ -59,11 +122,4 @@ def report(file: Path, json: Path | None = None, *, quiet: bool = False) -> int:
         warnings=(*((f"{file}: {trouble}",) if trouble is not None else ()), *missing(ledger)),
         crashes=reporter.crashes,
     )
-    if found.summary.findings or found.warnings or not quiet:
-        screen.end(found)
-    write_json(found, json)
-    screen.check()
-    # Who was ended while writing leaves half a message: the findings before it count, but none is not "nothing found".
-    if trouble is not None and not (isinstance(trouble, CutShort) and found.summary.findings):
-        raise HeapwitnessError(f"{file}: {trouble}") from trouble
-    return FINDINGS_EXIT if found.summary.findings else 0
+    return found, trouble

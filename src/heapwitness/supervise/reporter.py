@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from heapwitness.findings.model import Crash, Finding, Frame
+from heapwitness.findings.model import Crash, Finding, Frame, HeapMap
 from heapwitness.report.folding import same
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.merge import in_places, with_python
@@ -82,6 +82,7 @@ class Reporter:
     Attributes:
         dropped: findings that were too many to keep.
         crashes: in the order in which they came; complete after `close`.
+        maps: as crashes.
     """
 
     def __init__(self, shower: Shower, until: float | None = None) -> None:
@@ -89,7 +90,8 @@ class Reporter:
         self.crashes: tuple[Crash, ...] = ()
         self._shower = shower
         self._until = until
-        self._queue: queue.SimpleQueue[_Case | Examined | str | None] = queue.SimpleQueue()
+        self.maps: tuple[HeapMap, ...] = ()
+        self._queue: queue.SimpleQueue[_Case | Examined | tuple[HeapMap, str] | str | None] = queue.SimpleQueue()
         self._crashed = 0
         self._asked: set[Hashable] = set()
         self._counts: Counter[Hashable] = Counter()
@@ -132,6 +134,10 @@ class Reporter:
             self._crashed += 1
             self._put(examined)
 
+    def map(self, taken: HeapMap, code: str) -> None:
+        """Name the sites of a heap's map; `code` are the mappings of its process."""
+        self._put((taken, code))
+
     def say(self, text: str) -> None:
         """Show a sentence after the findings that were submitted before it."""
         self._put(text)
@@ -153,7 +159,7 @@ class Reporter:
         )
         return findings, sum(one.repaired for one in self._shown.values())
 
-    def _put(self, item: _Case | Examined | str) -> None:
+    def _put(self, item: _Case | Examined | tuple[HeapMap, str] | str) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="reporter", daemon=True)
             self._thread.start()
@@ -173,6 +179,9 @@ class Reporter:
                 continue
             if isinstance(item, Examined):
                 self._show_crash(item, names)
+                continue
+            if isinstance(item, tuple):
+                self._name_map(*item, names)
                 continue
             try:
                 self._show(item, names)
@@ -200,6 +209,13 @@ class Reporter:
             self._characters += characters
             self._shown[key] = _Shown(finding, 0, 0)
             self._shower.finding(finding)
+
+    def _name_map(self, taken: HeapMap, code: str, names: "Remote") -> None:
+        try:
+            taken = names.heap_map(taken, code)
+        except Exception as error:  # as of a finding
+            self._shower.sentence(f"a map's sites could not be named: {type(error).__name__}: {error}")
+        self.maps += (taken,)
 
     def _show_crash(self, examined: Examined, names: "Remote") -> None:
         crash = examined.crash

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Literal, Self, TextIO
 
 from heapwitness.errors import HeapwitnessError
 
@@ -23,34 +23,48 @@ class Screen:
 
     A stream that can not be written any more is written no more, and what was to go to a file goes to stderr instead.
     A `quiet` one says nothing of crashes before it has shown a finding. `advice` gives what findings say of how to
-    see more.
+    see more. A `short` format shows each finding in one line.
     """
 
     def __init__(
-        self, stream: TextIO | None, advice: "Callable[[], Advice]", *, owned: bool = False, quiet: bool = False
+        self,
+        stream: TextIO | None,
+        advice: "Callable[[], Advice]",
+        *,
+        owned: bool = False,
+        quiet: bool = False,
+        format: Literal["short", "full"] = "full",
     ) -> None:
         self._stream = stream
         self._advice = advice
         self._owned = owned
         self._quiet = quiet
+        self._short = format == "short"
         self._console: Console | None = None
         self._name = ""
         self._failure = ""
 
     @classmethod
-    def to(cls, output: Path | None, advice: "Callable[[], Advice]", *, quiet: bool = False) -> Self:
+    def to(
+        cls,
+        output: Path | None,
+        advice: "Callable[[], Advice]",
+        *,
+        quiet: bool = False,
+        format: Literal["short", "full"] = "full",
+    ) -> Self:
         """A screen on a file, or on stderr for None.
 
         Raises:
             HeapwitnessError: the file cannot be written.
         """
         if output is None:
-            return cls(sys.stderr, advice, quiet=quiet)
+            return cls(sys.stderr, advice, quiet=quiet, format=format)
         try:
             stream = open(output, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             raise HeapwitnessError(f"{output} cannot be written: {error.strerror}.") from error
-        screen = cls(stream, advice, owned=True, quiet=quiet)
+        screen = cls(stream, advice, owned=True, quiet=quiet, format=format)
         screen._name = str(output)
         return screen
 
@@ -97,13 +111,17 @@ class Screen:
             raise HeapwitnessError(f"the report could not be written to {where}: {self._failure}.")
 
     def _render(self, what: "Finding | Crash | Report") -> None:
+        from heapwitness.findings.model import Report
         from heapwitness.report import terminal
         from heapwitness.report.console import console
 
         def write(stream: TextIO) -> None:
             if self._console is None:
                 self._console = console(stream)
-            terminal.render(what, self._console, advice=self._advice())
+            if self._short and not isinstance(what, Report):
+                terminal.short(what, self._console)
+            else:
+                terminal.render(what, self._console, advice=self._advice())
 
         self._write(write)
 

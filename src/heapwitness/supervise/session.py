@@ -14,6 +14,7 @@ from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.ends import with_end
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
+from heapwitness.supervise.mapping import Mapper
 from heapwitness.supervise.modules import Modules
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
@@ -60,6 +61,7 @@ class Session:
         on_error: what a thread that found something is told to do.
         shower: shows the findings as they come.
         trap_found: the blocks of sites at which damage is found are trapped from then on.
+        mapper: draws the heap, where that was asked for; then ends and checks of processes are answered, too.
 
     Attributes:
         ledger: what the engines say of their processes.
@@ -67,7 +69,9 @@ class Session:
         modules: the files of which processes run code.
     """
 
-    def __init__(self, on_error: OnError, shower: Shower, *, trap_found: bool = False) -> None:
+    def __init__(
+        self, on_error: OnError, shower: Shower, mapper: Mapper | None = None, *, trap_found: bool = False
+    ) -> None:
         self.ledger = Ledger()
         self.modules = Modules()
         self.malformed = 0
@@ -75,6 +79,7 @@ class Session:
         self._trap_found = trap_found
         self._reporter = Reporter(shower)
         self._examiner = Examiner()
+        self._mapper = mapper
         self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
         self._shares: OrderedDict[int, _Share] = OrderedDict()
         self._told: OrderedDict[tuple[_Thread, int], _Told] = OrderedDict()
@@ -113,6 +118,14 @@ class Session:
             self._ends[event.pid, event.went_on.block, event.went_on.pc] = event.went_on
         elif event.type is Type.EXIT:
             self._report(lambda thread, _: thread[0] == pid)
+            if self._mapper is not None:
+                self._last = None
+                self._mapper.ends(event, pid)
+                return _ANSWERS["continue"]
+        elif event.type is Type.CHECKED and self._mapper is not None:
+            self._last = None
+            self._mapper.checked(event, pid)
+            return _ANSWERS["continue"]
         elif event.type is Type.FINDING:
             return self._found(event, pid)
         elif event.type is Type.CRASH and event.crash is not None:
@@ -172,6 +185,8 @@ class Session:
 
     def report(self, command: tuple[str, ...], pid: int, status: int | None, warnings: Iterable[str] = ()) -> Report:
         """Wait until everything is shown, and put it together."""
+        for mapped, code in self._mapper.taken() if self._mapper is not None else ():
+            self._reporter.map(mapped, code)
         findings, repaired = self._reporter.close()
         findings = tuple(with_end(finding, self._ends) for finding in findings)
         return Report(
@@ -180,6 +195,7 @@ class Session:
             summary=self.ledger.summary(findings, repaired, self.ledger.dropped + self._reporter.dropped),
             warnings=tuple(warnings),
             crashes=self._reporter.crashes,
+            maps=self._reporter.maps,
         )
 
     def _take_log(self, log: Path, start: int) -> None:
@@ -216,6 +232,8 @@ class Session:
             # Without an answer the engine writes a record with all that is needed.
             self._await_record(event, pid)
             return None
+        if self._mapper is not None:
+            self._mapper.found(event, pid, examined.findings)
         self.modules.take(examined.maps)
         self._number += 1
         key = ((pid, event.tid), self._number)
@@ -256,6 +274,8 @@ class Session:
             one.seconds.spend(time.monotonic() - started)
         if examined is None:
             return None
+        if self._mapper is not None:
+            self._mapper.crashes(event, pid)
         self._crashing.pop(pid, None)
         self._crashed_threads.add((event.pid, event.tid))
         self._report(lambda thread, _: thread[0] == pid)

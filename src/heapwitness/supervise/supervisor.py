@@ -13,7 +13,7 @@ from heapwitness.supervise.environment import environment
 from heapwitness.supervise.log import open_log
 from heapwitness.supervise.modules import private_heaps
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import check_log, check_writable, write_json
+from heapwitness.supervise.output import check_log, check_writable, write_documents, write_json
 from heapwitness.supervise.program import Program
 from heapwitness.supervise.python_command import python_command
 from heapwitness.supervise.remarks import remarks, unseen_objects
@@ -55,11 +55,12 @@ def run(options: Options) -> int:
             it was the JSON report, everything was shown before.
     """
     plan = plan_for(options)
-    with Screen.to(options.output, options.advice, quiet=options.quiet) as screen:
+    with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         report = watch(options, plan, screen)
         if report.summary.findings or not options.quiet:
             screen.end(report)
     write_json(report, options.json)
+    write_documents(report, options.outputs)
     screen.check()
     return status_of(report, options)
 
@@ -87,10 +88,12 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Report":
         extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
         program = Program(plan.file, plan.arguments, made, extra)
         # What is needed when there is something to hear is loaded while the program starts.
+        from heapwitness.supervise.mapping import Mapper
         from heapwitness.supervise.session import Session
 
         places.sweep()
-        session = Session(options.on_error, screen, trap_found=options.trap_found)
+        mapper = Mapper(program.pid, options.wait_ms / 2000) if options.map else None
+        session = Session(options.on_error, screen, mapper, trap_found=options.trap_found)
         _serve(channel, session, program)
         session.take_records(log.path, log.start)
     program.release_signals()
@@ -115,7 +118,7 @@ def plan_for(options: Options) -> Plan:
     arguments = python_command(options.command) or options.command
     file = find_program(arguments[0])
     target = check_program(file, engine)
-    for written in (options.json, options.output):
+    for written in (options.json, options.output, *(path for _, path in options.outputs.files)):
         check_writable(written)
     check_log(options.log)
     return Plan(file, arguments, target, engine)

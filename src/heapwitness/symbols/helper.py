@@ -18,13 +18,17 @@ from typing import BinaryIO
 
 import msgspec
 
-from heapwitness.findings.model import Crash, Finding
+from heapwitness.findings.model import Crash, Finding, HeapMap
 from heapwitness.symbols.debuginfo import Location
 from heapwitness.symbols.elf import ElfFile
 from heapwitness.symbols.maps import Mapping
 from heapwitness.symbols.resolver import Resolver
 
-REQUESTS: dict[bytes, type[Finding] | type[Crash]] = {b"finding": Finding, b"crash": Crash}
+REQUESTS: dict[bytes, type[Finding] | type[Crash] | type[HeapMap]] = {
+    b"finding": Finding,
+    b"crash": Crash,
+    b"map": HeapMap,
+}
 """What is asked for: the method of `Resolver`, and what it is given and gives."""
 
 OPENING, ANSWER, FAILED = b"o", b"a", b"f"
@@ -107,12 +111,17 @@ def serve(until: float | None, refused: list[str]) -> None:
         told.clear()
         try:
             asked = msgspec.msgpack.decode(document, type=REQUESTS[kind])
-            named = resolver.crash(asked, maps) if isinstance(asked, Crash) else resolver.finding(asked, maps)
-            answer = ANSWER + msgspec.msgpack.encode(named)
+            answer = ANSWER + msgspec.msgpack.encode(_named(resolver, asked, maps))
         except Exception:  # no names are an answer
             answer = FAILED
         send(output.write, answer)
         output.flush()
+
+
+def _named(resolver: Resolver, asked: Finding | Crash | HeapMap, maps: str) -> Finding | Crash | HeapMap:
+    if isinstance(asked, HeapMap):
+        return resolver.heap_map(asked, maps)
+    return resolver.crash(asked, maps) if isinstance(asked, Crash) else resolver.finding(asked, maps)
 
 
 def _confine() -> None:

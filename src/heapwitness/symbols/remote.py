@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 import heapwitness
-from heapwitness.findings.model import Crash, Finding
+from heapwitness.findings.model import Crash, Finding, HeapMap
 from heapwitness.symbols import helper
 
 SILENCE = 20.0
@@ -30,7 +30,7 @@ _PARTS = 1 << 16
 _ENVIRONMENT = {"OMP_NUM_THREADS": "2", "MALLOC_ARENA_MAX": "2"}
 
 
-_Document = TypeVar("_Document", Finding, Crash)
+_Document = TypeVar("_Document", Finding, Crash, HeapMap)
 
 
 class _GivenUp(Exception):
@@ -61,6 +61,11 @@ class Remote:
     def crash(self, crash: Crash, maps: str) -> Crash:
         """The same of a crash."""
         return self._ask(b"crash", crash, maps)
+
+    def heap_map(self, taken: HeapMap, maps: str) -> HeapMap:
+        """The same of a heap's map, of which only the sites have names."""
+        named = self._ask(b"map", HeapMap(taken=taken.taken, sites=taken.sites), maps)
+        return msgspec.structs.replace(taken, sites=named.sites)
 
     def close(self) -> None:
         """End the helper."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from heapwitness.findings.model import Block, Crash, Finding, Frame, Place, Site
+from heapwitness.findings.model import Block, Crash, Finding, Frame, HeapMap, Place, Site
 from heapwitness.symbols.debuginfo import DebugInfo, Location
 from heapwitness.symbols.elf import ElfFile, printable, read_elf
 from heapwitness.symbols.maps import Mapping, parse_maps
@@ -69,6 +69,12 @@ class Resolver:
         space = _Space(self, parse_maps(maps))
         stale = tuple(msgspec.structs.replace(one, block=space.block(one.block)) for one in crash.stale)
         return msgspec.structs.replace(crash, stack=space.stack(crash.stack, exact=True), stale=stale)
+
+    def heap_map(self, taken: HeapMap, maps: str) -> HeapMap:
+        """A heap's map with the stacks of its sites named; as `finding`."""
+        space = _Space(self, parse_maps(maps))
+        sites = tuple(msgspec.structs.replace(one, stack=space.stack(one.stack)) for one in taken.sites)
+        return msgspec.structs.replace(taken, sites=sites)
 
     def stack(self, frames: Sequence[Frame], maps: str) -> tuple[Frame, ...]:
         """One stack of return addresses, named."""

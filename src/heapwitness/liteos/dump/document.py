@@ -2,6 +2,7 @@
 
 from heapwitness.findings.model import Report, Summary
 from heapwitness.liteos.dump.examine import Examined
+from heapwitness.liteos.dump.heap_map import heap_map
 from heapwitness.liteos.dump.usage import PoolUse
 
 
@@ -11,8 +12,8 @@ class LiteosReport(Report, frozen=True, kw_only=True):
     pools: tuple[PoolUse, ...] = ()
 
 
-def document(examined: Examined) -> LiteosReport:
-    """The report of an examined dump."""
+def document(examined: Examined, *, mapped: bool = False) -> LiteosReport:
+    """The report of an examined dump; `mapped` with a map of its heap."""
     uses = tuple(pool.use for pool in examined.pools)
     return LiteosReport(
         source=str(examined.options.image),
@@ -24,4 +25,5 @@ def document(examined: Examined) -> LiteosReport:
         ),
         warnings=examined.warnings,
         pools=uses,
+        maps=(heap_map(examined),) if mapped else (),
     )

@@ -25,11 +25,14 @@ _DAMAGE = "bold red"
 _SITES = 10
 
 
-def render(examined: Examined, console: "Console") -> None:
-    """Show everything that is known of a dump."""
+def render(examined: Examined, console: "Console", *, short: bool = False) -> None:
+    """Show everything that is known of a dump; of a `short` one a line for each finding, and no numbers."""
     for finding in examined.findings:
-        render_finding(finding, console)
-    for pool in examined.pools:
+        if short:
+            terminal.short(finding, console)
+        else:
+            render_finding(finding, console)
+    for pool in () if short else examined.pools:
         _pool(pool, console)
     for warning in examined.warnings:
         plain(console, f"warning: {text.clean(warning)}")
