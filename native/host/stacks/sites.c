@@ -313,7 +313,8 @@ void hw_site_forget_one(hw_site_cache *cache, unsigned number)
 __attribute__((no_sanitize("thread"))) static void forget_trapped(hw_site_cache *cache)
 {
     for (unsigned slot = 0; slot < HW_RECENT; slot++)
-        if (cache->recent[slot].key && !(cache->recent[slot].prior & HW_SITE_NUMBER) && hw_site_trapped(cache->recent[slot].site))
+        if (cache->recent[slot].key && !(cache->recent[slot].prior & HW_SITE_NUMBER) &&
+            hw_site_trapped(cache->recent[slot].site))
             __atomic_store_n(&cache->recent[slot].key, 0, __ATOMIC_RELAXED);
     hw_unwound_forget(cache);
 }
