@@ -23,7 +23,7 @@ COMPILE := $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 
 	--custom-compile-command 'make lock' --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-newest test-oldest lock lint format bench menuconfig build clean
+.PHONY: help demo test test-arm test-newest test-oldest lock lint format bench menuconfig build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf 'make %-12s %s\n' "$$name" "$$text"; done
@@ -33,6 +33,9 @@ demo: $(VENV)/.installed ## compile the examples, run them under heapwitness and
 
 test: $(VENV)/.installed $(VENV)/.test-tools ## run all tests against the installed package (PYTEST_ARGS='-k name')
 	$(VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
+
+test-arm: $(VENV)/.installed $(VENV)/.test-tools ## run the tests of AArch64, by a cross compiler and qemu-user
+	$(VENV)/bin/python -m pytest tests/system/test_arm_engine.py tests/system/test_arm_findings.py $(PYTEST_ARGS)
 
 test-newest: ## the same with the newest release of everything, in .venv-newest
 	rm -rf $(VENV)-newest
