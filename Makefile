@@ -20,13 +20,13 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(L
 INSTALL := CC='$(CC)' $(PIP) --no-build-isolation --config-settings=cmake.define.HEAPWITNESS_STRICT=ON \
 	--config-settings=build-dir='build/{wheel_tag}$(notdir $(VENV))'
 # Sets of packages in pyproject.toml that targets install.
-EXTRAS := test lint release
+EXTRAS := test lint docs release
 # One file for all Pythons and systems that are supported, which a resolver that asks the running Python cannot make.
 COMPILE := $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command 'make lock' --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm test-newest test-oldest lock lint format release bench menuconfig build clean
+.PHONY: help demo test test-arm test-newest test-oldest lock lint format docs release bench menuconfig build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf 'make %-12s %s\n' "$$name" "$$text"; done
@@ -63,6 +63,11 @@ format: $(VENV)/.lint-tools ## bring the Python and the C sources into that styl
 	$(VENV)/bin/ruff check --fix $(PYTHON_SOURCES)
 	$(VENV)/bin/ruff format $(PYTHON_SOURCES)
 	$(CLANG_FORMAT) -i $(C_SOURCES)
+
+docs: $(VENV)/.installed $(VENV)/.docs-tools ## make docs/api.md from the docstrings, and the site in build/site; a broken link is an error
+	$(VENV)/bin/python release/api.py docs/api.md
+	$(VENV)/bin/python release/site.py build/site-pages
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 release: $(VENV)/.installed $(VENV)/.release-tools ## make and check in dist/: the sdist, and wheels for this machine and AArch64
 	$(VENV)/bin/python release/build.py dist
