@@ -112,14 +112,14 @@ EXPORT int posix_memalign(void **result, size_t align, size_t bytes)
 
 EXPORT void *valloc(size_t bytes)
 {
-    return aligned(HW_PAGE, bytes, HW_HERE);
+    return aligned(hw_page(), bytes, HW_HERE);
 }
 
 EXPORT void *pvalloc(size_t bytes)
 {
-    if (bytes > SIZE_MAX - HW_PAGE)
+    if (bytes > SIZE_MAX - hw_page())
         return failing(NULL);
-    return aligned(HW_PAGE, hw_round_up(bytes ? bytes : 1, HW_PAGE), HW_HERE);
+    return aligned(hw_page(), hw_round_up(bytes ? bytes : 1, hw_page()), HW_HERE);
 }
 
 EXPORT size_t malloc_usable_size(void *pointer)

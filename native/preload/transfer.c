@@ -54,14 +54,14 @@ static __attribute__((noinline)) void copy(void *to, const void *from, size_t by
 /* Where the kernel's bytes go in between; NULL: there is no memory for them, and the kernel is asked as it is. */
 static char *room_for(size_t bytes)
 {
-    return hw_map(hw_round_up(bytes, HW_PAGE));
+    return hw_map(hw_round_up(bytes, hw_page()));
 }
 
 static ssize_t give(void *to, char *room, size_t bytes, ssize_t got)
 {
     if (got > 0)
         copy(to, room, (size_t)got < bytes ? (size_t)got : bytes);
-    hw_unmap(room, hw_round_up(bytes, HW_PAGE));
+    hw_unmap(room, hw_round_up(bytes, hw_page()));
     return got;
 }
 
@@ -83,7 +83,7 @@ static ssize_t give(void *to, char *room, size_t bytes, ssize_t got)
             copy(room, from, bytes);                                                                                   \
             const void *into = room;                                                                                   \
             ssize_t done = call;                                                                                       \
-            hw_unmap(room, hw_round_up(bytes, HW_PAGE));                                                               \
+            hw_unmap(room, hw_round_up(bytes, hw_page()));                                                             \
             return done;                                                                                               \
         }                                                                                                              \
     } while (0)

@@ -13,6 +13,8 @@ def library(name: str) -> Path:
 
     Raises:
         HeapwitnessError: the library was not built.
+
+    Source: docs/run.md.
     """
     directory = os.environ.get("HEAPWITNESS_LIBRARY_DIR")
     base = Path(directory) if directory else Path(__file__).parent / "_lib"

@@ -119,6 +119,8 @@ class Pool:
 
     Raises:
         HeapwitnessError: the buffer is too small, too large, read-only or not contiguous.
+
+    Source: docs/format.md, "Pool".
     """
 
     def __init__(

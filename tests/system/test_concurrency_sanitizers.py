@@ -91,9 +91,10 @@ _ADOPT = """        hw_lock_take(&arena->visitors); /* a visitor who took it for
         hw_lock_give(&arena->visitors);
 """
 _HANDOVER = "__atomic_store_n(&l->check, hw_handover_check(place->pool, node), __ATOMIC_RELAXED);"
-_SITE = "atomic_compare_exchange_strong(word, &found, site)"
+_SITE = "atomic_compare_exchange_strong(&b->word[i], &found, tag | site)"
 _RELAXED_SITE = (
-    "atomic_compare_exchange_strong_explicit(word, &found, site, memory_order_relaxed, memory_order_relaxed)"
+    "atomic_compare_exchange_strong_explicit(&b->word[i], &found, tag | site, memory_order_relaxed, "
+    "memory_order_relaxed)"
 )
 # The rules of docs/concurrency.md, each broken in the sources.
 FAULTS = {
@@ -124,7 +125,7 @@ FAULTS = {
         "HW_BIG_POOL, memory_order_release",
         "HW_BIG_POOL, memory_order_relaxed",
     ),
-    "site is told of without release": ("sites.c", _SITE, _RELAXED_SITE),
+    "site is told of without release": ("stacks/sites.c", _SITE, _RELAXED_SITE),
 }
 
 

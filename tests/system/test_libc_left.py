@@ -1,4 +1,4 @@
-"""What is damaged where an operation of the heap was left by a jump is told, and what that left is not taken for damage."""
+"""What is damaged where an operation of the heap was left by a jump is told; what the operation left is no damage."""
 
 from libc.harness import build, needs_engine
 from run_support import FOUND, heapwitness_run

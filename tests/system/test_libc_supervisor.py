@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from libc.harness import build, engine, needs_engine, run
+from libc.harness import build, engine, needs_engine
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.events import Event, Reason, Type, parse_event, read_events
@@ -84,25 +84,6 @@ def test_release_waits_as_long_as_a_finding_in_the_block_waits_for_its_answer(tm
         subprocess.run(command, env=os.environ | variables, timeout=90, check=True)
 
     assert [event.reason for event in heard if event.type is Type.FINDING] == [Reason.DAMAGE]
-
-
-def test_engine_refuses_pages_of_another_size_in_one_sentence(tmp_path: Path) -> None:
-    source = tmp_path / "pages.c"
-    source.write_text("unsigned long getauxval(unsigned long kind) { return kind == 6 ? 65536 : 0; }")
-    library = build(str(source), "-shared", "-fPIC")
-
-    outcome = run(build("quiet.c"), "damages", environment={"LD_PRELOAD": f"{library}:{engine()}"}, with_engine=False)
-
-    assert outcome.status == 2
-    assert outcome.stderr.count("\n") == 1
-    assert "this system's pages are not of 4096 bytes" in outcome.stderr
-
-
-def test_run_refuses_pages_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sysconf", lambda name: 65536)
-
-    with pytest.raises(HeapwitnessError, match="memory pages have 65536 bytes"):
-        check_system()
 
 
 def test_run_refuses_another_order_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 # What the packages in each file are for.
-LOCKS = {"locked": ("lint", "test"), "oldest": ("test",)}
+LOCKS = {"locked": ("lint", "test", "docs", "coverage", "release"), "oldest": ("test",)}
 
 
 def read(name: str) -> list[Requirement]:
@@ -95,7 +95,9 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 
 @needs_make
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "build", "format", "menuconfig", "bench"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "lint", "build", "format", "menuconfig", "bench", "docs", "release"]
+)
 def test_everything_that_a_target_installs_is_held_to_the_lock(target: str) -> None:
     commands = installs(target)
 

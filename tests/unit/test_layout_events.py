@@ -47,7 +47,7 @@ def test_sections_are_decoded() -> None:
         + section(SectionKind.RELEASED, struct.pack("<4Q", 0x7000, 100, 5, 2))
         + section(SectionKind.OUTCOME, struct.pack("<8Q", *range(8)))
         + section(SectionKind.TRAP, struct.pack("<4Q", 0x9000, 0x400, 2, 0x8000))
-        + section(SectionKind.UNPOOLED, struct.pack("<5Q", 0xA000, 1 << 40, 7, 3, 0x8181))
+        + section(SectionKind.UNPOOLED, struct.pack("<7Q", 0xA000, 1 << 40, 7, 3, 0x8181, 8, 16 << 10))
         + section(99, b"of a later version"),
     )
     event = parse_event(data)
@@ -59,7 +59,7 @@ def test_sections_are_decoded() -> None:
     assert event.outcome is not None and event.outcome.quarantined == 6
     assert event.trap == events.Trap(address=0x9000, pc=0x400, access=events.Access.WRITE, pool=0x8000)
     assert event.unpooled == events.Unpooled(
-        address=0xA000, size=1 << 40, site=7, origin=Origin.ALIGNED, pattern=0x8181
+        address=0xA000, size=1 << 40, site=7, origin=Origin.ALIGNED, pattern=0x8181, before=8, page=16 << 10
     )
 
 
@@ -82,6 +82,11 @@ def test_sections_of_a_trapped_access_are_decoded() -> None:
     assert event.unpooled is not None and event.unpooled.before == events.BEFORE_LIMIT
     assert event.stored == (0x8FFE, b"after")
     assert event.crash is None and event.held is not None and event.held.registers == tuple(range(16))
+
+
+def test_a_block_without_a_pool_ends_with_the_usual_page_where_an_older_engine_tells_none() -> None:
+    event = parse_event(message(FINDING, section(SectionKind.UNPOOLED, struct.pack("<5Q", 0xA000, 10, 7, 0, 0x81))))
+    assert event.unpooled is not None and event.unpooled.page == 4096
 
 
 @pytest.mark.parametrize("length", [0, 1, 50, 103, 104, 130, 140])
@@ -120,6 +125,8 @@ def test_a_forged_word_makes_a_bad_event(at: int, value: int) -> None:
         section(SectionKind.RELEASED, struct.pack("<4Q", 0, 0, 0, 77)),
         section(SectionKind.TRAP, struct.pack("<4Q", 0, 0, 77, 0)),
         section(SectionKind.UNPOOLED, struct.pack("<5Q", 0, 0, 0, 77, 0)),
+        section(SectionKind.UNPOOLED, struct.pack("<7Q", 0, 0, 0, 0, 0, 0, 0)),
+        section(SectionKind.UNPOOLED, struct.pack("<7Q", 0, 0, 0, 0, 0, 0, 1 << 40)),
     ],
 )
 def test_a_forged_section_makes_a_bad_event(sections: bytes) -> None:

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from support.heaps import Heap
 
+import heapwitness
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Detected, Finding, Frame, Program, Report, Site, Summary
 from heapwitness.report import fold, json
@@ -120,3 +121,18 @@ def test_without_a_culprit_the_stack_of_detection_tells_findings_apart() -> None
         return Finding(kind="invalid-free", detected=Detected(when="free", thread=1, stack=(Frame(pc=pc),)))
 
     assert [one.count for one in fold([at(1), at(2), at(1)])] == [2, 1]
+
+
+def test_a_report_is_loaded_from_its_file(tmp_path: Path) -> None:
+    json.write(report(), tmp_path / "report.json")
+
+    assert heapwitness.load_report(tmp_path / "report.json") == report()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}x", b'{"schema": "heapwitness-report/9"}'])
+def test_a_file_without_a_report_is_refused_by_its_name(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "report.json").write_bytes(content)
+
+    with pytest.raises(heapwitness.BadReport, match=r"report\.json"):
+        heapwitness.load_report(tmp_path / "report.json")

@@ -18,7 +18,7 @@
 /* With a limit on address space all is small, and only so many threads have arenas of their own; the others are
    guests in these. */
 enum {
-    LITTLE_SPARE = 4 * HW_PAGE,
+    LITTLE_SPARE = 4, /* pages */
     LITTLE_START = 16 << 10,
     LITTLE_STEP = 16 << 10,
     LIMIT_OF_ARENA = 1 << 20,
@@ -154,7 +154,10 @@ static void collect_orphans(void)
 {
     for (hw_arena *a = hw_arena_first(); a; a = a->next) {
         uint32_t owner = atomic_load(&a->owner);
-        if (owner && owner != UNKNOWN_THREAD && !hw_thread_lives(known_process, owner) && !atomic_load(&a->busy))
+        if (!owner || owner == UNKNOWN_THREAD || hw_thread_lives(known_process, owner))
+            continue;
+        atomic_thread_fence(memory_order_acquire); /* what it wrote came before it was gone */
+        if (!atomic_load(&a->busy))
             hw_arena_free(a);
     }
 }
@@ -236,13 +239,13 @@ void hw_arenas_init(void)
 
 static size_t spare(void)
 {
-    return hw_space_limit() == SIZE_MAX ? SPARE : LITTLE_SPARE;
+    return hw_space_limit() == SIZE_MAX ? SPARE : LITTLE_SPARE * hw_page();
 }
 
 /* The memory of a place for a pool of `bytes`: some more at once where that is no matter. */
 static bool provide(hw_place *place, size_t bytes)
 {
-    size_t now = place->space.bytes, behind = spare(), least = hw_round_up(bytes, HW_PAGE) + behind;
+    size_t now = place->space.bytes, behind = spare(), least = hw_round_up(bytes, hw_page()) + behind;
     size_t ahead = behind < SPARE ? 0 : now / 8 < MOST_AHEAD ? now / 8 : MOST_AHEAD;
     if (least <= now)
         return true;
@@ -259,7 +262,7 @@ void hw_arena_provide(size_t bytes)
         hw_space *space = &arena->first->space;
         size_t wanted = hw_round_up(space->bytes + bytes, SPARE);
         if (hw_space_is_limited() || !hw_space_grow(space, wanted))
-            hw_space_grow(space, hw_round_up(space->bytes + bytes / 64, HW_PAGE));
+            hw_space_grow(space, hw_round_up(space->bytes + bytes / 64, hw_page()));
         hw_map_units(arena->first->pool, space->bytes, arena->first->region);
     }
     hw_yield(arena);
@@ -289,7 +292,7 @@ hw_place *hw_place_add(hw_arena *arena, size_t bytes)
         return NULL;
     hw_place *place = &arena->place[arena->places];
     size_t room = arena->number == 1 ? FIRST_ROOM : OTHER_ROOM, behind = spare();
-    size_t first = hw_round_up(bytes + (behind < SPARE ? LITTLE_START : START), HW_PAGE);
+    size_t first = hw_round_up(bytes + (behind < SPARE ? LITTLE_START : START), hw_page());
     for (uint32_t i = 0; i < arena->places && room < MOST_ROOM / 2; i++)
         room *= 2;
     if (room < 2 * first)
@@ -324,7 +327,7 @@ int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault)
     step = step < least ? least : step > MOST_STEP ? MOST_STEP : step;
     *fault = (hw_fault){0};
     for (;; step = 0) {
-        size_t wanted = hw_round_up(place->bytes + (bytes > step ? bytes : step), HW_PAGE);
+        size_t wanted = hw_round_up(place->bytes + (bytes > step ? bytes : step), hw_page());
         if (provide(place, wanted) && hw_map_units(place->pool, wanted, place->region)) {
             int status = hw_pool_extend(place->pool, wanted, fault);
             if (status == HW_OK)
@@ -338,8 +341,8 @@ int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault)
 
 static size_t discard(const hw_place *place, uint32_t node, uint32_t size)
 {
-    uintptr_t start = hw_round_up((uintptr_t)hw_at(place->pool, node) + HW_MIN_NODE, HW_PAGE);
-    uintptr_t end = (uintptr_t)hw_at(place->pool, node + size) & ~(uintptr_t)(HW_PAGE - 1);
+    uintptr_t start = hw_round_up((uintptr_t)hw_at(place->pool, node) + HW_MIN_NODE, hw_page());
+    uintptr_t end = (uintptr_t)hw_at(place->pool, node + size) & ~(uintptr_t)(hw_page() - 1);
     if (start >= end)
         return 0;
     hw_discard((void *)start, end - start);

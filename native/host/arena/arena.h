@@ -136,7 +136,9 @@ void hw_arena_free(hw_arena *arena);
 
 static inline void hw_ready_again(void)
 {
-    hw_me.ready = hw_me.visits || hw_set.unusual ? NULL : hw_me.arena;
+    /* Acquiring, as in hw_light_fence: by it the usual way knows that its fences are uneven. */
+    bool unusual = atomic_load_explicit(&hw_set.unusual, memory_order_acquire);
+    hw_me.ready = hw_me.visits || unusual ? NULL : hw_me.arena;
     hw_me.ready_to_release = hw_set.poison ? NULL : hw_me.ready;
 }
 static inline void hw_visits_up(void)
@@ -194,6 +196,11 @@ static inline void hw_enter(hw_arena *arena, const void *frame)
         hw_enter_slowly(arena, frame);
     arena->operations++;
 }
+/* Only the owner's own signal handler asks, so there is nothing to be ordered. */
+static inline bool hw_check_is_asked_for(const hw_arena *arena)
+{
+    return atomic_load_explicit(&arena->whole_check, memory_order_relaxed);
+}
 /* The second half of hw_leave, for who has nothing else to do after it. */
 static inline void hw_is_out(hw_arena *arena)
 {
@@ -202,7 +209,7 @@ static inline void hw_is_out(hw_arena *arena)
 static inline void hw_leave(hw_arena *arena)
 {
     atomic_store_explicit(&arena->busy, 0, memory_order_release);
-    if (HW_UNLIKELY(arena->whole_check))
+    if (HW_UNLIKELY(hw_check_is_asked_for(arena)))
         hw_leave_slowly(arena);
 }
 /* Have a foreign arena (or one's own, when not inside) to oneself. It may fail after `limit` milliseconds; 0: after so

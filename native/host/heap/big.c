@@ -38,7 +38,7 @@ hw_place *hw_big_place(uint32_t region)
 static size_t pool_bytes(size_t bytes, size_t align)
 {
     return hw_round_up(
-        HW_CONTROL + HW_END + HW_OVERHEAD + bytes + (align > 16 ? align + 2 * HW_MIN_NODE : 0) + ROOM / 2, HW_PAGE);
+        HW_CONTROL + HW_END + HW_OVERHEAD + bytes + (align > 16 ? align + 2 * HW_MIN_NODE : 0) + ROOM / 2, hw_page());
 }
 
 static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
@@ -194,7 +194,7 @@ static bool move(hw_place *place, size_t pool, const hw_released *gone)
 {
     hw_space to, from = place->space;
     bool left = false;
-    if (!hw_space_reserve(&to, pool, SPARE + hw_round_up(pool / 8, HW_PAGE)))
+    if (!hw_space_reserve(&to, pool, SPARE + hw_round_up(pool / 8, hw_page())))
         return false;
     if (!hw_map_units(to.start, pool, place->region) || !hw_space_move(&from, &to, gone ? &left : NULL)) {
         hw_map_units(to.start, pool, 0);

@@ -77,7 +77,9 @@ static size_t cached_bytes(const hw_arena *arena)
 /* The first few lie in the arena, so that a thread with blocks of many sizes needs no page for each. */
 static bool grow(hw_arena *arena, hw_class *class)
 {
-    uint32_t room = class->room == 0 ? HW_FEW : class->room == HW_FEW ? HW_PAGE / sizeof(uint32_t) : class->room * 2;
+    uint32_t room = class->room == 0        ? HW_FEW
+                    : class->room == HW_FEW ? (uint32_t)(hw_page() / sizeof(uint32_t))
+                                            : class->room * 2;
     uint32_t *few = arena->few[class - arena->classes], *old = class->node, old_room = class->room;
     uint32_t *node = old_room == 0 ? few : hw_map(room * sizeof *node);
     if (!node)

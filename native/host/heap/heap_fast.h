@@ -104,7 +104,7 @@ HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller
         payload = hw_take_new(arena, bytes, origin, site);
     arena->operations += payload != NULL;
     hw_is_out(arena);
-    if (HW_UNLIKELY(!payload || arena->whole_check))
+    if (HW_UNLIKELY(!payload || hw_check_is_asked_for(arena)))
         return hw_heap_allocated(payload, bytes, origin, caller);
     return payload;
 slowly:
@@ -125,7 +125,7 @@ HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
     bool done = !hw_look_at_used(arena, (uint32_t)node, family, &n) && hw_cache_used(arena, (uint32_t)node, &n, caller);
     arena->operations += done;
     hw_is_out(arena);
-    if (HW_UNLIKELY(!done || arena->whole_check))
+    if (HW_UNLIKELY(!done || hw_check_is_asked_for(arena)))
         hw_heap_released(done ? NULL : pointer, family, caller);
 }
 
@@ -186,7 +186,7 @@ HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
     }
     arena->operations += payload != NULL;
     hw_is_out(arena);
-    if (HW_UNLIKELY(arena->whole_check))
+    if (HW_UNLIKELY(hw_check_is_asked_for(arena)))
         hw_heap_released(NULL, HW_MALLOC, caller);
     if (HW_LIKELY(payload != NULL))
         return payload;

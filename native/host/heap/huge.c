@@ -37,16 +37,16 @@ static unsigned char slack_byte(const hw_place *place, size_t at)
 static void fill_slack(const hw_place *place)
 {
     char *payload = payload_of(place);
-    size_t size = size_of(place);
-    for (size_t at = size; at < hw_round_up(size, HW_PAGE); at++)
+    size_t size = size_of(place), end = hw_round_up(size, hw_page());
+    for (size_t at = size; at < end; at++)
         payload[at] = (char)slack_byte(place, at);
 }
 
 static bool slack_holds(const hw_place *place)
 {
     const unsigned char *payload = (const unsigned char *)payload_of(place);
-    size_t size = size_of(place);
-    for (size_t at = size; at < hw_round_up(size, HW_PAGE); at++)
+    size_t size = size_of(place), end = hw_round_up(size, hw_page());
+    for (size_t at = size; at < end; at++)
         if (payload[at] != slack_byte(place, at))
             return false;
     return true;
@@ -54,8 +54,13 @@ static bool slack_holds(const hw_place *place)
 
 static void tell(const hw_place *place, unsigned reason, const hw_context *context)
 {
-    hw_unpooled block = {
-        (uint64_t)(uintptr_t)payload_of(place), size_of(place), place->site, place->origin, place->pattern, 0};
+    hw_unpooled block = {(uint64_t)(uintptr_t)payload_of(place),
+                         size_of(place),
+                         place->site,
+                         place->origin,
+                         place->pattern,
+                         0,
+                         hw_page()};
     hw_context with = *context;
     hw_fault fault = {.reason = reason};
     with.unpooled = &block;
@@ -77,7 +82,7 @@ static void inspect(const hw_place *place, const hw_context *context)
 
 static void *allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
 {
-    size_t room = hw_round_up(bytes, HW_PAGE);
+    size_t room = hw_round_up(bytes, hw_page());
     uint64_t random;
     hw_space space;
     uint32_t region = hw_region_claim();
@@ -180,7 +185,7 @@ static bool move(hw_place *place, size_t room, const hw_released *gone)
 /* Whether there is room for `bytes` now; the block may begin elsewhere then. */
 static bool stretch(hw_place *place, size_t bytes, const hw_released *gone)
 {
-    size_t room = hw_round_up(bytes, HW_PAGE);
+    size_t room = hw_round_up(bytes, hw_page());
     if ((gone && move(place, room, gone)) || room == place->space.bytes)
         return true;
     if (room > place->space.bytes)

@@ -13,6 +13,9 @@
 
 #include <string.h>
 
+/* Bytes of a block of another thread's arena, from which on trying to resize it where it is costs less than copying. */
+enum { WORTH_A_VISIT = 4096 };
+
 /* What can be read of a block: all that was requested, or up to the end of what it lies in. */
 static size_t extent(const hw_place *place, const void *pointer)
 {
@@ -135,7 +138,7 @@ static void *resize_in_arena(hw_arena *arena, hw_place *place, void *pointer, si
         hw_enter(arena, context->caller.frame);
         same = resize_inside(arena, place, pointer, bytes, site, context, size, family, moves);
         hw_leave(arena);
-    } else if ((!*size || *size >= HW_PAGE) && mine && hw_seize(arena, 0)) {
+    } else if ((!*size || *size >= WORTH_A_VISIT) && mine && hw_seize(arena, 0)) {
         /* Worth a visit: to judge what is odd, or to spare the copy. */
         uint32_t site = hw_site_here(0, context);
         same = resize_inside(arena, place, pointer, bytes, site, context, size, family, moves);

@@ -22,7 +22,8 @@ bool hw_is_engaged_at(uintptr_t sp)
     if (!arena || hw_me.forks || sp < arena->sites.stack_low || sp >= arena->sites.stack_high)
         return true;
     uint32_t left = hw_me.visits ? hw_me.frame : atomic_load(&arena->busy);
-    if ((int32_t)((uint32_t)sp - (left & ~1u)) < 0)
+    /* At that frame itself the operation goes on: a function's frame may begin where the stack ends. */
+    if ((int32_t)((uint32_t)sp - (left & ~1u)) <= 0)
         return true;
     hw_caller here = HW_HERE;
     hw_abandon(&here);

@@ -179,7 +179,7 @@ size_t hw_heap_trim(hw_caller caller)
             hw_sweep(arena, &context);
         for (uint32_t i = 0; i < arena->places; i++)
             if (!arena->place[i].lost)
-                given += hw_place_trim(&arena->place[i], 2 * HW_PAGE);
+                given += hw_place_trim(&arena->place[i], 2 * hw_page());
         hw_yield(arena);
     }
     return given;

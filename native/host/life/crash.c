@@ -196,9 +196,9 @@ static void have_signal_stack(void)
     stack_t now;
     if (hw_call(SYS_sigaltstack, 0, (long)&now, 0, 0, 0, 0) != 0 || !(now.ss_flags & SS_DISABLE))
         return;
-    char *room = hw_reserve(HW_PAGE + MAIN_SIGNAL_STACK);
-    stack_t ours = {.ss_sp = room + HW_PAGE, .ss_size = MAIN_SIGNAL_STACK};
-    if (room && hw_commit(room + HW_PAGE, MAIN_SIGNAL_STACK))
+    char *room = hw_reserve(hw_page() + MAIN_SIGNAL_STACK);
+    stack_t ours = {.ss_sp = room + hw_page(), .ss_size = MAIN_SIGNAL_STACK};
+    if (room && hw_commit(room + hw_page(), MAIN_SIGNAL_STACK))
         hw_call(SYS_sigaltstack, (long)&ours, 0, 0, 0, 0, 0);
 }
 

@@ -14,7 +14,7 @@ static _Atomic uint32_t *impatient;
 
 void hw_fork_init(void)
 {
-    impatient = hw_map_shared(HW_PAGE);
+    impatient = hw_map_shared(sizeof *impatient);
 }
 
 bool hw_fork_takes_too_long(uint64_t since)
@@ -124,8 +124,8 @@ void hw_after_fork(bool child)
         hw_arenas_see_process();
         leave_in_child(in_motion);
         if (impatient)
-            hw_unmap((void *)impatient, HW_PAGE);
-        impatient = hw_map_shared(HW_PAGE);
+            hw_unmap((void *)impatient, sizeof *impatient);
+        impatient = hw_map_shared(sizeof *impatient);
     } else {
         leave_in_parent();
     }

@@ -132,12 +132,12 @@ static void divert(const program *p)
 {
     void (*to)(void) = exit_is_called;
     unsigned char jump[sizeof go_exit - KEPT] = {0x48, 0xb8, [10] = 0xff, 0xe0};
-    long page = (long)((uintptr_t)p->place & ~(uintptr_t)(HW_PAGE - 1));
+    long page = (long)((uintptr_t)p->place & ~(uintptr_t)(hw_page() - 1));
     memcpy(jump + 2, &to, sizeof to);
-    if (hw_call(SYS_mprotect, page, HW_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, 0, 0, 0) != 0)
+    if (hw_call(SYS_mprotect, page, (long)hw_page(), PROT_READ | PROT_WRITE | PROT_EXEC, 0, 0, 0) != 0)
         return;
     memcpy(p->place + KEPT, jump, sizeof jump);
-    hw_call(SYS_mprotect, page, HW_PAGE, p->protection, 0, 0, 0);
+    hw_call(SYS_mprotect, page, (long)hw_page(), p->protection, 0, 0, 0);
 }
 
 void hw_go_exit_watch(void)

@@ -18,7 +18,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <sys/syscall.h>
 
 static uint32_t process; /* whose memory this is: a vfork child sees another id */
@@ -95,25 +94,12 @@ static void end(void);
 #error "heapwitness's engine reads and writes its headers as words of little-endian processors only."
 #endif
 
-/* Guards, arenas and what is given back are reckoned in pages of HW_PAGE bytes. */
-static void refuse_other_pages(void)
-{
-    static const char text[] =
-        "heapwitness: this system's pages are not of 4096 bytes, which the engine needs; run the "
-        "program without it.\n";
-    if (getauxval(AT_PAGESZ) == HW_PAGE)
-        return;
-    hw_say(text, sizeof text - 1);
-    hw_call(SYS_exit_group, 2, 0, 0, 0, 0, 0);
-}
-
 __attribute__((constructor(101))) static void start(void)
 {
     int before = errno;
     hw_fence_init();
     hw_settings_read();
     hw_say_init();
-    refuse_other_pages();
     hw_memory_init();
     hw_ready_again();
     hw_arenas_init();

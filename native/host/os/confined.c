@@ -168,14 +168,13 @@ long hw_refusal(long number, const long arguments[6])
 
 /* --- what the program installs ------------------------------------------------------------------ */
 
-enum { WIPED_BYTES = HW_PAGE };
 static uint32_t *wiped; /* zero in every process that has a copy of this memory */
 
 void hw_memory_init(void)
 {
-    if (!wiped && (wiped = hw_map(WIPED_BYTES)) &&
-        hw_call(SYS_madvise, (long)wiped, WIPED_BYTES, MADV_WIPEONFORK, 0, 0, 0) != 0) {
-        hw_unmap(wiped, WIPED_BYTES);
+    if (!wiped && (wiped = hw_map(sizeof *wiped)) &&
+        hw_call(SYS_madvise, (long)wiped, sizeof *wiped, MADV_WIPEONFORK, 0, 0, 0) != 0) {
+        hw_unmap(wiped, sizeof *wiped);
         wiped = NULL;
     }
     if (wiped)

@@ -151,7 +151,7 @@ bool hw_guarded_apart(hw_work *work, void *argument, size_t bytes)
 {
     if (comes_to_us(SIGSEGV) && comes_to_us(SIGBUS))
         return guarded_with_faults_let_in(work, argument);
-    size_t room = hw_round_up(sizeof(shared) + bytes, HW_PAGE);
+    size_t room = hw_round_up(sizeof(shared) + bytes, hw_page());
     shared *with = hw_map_shared(room);
     if (!with)
         return false;

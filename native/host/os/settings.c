@@ -46,7 +46,8 @@ void hw_settings_read(void)
     hw_set.on_error = strcmp(error, "abort") == 0 ? 'a' : strcmp(error, "stop") == 0 ? 's' : 'g';
     hw_set.poison = number(value("HEAPWITNESS_POISON"), 0, 1) != 0;
     hw_set.check_every = number(value("HEAPWITNESS_CHECK_EVERY"), 0, UINT64_C(1) << 62);
-    hw_set.unusual = hw_set.check_every || !hw_fences_are_uneven;
+    bool unusual = hw_set.check_every || !atomic_load(&hw_fences_are_uneven);
+    atomic_store_explicit(&hw_set.unusual, unusual, memory_order_release);
     hw_set.check_signal = (int)number(value("HEAPWITNESS_CHECK_SIGNAL"), 0, 64);
     hw_set.map = number(value("HEAPWITNESS_MAP"), 0, 1) != 0;
     hw_set.wait_ms = (unsigned)number(value("HEAPWITNESS_WAIT_MS"), 10000, 3600000);

@@ -10,7 +10,7 @@
 enum hw_stacks { HW_STACKS_CALLER, HW_STACKS_FAST, HW_STACKS_FULL };
 
 typedef struct hw_settings {
-    bool unusual; /* operations take the long way: check_every, even fences, or nothing is read yet */
+    _Atomic bool unusual; /* operations take the long way: check_every, even fences, or nothing is read yet */
     enum hw_stacks stacks;
     bool poison;
     _Atomic bool families_mix; /* not by the environment: made by new, released by free, and the like is right */

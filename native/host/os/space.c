@@ -16,10 +16,10 @@
 #endif
 #define STRIDE ((size_t)1 << 30)
 enum { TRIES = 4 };
-/* Guards: bytes on each side that nothing can touch, and as few as there can be; and how many spaces have them. Each
-   guarded one takes two of the kernel's areas, of which a process has 65,530 (vm.max_map_count) where nobody changed
-   it: what guards take must leave the program enough. */
-enum { GUARD = 64 << 10, LITTLE_GUARD = HW_PAGE, MOST_GUARDED = 8192 };
+/* Guards: bytes on each side that nothing can touch, a page where little is allowed; and how many spaces have them.
+   Each guarded one takes two of the kernel's areas, of which a process has 65,530 (vm.max_map_count) where nobody
+   changed it: what guards take must leave the program enough. */
+enum { GUARD = 64 << 10, MOST_GUARDED = 8192 };
 static _Atomic uint32_t guarded;
 
 static size_t limit_of(int resource)
@@ -48,7 +48,7 @@ static bool map_at(uintptr_t at, size_t bytes, int protection)
         hw_call(SYS_mmap, (long)at, (long)bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     if (got == (long)at)
         return true;
-    if (got > 0 || got <= -HW_PAGE) /* a kernel that does not know the flag */
+    if (got > 0 || got < -HW_LAST_ERROR) /* a kernel that does not know the flag */
         hw_unmap((void *)got, bytes);
     return false;
 }
@@ -89,7 +89,7 @@ static bool take_in_advance(hw_space *space, size_t bytes, size_t room)
     bool limited = hw_space_is_limited();
     void *mapping = NULL;
     for (room = limited ? bytes : room; !(mapping = hw_reserve(room + HW_UNIT)) && room > bytes;)
-        room = room / 2 < bytes ? bytes : hw_round_up(room / 2, HW_PAGE);
+        room = room / 2 < bytes ? bytes : hw_round_up(room / 2, hw_page());
     if (!wrap(space, mapping, room + HW_UNIT, 0, HW_UNIT))
         return false;
     if (limited)
@@ -135,20 +135,20 @@ static _Atomic bool without_guards;
 
 static void hold_mappings(void)
 {
-    void *pages = atomic_load(&held) ? NULL : hw_reserve(HELD * HW_PAGE), *none = NULL;
+    void *pages = atomic_load(&held) ? NULL : hw_reserve(HELD * hw_page()), *none = NULL;
     if (!pages)
         return;
     for (size_t i = 1; i < HELD; i += 2) /* neighbours with other rights */
-        hw_call(SYS_mprotect, (long)pages + (long)i * HW_PAGE, HW_PAGE, PROT_READ, 0, 0, 0);
+        hw_call(SYS_mprotect, (long)pages + (long)(i * hw_page()), hw_page(), PROT_READ, 0, 0, 0);
     if (!atomic_compare_exchange_strong(&held, &none, pages))
-        hw_unmap(pages, HELD * HW_PAGE);
+        hw_unmap(pages, HELD * hw_page());
 }
 
 static void do_without_guards(bool without)
 {
     void *pages = without ? atomic_exchange(&held, NULL) : NULL;
     if (pages)
-        hw_unmap(pages, HELD * HW_PAGE);
+        hw_unmap(pages, HELD * hw_page());
     atomic_store(&without_guards, without);
 }
 
@@ -169,10 +169,10 @@ static bool may_be_guarded(void)
 /* Address space of which nothing can be touched yet, with a guard on each side. */
 static bool reserve_guarded(hw_space *space, size_t bytes, size_t align, bool limited)
 {
-    if (!map_around(space, bytes, align, limited ? LITTLE_GUARD : GUARD, PROT_NONE))
+    if (!map_around(space, bytes, align, limited ? hw_page() : GUARD, PROT_NONE))
         return false;
     if (limited)
-        trim(space, bytes, LITTLE_GUARD);
+        trim(space, bytes, hw_page());
     space->guarded = true;
     count_guarded(1);
     return true;

@@ -12,7 +12,12 @@
 #define HW_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define HW_COLD __attribute__((noinline, cold))
 
-enum { HW_PAGE = 4096 };
+/* The kernel's page, in bytes, a power of two: 4 KiB, on AArch64 also 16 or 64. Mappings begin and end there. */
+size_t hw_page(void);
+/* No page is smaller: what lies in so many bytes from a multiple of it on lies in one page. */
+enum { HW_LEAST_PAGE = 4096 };
+/* System calls give no result from -HW_LAST_ERROR to -1: those are errors. */
+enum { HW_LAST_ERROR = 4095 };
 
 static inline size_t hw_round_up(size_t bytes, size_t unit)
 {
@@ -62,13 +67,14 @@ enum { HW_PEEKS = 8 };
 unsigned hw_peek_many(void *into, const uint64_t *end, unsigned count, size_t length);
 
 /* After it, every thread of the process sees what this one stored before, and the other way round.
-   `hw_light_fence` is its cheap half on the frequent side. */
-extern bool hw_fences_are_uneven;
+   `hw_light_fence` is its cheap half on the frequent side. Who finds the fences uneven must not have looked before at
+   what the fence is about, hence the acquiring load: without it a processor may look ahead. */
+extern _Atomic bool hw_fences_are_uneven;
 void hw_fence_init(void);
 void hw_heavy_fence(void);
 static inline void hw_light_fence(void)
 {
-    if (HW_LIKELY(hw_fences_are_uneven))
+    if (HW_LIKELY(atomic_load_explicit(&hw_fences_are_uneven, memory_order_acquire)))
         atomic_signal_fence(memory_order_seq_cst);
     else
         atomic_thread_fence(memory_order_seq_cst);

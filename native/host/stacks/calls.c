@@ -20,7 +20,7 @@ static _Atomic uint64_t *entry_of(uint64_t address)
 /* The kernel maps nothing at the lowest ones. */
 static bool may_be_address(uint64_t word)
 {
-    return word >= HW_PAGE && word <= ADDRESS;
+    return word >= HW_LEAST_PAGE && word <= ADDRESS;
 }
 
 static bool is_known(uint64_t address)
@@ -33,7 +33,7 @@ static bool is_known(uint64_t address)
     return true;
 }
 
-/* The code in front of an address; on other machines than x86-64 that it can be read must do. */
+/* The code in front of an address; where nothing is known of the machine's, that it can be read must do. */
 static bool ends_with_call(const unsigned char code[CODE])
 {
 #if defined(__x86_64__)
@@ -43,6 +43,11 @@ static bool ends_with_call(const unsigned char code[CODE])
         if (code[CODE - length] == 0xFF && (code[CODE - length + 1] >> 3 & 7) == 2)
             return true;
     return false;
+#elif defined(__aarch64__)
+    uint32_t last;
+    memcpy(&last, code + CODE - sizeof last, sizeof last);
+    /* bl; blr and its forms that check a signature */
+    return last >> 26 == 0x25 || (last & 0xFFFFFC1F) == 0xD63F0000 || (last & 0xFEFFF800) == 0xD63F0800;
 #else
     (void)code;
     return true;

@@ -46,20 +46,21 @@ static inline uintptr_t hw_word_of(uintptr_t at)
 
 static inline uintptr_t *hw_python_page(uintptr_t *known, uintptr_t at)
 {
-    return &known[at / HW_PAGE % HW_PYTHON_PAGES];
+    return &known[at / HW_LEAST_PAGE % HW_PYTHON_PAGES];
 }
 
 /* Known to be there, by one look: else there is more to do. */
 static inline bool hw_python_is_known(const uintptr_t *known, uintptr_t at, unsigned bytes)
 {
-    return known[at / HW_PAGE % HW_PYTHON_PAGES] == at / HW_PAGE && at % HW_PAGE <= HW_PAGE - bytes;
+    return known[at / HW_LEAST_PAGE % HW_PYTHON_PAGES] == at / HW_LEAST_PAGE &&
+           at % HW_LEAST_PAGE <= HW_LEAST_PAGE - bytes;
 }
 
 static inline bool hw_python_is_there(uintptr_t *known, uintptr_t at, unsigned bytes)
 {
     uintptr_t end = at + bytes - 1;
-    return (*hw_python_page(known, at) == at / HW_PAGE || hw_python_look_at(hw_python_page(known, at), at)) &&
-           (*hw_python_page(known, end) == end / HW_PAGE || hw_python_look_at(hw_python_page(known, end), end));
+    return (*hw_python_page(known, at) == at / HW_LEAST_PAGE || hw_python_look_at(hw_python_page(known, at), at)) &&
+           (*hw_python_page(known, end) == end / HW_LEAST_PAGE || hw_python_look_at(hw_python_page(known, end), end));
 }
 
 /* The key of a site's innermost frames, one on another. */

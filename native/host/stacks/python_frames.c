@@ -108,7 +108,7 @@ HW_COLD bool hw_python_look_at(uintptr_t *page, uintptr_t at)
     char byte;
     if (hw_peek(&byte, at, 1) != 1)
         return false;
-    *page = at / HW_PAGE;
+    *page = at / HW_LEAST_PAGE;
     return true;
 }
 

@@ -89,6 +89,17 @@ static inline uint64_t hw_key_end(uint64_t key, unsigned frames)
     return frames > 1 ? (mixed ^ mixed >> 32) | UINT64_C(1) << 63 : key;
 }
 
+/* What a frame holds is signed, where the processor can do so and the code was compiled for it: in the bits that
+   addresses of programs do not use. */
+static inline uint64_t hw_unsigned_address(uint64_t return_address)
+{
+#ifdef __aarch64__
+    return return_address & ((UINT64_C(1) << 48) - 1);
+#else
+    return return_address;
+#endif
+}
+
 /* Frame pointers from the caller on, as far as they may be believed. Nothing beyond the thread's own
    stack is read. Returns how many frames, their addresses if `pc` is not NULL, and their key. */
 static inline unsigned hw_follow(const hw_site_cache *cache, const hw_caller *caller, uint64_t *pc, unsigned limit,
@@ -104,7 +115,7 @@ static inline unsigned hw_follow(const hw_site_cache *cache, const hw_caller *ca
         /* In steps of 16, upwards, and not too far: what is no multiple becomes too large when it is rotated. */
         for (uint64_t up = at - below; n < limit && (up >> 4 | up << 60) - 1 < HW_FRAME_MOST / 16 - 1 && at < last;
              up = at - below) {
-            uint64_t return_address = ((uint64_t *)at)[1];
+            uint64_t return_address = hw_unsigned_address(((uint64_t *)at)[1]);
             if (pc)
                 pc[n] = return_address;
             n++;

@@ -405,9 +405,9 @@ static void put_evidence(message *m, const hw_pool *pool, size_t bytes, uint32_t
 static void put_unpooled(message *m, const hw_unpooled *block)
 {
     uintptr_t end = (uintptr_t)(block->address + block->size);
-    put_memory(m, end - HW_PAGE, hw_round_up(end, HW_PAGE) - end + HW_PAGE); /* up to its guard */
+    put_memory(m, end - hw_page(), hw_round_up(end, hw_page()) - end + hw_page()); /* up to its guard */
     if (block->before)
-        put_memory(m, (uintptr_t)(block->address - block->before), block->before + HW_PAGE);
+        put_memory(m, (uintptr_t)(block->address - block->before), block->before + hw_page());
     put_site(m, (uint32_t)block->site);
 }
 
@@ -596,7 +596,7 @@ static void put_crashed_stack(message *m, hw_event *event, const hw_crash *crash
 #if defined(__x86_64__)
     hw_peek(&from, crash->sp, sizeof from);
 #elif defined(__aarch64__)
-    from = crash->registers[30];
+    from = hw_unsigned_address(crash->registers[30]);
 #endif
     if (from) {
         put(m, &from, sizeof from);

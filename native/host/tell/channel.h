@@ -44,7 +44,7 @@ enum hw_section_kind {
 /* A block without a pool (huge.h, traps/blocks.h), as a section tells it. `before`: bytes before it that have the
    pattern, too. */
 typedef struct hw_unpooled {
-    uint64_t address, size, site, origin, pattern, before;
+    uint64_t address, size, site, origin, pattern, before, page;
 } hw_unpooled;
 
 /* What an operation was about when it met damage. `site` is that of the operation itself. */

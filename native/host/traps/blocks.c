@@ -43,12 +43,12 @@ static uint64_t began;
 
 static size_t slot_bytes(unsigned class)
 {
-    return ((size_t)GUARD_PAGES + ((size_t)1 << class)) * HW_PAGE;
+    return ((size_t)GUARD_PAGES + ((size_t)1 << class)) * hw_page();
 }
 
 static char *slot_start(unsigned class, uint32_t number)
 {
-    return region + class * room + (size_t)GUARD_PAGES * HW_PAGE + number * slot_bytes(class);
+    return region + class * room + GUARD_PAGES * hw_page() + number * slot_bytes(class);
 }
 
 /* vm.max_map_count, as of now. */
@@ -72,7 +72,7 @@ static bool have_slots(void)
     for (unsigned class = 0; class < CLASSES; class++) {
         wanted = wanted / 2 > SLOTS_LEAST ? wanted / 2 : SLOTS_LEAST;
         size_t most = room / slot_bytes(class);
-        most -= most && slot_bytes(class) * most + (size_t)GUARD_PAGES * HW_PAGE > room;
+        most -= most && slot_bytes(class) * most + GUARD_PAGES * hw_page() > room;
         slot_count[class] = (uint32_t)(most < wanted ? most : wanted);
         if (slot_count[class] && !(slots[class] = hw_map(slot_count[class] * sizeof(hw_slot))))
             return false;
@@ -114,8 +114,8 @@ static bool protect(uintptr_t start, uintptr_t end, int rights)
 
 void hw_trap_pages(const hw_slot *slot, uintptr_t *start, uintptr_t *end)
 {
-    *start = (uintptr_t)slot->address & ~(uintptr_t)(HW_PAGE - 1);
-    *end = hw_round_up((uintptr_t)(slot->address + slot->size), HW_PAGE);
+    *start = (uintptr_t)slot->address & ~(uintptr_t)(hw_page() - 1);
+    *end = hw_round_up((uintptr_t)(slot->address + slot->size), hw_page());
 }
 
 /* --- slack --------------------------------------------------------------------------------------- */
@@ -173,7 +173,8 @@ hw_unpooled hw_trap_told(const hw_slot *slot)
     uintptr_t start, end;
     hw_trap_pages(slot, &start, &end);
     return (hw_unpooled){slot->address, slot->size,    slot->site,
-                         slot->origin,  slot->pattern, (uint64_t)(slot->address - start)};
+                         slot->origin,  slot->pattern, (uint64_t)(slot->address - start),
+                         hw_page()};
 }
 
 /* The way that a store took to the guard where it was told. */
@@ -243,12 +244,16 @@ bool hw_trap_is_told(hw_slot *slot, uint64_t pc, uintptr_t address)
 /* Where steps came to an end a page stayed open: what is in it behind the farthest access was written, too. */
 static uintptr_t written_until(uintptr_t farthest)
 {
-    unsigned char page[HW_PAGE];
-    uintptr_t start = farthest & ~(uintptr_t)(HW_PAGE - 1);
-    size_t last = hw_peek(page, start, sizeof page);
-    while (last > farthest - start + 1 && !page[last - 1])
-        last--;
-    return last > farthest - start ? start + last - 1 : farthest;
+    enum { PIECE = 256 };
+    unsigned char piece[PIECE];
+    for (uintptr_t end = (farthest | (hw_page() - 1)) + 1; end > farthest + 1; end -= PIECE) {
+        size_t last = hw_peek(piece, end - PIECE, PIECE);
+        while (last && !piece[last - 1])
+            last--;
+        if (last && end - PIECE + last - 1 > farthest)
+            return end - PIECE + last - 1;
+    }
+    return farthest;
 }
 
 /* What is to be said when no more of it can come: of loops, where they ended. */
@@ -327,7 +332,7 @@ static size_t natural_alignment(size_t bytes)
 
 static void place(hw_slot *slot, char *start, unsigned class, size_t bytes, size_t align, unsigned how)
 {
-    uintptr_t low = (uintptr_t)start, end = low + ((size_t)HW_PAGE << class);
+    uintptr_t low = (uintptr_t)start, end = low + (hw_page() << class);
     uintptr_t unit = align > 16 ? align : how == HW_TRAP_TIGHT ? 1 : natural_alignment(bytes);
     slot->address = how == HW_TRAP_START ? low : (end - (bytes ? bytes : 1)) & ~(unit - 1);
     slot->size = bytes ? bytes : 1;
@@ -380,7 +385,7 @@ static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origi
 static unsigned class_of(size_t bytes)
 {
     unsigned class = 0;
-    while (class < CLASSES && (size_t)HW_PAGE << class < bytes)
+    while (class < CLASSES && hw_page() << class < bytes)
         class++;
     return class;
 }
@@ -388,7 +393,7 @@ static unsigned class_of(size_t bytes)
 void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
 {
     unsigned how = hw_site_trapped(site), class = class_of(bytes);
-    if (!region || class >= CLASSES || !slot_count[class] || align > HW_PAGE)
+    if (!region || class >= CLASSES || !slot_count[class] || align > hw_page())
         return NULL;
     if (how == HW_TRAP_NOT && is_sampled(class))
         how = HW_TRAP_END;
@@ -416,9 +421,9 @@ static hw_slot *slot_of(uintptr_t address, unsigned *class, uint32_t *number)
     size_t offset = address - (uintptr_t)region, within;
     *class = (unsigned)(offset / room);
     within = offset % room;
-    if (within < (size_t)GUARD_PAGES * HW_PAGE) /* before the first: that one's */
-        within = (size_t)GUARD_PAGES * HW_PAGE;
-    *number = (uint32_t)((within - (size_t)GUARD_PAGES * HW_PAGE) / slot_bytes(*class));
+    if (within < GUARD_PAGES * hw_page()) /* before the first: that one's */
+        within = GUARD_PAGES * hw_page();
+    *number = (uint32_t)((within - GUARD_PAGES * hw_page()) / slot_bytes(*class));
     return *number < slot_count[*class] ? &slots[*class][*number] : NULL;
 }
 
@@ -581,6 +586,6 @@ hw_slot *hw_trap_slot_at(uintptr_t address, bool *near)
             second = distance;
         }
     }
-    *near = nearest < HW_PAGE && second / FAR >= nearest;
+    *near = nearest < hw_page() && second / FAR >= nearest;
     return best;
 }

@@ -35,12 +35,12 @@ static __thread step here;
 
 static bool set_rights(uintptr_t page, int rights)
 {
-    return hw_call(SYS_mprotect, (long)page, HW_PAGE, rights, 0, 0, 0) == 0;
+    return hw_call(SYS_mprotect, (long)page, hw_page(), rights, 0, 0, 0) == 0;
 }
 
 static uintptr_t page_of(uintptr_t address)
 {
-    return address & ~(uintptr_t)(HW_PAGE - 1);
+    return address & ~(uintptr_t)(hw_page() - 1);
 }
 
 static bool is_in_use(const hw_slot *slot, uintptr_t address)

@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 
 /* IDENTITY: bytes of a build id, or of a file's name, that are compared. */
-enum { SITES_MOST = 256, FRAMES_MOST = 32, IDENTITY = 64, PAGE_OFFSET = HW_PAGE - 1, NOTES_MOST = 64 << 10 };
+enum { SITES_MOST = 256, FRAMES_MOST = 32, IDENTITY = 64, PAGE_OFFSET = HW_LEAST_PAGE - 1, NOTES_MOST = 64 << 10 };
 
 typedef struct frame {
     uint64_t offset;

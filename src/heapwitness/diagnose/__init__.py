@@ -103,6 +103,8 @@ def examine(
     Raises:
         BadPool: there is no pool, or its control block and the copy of it are both lost.
         Unreadable: the memory ends before the pool does.
+
+    Source: docs/format.md for the bytes, docs/diagnosis.md for the verdicts.
     """
     pool = Pool.open(memory, base, size)
     sites = Sites(memory, process)

@@ -9,7 +9,6 @@ from heapwitness.layout import witness
 from heapwitness.layout.events import Unpooled
 from heapwitness.memory import Memory, read_up_to
 
-_PAGE = 4096
 _AROUND = 8
 
 
@@ -75,7 +74,7 @@ def _damage_before(unpooled: Unpooled, memory: Memory) -> Damage | None:
 
 def _damage(unpooled: Unpooled, memory: Memory) -> Damage | None:
     end = unpooled.address + unpooled.size
-    actual = read_up_to(memory, end, -end % _PAGE)
+    actual = read_up_to(memory, end, -end % unpooled.page)
     expected = witness.pattern_at(unpooled.pattern.to_bytes(8, "little"), unpooled.size, len(actual))
     if actual == expected:
         return None

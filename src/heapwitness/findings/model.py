@@ -200,6 +200,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     says so. `access` says whether the program read or wrote there, where
     that was seen. A read of a released block (`use-after-free-read`) shows in the address that the program made of
     what it read: that is `pointer`.
+
+    Addresses are the process's, sizes and lengths in bytes. Source: docs/report.md.
     """
 
     kind: Kind
@@ -392,7 +394,10 @@ class HeapMap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole document. `warnings` are sentences about what was guessed, cut short or could not be read."""
+    """The whole document. `warnings` are sentences about what was guessed, cut short or could not be read.
+
+    Addresses are the process's, sizes in bytes. Source: docs/report.md; `schema` names its version.
+    """
 
     schema: Literal["heapwitness-report/1"] = SCHEMA
     program: Program | None = None

@@ -31,6 +31,7 @@ COMMAND_LIMIT = 1 << 20
 STORED_LIMIT = 4096
 BEFORE_LIMIT = 4096
 
+_PAGES = (4 << 10, 16 << 10, 64 << 10)
 _SIGNAL, _CUT_SHORT = 0xFF, 0x100
 _STRANGER, _REPLACED = 0xFF, 0x100
 
@@ -195,8 +196,10 @@ class WentOn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpooled:
-    """A block without a pool: address and requested size, its allocation's site, origin, the pattern of its slack, and
-    how many bytes before it have that pattern, too."""
+    """A block without a pool: address and requested size, its allocation's site, origin, the pattern of its slack.
+
+    So many bytes `before` it have that pattern, too. The slack behind it ends with a page, which has `page` bytes.
+    """
 
     address: int
     size: int
@@ -204,6 +207,7 @@ class Unpooled:
     origin: Origin
     pattern: int
     before: int = 0
+    page: int = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,12 +459,22 @@ def _released(data: bytes) -> Released:
 
 
 def _unpooled(data: bytes) -> Unpooled:
-    address, size, site, origin, pattern = _words(data, 5)
+    # Older engines tell fewer of them.
+    words = _words(data, min(max(len(data) // 8, 5), 7))
+    address, size, site, origin, pattern = words[:5]
     if origin not in tuple(Origin):
         raise BadEvent("an event has a block of an origin that is not known.")
-    before = _words(data, 6)[5] if len(data) >= 48 else 0
+    page = words[6] if len(words) > 6 else 4096
+    if page not in _PAGES:
+        raise BadEvent("an event has a block that ends with a page of a size that no kernel has.")
     return Unpooled(
-        address=address, size=size, site=site, origin=Origin(origin), pattern=pattern, before=min(before, BEFORE_LIMIT)
+        address=address,
+        size=size,
+        site=site,
+        origin=Origin(origin),
+        pattern=pattern,
+        before=min(words[5], BEFORE_LIMIT) if len(words) > 5 else 0,
+        page=page,
     )
 
 

@@ -19,14 +19,17 @@ class Sliceable(Protocol):
 
 
 class BufferMemory:
-    """The bytes of `data` (not copied, so its owner's changes are seen) at address `base`."""
+    """The bytes of `data` (not copied, so its owner's changes are seen) at address `base`.
+
+    Source: whatever made the buffer; what pools in it look like is in docs/format.md.
+    """
 
     def __init__(self, base: int, data: "ReadableBuffer") -> None:
         self._base = base
         self._view = memoryview(data).cast("B")
 
     def read(self, address: int, length: int) -> bytes:
-        """See `Memory.read`."""
+        """`length` bytes from `address` on, all of them; else `Unreadable`. See `Memory.read`."""
         start = address - self._base
         if start < 0 or length < 0 or length > READ_LIMIT or start + length > len(self._view):
             raise Unreadable(address, length)
@@ -37,6 +40,8 @@ class SegmentsMemory:
     """Several stretches of bytes; a read may run from one into the next where they touch.
 
     Where stretches overlap, the one given later holds: it is the newer copy.
+
+    Source: whatever made the stretches; what pools in them look like is in docs/format.md.
     """
 
     def __init__(self, segments: Iterable[tuple[int, Sliceable]]) -> None:
@@ -49,7 +54,7 @@ class SegmentsMemory:
         self._parts = parts
 
     def read(self, address: int, length: int) -> bytes:
-        """See `Memory.read`."""
+        """`length` bytes from `address` on, all of them; else `Unreadable`. See `Memory.read`."""
         if address < 0 or length < 0 or length > READ_LIMIT:
             raise Unreadable(address, length)
         found: list[bytes] = []

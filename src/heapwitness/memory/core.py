@@ -11,6 +11,8 @@ class CoreMemory:
 
     Raises:
         HeapwitnessError: the file cannot be opened or is no core file.
+
+    Source: the core file, read by drgn; what pools in it look like is in docs/format.md.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,7 +29,7 @@ class CoreMemory:
             raise HeapwitnessError(f"{path} is no core file that can be read: {error}.") from error
 
     def read(self, address: int, length: int) -> bytes:
-        """See `Memory.read`."""
+        """`length` bytes from `address` on, all of them; else `Unreadable`. See `Memory.read`."""
         if address < 0 or length < 0 or length > READ_LIMIT or address + length > 1 << 64:
             raise Unreadable(address, length)
         try:

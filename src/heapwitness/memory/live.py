@@ -18,6 +18,8 @@ class ProcessMemory:
 
     Raises:
         HeapwitnessError: there is no such process, or it may not be read by this user.
+
+    Source: /proc/PID/mem; what pools in it look like is in docs/format.md.
     """
 
     def __init__(self, pid: int) -> None:
@@ -32,7 +34,7 @@ class ProcessMemory:
             raise HeapwitnessError(f"the memory of process {pid} cannot be read: {error.strerror}.") from error
 
     def read(self, address: int, length: int) -> bytes:
-        """See `Memory.read`."""
+        """`length` bytes from `address` on, all of them; else `Unreadable`. See `Memory.read`."""
         if address < 0 or length < 0 or length > READ_LIMIT or address + length > 1 << 63:
             raise Unreadable(address, length)
         parts: list[bytes] = []

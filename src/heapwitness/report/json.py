@@ -5,6 +5,7 @@
 
 import json
 import sys
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,29 @@ def decode(data: bytes) -> Report:
         return msgspec.json.decode(data, type=Report)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadReport(f"this is no {SCHEMA} document: {error}.") from error
+
+
+def load(path: str | PathLike[str]) -> Report:
+    """The report in a file, as `heapwitness run --json` writes it.
+
+    Addresses and sizes in it are in bytes.
+
+    Args:
+        path: the file.
+
+    Raises:
+        BadReport: the file cannot be read, or has no report of this version.
+
+    Source: docs/report.md; the schema is in the package (`heapwitness/report/schema`).
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BadReport(f"{path} cannot be read: {error.strerror or error}.") from error
+    try:
+        return decode(data)
+    except BadReport as error:
+        raise BadReport(f"{path}: {error}") from error
 
 
 def write(report: Report, path: Path) -> None:

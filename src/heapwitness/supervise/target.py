@@ -9,7 +9,6 @@ from pathlib import Path
 from heapwitness.errors import HeapwitnessError
 from heapwitness.supervise.elf import BadElf, Head, defines, read_head
 
-_PAGE = 4096
 _SHEBANG_LIMIT = 256
 _INTERPRETERS_LIMIT = 4
 _SANITIZERS = ("asan", "tsan", "msan", "lsan", "hwasan")
@@ -67,11 +66,8 @@ def check_system() -> None:
     """Refuse a system that the engine is not made for.
 
     Raises:
-        HeapwitnessError: its memory pages or its order of bytes are others.
+        HeapwitnessError: its order of bytes is another.
     """
-    page = os.sysconf("SC_PAGE_SIZE")
-    if page != _PAGE:
-        raise HeapwitnessError(f"this system's memory pages have {page} bytes; the engine needs pages of {_PAGE}.")
     if sys.byteorder != "little":
         raise HeapwitnessError("this system's processor is big-endian; the engine needs a little-endian one.")
 

@@ -24,7 +24,10 @@ class BadConfig(HeapwitnessError):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The options of one kernel that its heap depends on. `width` is its pointer width in bits, 32 or 64."""
+    """The options of one kernel that its heap depends on. `width` is its pointer width in bits, 32 or 64.
+
+    Source: LiteOS's Kconfig; docs/liteos.md.
+    """
 
     width: int
     bestfit_little: bool = False

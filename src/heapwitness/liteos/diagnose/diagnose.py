@@ -56,6 +56,8 @@ def diagnose(
 
     Raises:
         NoPool: the bytes hold no pool of this layout.
+
+    Source: docs/liteos.md.
     """
     view = PoolView(bytes(data), address, layout)
     walked = walk(data, address, layout, midway=midway)

@@ -42,6 +42,8 @@ def plan(
 
     Raises:
         NoPool: the bytes hold no pool of this layout.
+
+    Source: docs/liteos.md.
     """
     view = PoolView(bytes(data), address, layout)
     walked = walk(view.data, address, layout, midway=midway)

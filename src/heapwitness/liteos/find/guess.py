@@ -62,6 +62,8 @@ def guess(data: "Stretch | ReadableBuffer", address: int | None = None, width: W
 
     Raises:
         NotGuessed: nothing looks like a pool.
+
+    Source: docs/liteos.md.
     """
     image = stretch(data)
     held = functools.lru_cache(maxsize=1)(functools.partial(store.cut, image))

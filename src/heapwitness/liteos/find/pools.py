@@ -44,6 +44,8 @@ def find_pools(segment: Segment, layout: Layout, *, placed: bool) -> tuple[Found
         layout: what the pools look like.
         placed: False when nobody knows where the segment lies: then its address is told by the pools,
             and only those are returned that agree with the surest one.
+
+    Source: docs/liteos.md.
     """
     finder = _Finder(segment, layout, placed=placed)
     found = sorted(finder.pools(), key=lambda pool: (-pool.score, pool.address))

@@ -83,6 +83,8 @@ def read_firmware(path: str | PathLike[str], config: Config | None = None) -> Fi
 
     Raises:
         BadFirmware: the file cannot be read, is no little-endian ELF, or knows nothing of the heap.
+
+    Source: the firmware's DWARF; docs/liteos.md.
     """
     structures, width = _structures(path)
     control, pool = _control(structures[_CONTROL]), _pool(structures)

@@ -22,6 +22,8 @@ def load(path: str | PathLike[str], base: int | None = None, limit: int = SIZE_L
     Raises:
         BadImage: the file cannot be read, is empty, larger than `limit`, cut short or broken, or is no
             little-endian target's.
+
+    Source: docs/liteos.md has the formats.
     """
     return parse(files.read(path, limit), str(path), base, limit)
 

@@ -10,7 +10,10 @@ from heapwitness.liteos.layout.layout import SIZE_MASK
 
 
 class CheckLevel(IntEnum):
-    """LOW takes a pointer to be a payload's start, HIGH searches downward for the node around it."""
+    """LOW takes a pointer to be a payload's start, HIGH searches downward for the node around it.
+
+    Source: LiteOS's `LOS_MemCheckLevelSet`; docs/liteos-pool.md.
+    """
 
     LOW = 0
     HIGH = 1

@@ -134,6 +134,8 @@ class Layout:
 
     `backup_offset` (None without head backup) and `header_offset` are within a node, `node_size` is
     `sizeof(LosMemDynNode)`: where the payload starts, and the size of the end node.
+
+    Source: LiteOS's `kernel/base/mem/bestfit`; docs/liteos.md.
     """
 
     width: int

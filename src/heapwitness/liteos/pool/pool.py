@@ -41,9 +41,13 @@ _POOLS = KnownPools()
 class Pool:
     """One pool in a buffer. Addresses are the target's, sizes are in bytes.
 
+    What the pool's configuration leaves out raises BadConfig.
+
     Attributes:
         config: the options that the pool was made with.
         faithful: whether it does as the genuine kernel, mistakes included.
+
+    Source: LiteOS's `LOS_Mem...` functions; docs/liteos-pool.md.
     """
 
     def __init__(self, engine: Engine, config: Config, *, faithful: bool) -> None:
@@ -83,6 +87,7 @@ class Pool:
             on_finding: called with every finding when it is made.
 
         Raises:
+            BadConfig: no such pool can be made.
             BadPool: where the kernel refuses, or the buffer cannot be written or stand there.
         """
         ram = Ram(buffer, address, config.width // 8)
