@@ -53,7 +53,7 @@ def _page(group: click.Group, context: click.Context) -> Iterator[str]:
 def _command(name: str, found: click.Command, context: click.Context) -> Iterator[str]:
     inner = click.Context(found, info_name=name, parent=context)
     yield f'.SS "{_text(" ".join(["heapwitness", name, *found.collect_usage_pieces(inner)]))}"'
-    for paragraph in re.split(r"\n\s*\n", found.help or ""):
+    for paragraph in re.split(r"\n\s{0,200}\n", found.help or ""):
         yield ".PP"
         if paragraph.startswith("\b"):
             yield from (".nf", *(_text(line) for line in paragraph.splitlines()[1:]), ".fi")

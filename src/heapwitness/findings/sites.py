@@ -26,7 +26,7 @@ _ID_SHOWN = 16
 _NAME_LIMIT = 64
 _HOWS: tuple[How, ...] = get_args(How)
 _FRAME = re.compile(
-    r"(?P<module>[^@+,;:\s]*)(@(?P<build_id>([0-9a-fA-F]{2}){4,64}))?\+(0x)?(?P<offset>[0-9a-fA-F]{1,16})"
+    r"(?P<module>[^@+,;:\s]{0,1024})(@(?P<build_id>([0-9a-fA-F]{2}){4,64}))?\+(0x)?(?P<offset>[0-9a-fA-F]{1,16})"
 )
 _PLAIN = re.compile(rb"[A-Za-z0-9._-]")
 
