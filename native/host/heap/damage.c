@@ -212,6 +212,28 @@ void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context)
         hw_mend(arena, place, context);
 }
 
+/* What a small pool counts is compared, too. */
+void hw_inspect_part(hw_arena *arena, hw_place *place, const hw_context *context, uint32_t *node, size_t *left)
+{
+    bool whole = place->lost || (*node == 0 && place->bytes <= *left);
+    for (uint32_t before = *node; !whole && *left;) {
+        if (!control_is_right(place) || !hw_sound_part(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, node)) {
+            whole = true;
+            break;
+        }
+        size_t done = (size_t)((*node ? *node : place->pool->size) - before) << HW_FIXED_GRANULE_LOG2;
+        *left -= done < *left ? done : *left;
+        before = *node;
+        if (!before)
+            return;
+    }
+    if (!whole)
+        return;
+    hw_inspect(arena, place, context);
+    *left -= place->bytes < *left ? place->bytes : *left;
+    *node = 0;
+}
+
 /* A ring without a lock: a torn entry fails its own check and is not believed. */
 static struct {
     _Atomic uint64_t address, size, site, origin, check;
