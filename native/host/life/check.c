@@ -6,6 +6,7 @@
 #include "heap/huge.h"
 #include "life/abandon.h"
 #include "life/tour.h"
+#include "os/room.h"
 #include "traps/blocks.h"
 
 /* Held from check_begins to check_ends, all the time as on a visit: so that a thread which leaves a check in the
@@ -117,6 +118,11 @@ bool hw_heap_check(enum hw_when when, hw_caller caller)
     return true;
 }
 
+static void go_on(void *context)
+{
+    hw_tour_go_on(context);
+}
+
 void hw_heap_check_part(hw_caller caller)
 {
     hw_context context = {.when = HW_AT_CHECK, .caller = caller};
@@ -125,7 +131,7 @@ void hw_heap_check_part(hw_caller caller)
     hw_visit_begins(&caller);
     if (!check_begins(0))
         return;
-    hw_tour_go_on(&context);
+    hw_with_room(go_on, &context);
     check_ends();
 }
 
