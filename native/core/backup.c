@@ -135,7 +135,7 @@ bool hw_poison_shows(const hw_pool *pool, uint32_t node, const hw_header *h)
 void hw_poison_end(hw_pool *pool, uint32_t node, const hw_header *h)
 {
     unsigned char *start = hw_payload(pool, node) + sizeof(hw_links), *end = hw_at(pool, node + h->size);
-    unsigned slack = (hw_slack_of(h->meta) + 7) / 8 * 8;
+    size_t slack = (hw_slack_of(h->meta) + 7) / 8 * 8;
     if (start < end)
         hw_clear(end - ((size_t)(end - start) > slack ? slack : 0) - 8, 8);
     hw_cached_links_write(pool, node, false);

@@ -12,7 +12,11 @@
 #ifndef HW_STRETCH
 #define HW_STRETCH 8192
 #endif
-enum { LANES = 8, STRETCH = HW_STRETCH, SEARCHED = 256 };
+/* The same where only a part of a pool is gone through. */
+#ifndef HW_STRETCH_OF_PART
+#define HW_STRETCH_OF_PART 2048
+#endif
+enum { LANES = 8, STRETCH = HW_STRETCH, STRETCH_OF_PART = HW_STRETCH_OF_PART, SEARCHED = 256 };
 
 /* The next node to look at, the size of the node before (whose header holds), and the node to stop at. */
 typedef struct lane {
@@ -22,7 +26,7 @@ typedef struct lane {
 typedef struct walk {
     const hw_pool *pool;
     hw_factors key;
-    uint32_t first, end, least;
+    uint32_t first, end, least, stretch;
     hw_tally tally;
 } walk;
 
@@ -105,9 +109,9 @@ static bool advance(walk *w, lane *l, unsigned most)
     unsigned count = 1;
     lanes[0] = *l;
     uint32_t at = l->node;
-    for (; count < most && w->end - at > STRETCH && resync(w, at + STRETCH, &lanes[count]); count++)
+    for (; count < most && w->end - at > w->stretch && resync(w, at + w->stretch, &lanes[count]); count++)
         lanes[count - 1].stop = at = lanes[count].node;
-    lanes[count - 1].stop = w->end - at > STRETCH ? at + STRETCH : w->end;
+    lanes[count - 1].stop = w->end - at > w->stretch ? at + w->stretch : w->end;
     for (unsigned running = count; running;) {
         running = 0;
         for (unsigned i = 0; i < count; i++) {
@@ -125,29 +129,78 @@ static bool advance(walk *w, lane *l, unsigned most)
     return true;
 }
 
+static void prepare(walk *w, const hw_pool *pool, uint32_t stretch)
+{
+    hw_clear(&w->tally, sizeof w->tally);
+    w->pool = pool;
+    w->key = hw_factors_of(pool->secret);
+    w->first = hw_first(pool);
+    w->end = hw_end(pool);
+    w->least = hw_min_node(pool);
+    w->stretch = stretch;
+}
+
+/* Behind the first node. */
+static bool begin(const walk *w, lane *l)
+{
+    uint32_t size = hw_own(w->pool, w->first)->size;
+    *l = (lane){.node = w->first + size, .before = size};
+    return !hw_disagreement(w->pool, &w->key, w->first, 0) && size >= w->least && size <= w->end - w->first;
+}
+
+static bool comes_to_its_end(walk *w, const lane *l)
+{
+    const hw_header *end = hw_own(w->pool, w->end);
+    return l->node == w->end && !hw_disagreement(w->pool, &w->key, w->end, l->before) &&
+           payload_is_sound(w, w->end, l->before) && hw_state_of(end->meta) == HW_ENDNODE &&
+           end->size == w->pool->size - w->end;
+}
+
 static bool walk_by(const hw_pool *pool, unsigned lanes)
 {
     walk w;
-    hw_clear(&w.tally, sizeof w.tally);
-    w.pool = pool;
-    w.key = hw_factors_of(pool->secret);
-    w.first = hw_first(pool);
-    w.end = hw_end(pool);
-    w.least = hw_min_node(pool);
-    uint32_t size = hw_own(pool, w.first)->size;
-    if (hw_disagreement(pool, &w.key, w.first, 0) || size < w.least || size > w.end - w.first)
+    lane l;
+    prepare(&w, pool, STRETCH);
+    if (!begin(&w, &l))
         return false;
-    lane l = {.node = w.first + size, .before = size};
     while (l.node < w.end)
         if (!advance(&w, &l, lanes))
             return false;
-    const hw_header *end = hw_own(pool, w.end);
-    return l.node == w.end && !hw_disagreement(pool, &w.key, w.end, l.before) &&
-           payload_is_sound(&w, w.end, l.before) && hw_state_of(end->meta) == HW_ENDNODE &&
-           end->size == pool->size - w.end && hw_derived_holds(pool, &w.tally);
+    return comes_to_its_end(&w, &l) && hw_derived_holds(pool, &w.tally);
 }
 
-bool hw_sound(const hw_pool *pool, size_t bytes, unsigned log2)
+/* Where a walk goes on that stopped at `from`, which may lie within a node by now. What holds as a header there or
+   behind leads to it. */
+static bool resume(const walk *w, uint32_t from, lane *l)
+{
+    for (uint32_t at = from; at <= w->end; at++) {
+        hw_header h = *hw_own(w->pool, at);
+        if (hw_sum(&w->key, h.size, h.prev_size, h.meta, at) >> 32 != h.check || h.prev_size < w->least ||
+            h.prev_size > at - w->first)
+            continue;
+        uint32_t node = at == from ? at : at - h.prev_size;
+        if (node == w->first)
+            return begin(w, l);
+        *l = (lane){.node = node, .before = at == from ? h.prev_size : hw_own(w->pool, node)->prev_size};
+        return node <= from && l->before >= w->least && l->before <= node - w->first;
+    }
+    return false;
+}
+
+static bool part_by(const hw_pool *pool, uint32_t *from, unsigned lanes)
+{
+    walk w;
+    lane l;
+    prepare(&w, pool, STRETCH_OF_PART);
+    bool found = *from <= w.first ? begin(&w, &l) : *from < w.end && resume(&w, *from, &l);
+    if (!found || (l.node < w.end && !advance(&w, &l, lanes)) || (l.node >= w.end && !comes_to_its_end(&w, &l)))
+        return false;
+    *from = l.node < w.end ? l.node : 0;
+    return true;
+}
+
+/* The control block and its copy. */
+static bool fixed_part_is_sound(const hw_pool *pool, size_t bytes, unsigned log2)
 {
     bytes &= ~(size_t)15;
     if (!hw_control_fits(pool, bytes, log2) || pool->flags & HW_FLAG_STALE)
@@ -157,6 +210,16 @@ bool hw_sound(const hw_pool *pool, size_t bytes, unsigned log2)
     for (unsigned i = 0; i < HW_WITNESSED / 4; i++)
         if (fixed[i] != copy[i])
             return false;
+    return true;
+}
+
+bool hw_sound(const hw_pool *pool, size_t bytes, unsigned log2)
+{
     /* What holds as a header may yet be bytes of a block: without other lanes nothing is looked for. */
-    return walk_by(pool, LANES) || walk_by(pool, 1);
+    return fixed_part_is_sound(pool, bytes, log2) && (walk_by(pool, LANES) || walk_by(pool, 1));
+}
+
+bool hw_sound_part(const hw_pool *pool, size_t bytes, unsigned log2, uint32_t *node)
+{
+    return fixed_part_is_sound(pool, bytes, log2) && (part_by(pool, node, LANES) || part_by(pool, node, 1));
 }

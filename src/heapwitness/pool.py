@@ -93,6 +93,7 @@ def _core() -> ctypes.PyDLL:
         "hw_verify": (ctypes.c_int, (pool, u32, fault)),
         "hw_check": (ctypes.c_uint, (pool, size, ctypes.c_uint, fault, ctypes.c_uint)),
         "hw_sound": (boolean, (pool, size, ctypes.c_uint)),
+        "hw_sound_part": (boolean, (pool, size, ctypes.c_uint, ctypes.POINTER(ctypes.c_uint32))),
         "hw_repair": (boolean, (pool, size, ctypes.c_uint, ctypes.POINTER(_Outcome))),
         "hw_locate": (u32, (pool, size)),
         "hw_next": (u32, (pool, u32)),
@@ -314,6 +315,16 @@ class Pool:
     def sound(self) -> bool:
         """Whether `check` would find nothing; faster where that is so."""
         return bool(_core().hw_sound(self._address, self._bytes, self.granule_log2))
+
+    def sound_from(self, node: int) -> int | None:
+        """Check a part of the pool, from a node on (0: the first one).
+
+        Returns:
+            the node to go on with, 0 behind the last; None where something is not as it should be.
+        """
+        at = ctypes.c_uint32(node)
+        sound = _core().hw_sound_part(self._address, self._bytes, self.granule_log2, ctypes.byref(at))
+        return at.value if sound else None
 
     def repair(self) -> Outcome:
         """Restore every damaged copy from its witness; quarantine what lost both.

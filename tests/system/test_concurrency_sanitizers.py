@@ -16,9 +16,9 @@ SUPPRESSIONS = NATIVE / "tests" / "host" / "thread.supp"
 _PLACE = ("-DHW_SPACE_LOW=((uintptr_t)0x7e8<<36)", "-DHW_SPACE=((uintptr_t)1<<40)")
 _WRAPPED = "-Wl,--wrap=hw_call,--wrap=hw_map,--wrap=hw_unmap"
 # Walks go through small pools in several stretches, too.
-_STRETCH = "-DHW_STRETCH=64"
-THREAD = ("-fsanitize=thread", "-Wno-tsan", _WRAPPED, *_PLACE, _STRETCH)
-ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", _STRETCH)
+_STRETCH = ("-DHW_STRETCH=64", "-DHW_STRETCH_OF_PART=64")
+THREAD = ("-fsanitize=thread", "-Wno-tsan", _WRAPPED, *_PLACE, *_STRETCH)
+ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", *_STRETCH)
 EVEN = ("-DHW_EVEN_FENCES",)
 # So that many of the large blocks are too large for a pool.
 HUGE = (*ADDRESS, "-DHW_MOST_IN_POOL=((size_t)650000)")

@@ -60,7 +60,13 @@ def test_the_core_has_no_writable_globals(tmp_path: Path) -> None:
 def test_random_operations_and_damage_are_clean_under_the_sanitizers(tmp_path: Path, kind: str) -> None:
     program = tmp_path / "stress"
     # Short stretches: so that small pools, too, are walked in several at once.
-    sanitize = [kind, "-DHW_STRETCH=64", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    sanitize = [
+        kind,
+        "-DHW_STRETCH=64",
+        "-DHW_STRETCH_OF_PART=64",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+    ]
     probe = tmp_path / "probe.c"
     probe.write_text('#include <stdio.h>\nint main(void) { return puts("") < 0; }\n')
     if subprocess.run(["gcc", *sanitize, probe, "-o", program], capture_output=True).returncode:

@@ -112,6 +112,11 @@ unsigned hw_check(const hw_pool *pool, size_t bytes, unsigned log2, hw_fault *fa
 /* Whether hw_check would find nothing: the same comparisons, made fast for a pool that is sound. */
 bool hw_sound(const hw_pool *pool, size_t bytes, unsigned log2);
 
+/* The same for a part of it, 256 KiB where nodes are small: from `*node` (0: the first one) on; `*node` becomes the one
+   to go on with, 0 behind the last. Nodes may come and go meanwhile. What the control block counts is not compared, and
+   a part that is not sound may yet be where a node was: hw_sound says. */
+bool hw_sound_part(const hw_pool *pool, size_t bytes, unsigned log2, uint32_t *node);
+
 /* Restore every damaged copy from its witness, quarantine what lost both, rebuild the index.
    False when the control block and its copy are both lost: the pool must not be used again. */
 bool hw_repair(hw_pool *pool, size_t bytes, unsigned log2, hw_outcome *outcome);

@@ -16,7 +16,16 @@
 #include "os/process.h"
 #include "stacks/sites.h"
 
-enum { HW_PLACES = 64, HW_CLASSES = 64, HW_FEW = 32, HW_LARGE = 64, HW_WAYS = 2, HW_DELAYED = 4096, HW_FIXED = 32 };
+enum {
+    HW_PLACES = 64,
+    HW_CLASSES = 64,
+    HW_FEW = 32,
+    HW_LARGE = 64,
+    HW_WAYS = 2,
+    HW_DELAYED = 4096,
+    HW_FIXED = 32,
+    HW_RUN = 256
+};
 
 typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
@@ -80,6 +89,8 @@ typedef struct hw_arena {
     uint32_t large_next; /* which goes when they are too many bytes */
     hw_place place[HW_PLACES];
     hw_site_cache sites;
+    uint32_t
+        run[HW_RUN]; /* of nodes that are given back together just now: no thread's stack has to have room for them */
 
     struct { /* --poison: released nodes that are held back, oldest first (delayed.h) */
         uint32_t node[HW_DELAYED], size[HW_DELAYED];

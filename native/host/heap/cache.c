@@ -151,12 +151,10 @@ static void release_nodes(hw_arena *arena, const uint32_t *node, uint32_t count,
 
 static void release_run(hw_arena *arena, const uint64_t *entry, uint32_t count, bool trim, const hw_context *context)
 {
-    enum { MOST = 256 };
-    uint32_t node[MOST];
     for (uint32_t done = 0, now; done < count && !arena->first->lost; done += now) {
-        for (now = 0; now < MOST && done + now < count; now++)
-            node[now] = node_of(entry[done + now]);
-        release_nodes(arena, node, now, trim, context);
+        for (now = 0; now < HW_RUN && done + now < count; now++)
+            arena->run[now] = node_of(entry[done + now]);
+        release_nodes(arena, arena->run, now, trim, context);
     }
 }
 

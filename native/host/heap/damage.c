@@ -6,6 +6,7 @@
 #include "life/fork.h"
 #include "life/lifecycle.h"
 #include "life/signals.h"
+#include "os/room.h"
 
 #include <signal.h>
 #include <string.h>
@@ -28,12 +29,26 @@ static void stop_or_abort(char answer)
     }
 }
 
+typedef struct finding {
+    const hw_context *context;
+    const hw_place *place;
+    const hw_fault *fault;
+    const hw_released *released;
+} finding;
+
+static void tell_it(void *argument)
+{
+    const finding *f = argument;
+    const hw_place *place = f->place;
+    stop_or_abort(hw_tell_finding(f->context, place ? place->pool : NULL, place ? place->bytes : 0,
+                                  place ? place->region : 0, f->fault, f->released));
+}
+
 static void tell(const hw_context *context, const hw_place *place, const hw_fault *fault, const hw_released *released)
 {
-    if (hw_tell_is_too_much())
-        return;
-    stop_or_abort(hw_tell_finding(context, place ? place->pool : NULL, place ? place->bytes : 0,
-                                  place ? place->region : 0, fault, released));
+    finding f = {context, place, fault, released};
+    if (!hw_tell_is_too_much())
+        hw_with_room(tell_it, &f);
 }
 
 bool hw_is_mismatch(uint32_t meta, unsigned family)
@@ -114,18 +129,32 @@ static bool mend(hw_arena *arena, hw_place *place, const hw_context *context, hw
     return !place->lost;
 }
 
-bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context)
+typedef struct mending {
+    hw_arena *arena;
+    hw_place *place;
+    const hw_context *context;
+    bool usable;
+} mending;
+
+static void mend_it(void *argument)
 {
-    if (place->lost)
-        return false;
+    mending *m = argument;
     hw_fault *faults = hw_map(FAULTS * sizeof *faults);
     if (faults) {
-        bool usable = mend(arena, place, context, faults, FAULTS);
+        m->usable = mend(m->arena, m->place, m->context, faults, FAULTS);
         hw_unmap(faults, FAULTS * sizeof *faults);
-        return usable;
+        return;
     }
     hw_fault few[FEW];
-    return mend(arena, place, context, few, FEW);
+    m->usable = mend(m->arena, m->place, m->context, few, FEW);
+}
+
+HW_COLD bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context)
+{
+    mending m = {.arena = arena, .place = place, .context = context};
+    if (!place->lost)
+        hw_with_room(mend_it, &m);
+    return m.usable;
 }
 
 _Atomic uint64_t hw_left_places;
@@ -210,6 +239,28 @@ void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context)
 {
     if (!place->lost && (!control_is_right(place) || !hw_sound(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2)))
         hw_mend(arena, place, context);
+}
+
+/* What a small pool counts is compared, too. */
+void hw_inspect_part(hw_arena *arena, hw_place *place, const hw_context *context, uint32_t *node, size_t *left)
+{
+    bool whole = place->lost || (*node == 0 && place->bytes <= *left);
+    for (uint32_t before = *node; !whole && *left;) {
+        if (!control_is_right(place) || !hw_sound_part(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, node)) {
+            whole = true;
+            break;
+        }
+        size_t done = (size_t)((*node ? *node : place->pool->size) - before) << HW_FIXED_GRANULE_LOG2;
+        *left -= done < *left ? done : *left;
+        before = *node;
+        if (!before)
+            return;
+    }
+    if (!whole)
+        return;
+    hw_inspect(arena, place, context);
+    *left -= place->bytes < *left ? place->bytes : *left;
+    *node = 0;
 }
 
 /* A ring without a lock: a torn entry fails its own check and is not believed. */

@@ -13,6 +13,9 @@ enum { HW_ATTEMPTS = 4 };
 bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context);
 /* Check a pool that nothing has complained about; mend it if need be. */
 void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context);
+/* The same for a part of it, of about `*left` bytes, which become less: from `*node` (0: the first) on, which becomes
+   the one to go on with, 0 behind the last. */
+void hw_inspect_part(hw_arena *arena, hw_place *place, const hw_context *context, uint32_t *node, size_t *left);
 /* Put an arena in order that was left in the middle of an operation. Nobody is to blame for what that left: it is
    counted. Where there is more than it can have left, all of it is told, as may be its doing. */
 void hw_mend_left(hw_arena *arena, const hw_caller *caller);

@@ -20,7 +20,7 @@ static void *allocate_as_guest(size_t bytes, size_t align, unsigned origin, uint
 static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
 {
     if (arena && hw_set.check_every && arena->operations % hw_set.check_every == 0)
-        hw_heap_check(HW_AT_CHECK, *caller);
+        hw_heap_check_part(*caller);
 }
 
 static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site)

@@ -29,6 +29,8 @@ size_t hw_heap_size(const void *pointer, hw_caller caller);
 
 /* Every node of every pool. False: it has to wait until the thread leaves its arena. */
 bool hw_heap_check(enum hw_when when, hw_caller caller);
+/* The next part of them, where the last one stopped (tour.h). */
+void hw_heap_check_part(hw_caller caller);
 /* The same at the end of a process, until `enough` is true, which is asked between pools; false: it was. */
 bool hw_heap_check_last(hw_caller caller, bool (*enough)(void));
 /* The same in a thread that crashed, and does not come back: what can be looked at. False: not all of it. */

@@ -5,6 +5,8 @@
 #include "heap/heap.h"
 #include "heap/huge.h"
 #include "life/abandon.h"
+#include "life/tour.h"
+#include "os/room.h"
 #include "traps/blocks.h"
 
 /* Held from check_begins to check_ends, all the time as on a visit: so that a thread which leaves a check in the
@@ -116,6 +118,23 @@ bool hw_heap_check(enum hw_when when, hw_caller caller)
     return true;
 }
 
+static void go_on(void *context)
+{
+    hw_tour_go_on(context);
+}
+
+void hw_heap_check_part(hw_caller caller)
+{
+    hw_context context = {.when = HW_AT_CHECK, .caller = caller};
+    if (hw_still_engaged(&caller))
+        return;
+    hw_visit_begins(&caller);
+    if (!check_begins(0))
+        return;
+    hw_with_room(go_on, &context);
+    check_ends();
+}
+
 bool hw_heap_check_last(hw_caller caller, bool (*enough)(void))
 {
     if (hw_still_engaged(&caller))
@@ -151,8 +170,10 @@ bool hw_heap_check_crashed(hw_caller caller)
 /* A check that another thread was doing is not going on in the child. */
 void hw_checks_after_fork(void)
 {
-    if (!hw_me.checks)
-        atomic_store(&checking, 0);
+    if (hw_me.checks)
+        return;
+    atomic_store(&checking, 0);
+    hw_tour_forget();
 }
 
 HW_COLD void hw_leave_slowly(hw_arena *arena)

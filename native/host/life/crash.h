@@ -4,7 +4,6 @@
 #ifndef HEAPWITNESS_CRASH_H
 #define HEAPWITNESS_CRASH_H
 
-#include "os/guard.h"
 #include "tell/channel.h"
 
 #include <signal.h>
@@ -16,7 +15,5 @@ void hw_crash_after_fork(void);
 
 /* What kernel and processor say of a signal. */
 hw_crash hw_crash_words(const siginfo_t *information, const ucontext_t *context);
-/* Do work on a stack of its own: that of a signal may have room for little more than what the kernel puts there. */
-void hw_with_room(hw_work *work, void *argument);
 
 #endif

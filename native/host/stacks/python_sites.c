@@ -127,7 +127,7 @@ static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, uint
     return count;
 }
 
-uint32_t hw_python_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+__attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint64_t native, python = 0, words[1 + HW_PYTHON_MOST];
     if ((words[0] = learn_native(cache, caller, &native)) == 0)

@@ -7,12 +7,19 @@
 typedef struct search {
     uint64_t pc;
     hw_rule rule;
+    bool whole;
 } search;
 
 static void find_rule(void *argument)
 {
     search *s = argument;
     hw_rule_find(s->pc, &s->rule);
+}
+
+static void find_guarded(void *argument)
+{
+    search *s = argument;
+    s->whole = hw_guarded(find_rule, s);
 }
 
 static inline hw_rule rule_for(hw_trail *trail, uint64_t pc)
@@ -22,7 +29,8 @@ static inline hw_rule rule_for(hw_trail *trail, uint64_t pc)
         return *place;
     search found = {.pc = pc, .rule = {.pc = pc, .kind = HW_RULE_NONE}};
     hw_rule rule = found.rule;
-    if (hw_guarded(find_rule, &found))
+    hw_on_stack(trail->room, find_guarded, &found);
+    if (found.whole)
         rule = found.rule;
     if (rule.kind == HW_RULE_NONE || rule.code == 0) /* nothing could be seen to have changed */
         return rule;
@@ -113,7 +121,7 @@ static inline const hw_frame *keep(hw_trail *trail, unsigned first, const hw_fra
 const hw_frame *hw_trail_follow(hw_trail *trail, const hw_caller *caller, uintptr_t high, unsigned *behind)
 {
     const range stack = {(uintptr_t)caller->frame, high};
-    hw_frame fresh[HW_FULL_FRAMES], *last = trail->frames;
+    hw_frame *fresh = trail->fresh, *last = trail->frames;
     unsigned n = 0, i = trail->any ? trail->first : HW_TRAIL;
     bool whole = false;
     /* The function that was called has saved rbp in its frame, below the return address. */

@@ -5,6 +5,7 @@
 #ifndef HEAPWITNESS_TRAIL_H
 #define HEAPWITNESS_TRAIL_H
 
+#include "os/room.h"
 #include "stacks/frame_rules.h"
 #include "stacks/sites.h"
 
@@ -26,7 +27,9 @@ typedef struct hw_trail {
     uint32_t first;  /* of `frames`; the last stack takes up the rest of them */
     bool any, whole; /* nothing lies beyond */
     hw_frame frames[HW_TRAIL];
+    hw_frame fresh[HW_FULL_FRAMES]; /* of the stack that is followed just now */
     hw_rule rules[HW_RULES];
+    _Alignas(64) char room[HW_ROOM]; /* a stack to look for rules on */
 } hw_trail;
 
 /* Follow the stack from the caller on, up to HW_FULL_FRAMES frames; `high` is the thread's stack's end. Returns the

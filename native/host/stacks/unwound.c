@@ -3,13 +3,14 @@
 
 #include "arena/arena.h"
 #include "os/guard.h"
+#include "os/room.h"
 #include "stacks/trail.h"
 
 #include <stddef.h>
 #include <string.h>
 #include <unwind.h>
 
-enum { SETS = 2048, WAYS = 4, BYTES = 1 << 20 };
+enum { SETS = 8192, WAYS = 4, BYTES = 8 << 20 };
 
 /* Words of the stack that unwinding used: as many at once as make comparing them cheap. */
 typedef uint64_t two __attribute__((vector_size(16)));
@@ -42,6 +43,8 @@ typedef struct hw_unwound {
     _Atomic uint32_t used;
     set sets[SETS];
     hw_trail trail;
+    words used_words[3 * HW_FULL_FRAMES / 4]; /* of the call that is busy, which has no room for them on its stack */
+    uint64_t pc[HW_FULL_FRAMES];
     _Alignas(64) char stacks[BYTES];
 } hw_unwound;
 
@@ -53,7 +56,7 @@ static inline uint64_t hash_of(const hw_caller *caller, uint32_t prior)
 
 static inline unsigned set_of(uint64_t hash)
 {
-    return (unsigned)(hash >> 53);
+    return (unsigned)(hash >> 51);
 }
 
 static inline uint32_t tag_of(uint64_t hash)
@@ -189,7 +192,7 @@ static void add(words *list, unsigned *count, uintptr_t low, uintptr_t at, uint6
 static void keep(hw_unwound *known, const hw_caller *caller, uint32_t prior, uint32_t site, const hw_frame *frames,
                  unsigned behind)
 {
-    words used[3 * HW_FULL_FRAMES / 4];
+    words *used = known->used_words;
     uintptr_t low = (uintptr_t)caller->frame;
     unsigned count = 0;
     for (const hw_frame *f = frames; f < frames + behind; f++) {
@@ -236,7 +239,7 @@ static bool learn_by_rules(hw_site_cache *cache, const hw_caller *caller, uint32
     unsigned behind, count = 0;
     const hw_frame *frames = hw_trail_follow(&known->trail, caller, cache->stack_high, &behind);
     if (frames) {
-        uint64_t pc[HW_FULL_FRAMES];
+        uint64_t *pc = known->pc;
         while (count <= behind && frames[count].pc) {
             pc[count] = frames[count].pc;
             count++;
@@ -251,13 +254,25 @@ static bool learn_by_rules(hw_site_cache *cache, const hw_caller *caller, uint32
     return frames != NULL;
 }
 
-uint32_t hw_unwound_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+typedef struct unknown {
+    const hw_site_cache *cache;
+    const hw_caller *caller;
+    uint32_t prior, site;
+} unknown;
+
+static void learn_by_libgcc(void *argument)
 {
-    uint32_t site;
+    unknown *u = argument;
     uint64_t pc[HW_FULL_FRAMES];
-    if (learn_by_rules(cache, caller, prior, &site))
-        return site;
-    return hw_site_intern(cache, pc, hw_unwind(pc, HW_FULL_FRAMES, caller), prior);
+    u->site = hw_site_intern(u->cache, pc, hw_unwind(pc, HW_FULL_FRAMES, u->caller), u->prior);
+}
+
+__attribute__((noinline)) uint32_t hw_unwound_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+{
+    unknown u = {.cache = cache, .caller = caller, .prior = prior};
+    if (!learn_by_rules(cache, caller, prior, &u.site))
+        hw_with_room(learn_by_libgcc, &u);
+    return u.site;
 }
 
 void hw_unwound_forget(hw_site_cache *cache)

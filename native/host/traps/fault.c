@@ -6,6 +6,7 @@
 #include "life/lifecycle.h"
 #include "life/signals.h"
 #include "os/guard.h"
+#include "os/room.h"
 #include "traps/blocks.h"
 #include "traps/named.h"
 

@@ -148,6 +148,7 @@ static void *look(void *unused)
 {
     while (!over) {
         hw_heap_check(HW_AT_CHECK, HW_HERE);
+        hw_heap_check_part(HW_HERE);
         hw_heap_trim(HW_HERE);
         hw_heap_use use = hw_heap_measure(HW_HERE);
         expect(use.free <= use.pools, "no more is free than there is");

@@ -85,7 +85,7 @@ _OPTIONS: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
         type=click.IntRange(min=0),
         default=0,
         metavar="N",
-        help="Check the whole heap every N allocations and releases of a thread; 0 for never.",
+        help="Check the next 256 KiB of the heap every N allocations and releases of a thread; 0 for never.",
     ),
     click.option("--check-signal", type=_Signal(), help="Check the whole heap when the program gets this signal."),
     click.option(

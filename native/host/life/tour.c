@@ -1,0 +1,82 @@
+#define _GNU_SOURCE
+#include "life/tour.h"
+
+#include "heap/big.h"
+#include "heap/damage.h"
+#include "heap/huge.h"
+
+/* Bytes of pools that a part compares, at most; a big block counts as BLOCK of them, a region that is none as NONE. An
+   arena that its thread does not leave within PATIENCE milliseconds is left out this time. */
+enum { PART = 256 << 10, BLOCK = 2 << 10, NONE = 16, PATIENCE = 1 };
+
+/* Where the next part begins. By who holds the lock of checks. */
+static struct {
+    hw_arena *arena; /* NULL: with the first one, unless big blocks are on */
+    uint32_t place, node;
+    uint32_t region; /* 0: arenas are on */
+} next;
+
+static void check_places(hw_arena *arena, const hw_context *context, size_t *left)
+{
+    while (*left && next.place < arena->places) {
+        hw_inspect_part(arena, &arena->place[next.place], context, &next.node, left);
+        if (next.node)
+            return;
+        next.place++;
+    }
+}
+
+/* True: all of the arena was gone through, or it is not to be had now. */
+static bool check_arena(hw_arena *arena, const hw_context *context, size_t *left)
+{
+    if (arena == hw_me.arena) { /* without the fences of a visit */
+        hw_enter(arena, context->caller.frame);
+        arena->operations--;
+        check_places(arena, context, left);
+        hw_is_out(arena);
+    } else if (hw_seize(arena, PATIENCE)) {
+        check_places(arena, context, left);
+        hw_yield(arena);
+    } else {
+        return true;
+    }
+    return next.place >= arena->places;
+}
+
+static void check_block(uint32_t region, const hw_context *context, size_t *left)
+{
+    uint32_t kind = atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire);
+    size_t cost = kind == HW_HUGE || kind == HW_BIG_POOL ? BLOCK : NONE;
+    hw_place *place = kind == HW_BIG_POOL ? hw_big_hold(region) : NULL;
+    if (kind == HW_HUGE)
+        hw_huge_check(region, context);
+    if (place) {
+        hw_inspect(NULL, place, context);
+        hw_big_let_go(place);
+    }
+    *left -= cost < *left ? cost : *left;
+}
+
+void hw_tour_go_on(const hw_context *context)
+{
+    size_t left = PART;
+    if (!next.region && !next.arena)
+        next.arena = hw_arena_first();
+    while (left && next.arena && check_arena(next.arena, context, &left)) {
+        next.arena = next.arena->next;
+        next.place = next.node = 0;
+    }
+    if (next.arena)
+        return;
+    uint32_t used = (uint32_t)atomic_load(&hw_this_process.regions_used);
+    for (next.region += next.region == 0; left && next.region < used; next.region++)
+        check_block(next.region, context, &left);
+    if (next.region >= used)
+        hw_tour_forget();
+}
+
+void hw_tour_forget(void)
+{
+    next.arena = NULL;
+    next.place = next.node = next.region = 0;
+}
