@@ -175,8 +175,8 @@ def test_site_that_allocates_all_the_time_is_trapped_in_part_which_is_told(tmp_p
     result = heapwitness_run(program, options=("--traps", str(report)))
 
     assert (result.status, result.findings) == (0, [])
-    assert 50_000 <= result.report["summary"]["trapped"] < 150_000
-    assert "were not trapped, because these allocate too often" in result.stderr
+    assert 50_000 <= result.report["summary"]["trapped"] < 60_000
+    assert "not all blocks of trapped sites were trapped, because these allocate too often" in result.stderr
     assert "were not trapped, because too many were in use at once" in result.stderr
 
 

@@ -27,7 +27,7 @@ static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t alig
 {
     void *payload = hw_trap_allocate(bytes, align, origin, site);
     arena->operations += payload != NULL;
-    if (hw_traps_sample > 1) /* another site takes the long way next time, and may be chosen */
+    if (hw_traps_sample > 1 || hw_trap_is_enough()) /* another site takes the long way next time, and may be chosen */
         hw_site_forget_one(&arena->sites, (unsigned)arena->operations);
     return payload;
 }

@@ -140,7 +140,7 @@ __attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const h
             .prior = prior, .thread = hw_site_thread(cache), .count = (uint16_t)count, .kind = HW_SITE_PYTHON};
         site = hw_site_intern_record(&key, words);
     }
-    if (site && !busy && !hw_site_trapped(site))
+    if (site && !busy && hw_site_may_be_kept(site))
         hw_site_keep(cache, both(native, python), prior | PYTHON, site);
     return site;
 }

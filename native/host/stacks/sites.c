@@ -6,6 +6,7 @@
 #include "stacks/calls.h"
 #include "stacks/python_sites.h"
 #include "stacks/unwound.h"
+#include "traps/blocks.h"
 #include "traps/named.h"
 
 #include <dlfcn.h>
@@ -102,7 +103,7 @@ __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_
         return cache->python ? hw_python_learn(cache, caller, prior) : hw_unwound_learn(cache, caller, prior);
     unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
     uint32_t site = hw_site_intern(cache, pc, frames, prior);
-    if (!hw_site_trapped(site))
+    if (hw_site_may_be_kept(site))
         hw_site_keep(cache, hw_site_key(pc, frames), prior, site);
     return site;
 }
@@ -296,6 +297,11 @@ uint32_t hw_site_intern_record(record *key, const uint64_t *words)
         }
     }
     return site;
+}
+
+bool hw_site_may_be_kept(uint32_t site)
+{
+    return !hw_site_trapped(site) || hw_trap_is_enough();
 }
 
 unsigned hw_site_trapped(uint32_t site)

@@ -52,6 +52,8 @@ uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t p
 /* How the blocks that are allocated at a site are trapped (traps/named.h, enum hw_trap_how). No cache remembers such a
    site, so that its allocations take the long way. */
 unsigned hw_site_trapped(uint32_t site);
+/* Whether a cache may remember the site: it is not trapped, or enough blocks are. */
+bool hw_site_may_be_kept(uint32_t site);
 /* Forget some site or other, by its owner. */
 void hw_site_forget_one(hw_site_cache *cache, unsigned number);
 /* More sites are trapped now: have all threads forget those. */

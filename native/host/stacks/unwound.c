@@ -246,7 +246,7 @@ static bool learn_by_rules(hw_site_cache *cache, const hw_caller *caller, uint32
         }
         *site = hw_site_intern(cache, pc, count, prior);
         COMPARE(*site, caller);
-        if (*site && !hw_site_trapped(*site))
+        if (*site && hw_site_may_be_kept(*site))
             keep(known, caller, prior, *site, frames, behind);
     }
     atomic_signal_fence(memory_order_seq_cst);

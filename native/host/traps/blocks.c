@@ -284,7 +284,12 @@ static bool is_too_often(void)
 {
     uint64_t trapped = atomic_load_explicit(&hw_trap_counted.trapped, memory_order_relaxed);
     uint64_t most = TRAPPED_FREELY + (hw_milliseconds() - began) * THEN_A_MILLISECOND;
-    return trapped >= most || (trapped >= TRAPPED_FREELY && !is_chosen(CHOSEN));
+    return hw_trap_is_enough() && (trapped >= most || !is_chosen(CHOSEN));
+}
+
+bool hw_trap_is_enough(void)
+{
+    return atomic_load_explicit(&hw_trap_counted.trapped, memory_order_relaxed) >= TRAPPED_FREELY;
 }
 
 /* Blocks by chance: a few at once, and few anew, so that they cost little whatever the program does. */

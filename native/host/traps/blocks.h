@@ -32,6 +32,8 @@ typedef struct hw_slot {
 bool hw_traps_init(void);
 /* NULL: the site is not trapped, or nothing more can be trapped now; then the block is as any other. */
 void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site);
+/* So many were trapped that sites which go on allocating are left alone, but for some of their blocks. */
+bool hw_trap_is_enough(void);
 /* The rest is about pointers into the region. */
 bool hw_trap_holds(const void *pointer);
 void hw_trap_release(void *pointer, const hw_context *context);

@@ -87,8 +87,7 @@ def _untrapped(ledger: "Ledger") -> Iterator[str]:
     """How many blocks were not trapped though their sites are."""
     if ledger.too_often:
         yield (
-            f"{ledger.too_often:,} blocks of trapped sites were not trapped, because these allocate too often; "
-            f"{ledger.trapped:,} were."
+            f"not all blocks of trapped sites were trapped, because these allocate too often; {ledger.trapped:,} were."
         )
     if ledger.too_many:
         yield (
