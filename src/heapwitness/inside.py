@@ -62,7 +62,7 @@ def findings() -> int:
 
 
 def check() -> None:
-    """Check the whole heap now.
+    """Check the whole heap now; nothing without an engine in the process (docs/python.md).
 
     Raises:
         HeapCorruption: there was a finding since the last check.
@@ -74,7 +74,7 @@ def check() -> None:
 
 @contextmanager
 def watch() -> Iterator[None]:
-    """Check the heap behind a block, whatever was found before it.
+    """Check the heap behind a block, whatever was found before it (docs/python.md).
 
     Raises:
         HeapCorruption: there was a finding since the block began; not where the block raises itself.
@@ -85,7 +85,7 @@ def watch() -> Iterator[None]:
 
 
 def checked(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
-    """Let a function check the heap behind each of its calls, as `watch` does."""
+    """Let a function check the heap behind each of its calls, as `watch` does (docs/python.md)."""
 
     @functools.wraps(function)
     def call(*arguments: _Given.args, **named: _Given.kwargs) -> _Result:
