@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from heapwitness.errors import HeapwitnessError as HeapwitnessError
     from heapwitness.findings.model import Finding as Finding
     from heapwitness.findings.model import Report as Report
+    from heapwitness.inside import HeapCorruption as HeapCorruption
+    from heapwitness.inside import check as check
+    from heapwitness.inside import checked as checked
+    from heapwitness.inside import watch as watch
     from heapwitness.memory import BufferMemory as BufferMemory
     from heapwitness.memory import CoreMemory as CoreMemory
     from heapwitness.memory import ProcessMemory as ProcessMemory
@@ -31,6 +35,7 @@ __all__ = [
     "CoreMemory",
     "Damaged",
     "Finding",
+    "HeapCorruption",
     "HeapwitnessError",
     "NoSuchNode",
     "Pool",
@@ -38,12 +43,15 @@ __all__ = [
     "Report",
     "SegmentsMemory",
     "Unreadable",
+    "check",
+    "checked",
     "examine",
     "library",
     "load_report",
+    "watch",
 ]
 
-_DIAGNOSE, _MODEL, _MEMORY, _POOL = ("diagnose", "findings.model", "memory", "pool")
+_DIAGNOSE, _INSIDE, _MODEL, _MEMORY, _POOL = ("diagnose", "inside", "findings.model", "memory", "pool")
 # Where each name is, to be imported when it is wanted: the command line starts without most of it, and a dump is read
 # without the compiled core.
 _HOMES = {
@@ -52,6 +60,7 @@ _HOMES = {
     "CoreMemory": (_MEMORY, "CoreMemory"),
     "Damaged": (_POOL, "Damaged"),
     "Finding": (_MODEL, "Finding"),
+    "HeapCorruption": (_INSIDE, "HeapCorruption"),
     "HeapwitnessError": ("errors", "HeapwitnessError"),
     "NoSuchNode": (_POOL, "NoSuchNode"),
     "Pool": (_POOL, "Pool"),
@@ -59,9 +68,12 @@ _HOMES = {
     "Report": (_MODEL, "Report"),
     "SegmentsMemory": (_MEMORY, "SegmentsMemory"),
     "Unreadable": (_MEMORY, "Unreadable"),
+    "check": (_INSIDE, "check"),
+    "checked": (_INSIDE, "checked"),
     "examine": (_DIAGNOSE, "examine"),
     "library": ("native", "library"),
     "load_report": ("report.json", "load"),
+    "watch": (_INSIDE, "watch"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Every command of docs/run.md, docs/hunt.md and docs/documents.md works as it is written."""
+"""Every command of docs/run.md, docs/hunt.md, docs/documents.md and docs/python.md works as it is written."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 from run_support import FOUND, HEAPWITNESS, environment, needs_engine
 
 ROOT = Path(__file__).parents[2]
-PAGES = {name: ROOT / "docs" / f"{name}.md" for name in ("run", "hunt", "documents")}
+PAGES = {name: ROOT / "docs" / f"{name}.md" for name in ("run", "hunt", "documents", "python")}
 
 pytestmark = [needs_engine, pytest.mark.skipif(shutil.which("make") is None, reason="needs make")]
 

@@ -11,8 +11,21 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "heapwitness"
 
 # From the ground up.
-STAGES = ("errors", "regular", "replacing", "outputs", "native", "findings", "memory", "layout", "heap", "pool")
-STAGES += ("diagnose", "survey", "symbols", "report", "supervise", "liteos", "cli", "__main__")
+STAGES = (
+    "inside",
+    "errors",
+    "regular",
+    "replacing",
+    "outputs",
+    "native",
+    "findings",
+    "memory",
+    "layout",
+    "heap",
+    "pool",
+)
+STAGES += ("diagnose", "survey", "symbols", "report", "supervise", "integrations", "liteos", "cli")
+STAGES += ("__main__",)
 LITEOS = ("errors", "image", "config", "layout", "firmware", "heap", "find", "diagnose", "kernel", "pool", "dump")
 LITEOS += ("simulate",)
 

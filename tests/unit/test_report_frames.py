@@ -3,7 +3,7 @@
 import pytest
 
 from heapwitness.findings.model import Frame
-from heapwitness.report.frames import named
+from heapwitness.report.frames import folded, named
 
 PROGRAM, LIBRARY = "/home/me/build/server", "/opt/app/lib/libparse.so.1"
 LIBC, CXX, PYTHON = (
@@ -180,3 +180,18 @@ def test_a_stripped_extension_is_told_by_its_place() -> None:
 
 def test_of_no_frames_none_is_told() -> None:
     assert named(()) is None
+
+
+def test_frames_of_the_interpreter_are_left_out_between_python_frames() -> None:
+    inside = c("_PyEval_Vector", PYTHON, "Python/ceval.c", 1)
+    stack = (inside, SCRIPT, inside, inside, c("fill", SCIPY), inside, SCRIPT, inside, inside, inside)
+
+    shown = [row if isinstance(row, int) else row[0] for row in folded(stack)]
+
+    assert shown == [0, 1, 2, 4, 5, 6, 3]
+
+
+def test_stack_without_python_frames_is_shown_whole() -> None:
+    inside = c("gc_collect_main", PYTHON, "Python/gc.c", 1)
+
+    assert list(folded((inside, inside, START))) == [(0, inside), (1, inside), (2, START)]

@@ -6,9 +6,10 @@ operator new, allocation wrappers), interpreters, the system's libraries, code w
 program. Among equals it is the innermost.
 """
 
+import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum, IntEnum, auto
 
 from heapwitness.findings.model import Frame
@@ -94,6 +95,26 @@ _STANDARD_PYTHON = re.compile(r"^<frozen |/python[23]\.\d+/(?!(site|dist)-packag
 def named(stack: Sequence[Frame]) -> Frame | None:
     """The frame of a stack, innermost first, that says most to a reader; None for an empty one."""
     return min(stack, key=_rank, default=None)
+
+
+def folded(stack: Sequence[Frame]) -> Iterator[tuple[int, Frame] | int]:
+    """A stack as it is shown: frames with their numbers, and how many frames of the interpreter are left out.
+
+    Where there are Python frames, the interpreter's own between and behind them say nothing more. A single one, and the
+    innermost of all, are shown.
+    """
+    python = any(frame.language == "python" for frame in stack)
+    kinds = itertools.groupby(enumerate(stack), lambda one: python and one[0] > 0 and _is_interpreter(one[1]))
+    for is_interpreter, run in kinds:
+        frames = list(run)
+        if is_interpreter and len(frames) > 1:
+            yield len(frames)
+        else:
+            yield from frames
+
+
+def _is_interpreter(frame: Frame) -> bool:
+    return frame.language == "c" and _home(frame) is _Home.INTERPRETER
 
 
 def _rank(frame: Frame) -> _Rank:

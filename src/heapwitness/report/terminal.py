@@ -16,6 +16,7 @@ from heapwitness.report import crash as crash_text
 from heapwitness.report import hyperlinks, source, text
 from heapwitness.report.advice import Advice
 from heapwitness.report.facts import facts, thread
+from heapwitness.report.frames import folded
 from heapwitness.report.picture import BYTES, Row, rows
 from heapwitness.report.spots import spot
 
@@ -200,7 +201,12 @@ def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None,
     # The source of the innermost frame that has any here, and of the innermost Python frame.
     python = next((frame for frame in stack if frame.language == "python"), None)
     shown = False
-    for number, frame in enumerate(stack[:_FRAMES]):
+    rows = list(folded(stack))
+    for row in rows[:_FRAMES]:
+        if isinstance(row, int):
+            out.plain(f"    ... {count(row, 'frame')} of the interpreter")
+            continue
+        number, frame = row
         where = text.line(frame, whole_path=True)
         module = f"({text.clean(frame.module)})" if frame.module and not where else ""
         mark = "  [inlined]" if frame.inlined else ""
@@ -216,8 +222,9 @@ def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None,
                 out.plain(
                     f"        {'>' if line == frame.line else ' '} {line:>5} | {written[: out.source_width]}".rstrip()
                 )
-    if len(stack) > _FRAMES:
-        out.plain(f"    ... {count(len(stack) - _FRAMES, 'frame')} more")
+    left = sum(row if isinstance(row, int) else 1 for row in rows[_FRAMES:])
+    if left:
+        out.plain(f"    ... {count(left, 'frame')} more")
 
 
 def _end(report: Report, console: "Console") -> None:

@@ -1,0 +1,1 @@
+"""heapwitness inside of other tools."""
