@@ -1,6 +1,6 @@
 /* The functions by which programs set what signals do. The engine's own are never seen (signals.h). */
 #define _GNU_SOURCE
-#include "life/signals.h"
+#include "os/signals.h"
 #include "os/system.h"
 
 #include <dlfcn.h>

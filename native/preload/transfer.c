@@ -5,8 +5,8 @@
    All else goes on to the real function by a jump, so that it is what the program called. */
 #define _GNU_SOURCE
 #include "os/system.h"
+#include "stacks/named.h"
 #include "traps/blocks.h"
-#include "traps/named.h"
 
 #include <dlfcn.h>
 #include <errno.h>

@@ -16,7 +16,7 @@ def value(file: str, name: str) -> float:
     """Of a constant, alone or in a tuple of them, in a Python file; or of an enumerator in a C file."""
     path = ROOT / file if file.startswith("native/") else ROOT / "src" / "heapwitness" / file
     text = path.read_text()
-    if path.suffix == ".c":
+    if path.suffix in (".c", ".h"):
         found = re.search(rf"\b{name} = ([^,}}\n]+)", text)
         assert found is not None
         return number(ast.parse(found[1].strip(), mode="eval").body)

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -88,3 +89,26 @@ def test_nothing_of_liteos_takes_its_names_from_its_own_surface(arrows: dict[str
     inside = [name for name in arrows if name.startswith("heapwitness.liteos.")]
 
     assert [name for name in inside if "heapwitness.liteos" in arrows[name]] == []
+
+
+# The engine's rooms, from the ground up. The fast path of release and resize is a header, which its slow path includes.
+ROOMS = (("core",), ("os",), ("stacks",), ("arena",), ("tell",), ("heap", "traps"), ("life",), ("preload",))
+NATIVE = ROOT / "native"
+
+
+def includes() -> Iterator[tuple[str, str]]:
+    """Each source of the engine with each header that it includes, by room and name."""
+    for file in (*NATIVE.glob("core/*.[ch]"), *NATIVE.glob("host/*/*.[ch]"), *NATIVE.glob("preload/*.[ch]")):
+        room = f"{file.parent.name}/{file.name}"
+        for header in re.findall(r'#include "([^"]+)"', file.read_text()):
+            yield room, header if "/" in header else f"{file.parent.name}/{header}"
+
+
+def test_includes_of_the_engine_lead_down_its_rooms() -> None:
+    heights = {room: height for height, rooms in enumerate(ROOMS) for room in rooms}
+    heights["heapwitness"] = heights["core"]
+
+    found = [(file, header, heights[file.split("/")[0]] - heights[header.split("/")[0]]) for file, header in includes()]
+
+    assert len(found) > 100
+    assert [(file, header) for file, header, down in found if down < 0] == []

@@ -224,4 +224,4 @@ def test_the_engine_and_its_description_lay_out_the_same_site(tmp_path: Path) ->
 def test_the_engine_and_the_names_of_sites_number_the_sides_of_a_block_alike(tmp_path: Path) -> None:
     hows = {f"HW_TRAP_{how.upper()}": number for number, how in enumerate(("not", *get_args(sites.How)))}
 
-    assert evaluate(tmp_path, ["traps/named.h"], list(hows)) == hows
+    assert evaluate(tmp_path, ["stacks/named.h"], list(hows)) == hows

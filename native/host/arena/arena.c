@@ -1,8 +1,7 @@
 #define _GNU_SOURCE
 #include "arena/arena.h"
 
-#include "life/abandon.h"
-#include "life/fork.h"
+#include "arena/standstill.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -170,11 +169,6 @@ hw_arena *hw_arena_first(void)
 static pthread_key_t key;
 static bool have_key;
 
-static void thread_ends(void *arena)
-{
-    hw_arena_disown(arena);
-}
-
 HW_COLD hw_arena *hw_arena_own(void)
 {
     if (hw_me.arena || hw_me.refused)
@@ -212,8 +206,6 @@ HW_COLD hw_arena *hw_arena_own(void)
 
 void hw_arena_disown(hw_arena *arena)
 {
-    hw_caller here = HW_HERE;
-    hw_abandon(&here);    /* what it was in the middle of when it was cancelled */
     hw_me.refused = true; /* a signal handler that allocates now must not wait for the lock */
     hw_me.ended = true;
     hw_me.arena = hw_me.ready = hw_me.ready_to_release = NULL;
@@ -223,16 +215,22 @@ void hw_arena_disown(hw_arena *arena)
     hw_me.refused = false;
 }
 
+void hw_arenas_forget_trapped(void)
+{
+    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next)
+        hw_sites_forget_trapped(&arena->sites);
+}
+
 void hw_arenas_see_process(void)
 {
     known_process = hw_process_id();
 }
 
-void hw_arenas_init(void)
+void hw_arenas_init(void (*thread_ends)(void *arena))
 {
     hw_arenas_see_process();
     have_key = pthread_key_create(&key, thread_ends) == 0;
-    hw_fork_init();
+    hw_standstill_init();
 }
 
 /* --- pools ------------------------------------------------------------------------------------ */

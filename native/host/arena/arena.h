@@ -133,9 +133,12 @@ static inline bool hw_is_foreign(void)
 /* The thread's arena, found for it at its first call. NULL: there is none now; use big blocks. */
 hw_arena *hw_arena_own(void);
 void hw_arena_disown(hw_arena *arena);
+/* More sites are trapped now, which no thread may remember. */
+void hw_arenas_forget_trapped(void);
 hw_arena *hw_arena_first(void); /* of all; the next by `next` */
 hw_arena *hw_arena_numbered(uint32_t number);
-void hw_arenas_init(void);
+/* `thread_ends` is called with the arena of a thread that ends. */
+void hw_arenas_init(void (*thread_ends)(void *arena));
 void hw_arenas_see_process(void); /* this is another one, made by fork */
 /* The thread left its check of everything without an end. */
 void hw_check_abandoned(void);

@@ -1,9 +1,9 @@
 #define _GNU_SOURCE
 #include "heap/big.h"
 
+#include "arena/standstill.h"
 #include "heap/graves.h"
 #include "heap/huge.h"
-#include "life/fork.h"
 
 #include <string.h>
 

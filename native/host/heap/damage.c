@@ -1,12 +1,12 @@
 #define _GNU_SOURCE
 #include "heap/damage.h"
 
+#include "arena/standstill.h"
 #include "heap/cache.h"
 #include "heap/delayed.h"
-#include "life/fork.h"
-#include "life/lifecycle.h"
-#include "life/signals.h"
+#include "heap/heap.h"
 #include "os/room.h"
+#include "os/signals.h"
 
 #include <signal.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "heap/heap.h"
 
+#include "heap/abandon.h"
 #include "heap/big.h"
 #include "heap/cache.h"
 #include "heap/damage.h"
@@ -8,9 +9,8 @@
 #include "heap/heap_fast.h"
 #include "heap/huge.h"
 #include "heap/release.h"
-#include "life/abandon.h"
+#include "stacks/named.h"
 #include "traps/blocks.h"
-#include "traps/named.h"
 
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context);

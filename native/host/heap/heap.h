@@ -43,6 +43,8 @@ typedef struct hw_heap_sums {
     uint64_t operations, nodes, nodes_peak, big;
 } hw_heap_sums;
 hw_heap_sums hw_heap_sum(void);
+/* What was counted, without a check, and how the process ends: HW_BY_SIGNAL of ending.h. */
+void hw_tell_end(uint64_t how);
 
 /* What is there now, in bytes where nothing else is said; big blocks apart from the arenas' pools. What cannot be
    looked at counts as in use. */

@@ -1,10 +1,10 @@
 #define _GNU_SOURCE
 #include "heap/huge.h"
 
+#include "arena/standstill.h"
 #include "heap/big.h"
 #include "heap/graves.h"
 #include "heap/release.h"
-#include "life/fork.h"
 
 #include <string.h>
 

@@ -2,14 +2,14 @@
 /* Resizing a block, and how large one is. */
 #include "heap/heap.h"
 
+#include "heap/abandon.h"
 #include "heap/big.h"
 #include "heap/foreign.h"
 #include "heap/heap_fast.h"
 #include "heap/huge.h"
 #include "heap/release.h"
-#include "life/abandon.h"
+#include "stacks/named.h"
 #include "traps/blocks.h"
-#include "traps/named.h"
 
 #include <string.h>
 

@@ -13,7 +13,4 @@
 void hw_crash_watch(void);
 void hw_crash_after_fork(void);
 
-/* What kernel and processor say of a signal. */
-hw_crash hw_crash_words(const siginfo_t *information, const ucontext_t *context);
-
 #endif

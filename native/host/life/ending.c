@@ -1,10 +1,10 @@
 #define _GNU_SOURCE
 #include "life/ending.h"
 
+#include "heap/abandon.h"
 #include "heap/heap.h"
-#include "life/abandon.h"
 #include "life/lifecycle.h"
-#include "life/signals.h"
+#include "os/signals.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,57 +1,10 @@
 #define _GNU_SOURCE
 #include "life/fork.h"
 
+#include "arena/standstill.h"
 #include "heap/big.h"
 
-enum { PATIENCE_MS = 100, SEIZE_MS = 1000 };
-
-_Atomic uint32_t hw_forking;
-
-/* Threads between hw_change_begin and hw_change_end. */
-static _Atomic uint32_t changing;
-/* In shared memory: somebody went on while a fork was under way. NULL: that cannot be told. */
-static _Atomic uint32_t *impatient;
-
-void hw_fork_init(void)
-{
-    impatient = hw_map_shared(sizeof *impatient);
-}
-
-bool hw_fork_takes_too_long(uint64_t since)
-{
-    if (!atomic_load(&hw_forking))
-        return false;
-    if (impatient && atomic_load(impatient))
-        return true;
-    if (hw_milliseconds() - since <= PATIENCE_MS)
-        return false;
-    if (impatient)
-        atomic_store(impatient, 1);
-    return true;
-}
-
-void hw_change_begin(void)
-{
-    atomic_fetch_add(&changing, 1);
-    if (HW_UNLIKELY(hw_is_foreign()))
-        return;
-    for (uint64_t since = 0; HW_UNLIKELY(atomic_load(&hw_forking)) && !hw_me.forks;) {
-        since = since ? since : hw_milliseconds();
-        if (hw_fork_takes_too_long(since))
-            break;
-        atomic_fetch_sub(&changing, 1);
-        hw_wait_while(&hw_forking, 1, 50);
-        atomic_fetch_add(&changing, 1);
-    }
-    hw_me.changes++;
-}
-
-void hw_change_end(void)
-{
-    if (HW_LIKELY(!hw_is_foreign()))
-        hw_me.changes--;
-    atomic_fetch_sub(&changing, 1);
-}
+enum { SEIZE_MS = 1000 };
 
 /* A signal handler that interrupted an operation forks: in the child it will go on, too. */
 static bool own_and_inside(const hw_arena *arena)
@@ -62,15 +15,7 @@ static bool own_and_inside(const hw_arena *arena)
 void hw_before_fork(void)
 {
     hw_arenas_hold();
-    if (impatient)
-        atomic_store(impatient, 0);
-    hw_me.forks = true;
-    atomic_store(&hw_forking, 1);
-    for (uint64_t since = hw_milliseconds(); atomic_load(&changing) != hw_me.changes;) {
-        if (hw_milliseconds() - since > SEIZE_MS)
-            break;
-        hw_sleep(0);
-    }
+    hw_stand_still(SEIZE_MS);
     for (hw_arena *a = hw_arena_first(); a; a = a->next)
         a->seized = !own_and_inside(a) && hw_seize(a, SEIZE_MS);
 }
@@ -118,19 +63,14 @@ static void leave_in_child(bool in_motion)
 void hw_after_fork(bool child)
 {
     if (child) {
-        bool in_motion = !impatient || atomic_load(impatient);
-        hw_big_after_fork(in_motion || atomic_load(&changing) != hw_me.changes);
-        atomic_store(&changing, hw_me.changes);
+        bool in_motion = hw_somebody_went_on();
+        hw_big_after_fork(in_motion || hw_others_change());
         hw_arenas_see_process();
         leave_in_child(in_motion);
-        if (impatient)
-            hw_unmap((void *)impatient, sizeof *impatient);
-        impatient = hw_map_shared(sizeof *impatient);
+        hw_standstill_in_child();
     } else {
         leave_in_parent();
     }
-    hw_me.forks = false;
-    atomic_store(&hw_forking, 0);
-    hw_wake(&hw_forking);
+    hw_go_on();
     hw_arenas_let_go();
 }

@@ -9,17 +9,7 @@
 
 #include "arena/arena.h"
 
-extern _Atomic uint32_t hw_forking;
-
-void hw_fork_init(void);
 void hw_before_fork(void);
 void hw_after_fork(bool child);
-
-/* Whether a thread that waits for a fork to be over, since then, must go on all the same. */
-bool hw_fork_takes_too_long(uint64_t since);
-
-/* Around each change of a big block's pool, of its region or of how addresses lead to it. */
-void hw_change_begin(void);
-void hw_change_end(void);
 
 #endif

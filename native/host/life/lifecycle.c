@@ -1,15 +1,17 @@
 #define _GNU_SOURCE
 /* The engine in the life of a process: start, fork, signals, exit. */
 #include "life/lifecycle.h"
+#include "heap/abandon.h"
 #include "heap/damage.h"
 #include "heap/heap.h"
 #include "life/crash.h"
 #include "life/ending.h"
 #include "life/fork.h"
 #include "life/go_exit.h"
-#include "life/signals.h"
 #include "os/confined.h"
 #include "os/record.h"
+#include "os/signals.h"
+#include "stacks/named.h"
 #include "stacks/python_frames.h"
 #include "traps/blocks.h"
 #include "traps/fault.h"
@@ -19,32 +21,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-
-static uint32_t process; /* whose memory this is: a vfork child sees another id */
-
-bool hw_process_is_ours(void)
-{
-    return process == hw_process_id();
-}
-
-void hw_tell_end(uint64_t how)
-{
-    hw_heap_sums sums = hw_heap_sum();
-    const hw_trap_counts *traps = &hw_trap_counted;
-    uint64_t stats[HW_STATS_WORDS] = {sums.operations,
-                                      sums.nodes,
-                                      sums.nodes_peak,
-                                      atomic_load(&hw_findings),
-                                      atomic_load(&hw_repairs),
-                                      1,
-                                      sums.big,
-                                      how,
-                                      atomic_load(&traps->trapped),
-                                      atomic_load(&traps->too_often),
-                                      atomic_load(&traps->too_many),
-                                      atomic_load(&hw_left_places)};
-    hw_tell_exit(stats);
-}
 
 void hw_process_ends(hw_caller caller)
 {
@@ -76,7 +52,7 @@ static void in_parent(void)
 static void in_child(void)
 {
     hw_after_fork(true);
-    process = hw_process_id();
+    hw_process_note();
     hw_memory_init();
     atomic_store(&hw_findings, 0);
     atomic_store(&hw_repairs, 0);
@@ -90,6 +66,13 @@ static void in_child(void)
 
 static void end(void);
 
+static void thread_ends(void *arena)
+{
+    hw_caller here = HW_HERE;
+    hw_abandon(&here); /* what it was in the middle of when it was cancelled */
+    hw_arena_disown(arena);
+}
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "heapwitness's engine reads and writes its headers as words of little-endian processors only."
 #endif
@@ -99,14 +82,15 @@ __attribute__((constructor(101))) static void start(void)
     int before = errno;
     hw_fence_init();
     hw_settings_read();
+    hw_traps_read(hw_set.traps, hw_set.trap_found, hw_set.trap_sample);
     hw_say_init();
     hw_memory_init();
     hw_ready_again();
-    hw_arenas_init();
-    process = hw_process_id();
+    hw_arenas_init(thread_ends);
+    hw_process_note();
     hw_python_look();
     if (hw_me.arena) /* the program allocated before this */
-        hw_sites_renew(&hw_me.arena->sites, process);
+        hw_sites_renew(&hw_me.arena->sites, hw_process_id());
     pthread_atfork(hw_before_fork, in_parent, in_child);
     hw_endings_watch();
     if (hw_set.check_signal)

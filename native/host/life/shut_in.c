@@ -3,9 +3,9 @@
 
 #include "arena/arena.h"
 #include "life/lifecycle.h"
-#include "life/signals.h"
 #include "os/confined.h"
 #include "os/record.h"
+#include "os/signals.h"
 #include "stacks/unwound.h"
 #include "traps/fault.h"
 

@@ -119,3 +119,15 @@ uint32_t hw_region_of(const void *address)
     leaf *l = atomic_load_explicit(&leaves[unit >> HW_LEAF_LOG2], memory_order_acquire);
     return l ? atomic_load_explicit(&(*l)[unit % LEAF], memory_order_acquire) : 0;
 }
+
+static uint32_t process; /* a vfork child sees another id */
+
+void hw_process_note(void)
+{
+    process = hw_process_id();
+}
+
+bool hw_process_is_ours(void)
+{
+    return process == hw_process_id();
+}

@@ -34,6 +34,11 @@ typedef struct hw_process {
 
 extern hw_process hw_this_process;
 
+/* Whose memory this is: the process that calls, from now on. */
+void hw_process_note(void);
+/* False: a child that shares this memory, or that libc's fork did not make. */
+bool hw_process_is_ours(void);
+
 /* Claim a slot for a pool; 0 when there is none. Its kind is HW_CLAIMED until hw_region_publish. */
 uint32_t hw_region_claim(void);
 void hw_region_publish(uint32_t region, void *base, size_t bytes, enum hw_region_kind kind, uint32_t arena);

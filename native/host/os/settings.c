@@ -2,7 +2,6 @@
 #include "os/settings.h"
 
 #include "os/system.h"
-#include "traps/named.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -51,8 +50,9 @@ void hw_settings_read(void)
     hw_set.check_signal = (int)number(value("HEAPWITNESS_CHECK_SIGNAL"), 0, 64);
     hw_set.map = number(value("HEAPWITNESS_MAP"), 0, 1) != 0;
     hw_set.wait_ms = (unsigned)number(value("HEAPWITNESS_WAIT_MS"), 10000, 3600000);
-    hw_traps_read(value("HEAPWITNESS_TRAPS"), number(value("HEAPWITNESS_TRAP_FOUND"), 0, 1) != 0,
-                  (unsigned)number(value("HEAPWITNESS_TRAP_SAMPLE"), 0, 1u << 30));
+    hw_set.traps = value("HEAPWITNESS_TRAPS");
+    hw_set.trap_found = number(value("HEAPWITNESS_TRAP_FOUND"), 0, 1) != 0;
+    hw_set.trap_sample = (unsigned)number(value("HEAPWITNESS_TRAP_SAMPLE"), 0, 1u << 30);
     copy(hw_set.socket, sizeof hw_set.socket, value("HEAPWITNESS_SOCKET"));
     copy(hw_set.log, sizeof hw_set.log, value("HEAPWITNESS_LOG"));
 }

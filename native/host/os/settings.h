@@ -19,8 +19,11 @@ typedef struct hw_settings {
     uint64_t check_every;      /* operations of one thread between checks of everything, 0 for never */
     int check_signal;          /* 0 for none */
     bool map;                  /* whoever listens draws the heap: wait until it was read, at the end and at checks */
-    char socket[108];          /* path, empty for none */
-    char log[1024];            /* path, empty for none */
+    const char *traps;    /* allocation sites to trap (stacks/named.h); in the environment, so for the start only */
+    bool trap_found;      /* ... and those at which damage is found */
+    unsigned trap_sample; /* of all blocks one in so many, 0 for none */
+    char socket[108];     /* path, empty for none */
+    char log[1024];       /* path, empty for none */
 } hw_settings;
 
 extern hw_settings hw_set;

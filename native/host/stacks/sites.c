@@ -1,13 +1,11 @@
 #define _GNU_SOURCE
 #include "stacks/sites.h"
 
-#include "arena/arena.h"
 #include "os/process.h"
 #include "stacks/calls.h"
+#include "stacks/named.h"
 #include "stacks/python_sites.h"
 #include "stacks/unwound.h"
-#include "traps/blocks.h"
-#include "traps/named.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -316,7 +314,7 @@ void hw_site_forget_one(hw_site_cache *cache, unsigned number)
 }
 
 /* Their owners go on using the caches: what one of them writes at this very moment may stay there. */
-__attribute__((no_sanitize("thread"))) static void forget_trapped(hw_site_cache *cache)
+__attribute__((no_sanitize("thread"))) void hw_sites_forget_trapped(hw_site_cache *cache)
 {
     for (unsigned slot = 0; slot < HW_RECENT; slot++)
         if (cache->recent[slot].key && !(cache->recent[slot].prior & HW_SITE_NUMBER) &&
@@ -337,8 +335,6 @@ void hw_sites_judge_again(void)
         if (!r->trapped && at + bytes <= used)
             r->trapped = (uint8_t)judged(t, r, r->word);
     }
-    for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next)
-        forget_trapped(&arena->sites);
 }
 
 bool hw_site_has(uint32_t site, const uint64_t *pc, unsigned frames)

@@ -49,7 +49,7 @@ void hw_sites_adopt(hw_site_cache *cache, uint32_t thread);
 void hw_sites_renew(hw_site_cache *cache, uint32_t thread);
 uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior);
 
-/* How the blocks that are allocated at a site are trapped (traps/named.h, enum hw_trap_how). No cache remembers such a
+/* How the blocks that are allocated at a site are trapped (stacks/named.h, enum hw_trap_how). No cache remembers such a
    site, so that its allocations take the long way. */
 unsigned hw_site_trapped(uint32_t site);
 /* Whether a cache may remember the site: it is not trapped, or enough blocks are. */
@@ -58,6 +58,8 @@ bool hw_site_may_be_kept(uint32_t site);
 void hw_site_forget_one(hw_site_cache *cache, unsigned number);
 /* More sites are trapped now: have all threads forget those. */
 void hw_sites_judge_again(void);
+/* ... and this cache. */
+void hw_sites_forget_trapped(hw_site_cache *cache);
 
 /* The bits of a number. */
 #define HW_SITE_NUMBER UINT32_C(0xFFFFFF)

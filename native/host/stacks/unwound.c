@@ -1,7 +1,6 @@
 #define _GNU_SOURCE
 #include "stacks/unwound.h"
 
-#include "arena/arena.h"
 #include "os/guard.h"
 #include "os/room.h"
 #include "stacks/trail.h"

@@ -3,7 +3,7 @@
 
 #include "os/confined.h"
 #include "os/record.h"
-#include "traps/named.h"
+#include "stacks/named.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -292,8 +292,10 @@ static char hear(long fd)
         long got = ready == 1 ? hw_call(SYS_recvfrom, fd, (long)said, sizeof said, 0, 0, 0) : 0;
         if (got > 0)
             memcpy(&answer, said, 1);
-        if (got > (long)sizeof said[0])
+        if (got > (long)sizeof said[0]) {
             hw_traps_add(said + 1, (size_t)got / sizeof said[0] - 1);
+            hw_arenas_forget_trapped();
+        }
         break;
     }
     if (ready == 1)

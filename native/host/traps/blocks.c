@@ -2,12 +2,12 @@
 #include "traps/blocks.h"
 
 #include "arena/arena.h"
+#include "arena/standstill.h"
 #include "heap/damage.h"
 #include "heap/release.h"
-#include "life/fork.h"
 #include "os/process.h"
+#include "stacks/named.h"
 #include "traps/fault.h"
-#include "traps/named.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -23,11 +23,9 @@ enum { CLASSES = 15, GUARD_PAGES = 16, SLOTS_LEAST = 16, PROBES = 64 };
 enum { AREAS_OF_SLOTS = 4, AREAS_USUAL = 65530 };
 /* So many blocks are trapped at once, then so many a millisecond: a site that allocates all the time must not make the
    program stand still. */
-enum { SAMPLED_FREELY = 1000, TRAPPED_FREELY = 50000, THEN_A_MILLISECOND = 20, CHOSEN = 16, HALVINGS = 12 };
+enum { SAMPLED_FREELY = 1000, THEN_A_MILLISECOND = 20, CHOSEN = 16, HALVINGS = 12 };
 /* Bytes of a released block, and of all of them, that stay as they were for who still uses them. */
 enum { KEPT_OF_ONE = 64 << 10, KEPT_OF_ALL = 64 << 20 };
-
-hw_trap_counts hw_trap_counted;
 
 static char *region;
 static size_t room; /* of a class */
@@ -283,13 +281,8 @@ static bool is_chosen(uint64_t of)
 static bool is_too_often(void)
 {
     uint64_t trapped = atomic_load_explicit(&hw_trap_counted.trapped, memory_order_relaxed);
-    uint64_t most = TRAPPED_FREELY + (hw_milliseconds() - began) * THEN_A_MILLISECOND;
+    uint64_t most = HW_TRAPPED_FREELY + (hw_milliseconds() - began) * THEN_A_MILLISECOND;
     return hw_trap_is_enough() && (trapped >= most || !is_chosen(CHOSEN));
-}
-
-bool hw_trap_is_enough(void)
-{
-    return atomic_load_explicit(&hw_trap_counted.trapped, memory_order_relaxed) >= TRAPPED_FREELY;
 }
 
 /* Blocks by chance: a few at once, and few anew, so that they cost little whatever the program does. */

@@ -32,8 +32,6 @@ typedef struct hw_slot {
 bool hw_traps_init(void);
 /* NULL: the site is not trapped, or nothing more can be trapped now; then the block is as any other. */
 void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site);
-/* So many were trapped that sites which go on allocating are left alone, but for some of their blocks. */
-bool hw_trap_is_enough(void);
 /* The rest is about pointers into the region. */
 bool hw_trap_holds(const void *pointer);
 void hw_trap_release(void *pointer, const hw_context *context);
@@ -59,11 +57,5 @@ bool hw_trap_is_told(hw_slot *slot, uint64_t pc, uintptr_t address);
 void hw_trap_pages(const hw_slot *slot, uintptr_t *start, uintptr_t *end);
 /* What of a slot is checked, as a section tells it. */
 hw_unpooled hw_trap_told(const hw_slot *slot);
-
-/* What was trapped and what was not though its site is, for the last message of the process. */
-typedef struct hw_trap_counts {
-    _Atomic uint64_t trapped, too_often, too_many;
-} hw_trap_counts;
-extern hw_trap_counts hw_trap_counted;
 
 #endif

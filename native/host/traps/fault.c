@@ -2,13 +2,12 @@
 #include "traps/fault.h"
 
 #include "heap/damage.h"
-#include "life/crash.h"
-#include "life/lifecycle.h"
-#include "life/signals.h"
 #include "os/guard.h"
 #include "os/room.h"
+#include "os/signals.h"
+#include "stacks/named.h"
+#include "tell/held.h"
 #include "traps/blocks.h"
-#include "traps/named.h"
 
 #include <string.h>
 #include <sys/mman.h>

@@ -3,7 +3,7 @@
    (SIGTRAP) closes the page again. Other processors than x86-64 have no such step for a program: there the page stays
    open.
 
-   The program's own handlers of these signals see nothing of it (life/signals.h, "fronts"). */
+   The program's own handlers of these signals see nothing of it (os/signals.h, "fronts"). */
 #ifndef HEAPWITNESS_TRAPS_FAULT_H
 #define HEAPWITNESS_TRAPS_FAULT_H
 

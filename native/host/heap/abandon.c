@@ -1,8 +1,8 @@
 #define _GNU_SOURCE
-#include "life/abandon.h"
+#include "heap/abandon.h"
 
+#include "arena/standstill.h"
 #include "heap/big.h"
-#include "life/fork.h"
 
 #include <signal.h>
 #include <sys/syscall.h>

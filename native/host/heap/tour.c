@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "life/tour.h"
+#include "heap/tour.h"
 
 #include "heap/big.h"
 #include "heap/damage.h"

@@ -1,12 +1,13 @@
 #define _GNU_SOURCE
 /* Going over every pool of the process, and summing up what is in them. */
+#include "heap/abandon.h"
 #include "heap/big.h"
 #include "heap/cache.h"
 #include "heap/heap.h"
 #include "heap/huge.h"
-#include "life/abandon.h"
-#include "life/tour.h"
+#include "heap/tour.h"
 #include "os/room.h"
+#include "stacks/named.h"
 #include "traps/blocks.h"
 
 /* Held from check_begins to check_ends, all the time as on a visit: so that a thread which leaves a check in the
@@ -219,6 +220,25 @@ __attribute__((no_sanitize("thread"))) hw_heap_sums hw_heap_sum(void)
     sums.nodes += sums.big;
     sums.nodes_peak += sums.big;
     return sums;
+}
+
+void hw_tell_end(uint64_t how)
+{
+    hw_heap_sums sums = hw_heap_sum();
+    const hw_trap_counts *traps = &hw_trap_counted;
+    uint64_t stats[HW_STATS_WORDS] = {sums.operations,
+                                      sums.nodes,
+                                      sums.nodes_peak,
+                                      atomic_load(&hw_findings),
+                                      atomic_load(&hw_repairs),
+                                      1,
+                                      sums.big,
+                                      how,
+                                      atomic_load(&traps->trapped),
+                                      atomic_load(&traps->too_often),
+                                      atomic_load(&traps->too_many),
+                                      atomic_load(&hw_left_places)};
+    hw_tell_exit(stats);
 }
 
 static void measure_place(const hw_place *place, hw_heap_use *use)

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "traps/named.h"
+#include "stacks/named.h"
 
 #include "os/system.h"
 #include "stacks/sites.h"
@@ -254,4 +254,13 @@ unsigned hw_trap_named(const uint64_t *pc, unsigned frames)
     }
     unsigned how = how_found(pc, frames);
     return how == HW_TRAP_NOT && hw_traps_sample == 1 ? HW_TRAP_END : how;
+}
+
+/* --- how many were trapped ------------------------------------------------------------------------ */
+
+hw_trap_counts hw_trap_counted;
+
+bool hw_trap_is_enough(void)
+{
+    return atomic_load_explicit(&hw_trap_counted.trapped, memory_order_relaxed) >= HW_TRAPPED_FREELY;
 }

@@ -3,6 +3,7 @@
 #ifndef HEAPWITNESS_TRAPS_NAMED_H
 #define HEAPWITNESS_TRAPS_NAMED_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,5 +28,14 @@ void hw_traps_add(const uint64_t *list, size_t words);
 /* How the blocks of a site are trapped, by its return addresses, innermost first; enum hw_trap_how. Of frames that only
    the name or only the site has nothing is asked. */
 unsigned hw_trap_named(const uint64_t *pc, unsigned frames);
+
+/* What was trapped and what was not though its site is, for the last message of the process. */
+typedef struct hw_trap_counts {
+    _Atomic uint64_t trapped, too_often, too_many;
+} hw_trap_counts;
+extern hw_trap_counts hw_trap_counted;
+/* So many were trapped that sites which go on allocating are left alone, but for some of their blocks. */
+enum { HW_TRAPPED_FREELY = 50000 };
+bool hw_trap_is_enough(void);
 
 #endif

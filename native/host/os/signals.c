@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
-#include "life/signals.h"
+#include "os/signals.h"
 
-#include "life/lifecycle.h"
+#include "os/process.h"
 #include "os/system.h"
 
 #include <dlfcn.h>
