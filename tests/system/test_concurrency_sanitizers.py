@@ -14,7 +14,7 @@ SUPPRESSIONS = NATIVE / "tests" / "host" / "thread.supp"
 
 # The space between these is the program's under ThreadSanitizer; the rest is its own.
 _PLACE = ("-DHW_SPACE_LOW=((uintptr_t)0x7e8<<36)", "-DHW_SPACE=((uintptr_t)1<<40)")
-_WRAPPED = "-Wl,--wrap=hw_call,--wrap=hw_map,--wrap=hw_unmap"
+_WRAPPED = "-Wl,--wrap=hw_call,--wrap=hw_map,--wrap=hw_map_shared,--wrap=hw_unmap"
 # Walks go through small pools in several stretches, too.
 _STRETCH = ("-DHW_STRETCH=64", "-DHW_STRETCH_OF_PART=64")
 THREAD = ("-fsanitize=thread", "-Wno-tsan", _WRAPPED, *_PLACE, *_STRETCH)

@@ -19,12 +19,18 @@
 /* Memory comes and goes by bare system calls; ThreadSanitizer sees only those of the C library. */
 #include <sys/mman.h>
 void *__wrap_hw_map(size_t bytes);
+void *__wrap_hw_map_shared(size_t bytes);
 void __wrap_hw_unmap(void *start, size_t bytes);
 long __wrap_hw_call(long number, long a, long b, long c, long d, long e, long f);
 long __real_hw_call(long number, long a, long b, long c, long d, long e, long f);
 void *__wrap_hw_map(size_t bytes)
 {
     void *got = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return got == MAP_FAILED ? NULL : got;
+}
+void *__wrap_hw_map_shared(size_t bytes)
+{
+    void *got = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return got == MAP_FAILED ? NULL : got;
 }
 void __wrap_hw_unmap(void *start, size_t bytes)
