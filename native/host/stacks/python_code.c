@@ -9,7 +9,7 @@
 enum { FILE_MOST = 4096, NAME_MOST = 2048, LINES_MOST = 96 << 10 };
 
 /* Of CPython's objects, in all versions that are known. */
-enum { TYPE = 8, SIZE = 16, STATE = 32, CHARACTERS = 72, BYTES = 32, CODE = 256, INSTRUCTION = 2 };
+enum { TYPE = 8, SIZE = 16, STATE = 32, CHARACTERS = 72, BYTES = 32, CODE = 256, INSTRUCTION = 2, KIND = 2 };
 
 /* The record's first two words; text follows, then zeros up to the next word. */
 typedef struct head {
@@ -37,7 +37,7 @@ static size_t copy_text(char *to, size_t most, uintptr_t text, uint8_t *kind)
     if (hw_peek(object, text, sizeof object) < l->ascii)
         return 0;
     memcpy(&state, object + STATE, sizeof state);
-    state >>= l->kind;
+    state >>= KIND;
     uint64_t length = word_of(object, SIZE);
     bool compact = state >> 3 & 1, ascii = state >> 4 & 1;
     *kind = state & 7;

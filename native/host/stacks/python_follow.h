@@ -14,16 +14,16 @@ extern void *PyGILState_GetThisThreadState(void) __attribute__((weak));
 static const hw_python_layout hw_python_layouts[] = {
     {.minor = 11, .finalizing = 24, .key = 592, .state = 56, .nested = 8, .code = 32, .instruction = 56, .previous = 48,
      .owner = 69, .entry = 68, .first_line = 72, .file = 112, .name = 128, .lines = 136, .bytecode = 184,
-     .ascii = 48, .compact = 72, .kind = 2},
+     .ascii = 48, .compact = 72},
     {.minor = 12, .finalizing = 24, .key = 1544, .state = 56, .nested = 0, .code = 0, .instruction = 56, .previous = 8,
      .owner = 70, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128, .lines = 136, .bytecode = 192,
-     .ascii = 40, .compact = 56, .kind = 2},
+     .ascii = 40, .compact = 56},
     {.minor = 13, .told = 23, .finalizing = 608, .key = 2160, .state = 72, .nested = HW_PYTHON_NONE, .code = 0, .instruction = 56,
      .previous = 8, .owner = 70, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128, .lines = 136,
-     .bytecode = 200, .ascii = 40, .compact = 56, .kind = 2},
+     .bytecode = 200, .ascii = 40, .compact = 56},
     {.minor = 14, .told = 26, .finalizing = 784, .key = HW_PYTHON_NONE, .state = 72, .nested = HW_PYTHON_NONE, .code = 0,
      .instruction = 56, .previous = 8, .owner = 74, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128,
-     .lines = 136, .bytecode = 208, .ascii = 40, .compact = 56, .kind = 16},
+     .lines = 136, .bytecode = 208, .ascii = 40, .compact = 56},
 };
 /* clang-format on */
 enum { HW_PYTHON_VERSIONS = sizeof hw_python_layouts / sizeof *hw_python_layouts };

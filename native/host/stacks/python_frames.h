@@ -22,7 +22,7 @@ typedef struct hw_python_layout {
     unsigned code, instruction; /* frame */
     unsigned previous, owner, entry;
     unsigned first_line, file, name, lines, bytecode; /* code object */
-    unsigned ascii, compact, kind;                    /* text: its characters; the bit from which its kind is told */
+    unsigned ascii, compact;                          /* text: its characters */
 } hw_python_layout;
 enum { HW_PYTHON_NONE = 0xFFFF };
 
