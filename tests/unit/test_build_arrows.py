@@ -11,9 +11,32 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "heapwitness"
 
 # From the ground up.
-STAGES = ("errors", "regular", "replacing", "native", "findings", "memory", "layout", "heap", "pool", "diagnose")
+STAGES: tuple[str, ...] = (
+    "errors",
+    "regular",
+    "replacing",
+    "native",
+    "findings",
+    "memory",
+    "layout",
+    "heap",
+    "pool",
+    "diagnose",
+)
 STAGES += ("symbols", "report", "supervise", "liteos", "cli", "__main__")
-LITEOS = ("errors", "image", "config", "layout", "firmware", "heap", "find", "diagnose", "kernel", "pool", "dump")
+LITEOS: tuple[str, ...] = (
+    "errors",
+    "image",
+    "config",
+    "layout",
+    "firmware",
+    "heap",
+    "find",
+    "diagnose",
+    "kernel",
+    "pool",
+    "dump",
+)
 LITEOS += ("simulate",)
 
 
