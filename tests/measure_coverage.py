@@ -1,4 +1,4 @@
-"""`python tests/measure_coverage.py DIRECTORY`: which lines of Python and C the quick tests run, and whether it is enough.
+"""`python tests/measure_coverage.py DIRECTORY`: which lines of Python and C the quick tests run, and if that is enough.
 
 Python: by the tests of units and laws, which run here and nowhere else in CI. C: the core and the host parts, by their
 stress tests. Writes pages into DIRECTORY/report, and ends with status 1 below a floor or when a test fails.
@@ -14,7 +14,18 @@ ROOT = Path(__file__).parents[1]
 NATIVE = ROOT / "native"
 # Percent of lines. They rise with the tests, and never fall.
 PYTHON_FLOOR, C_FLOOR = 75, 45
-_FLAGS = ("--coverage", "-fprofile-update=atomic", "-O1", "-g", "-std=gnu11", "-DHW_STRETCH=64", "-I", NATIVE / "core", "-I", NATIVE / "host")
+_FLAGS = (
+    "--coverage",
+    "-fprofile-update=atomic",
+    "-O1",
+    "-g",
+    "-std=gnu11",
+    "-DHW_STRETCH=64",
+    "-I",
+    NATIVE / "core",
+    "-I",
+    NATIVE / "host",
+)
 
 
 def main(directory: Path, tests: Sequence[str]) -> int:
@@ -35,9 +46,7 @@ def _python(report: Path, tests: Sequence[str]) -> int:
 def _c(directory: Path, report: Path) -> int:
     core, host = sorted(NATIVE.glob("core/*.c")), sorted(NATIVE.glob("host/*/*.c"))
     portable = _program(directory / "core", [*core, NATIVE / "tests/core/stress.c"])
-    engine = _program(
-        directory / "host", [*core, *host, NATIVE / "tests/host/stress.c"], "-DHW_FIXED_GRANULE_LOG2=4"
-    )
+    engine = _program(directory / "host", [*core, *host, NATIVE / "tests/host/stress.c"], "-DHW_FIXED_GRANULE_LOG2=4")
     runs = [(portable, "20240611", "400"), (engine, "1", "4", "2000"), (engine, "2", "4", "300", "damage")]
     failed = max(_status(*words, HEAPWITNESS_LOG=str(directory / "records.log")) for words in runs)
     page = report / "c.html"
