@@ -8,25 +8,27 @@ LOCK ?= constraints/locked.txt
 CMAKE ?= $(VENV)/bin/cmake
 CLANG_FORMAT := $(VENV)/bin/clang-format
 PYTEST_ARGS ?=
+TESTS ?= tests
 BENCH_ARGS ?=
 
 # What the installed package is made of.
 SOURCES := $(shell find src native -type f -not -path '*/_lib/*' -not -name '*.pyc') pyproject.toml CMakeLists.txt README.md
 PYTHON_SOURCES := src tests benchmarks examples release
 C_SOURCES := $(shell find native examples benchmarks tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
+ENGINE_SOURCES := $(shell find native/core native/host native/preload -name '*.c' 2>/dev/null)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(LOCK:%=--constraint %)
 # CC: a Python names the compiler that it was built with, which need not be here. A build belongs to one environment,
 # whose cmake and ninja it remembers.
 INSTALL := CC='$(CC)' $(PIP) --no-build-isolation --config-settings=cmake.define.HEAPWITNESS_STRICT=ON \
 	--config-settings=build-dir='build/{wheel_tag}$(notdir $(VENV))'
 # Sets of packages in pyproject.toml that targets install.
-EXTRAS := test lint docs release
+EXTRAS := test lint docs coverage release
 # One file for all Pythons and systems that are supported, which a resolver that asks the running Python cannot make.
 COMPILE := $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command 'make lock' --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm test-newest test-oldest lock lint format docs release bench screenshots menuconfig build clean
+.PHONY: help demo test test-arm test-newest test-oldest lock lint format docs coverage release bench screenshots menuconfig build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf 'make %-12s %s\n' "$$name" "$$text"; done
@@ -35,7 +37,7 @@ demo: $(VENV)/.installed ## compile the examples, run them under heapwitness and
 	$(MAKE) -C examples demo HEAPWITNESS='$(abspath $(VENV))/bin/heapwitness' PYTHON='$(abspath $(VENV))/bin/python'
 
 test: $(VENV)/.installed $(VENV)/.test-tools ## run all tests against the installed package (PYTEST_ARGS='-k name')
-	$(VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
 
 test-arm: $(VENV)/.installed $(VENV)/.test-tools ## run the tests of AArch64, by a cross compiler and qemu-user
 	$(VENV)/bin/python -m pytest tests/system/test_arm_engine.py tests/system/test_arm_findings.py $(PYTEST_ARGS)
@@ -53,11 +55,16 @@ lock: ## renew the versions in constraints/: of the newest releases, and of the 
 	$(COMPILE) pyproject.toml --all-extras constraints/*.in --output-file constraints/locked.txt
 	$(COMPILE) pyproject.toml --extra test constraints/build.in --resolution lowest-direct --output-file constraints/oldest.txt
 
-lint: $(VENV)/.installed $(VENV)/.lint-tools ## check style and types of the Python and the C sources
+lint: $(VENV)/.installed $(VENV)/.lint-tools $(VENV)/.test-tools ## check style and types of the Python and the C sources
 	$(VENV)/bin/ruff check $(PYTHON_SOURCES)
 	$(VENV)/bin/ruff format --check $(PYTHON_SOURCES)
 	$(VENV)/bin/python -m mypy
+	$(VENV)/bin/python tests/check_types.py
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/f*.yml
 	$(CLANG_FORMAT) --dry-run -Werror $(C_SOURCES)
+	$(CMAKE) -S . -B build/tidy -DCMAKE_BUILD_TYPE=Release -DCMAKE_EXPORT_COMPILE_COMMANDS=ON >/dev/null
+	$(VENV)/bin/clang-tidy -p build/tidy --quiet $(ENGINE_SOURCES)
 
 format: $(VENV)/.lint-tools ## bring the Python and the C sources into that style
 	$(VENV)/bin/ruff check --fix $(PYTHON_SOURCES)
@@ -67,7 +74,10 @@ format: $(VENV)/.lint-tools ## bring the Python and the C sources into that styl
 docs: $(VENV)/.installed $(VENV)/.docs-tools ## make docs/api.md from the docstrings, and the site in build/site; a broken link is an error
 	$(VENV)/bin/python release/api.py docs/api.md
 	$(VENV)/bin/python release/site.py build/site-pages
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --config-file build/site-pages/mkdocs.yml --site-dir $(CURDIR)/build/site
+
+coverage: $(VENV)/.installed $(VENV)/.test-tools $(VENV)/.coverage-tools ## run the tests of units and laws, and measure which lines they run: build/coverage/report
+	$(VENV)/bin/python tests/measure_coverage.py build/coverage tests/unit tests/property $(PYTEST_ARGS)
 
 release: $(VENV)/.installed $(VENV)/.release-tools ## make and check in dist/: the sdist, and wheels for this machine and AArch64
 	$(VENV)/bin/python release/build.py dist
