@@ -87,8 +87,9 @@ static inline bool step(walk *w, lane *l)
     return true;
 }
 
-/* Another lane where the next header that holds is found, from `from` on. */
-static bool resync(const walk *w, uint32_t from, lane *found)
+/* Another lane where the next header that holds is found, from `from` on. Payloads are read, which threads may be
+   writing: what is torn fails its check. */
+__attribute__((no_sanitize("thread"))) static bool resync(const walk *w, uint32_t from, lane *found)
 {
     for (uint32_t at = from; at < from + SEARCHED && at < w->end; at++) {
         hw_header h = *hw_own(w->pool, at);
@@ -170,8 +171,8 @@ static bool walk_by(const hw_pool *pool, unsigned lanes)
 }
 
 /* Where a walk goes on that stopped at `from`, which may lie within a node by now. What holds as a header there or
-   behind leads to it. */
-static bool resume(const walk *w, uint32_t from, lane *l)
+   behind leads to it; payloads are read, as above. */
+__attribute__((no_sanitize("thread"))) static bool resume(const walk *w, uint32_t from, lane *l)
 {
     for (uint32_t at = from; at <= w->end; at++) {
         hw_header h = *hw_own(w->pool, at);
