@@ -53,10 +53,13 @@ lock: ## renew the versions in constraints/: of the newest releases, and of the 
 	$(COMPILE) pyproject.toml --all-extras constraints/*.in --output-file constraints/locked.txt
 	$(COMPILE) pyproject.toml --extra test constraints/build.in --resolution lowest-direct --output-file constraints/oldest.txt
 
-lint: $(VENV)/.installed $(VENV)/.lint-tools ## check style and types of the Python and the C sources
+lint: $(VENV)/.installed $(VENV)/.lint-tools $(VENV)/.test-tools ## check style and types of the Python and the C sources
 	$(VENV)/bin/ruff check $(PYTHON_SOURCES)
 	$(VENV)/bin/ruff format --check $(PYTHON_SOURCES)
 	$(VENV)/bin/python -m mypy
+	$(VENV)/bin/python tests/check_types.py
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/f*.yml
 	$(CLANG_FORMAT) --dry-run -Werror $(C_SOURCES)
 
 format: $(VENV)/.lint-tools ## bring the Python and the C sources into that style

@@ -71,7 +71,12 @@ def _attacks(directory: Path, seconds: int) -> Iterator[Attack]:
         print("skipped inputs: atheris is not installed")
         return
     for target in ("events", "records", "pools"):
-        limits = (f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", f"-artifact_prefix={directory}/")
+        limits: tuple[str, ...] = (
+            f"-max_total_time={seconds}",
+            "-timeout=10",
+            "-rss_limit_mb=2048",
+            f"-artifact_prefix={directory}/",
+        )
         corpus = directory / target
         corpus.mkdir()
         if target == "pools":

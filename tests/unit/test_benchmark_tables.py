@@ -58,7 +58,7 @@ def test_a_fit_finds_the_work_and_the_lines_that_costs_were_made_of() -> None:
 
     fit = growth.fit(touches, [20 + 3 * touch for touch in touches])
 
-    assert (fit.work, fit.lines) == (pytest.approx(20), pytest.approx(3))
+    assert [fit.work, fit.lines] == pytest.approx([20, 3])
 
 
 def test_a_fit_has_no_negative_work() -> None:

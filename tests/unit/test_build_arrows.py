@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "heapwitness"
 
 # From the ground up.
-STAGES = (
+STAGES: tuple[str, ...] = (
     "inside",
     "errors",
     "regular",
@@ -27,7 +27,7 @@ STAGES = (
 )
 STAGES += ("diagnose", "survey", "symbols", "report", "supervise", "integrations", "liteos", "cli")
 STAGES += ("__main__",)
-LITEOS = ("errors", "image", "config", "layout", "firmware", "heap", "find", "diagnose", "kernel", "pool", "dump")
+LITEOS: tuple[str, ...] = ("errors", "image", "config", "layout", "firmware", "heap", "find", "diagnose", "kernel", "pool", "dump")
 LITEOS += ("simulate",)
 
 

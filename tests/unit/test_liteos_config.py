@@ -147,7 +147,8 @@ def test_every_symbol_stands_at_the_guides_menu_path(tmp_path: Path) -> None:
     edited = DotConfig(tmp_path / ".config")
     paths = {}
     for symbol in edited.unique_defined_syms:
-        node, prompts = symbol.nodes[0], []
+        node = symbol.nodes[0]
+        prompts: list[str] = []
         while node.parent is not None:
             prompts.insert(0, node.prompt[0])
             node = node.parent

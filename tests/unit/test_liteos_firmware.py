@@ -142,7 +142,9 @@ def test_damaged_debug_information_costs_lines_and_is_said_once(elf: Path, secti
     from elftools.elf.elffile import ELFFile
 
     with elf.open("rb") as file:
-        place = ELFFile(file).get_section_by_name(section)["sh_offset"]
+        found = ELFFile(file).get_section_by_name(section)
+        assert found is not None
+        place = found["sh_offset"]
     data = bytearray(elf.read_bytes())
     data[place : place + 64] = b"\xfe" * 64
     elf.write_bytes(data)

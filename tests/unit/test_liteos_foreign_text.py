@@ -182,6 +182,7 @@ def patterns() -> Iterator[tuple[str, str]]:
                 if isinstance(value, ast.Name) and value.id == "re":
                     assert isinstance(node.args[0], ast.Constant), f"{file}: a pattern that is not written out"
                     text = node.args[0].value
+                    assert isinstance(text, (str, bytes))
                     yield file.name, text if isinstance(text, str) else text.decode("latin-1")
 
 

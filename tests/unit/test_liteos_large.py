@@ -105,9 +105,8 @@ def overrun(buffer: bytearray | memoryview) -> None:
 
 
 def kinds(dump: Path, config: Path | None) -> list[tuple[str, int | None]]:
-    return [
-        (one.kind, one.culprit and one.culprit.address) for one in examine(Options(image=dump, config=config)).findings
-    ]
+    findings = examine(Options(image=dump, config=config)).findings
+    return [(one.kind, None if one.culprit is None else one.culprit.address) for one in findings]
 
 
 @pytest.fixture
@@ -123,9 +122,9 @@ def test_a_pool_that_is_held_in_a_file_is_judged_as_one_in_memory(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
     dump = tmp_path / "dump"
-    data = bytearray(0x8000)
-    overrun(data)
-    data = bytes(0x3004) + data + bytes(range(256)) * 64
+    pool = bytearray(0x8000)
+    overrun(pool)
+    data = bytes(0x3004) + pool + bytes(range(256)) * 64
     dump.write_bytes(gzip.compress(data) if packed else data)
     wanted = kinds(dump, config), kinds(dump, None)
     monkeypatch.setattr(store, "IN_MEMORY", 4096)
