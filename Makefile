@@ -14,6 +14,7 @@ BENCH_ARGS ?=
 SOURCES := $(shell find src native -type f -not -path '*/_lib/*' -not -name '*.pyc') pyproject.toml CMakeLists.txt README.md
 PYTHON_SOURCES := src tests benchmarks examples release
 C_SOURCES := $(shell find native examples benchmarks tests -name '*.[ch]' -not -path '*/build/*' 2>/dev/null)
+ENGINE_SOURCES := $(shell find native/core native/host native/preload -name '*.c' 2>/dev/null)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(LOCK:%=--constraint %)
 # CC: a Python names the compiler that it was built with, which need not be here. A build belongs to one environment,
 # whose cmake and ninja it remembers.
@@ -61,6 +62,8 @@ lint: $(VENV)/.installed $(VENV)/.lint-tools $(VENV)/.test-tools ## check style 
 	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/f*.yml
 	$(CLANG_FORMAT) --dry-run -Werror $(C_SOURCES)
+	$(CMAKE) -S . -B build/tidy -DCMAKE_BUILD_TYPE=Release -DCMAKE_EXPORT_COMPILE_COMMANDS=ON >/dev/null
+	$(VENV)/bin/clang-tidy -p build/tidy --quiet $(ENGINE_SOURCES)
 
 format: $(VENV)/.lint-tools ## bring the Python and the C sources into that style
 	$(VENV)/bin/ruff check --fix $(PYTHON_SOURCES)
