@@ -8,6 +8,7 @@ LOCK ?= constraints/locked.txt
 CMAKE ?= $(VENV)/bin/cmake
 CLANG_FORMAT := $(VENV)/bin/clang-format
 PYTEST_ARGS ?=
+TESTS ?= tests
 BENCH_ARGS ?=
 
 # What the installed package is made of.
@@ -21,13 +22,13 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(L
 INSTALL := CC='$(CC)' $(PIP) --no-build-isolation --config-settings=cmake.define.HEAPWITNESS_STRICT=ON \
 	--config-settings=build-dir='build/{wheel_tag}$(notdir $(VENV))'
 # Sets of packages in pyproject.toml that targets install.
-EXTRAS := test lint docs release
+EXTRAS := test lint docs coverage release
 # One file for all Pythons and systems that are supported, which a resolver that asks the running Python cannot make.
 COMPILE := $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command 'make lock' --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm test-newest test-oldest lock lint format docs release bench screenshots menuconfig build clean
+.PHONY: help demo test test-arm test-newest test-oldest lock lint format docs coverage release bench screenshots menuconfig build clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf 'make %-12s %s\n' "$$name" "$$text"; done
@@ -36,7 +37,7 @@ demo: $(VENV)/.installed ## compile the examples, run them under heapwitness and
 	$(MAKE) -C examples demo HEAPWITNESS='$(abspath $(VENV))/bin/heapwitness' PYTHON='$(abspath $(VENV))/bin/python'
 
 test: $(VENV)/.installed $(VENV)/.test-tools ## run all tests against the installed package (PYTEST_ARGS='-k name')
-	$(VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
 
 test-arm: $(VENV)/.installed $(VENV)/.test-tools ## run the tests of AArch64, by a cross compiler and qemu-user
 	$(VENV)/bin/python -m pytest tests/system/test_arm_engine.py tests/system/test_arm_findings.py $(PYTEST_ARGS)
@@ -74,6 +75,9 @@ docs: $(VENV)/.installed $(VENV)/.docs-tools ## make docs/api.md from the docstr
 	$(VENV)/bin/python release/api.py docs/api.md
 	$(VENV)/bin/python release/site.py build/site-pages
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
+coverage: $(VENV)/.installed $(VENV)/.test-tools $(VENV)/.coverage-tools ## run the tests of units and laws, and measure which lines they run: build/coverage/report
+	$(VENV)/bin/python tests/measure_coverage.py build/coverage tests/unit tests/property $(PYTEST_ARGS)
 
 release: $(VENV)/.installed $(VENV)/.release-tools ## make and check in dist/: the sdist, and wheels for this machine and AArch64
 	$(VENV)/bin/python release/build.py dist

@@ -27,7 +27,19 @@ STAGES: tuple[str, ...] = (
 )
 STAGES += ("diagnose", "survey", "symbols", "report", "supervise", "integrations", "liteos", "cli")
 STAGES += ("__main__",)
-LITEOS: tuple[str, ...] = ("errors", "image", "config", "layout", "firmware", "heap", "find", "diagnose", "kernel", "pool", "dump")
+LITEOS: tuple[str, ...] = (
+    "errors",
+    "image",
+    "config",
+    "layout",
+    "firmware",
+    "heap",
+    "find",
+    "diagnose",
+    "kernel",
+    "pool",
+    "dump",
+)
 LITEOS += ("simulate",)
 
 

@@ -96,7 +96,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 @needs_make
 @pytest.mark.parametrize(
-    "target", ["demo", "test", "lint", "build", "format", "menuconfig", "bench", "docs", "release"]
+    "target", ["demo", "test", "lint", "build", "format", "menuconfig", "bench", "docs", "coverage", "release"]
 )
 def test_everything_that_a_target_installs_is_held_to_the_lock(target: str) -> None:
     commands = installs(target)
