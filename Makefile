@@ -74,7 +74,7 @@ format: $(VENV)/.lint-tools ## bring the Python and the C sources into that styl
 docs: $(VENV)/.installed $(VENV)/.docs-tools ## make docs/api.md from the docstrings, and the site in build/site; a broken link is an error
 	$(VENV)/bin/python release/api.py docs/api.md
 	$(VENV)/bin/python release/site.py build/site-pages
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --config-file build/site-pages/mkdocs.yml --site-dir $(CURDIR)/build/site
 
 coverage: $(VENV)/.installed $(VENV)/.test-tools $(VENV)/.coverage-tools ## run the tests of units and laws, and measure which lines they run: build/coverage/report
 	$(VENV)/bin/python tests/measure_coverage.py build/coverage tests/unit tests/property $(PYTEST_ARGS)

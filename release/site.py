@@ -1,5 +1,9 @@
-"""`python release/site.py DIRECTORY`: the pages of the site, from docs/ and from beside it, with links that fit."""
+"""`python release/site.py DIRECTORY`: the pages of the site, from docs/ and from beside it, with links that fit.
 
+They lie in DIRECTORY/docs, and DIRECTORY/mkdocs.yml has their order.
+"""
+
+import json
 import re
 import shutil
 import sys
@@ -12,16 +16,35 @@ BESIDE = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "reporting.md",
 }
+# What stands where; pages that nobody has placed come last.
+ORDER = {
+    "Overview": ["index.md"],
+    "Linux programs": ["run.md", "hunt.md", "python.md", "report.md", "diagnosis.md", "kinds.md", "performance.md"],
+    "LiteOS devices": ["liteos.md", "liteos-pool.md", "campaign.md"],
+    "From Python": ["api.md"],
+    "How it is built": ["design.md", "glossary.md", "format.md", "concurrency.md", "security.md", "faults.md"],
+    "Taking part": ["contributing.md", "changelog.md", "reporting.md"],
+}
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
 def main(directory: Path) -> None:
     """Fill the directory; whatever it had is removed."""
+    place = directory.resolve() / "docs"
     shutil.rmtree(directory, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", directory)
+    shutil.copytree(ROOT / "docs", place)
     pages = {page: page.name for page in (ROOT / "docs").glob("*.md")} | {ROOT / one: to for one, to in BESIDE.items()}
     for page, name in pages.items():
-        (directory / name).write_text(_LINK.sub(_moved, page.read_text()))
+        (place / name).write_text(_LINK.sub(_moved, page.read_text()))
+    settings = {"INHERIT": str(ROOT / "mkdocs.yml"), "docs_dir": str(place), "nav": _order({*pages.values()})}
+    (directory / "mkdocs.yml").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def _order(there: set[str]) -> list[dict[str, list[str]]]:
+    placed = {name for names in ORDER.values() for name in names}
+    order = {**ORDER, "More": sorted(there - placed)}
+    parts = {title: [name for name in names if name in there] for title, names in order.items()}
+    return [{title: names} for title, names in parts.items() if names]
 
 
 def _moved(link: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""`python tests/measure_coverage.py DIRECTORY`: which lines of Python and C the quick tests run, and whether it is enough.
+"""`python tests/measure_coverage.py DIRECTORY`: which lines of Python and C the quick tests run, and if that is enough.
 
 Python: by the tests of units and laws, which run here and nowhere else in CI. C: the core and the host parts, by their
 stress tests. Writes pages into DIRECTORY/report, and ends with status 1 below a floor or when a test fails.

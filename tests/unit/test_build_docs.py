@@ -1,5 +1,6 @@
 """The pages: docs/api.md is that of today's docstrings, and links lead somewhere, on the site, too."""
 
+import json
 import re
 import subprocess
 import sys
@@ -51,6 +52,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_links_lead_somewhere_on_the_site(tmp_path: Path) -> None:
     run("site.py", tmp_path / "pages")
 
-    pages = sorted((tmp_path / "pages").glob("*.md"))
+    pages = sorted((tmp_path / "pages" / "docs").glob("*.md"))
+    order = json.loads((tmp_path / "pages" / "mkdocs.yml").read_text())["nav"]
+    assert {page.name for page in pages} == {name for part in order for names in part.values() for name in names}
     assert {page.name for page in pages} > {"index.md", "contributing.md", "run.md"}
     assert {page.name: found for page in pages if (found := broken(page))} == {}
