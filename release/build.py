@@ -68,7 +68,7 @@ def _wheel(sdist: Path, machine: Machine, dist: Path) -> Path:
     """Built from the sdist, so that the one holds what the other needs."""
     with tempfile.TemporaryDirectory(prefix="heapwitness-release-") as directory:
         work = Path(directory)
-        shutil.unpack_archive(sdist, work, filter="data")
+        shutil.unpack_archive(sdist, work)
         (source,) = work.iterdir()
         build: list[str | Path] = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", work]
         _run(*build, *machine.settings(source), source, **machine.environment)
