@@ -8,7 +8,6 @@ LOCK ?= constraints/locked.txt
 CMAKE ?= $(VENV)/bin/cmake
 CLANG_FORMAT := $(VENV)/bin/clang-format
 PYTEST_ARGS ?=
-TESTS ?= tests
 BENCH_ARGS ?=
 
 # What the installed package is made of.
@@ -37,7 +36,7 @@ demo: $(VENV)/.installed ## compile the examples, run them under heapwitness and
 	$(MAKE) -C examples demo HEAPWITNESS='$(abspath $(VENV))/bin/heapwitness' PYTHON='$(abspath $(VENV))/bin/python'
 
 test: $(VENV)/.installed $(VENV)/.test-tools ## run all tests against the installed package (PYTEST_ARGS='-k name')
-	$(VENV)/bin/python -m pytest $(TESTS) $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
 
 test-arm: $(VENV)/.installed $(VENV)/.test-tools ## run the tests of AArch64, by a cross compiler and qemu-user
 	$(VENV)/bin/python -m pytest tests/system/test_arm_engine.py tests/system/test_arm_findings.py $(PYTEST_ARGS)
@@ -76,8 +75,8 @@ docs: $(VENV)/.installed $(VENV)/.docs-tools ## make docs/api.md from the docstr
 	$(VENV)/bin/python release/site.py build/site-pages
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --config-file build/site-pages/mkdocs.yml --site-dir $(CURDIR)/build/site
 
-coverage: $(VENV)/.installed $(VENV)/.test-tools $(VENV)/.coverage-tools ## run the tests of units and laws, and measure which lines they run: build/coverage/report
-	$(VENV)/bin/python tests/measure_coverage.py build/coverage tests/unit tests/property $(PYTEST_ARGS)
+coverage: $(VENV)/.installed $(VENV)/.coverage-tools ## which lines of C the stress tests run, and if that is enough: build/coverage/report
+	$(VENV)/bin/python tests/measure_coverage.py build/coverage
 
 release: $(VENV)/.installed $(VENV)/.release-tools ## make and check in dist/: the sdist, and wheels for this machine and AArch64
 	$(VENV)/bin/python release/build.py dist

@@ -19,10 +19,27 @@ BESIDE = {
 # What stands where; pages that nobody has placed come last.
 ORDER = {
     "Overview": ["index.md"],
-    "Linux programs": ["run.md", "hunt.md", "python.md", "report.md", "diagnosis.md", "kinds.md", "performance.md"],
+    "Linux programs": [
+        "run.md",
+        "hunt.md",
+        "python.md",
+        "report.md",
+        "documents.md",
+        "kinds.md",
+        "diagnosis.md",
+        "performance.md",
+    ],
     "LiteOS devices": ["liteos.md", "liteos-pool.md", "campaign.md"],
     "From Python": ["api.md"],
-    "How it is built": ["design.md", "glossary.md", "format.md", "concurrency.md", "security.md", "faults.md"],
+    "How it is built": [
+        "design.md",
+        "glossary.md",
+        "format.md",
+        "concurrency.md",
+        "security.md",
+        "faults.md",
+        "roadmap.md",
+    ],
     "Taking part": ["contributing.md", "changelog.md", "reporting.md"],
 }
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")

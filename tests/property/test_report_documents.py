@@ -73,7 +73,7 @@ def hostile(document: Any, word: str) -> Any:
         return tuple(hostile(one, word) for one in document)
     if not isinstance(document, msgspec.Struct):
         return document
-    changes = {}
+    changes: dict[str, object] = {}
     for name in document.__struct_fields__:
         value = getattr(document, name)
         if name in NAMED and isinstance(value, str):

@@ -104,7 +104,8 @@ class Browser:
             elif "error" in got:
                 raise BrowserError(f"{method}: {got['error']['message']}")
             else:
-                return got.get("result", {})
+                result: dict[str, Any] = got.get("result", {})
+                return result
 
     def events(self, session: str, wait_for: str | None = None) -> Iterator[dict[str, Any]]:
         """The events of a page so far; with `wait_for`, wait until one of that name has come."""

@@ -131,6 +131,7 @@ def test_a_policy_lets_only_the_pages_own_script_run() -> None:
 def test_hostile_names_are_text_and_nothing_else(kind: str) -> None:
     clean = html.encode(report_of(findings()[kind]))
     report = report_of(hostile(findings()[kind]), warnings=(HOSTILE,))
+    assert report.program is not None
     report = msgspec.structs.replace(report, program=msgspec.structs.replace(report.program, argv=(HOSTILE,)))
 
     page = html.encode(report)
