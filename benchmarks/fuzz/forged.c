@@ -102,9 +102,9 @@ static void forge_header(uint32_t node)
         h.check = ~h.check;
     *hw_own(pool, node) = h;
     /* With its backup where it says that this is, if that is in the pool and not the fixed part. */
-    uint32_t keeper = hw_keeper(pool, node, &h);
+    uint32_t keeper = hw_backup_node(pool, node, &h);
     if (pick(4) && keeper >= (uint32_t)HW_WITNESSED >> log2_ && keeper <= hw_end(pool))
-        *hw_kept(pool, keeper) = h;
+        *hw_backup_in(pool, keeper) = h;
 }
 
 static void forge_links(uint32_t node)

@@ -71,7 +71,7 @@ static uint32_t find_aligned(hw_pool *pool, uint32_t need, size_t align, uint32_
 static bool ready(const hw_pool *pool, hw_fault *fault)
 {
     *fault = (hw_fault){0};
-    if (!hw_control_holds(pool))
+    if (!hw_control_is_valid(pool))
         return hw_fail(fault, HW_CONTROL_BLOCK, 0);
     return !stale(pool, fault);
 }
@@ -160,7 +160,7 @@ static int give_back(hw_pool *pool, uint32_t node, hw_header h, hw_fault *fault)
     bool with_prev = h.prev_size && hw_state_of(hw_own(pool, prev)->meta) == HW_FREE;
     bool with_next = hw_state_of(hw_own(pool, next)->meta) == HW_FREE;
     uint32_t next_size = hw_own(pool, next)->size;
-    if (stale(pool, fault) || (with_next && !hw_pair_holds(pool, next + next_size, fault)) ||
+    if (stale(pool, fault) || (with_next && !hw_pair_is_valid(pool, next + next_size, fault)) ||
         (with_prev && !hw_index_remove(pool, prev, fault)) || (with_next && !hw_index_remove(pool, next, fault)))
         return HW_DAMAGED;
     if (with_next) {
@@ -214,7 +214,7 @@ static bool is_usual_run(const hw_pool *pool, const uint32_t *nodes, unsigned co
     for (unsigned i = 0; i < count && i < AHEAD; i++)
         __builtin_prefetch(hw_at(pool, nodes[i]));
     uint32_t end = hw_end(pool), next = nodes[0], before, least = hw_min_node(pool);
-    if (!hw_control_holds(pool) || next >= end || (before = hw_own(pool, next)->prev_size) > next)
+    if (!hw_control_is_valid(pool) || next >= end || (before = hw_own(pool, next)->prev_size) > next)
         return false;
     for (unsigned i = 0; i < count; i++) {
         uint32_t node = nodes[i];
@@ -248,7 +248,7 @@ static int judge_run(const hw_pool *pool, const uint32_t *nodes, unsigned count,
         int status = HW_OK;
         if (edge)
             status = hw_around(pool, nodes[i], fault);
-        else if (!hw_pair_holds(pool, nodes[i], fault))
+        else if (!hw_pair_is_valid(pool, nodes[i], fault))
             status = HW_DAMAGED;
         if (status != HW_OK)
             return status;
@@ -304,7 +304,7 @@ int hw_resize(hw_pool *pool, uint32_t node, size_t bytes, uint32_t site, hw_faul
     if (room < need || (room != need && room - need < min))
         return HW_NOMEM;
     if (absorb) {
-        if (!hw_pair_holds(pool, node + room, fault) || !hw_index_remove(pool, next, fault))
+        if (!hw_pair_is_valid(pool, node + room, fault) || !hw_index_remove(pool, next, fault))
             return HW_DAMAGED;
         hw_bury(pool, next);
         pool->nodes--;

@@ -2,10 +2,11 @@
 #include "node.h"
 
 /* Invariant of the fast path: equal copies whose check holds. Everything else is a fault. */
-bool hw_pair_holds(const hw_pool *pool, uint32_t node, hw_fault *fault)
+bool hw_pair_is_valid(const hw_pool *pool, uint32_t node, hw_fault *fault)
 {
     const hw_header *h = hw_own(pool, node);
-    if (node > hw_end(pool) || !hw_holds(pool, node, h) || !hw_same(h, hw_kept(pool, hw_keeper(pool, node, h))))
+    if (node > hw_end(pool) || !hw_is_valid(pool, node, h) ||
+        !hw_same(h, hw_backup_in(pool, hw_backup_node(pool, node, h))))
         return hw_fail(fault, HW_HEADERS, node);
     return true;
 }
@@ -13,17 +14,17 @@ bool hw_pair_holds(const hw_pool *pool, uint32_t node, hw_fault *fault)
 /* Rule 2. The control block comes first: everything else is found through it. */
 int hw_around(const hw_pool *pool, uint32_t node, hw_fault *fault)
 {
-    if (!hw_control_holds(pool)) {
+    if (!hw_control_is_valid(pool)) {
         hw_fail(fault, HW_CONTROL_BLOCK, 0);
         return HW_DAMAGED;
     }
-    if (!hw_pair_holds(pool, node, fault))
+    if (!hw_pair_is_valid(pool, node, fault))
         return HW_DAMAGED;
     const hw_header *h = hw_own(pool, node);
     uint32_t next = node + h->size;
     if (next > hw_end(pool))
         return HW_REFUSED;
-    if (!hw_pair_holds(pool, next, fault) || (h->prev_size && !hw_pair_holds(pool, node - h->prev_size, fault)))
+    if (!hw_pair_is_valid(pool, next, fault) || (h->prev_size && !hw_pair_is_valid(pool, node - h->prev_size, fault)))
         return HW_DAMAGED;
     return HW_OK;
 }
@@ -70,7 +71,7 @@ static bool was_handed_over(const hw_pool *pool, uint32_t node)
 }
 
 /* Payloads are whole multiples of 8 bytes and at least 16, so two words hold all slack. */
-static bool slack_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
+static bool slack_is_whole(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
     unsigned slack = hw_slack_of(h->meta);
     const unsigned char *end = hw_at(pool, node + h->size);
@@ -106,7 +107,7 @@ void hw_cached_links_write(hw_pool *pool, uint32_t node, bool poison)
 
 enum { FOUR = 32 }; /* words at once, in bytes */
 
-bool hw_poison_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
+bool hw_poison_is_whole(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
     const unsigned char *p = hw_payload(pool, node) + sizeof(hw_links);
     const unsigned char *end = hw_at(pool, node + h->size);
@@ -127,7 +128,7 @@ bool hw_poison_shows(const hw_pool *pool, uint32_t node, const hw_header *h)
     const unsigned char *end = hw_at(pool, node + h->size) - (hw_slack_of(h->meta) + 7) / 8 * 8;
     uint64_t pattern = hw_pattern(pool->secret, node);
     if (start >= end)
-        return hw_poison_holds(pool, node, h);
+        return hw_poison_is_whole(pool, node, h);
     return load64(end - 8) == pattern && (end - start < 16 || load64(end - 16) == pattern);
 }
 
@@ -157,13 +158,13 @@ uint32_t hw_payload_fault(const hw_pool *pool, uint32_t node, const hw_header *h
 {
     switch (hw_state_of(h->meta)) {
     case HW_USED:
-        return hw_slack_of(h->meta) == 0 || slack_holds(pool, node, h) ? HW_NONE : HW_SLACK;
+        return hw_slack_of(h->meta) == 0 || slack_is_whole(pool, node, h) ? HW_NONE : HW_SLACK;
     case HW_CACHED:
-        if (!hw_links_hold(pool, node) || hw_links_at(pool, node)->parent != HW_CACHED_PARENT)
+        if (!hw_links_are_valid(pool, node) || hw_links_at(pool, node)->parent != HW_CACHED_PARENT)
             return HW_LINKS;
-        return hw_links_at(pool, node)->left && !hw_poison_holds(pool, node, h) ? HW_POISON : HW_NONE;
+        return hw_links_at(pool, node)->left && !hw_poison_is_whole(pool, node, h) ? HW_POISON : HW_NONE;
     case HW_FREE:
-        return hw_links_hold(pool, node) ? HW_NONE : HW_LINKS;
+        return hw_links_are_valid(pool, node) ? HW_NONE : HW_LINKS;
     default:
         return HW_NONE;
     }

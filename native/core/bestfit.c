@@ -40,11 +40,11 @@ static hw_links *load(hw_pool *pool, uint32_t node, hw_fault *fault)
         return NULL;
     }
     const hw_header *h = hw_own(pool, node);
-    if (!hw_holds(pool, node, h) || hw_state_of(h->meta) != HW_FREE) {
+    if (!hw_is_valid(pool, node, h) || hw_state_of(h->meta) != HW_FREE) {
         hw_index_wrong(pool, fault, HW_HEADERS, node);
         return NULL;
     }
-    if (!hw_links_hold(pool, node)) {
+    if (!hw_links_are_valid(pool, node)) {
         hw_index_wrong(pool, fault, HW_LINKS, node);
         return NULL;
     }
@@ -265,7 +265,7 @@ bool hw_index_leads_to(const hw_pool *pool, uint32_t node)
         return false;
     const hw_header *h = hw_own(pool, parent);
     const hw_links *p = hw_links_at(pool, parent);
-    return !hw_holds(pool, parent, h) || hw_state_of(h->meta) != HW_FREE || !hw_links_hold(pool, parent) ||
+    return !hw_is_valid(pool, parent, h) || hw_state_of(h->meta) != HW_FREE || !hw_links_are_valid(pool, parent) ||
            p->left == node || p->right == node;
 }
 

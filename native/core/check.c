@@ -91,7 +91,7 @@ unsigned hw_check(const hw_pool *pool, size_t bytes, unsigned log2, hw_fault *fa
     hw_tally tally;
     hw_clear(&tally, sizeof tally);
     check_nodes(pool, &f, &tally);
-    if (here && same && !hw_derived_holds(pool, &tally))
+    if (here && same && !hw_derived_is_valid(pool, &tally))
         add(&f, HW_CONTROL_BLOCK, 0, 0, 0);
     for (unsigned i = 0; !here && i < WORDS; i++)
         fixed[i] = lost[i];

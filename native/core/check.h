@@ -34,10 +34,10 @@ static inline uint32_t hw_keyed(const uint32_t s[4], uint32_t a, uint32_t b, uin
     return (uint32_t)(hw_sum(&f, a, b, c, offset) >> 32);
 }
 
-/* No byte of it is NUL, ASCII or 0xFF. `place` is the offset's part of the sum. */
-static inline uint64_t hw_pattern_of(uint64_t place)
+/* No byte of it is NUL, ASCII or 0xFF. `offset_sum` is the offset's part of the sum. */
+static inline uint64_t hw_pattern_of(uint64_t offset_sum)
 {
-    return ((place ^ place >> 32) & UINT64_C(0x1E1E1E1E1E1E1E1E)) | UINT64_C(0x8181818181818181);
+    return ((offset_sum ^ offset_sum >> 32) & UINT64_C(0x1E1E1E1E1E1E1E1E)) | UINT64_C(0x8181818181818181);
 }
 
 static inline uint64_t hw_pattern(const uint32_t s[4], uint32_t offset)

@@ -26,7 +26,7 @@ bool hw_header_at(const hw_pool *pool, uint32_t node, hw_header *header)
     if (node < hw_first(pool) || node >= hw_end(pool))
         return false;
     *header = *hw_own(pool, node);
-    return hw_holds(pool, node, header) && hw_state_of(header->meta) != HW_ENDNODE;
+    return hw_is_valid(pool, node, header) && hw_state_of(header->meta) != HW_ENDNODE;
 }
 
 bool hw_tombstone_at(const hw_pool *pool, uint32_t node, hw_header *header)
@@ -35,5 +35,5 @@ bool hw_tombstone_at(const hw_pool *pool, uint32_t node, hw_header *header)
         return false;
     *header = *hw_own(pool, node);
     header->check = ~header->check;
-    return hw_holds(pool, node, header) && hw_state_of(header->meta) != HW_ENDNODE;
+    return hw_is_valid(pool, node, header) && hw_state_of(header->meta) != HW_ENDNODE;
 }

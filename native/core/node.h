@@ -39,9 +39,9 @@ static inline unsigned char *hw_at(const hw_pool *pool, uint32_t node)
     return (unsigned char *)(uintptr_t)pool + ((size_t)node << HW_LOG2(pool));
 }
 /* The copy of the NEXT node's header that `node` keeps. */
-static inline hw_header *hw_kept(const hw_pool *pool, uint32_t node)
+static inline hw_header *hw_backup_in(const hw_pool *pool, uint32_t node)
 {
-    return (hw_header *)(void *)(hw_at(pool, node) + HW_KEPT);
+    return (hw_header *)(void *)(hw_at(pool, node) + HW_BACKUP);
 }
 static inline hw_header *hw_own(const hw_pool *pool, uint32_t node)
 {
@@ -78,7 +78,7 @@ static inline bool hw_same(const hw_header *a, const hw_header *b)
     return ((a->size ^ b->size) | (a->prev_size ^ b->prev_size) | (a->meta ^ b->meta) | (a->check ^ b->check)) == 0;
 }
 /* The check holds, and the sizes stay inside of the pool: so neighbours found by it are in bounds. */
-static inline bool hw_holds(const hw_pool *pool, uint32_t node, const hw_header *h)
+static inline bool hw_is_valid(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
     return h->check == hw_keyed(pool->secret, h->size, h->prev_size, h->meta, node) && h->size <= pool->size - node &&
            h->prev_size <= node;
@@ -90,7 +90,7 @@ static inline uint32_t hw_control_check(const hw_pool *pool)
     return hw_keyed(s, pool->magic, pool->shape, pool->size, s[0] ^ s[1] ^ s[2] ^ s[3]);
 }
 /* The magic keeps zeros from passing: they are a valid check of zeros. */
-static inline bool hw_control_holds(const hw_pool *pool)
+static inline bool hw_control_is_valid(const hw_pool *pool)
 {
     return pool->magic == HW_MAGIC && pool->check == hw_control_check(pool);
 }
@@ -98,20 +98,20 @@ static inline bool hw_control_holds(const hw_pool *pool)
    and lead back over `before` granules; that its size stays inside of the pool is not looked at. */
 static inline uint64_t hw_disagreement(const hw_pool *pool, const hw_factors *key, uint32_t node, uint32_t before)
 {
-    const hw_header *own = hw_own(pool, node), *kept = hw_kept(pool, before ? node - before : hw_end(pool));
+    const hw_header *own = hw_own(pool, node), *kept = hw_backup_in(pool, before ? node - before : hw_end(pool));
     uint64_t sizes = hw_pair(own->size, own->prev_size), rest = hw_pair(own->meta, own->check);
     uint64_t sum = hw_sum(key, own->size, own->prev_size, own->meta, node);
     return (sizes ^ hw_pair(kept->size, kept->prev_size)) | (rest ^ hw_pair(kept->meta, kept->check)) |
            (sizes >> 32 ^ before) | (sum ^ rest) >> 32;
 }
-/* 0: the links of a cached node that is not poisoned; `place` is the offset's part of the sum. */
-static inline uint64_t hw_unlike_cached(const hw_links *l, const hw_factors *key, uint64_t place)
+/* 0: the links of a cached node that is not poisoned; `offset_sum` is the offset's part of the sum. */
+static inline uint64_t hw_unlike_cached(const hw_links *l, const hw_factors *key, uint64_t offset_sum)
 {
-    uint64_t sum = place + HW_LINK_KEY * key->offset + HW_CACHED_PARENT * key->meta;
+    uint64_t sum = offset_sum + HW_LINK_KEY * key->offset + HW_CACHED_PARENT * key->meta;
     return l->left | l->right | (hw_pair(l->parent, l->check) ^ hw_pair(HW_CACHED_PARENT, (uint32_t)(sum >> 32)));
 }
 /* The node that keeps this node's backup. */
-static inline uint32_t hw_keeper(const hw_pool *pool, uint32_t node, const hw_header *h)
+static inline uint32_t hw_backup_node(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
     return h->prev_size ? node - h->prev_size : hw_end(pool);
 }
@@ -120,14 +120,14 @@ static inline void hw_save(hw_pool *pool, uint32_t node, hw_header h)
 {
     h.check = hw_keyed(pool->secret, h.size, h.prev_size, h.meta, node);
     *hw_own(pool, node) = h;
-    *hw_kept(pool, hw_keeper(pool, node, &h)) = h;
+    *hw_backup_in(pool, hw_backup_node(pool, node, &h)) = h;
 }
 /* A node that becomes part of the one before leaves a tombstone. Its backup of the next header must not
    verify either: a walk that looks for nodes would believe it. */
 static inline void hw_bury(hw_pool *pool, uint32_t node)
 {
     hw_own(pool, node)->check = ~hw_own(pool, node)->check;
-    hw_kept(pool, node)->check = ~hw_kept(pool, node)->check;
+    hw_backup_in(pool, node)->check = ~hw_backup_in(pool, node)->check;
 }
 /* Zeros, without the call of memset that compilers make of a loop: there may be no libc. */
 static inline void hw_clear(void *words, size_t bytes)
@@ -147,7 +147,7 @@ static inline uint32_t hw_link_check(const hw_pool *pool, uint32_t node, const h
     return hw_keyed(pool->secret, l->left, l->right, l->parent, node + (uint32_t)HW_LINK_KEY);
 }
 
-static inline bool hw_links_hold(const hw_pool *pool, uint32_t node)
+static inline bool hw_links_are_valid(const hw_pool *pool, uint32_t node)
 {
     const hw_links *l = hw_links_at(pool, node);
     return l->check == hw_link_check(pool, node, l);
@@ -161,11 +161,11 @@ static inline uint32_t hw_handover_check(const hw_pool *pool, uint32_t node)
 }
 
 /* backup.c */
-bool hw_pair_holds(const hw_pool *pool, uint32_t node, hw_fault *fault);
+bool hw_pair_is_valid(const hw_pool *pool, uint32_t node, hw_fault *fault);
 int hw_around(const hw_pool *pool, uint32_t node, hw_fault *fault);
 uint32_t hw_payload_fault(const hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_slack_write(hw_pool *pool, uint32_t node, const hw_header *h);
-bool hw_poison_holds(const hw_pool *pool, uint32_t node, const hw_header *h);
+bool hw_poison_is_whole(const hw_pool *pool, uint32_t node, const hw_header *h);
 bool hw_poison_shows(const hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_poison_write(hw_pool *pool, uint32_t node, const hw_header *h);
 void hw_poison_end(hw_pool *pool, uint32_t node, const hw_header *h);

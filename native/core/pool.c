@@ -51,7 +51,7 @@ hw_pool *hw_pool_init(void *memory, size_t bytes, unsigned log2, const uint32_t 
 int hw_pool_extend(hw_pool *pool, size_t bytes, hw_fault *fault)
 {
     *fault = (hw_fault){0};
-    if (!hw_control_holds(pool) || !copy_is_right(pool)) { /* the copy is written anew: rule 1 */
+    if (!hw_control_is_valid(pool) || !copy_is_right(pool)) { /* the copy is written anew: rule 1 */
         hw_fail(fault, HW_CONTROL_BLOCK, 0);
         return HW_DAMAGED;
     }
@@ -59,11 +59,11 @@ int hw_pool_extend(hw_pool *pool, size_t bytes, hw_fault *fault)
     if (size < pool->size || size - pool->size < hw_min_node(pool))
         return HW_NOMEM;
     uint32_t end = hw_end(pool), first = hw_first(pool), grown = size - pool->size;
-    if (!hw_pair_holds(pool, end, fault) || !hw_pair_holds(pool, first, fault))
+    if (!hw_pair_is_valid(pool, end, fault) || !hw_pair_is_valid(pool, first, fault))
         return HW_DAMAGED;
     hw_header last_header = *hw_own(pool, end), first_header = *hw_own(pool, first);
     uint32_t last = end - last_header.prev_size;
-    if (!hw_pair_holds(pool, last, fault))
+    if (!hw_pair_is_valid(pool, last, fault))
         return HW_DAMAGED;
     hw_header tail = *hw_own(pool, last);
     bool absorb = hw_state_of(tail.meta) == HW_FREE;

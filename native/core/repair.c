@@ -67,7 +67,7 @@ static void mend_payload(hw_pool *pool, const hw_step *s, hw_outcome *outcome)
         outcome->links++;
         if (hw_state_of(s->header.meta) == HW_CACHED) {
             bool poison = was_poisoned(pool, s->node, &s->header);
-            if (poison && !hw_poison_holds(pool, s->node, &s->header))
+            if (poison && !hw_poison_is_whole(pool, s->node, &s->header))
                 mend_poison(pool, s, outcome);
             hw_cached_links_write(pool, s->node, poison);
         }
@@ -121,7 +121,7 @@ bool hw_repair(hw_pool *pool, size_t bytes, unsigned log2, hw_outcome *outcome)
     hw_tally tally;
     hw_clear(&tally, sizeof tally);
     mend_nodes(pool, outcome, &tally);
-    if (outcome->controls == 0 && !hw_derived_holds(pool, &tally))
+    if (outcome->controls == 0 && !hw_derived_is_valid(pool, &tally))
         outcome->controls++;
     build_index(pool);
     return true;

@@ -37,10 +37,11 @@ static inline uint64_t word(const unsigned char *at)
     return v;
 }
 
-/* Not 0: slack of a used node is not as usual. `end`: of its payload, `place`: the offset's part of the sum. */
-static inline uint64_t slack_holds_not(const unsigned char *end, uint64_t place, unsigned slack)
+/* Not 0: slack of a used node is not as usual. `end`: of its payload, `offset_sum`: the offset's part of the sum. */
+static inline uint64_t slack_damage(const unsigned char *end, uint64_t offset_sum, unsigned slack)
 {
-    uint64_t pattern = hw_pattern_of(place), part = ~(~UINT64_C(0) >> 8 * (slack & 7)), most = -(uint64_t)(slack >> 3);
+    uint64_t pattern = hw_pattern_of(offset_sum), part = ~(~UINT64_C(0) >> 8 * (slack & 7)),
+             most = -(uint64_t)(slack >> 3);
     return ((word(end - 8) ^ pattern) & (part | most)) | ((word(end - 16) ^ pattern) & part & most);
 }
 
@@ -61,11 +62,11 @@ static inline bool payload_is_sound(walk *w, uint32_t next, uint32_t size)
 {
     const unsigned char *end = hw_at(w->pool, next);
     uint32_t node = next - size, meta = hw_own(w->pool, node)->meta;
-    uint64_t place = node * w->key.offset, unusual = 1;
+    uint64_t offset_sum = node * w->key.offset, unusual = 1;
     if (hw_state_of(meta) == HW_USED)
-        unusual = slack_holds_not(end, place, hw_slack_of(meta));
+        unusual = slack_damage(end, offset_sum, hw_slack_of(meta));
     else if (hw_state_of(meta) == HW_CACHED)
-        unusual = hw_unlike_cached(hw_links_at(w->pool, node), &w->key, place);
+        unusual = hw_unlike_cached(hw_links_at(w->pool, node), &w->key, offset_sum);
     if (__builtin_expect(unusual != 0, 0))
         return is_sound(w, node, size);
     w->tally.nodes++;
@@ -167,7 +168,7 @@ static bool walk_by(const hw_pool *pool, unsigned lanes)
     while (l.node < w.end)
         if (!advance(&w, &l, lanes))
             return false;
-    return comes_to_its_end(&w, &l) && hw_derived_holds(pool, &w.tally);
+    return comes_to_its_end(&w, &l) && hw_derived_is_valid(pool, &w.tally);
 }
 
 /* Where a walk goes on that stopped at `from`, which may lie within a node by now. What holds as a header there or

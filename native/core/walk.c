@@ -6,18 +6,18 @@ static bool stands(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
     uint32_t end = hw_end(pool), min = hw_min_node(pool), room = end - node;
     if (node == end)
-        return h->prev_size >= min && hw_state_of(h->meta) == HW_ENDNODE && hw_holds(pool, node, h);
+        return h->prev_size >= min && hw_state_of(h->meta) == HW_ENDNODE && hw_is_valid(pool, node, h);
     /* What is left behind it is nothing, or room for a node. */
     return h->size >= min && (h->size == room || (h->size < room && room - h->size >= min)) &&
            hw_state_of(h->meta) != HW_ENDNODE && (h->prev_size != 0) == (node != hw_first(pool)) &&
-           hw_holds(pool, node, h);
+           hw_is_valid(pool, node, h);
 }
 
 /* Whether `at`, which has no good copy of its own, is a node by the backup it keeps: of the node behind
    it, whose `prev_size` says how far that is. */
 static bool keeps(const hw_pool *pool, uint32_t at)
 {
-    const hw_header *h = hw_kept(pool, at);
+    const hw_header *h = hw_backup_in(pool, at);
     return h->prev_size >= hw_min_node(pool) && h->prev_size <= hw_end(pool) - at && stands(pool, at + h->prev_size, h);
 }
 
@@ -26,7 +26,7 @@ static uint32_t resync(const hw_pool *pool, uint32_t from)
 {
     uint32_t end = hw_end(pool), min = hw_min_node(pool);
     if (keeps(pool, from))
-        return from + hw_kept(pool, from)->prev_size;
+        return from + hw_backup_in(pool, from)->prev_size;
     for (uint32_t at = from + min; at < end && end - at >= min; at++) {
         const hw_header *h = hw_own(pool, at);
         if ((h->prev_size >= min && h->prev_size <= at - from && stands(pool, at, h)) || keeps(pool, at))
@@ -38,7 +38,7 @@ static uint32_t resync(const hw_pool *pool, uint32_t from)
 /* `prev` is the node before (the end node for the first), `lost` whether its extent is a guess. */
 static hw_step look(const hw_pool *pool, uint32_t node, uint32_t prev, uint32_t prev_size, bool lost)
 {
-    const hw_header *own = hw_own(pool, node), *kept = hw_kept(pool, prev);
+    const hw_header *own = hw_own(pool, node), *kept = hw_backup_in(pool, prev);
     hw_step s = {.node = node};
     s.own = stands(pool, node, own) && (own->prev_size == prev_size || (lost && own->prev_size <= prev_size));
     s.kept = kept->prev_size == prev_size && stands(pool, node, kept);
@@ -75,7 +75,7 @@ hw_step hw_walk_next(const hw_pool *pool, const hw_step *step)
 bool hw_control_fits(const hw_pool *control, size_t bytes, unsigned log2)
 {
     return bytes >= HW_LEAST && control->shape == (HW_VERSION | log2 << 8) && control->size == bytes >> log2 &&
-           hw_control_holds(control);
+           hw_control_is_valid(control);
 }
 
 void hw_tally_add(hw_tally *tally, const hw_pool *pool, const hw_step *step, bool damaged)
@@ -93,7 +93,7 @@ void hw_tally_add(hw_tally *tally, const hw_pool *pool, const hw_step *step, boo
     } else if (hw_state_of(step->header.meta) == HW_FREE) {
         uint32_t bin = hw_index_bin(pool, step->header.size);
         bool root = hw_index_root(pool, bin) == node;
-        if (!hw_links_hold(pool, node))
+        if (!hw_links_are_valid(pool, node))
             tally->met[bin] |= root;
         else if (hw_links_at(pool, node)->parent == 0 && root)
             tally->met[bin] = 1;
@@ -104,7 +104,7 @@ void hw_tally_add(hw_tally *tally, const hw_pool *pool, const hw_step *step, boo
 
 /* Whether the derived part of the control block fits the nodes. While the index is stale, which the
    damage that stopped an operation accounts for, its roots say nothing. */
-bool hw_derived_holds(const hw_pool *pool, const hw_tally *tally)
+bool hw_derived_is_valid(const hw_pool *pool, const hw_tally *tally)
 {
     if (pool->flags & ~(uint32_t)HW_FLAG_STALE || pool->reserved[0] || pool->reserved[1])
         return false;

@@ -31,6 +31,6 @@ typedef struct hw_tally {
 } hw_tally;
 
 void hw_tally_add(hw_tally *tally, const hw_pool *pool, const hw_step *step, bool damaged);
-bool hw_derived_holds(const hw_pool *pool, const hw_tally *tally);
+bool hw_derived_is_valid(const hw_pool *pool, const hw_tally *tally);
 
 #endif

@@ -90,7 +90,7 @@ _LOAD_BUSY = "atomic_load_explicit(&arena->busy, memory_order_acquire)"
 _ADOPT = """        hw_lock_take(&arena->visitors); /* a visitor who took it for an orphan leaves first */
         hw_lock_give(&arena->visitors);
 """
-_HANDOVER = "__atomic_store_n(&l->check, hw_handover_check(place->pool, node), __ATOMIC_RELAXED);"
+_HANDOVER = "__atomic_store_n(&l->check, hw_handover_check(descriptor->pool, node), __ATOMIC_RELAXED);"
 _SITE = "atomic_compare_exchange_strong(&b->word[i], &found, tag | site)"
 _RELAXED_SITE = (
     "atomic_compare_exchange_strong_explicit(&b->word[i], &found, tag | site, memory_order_relaxed, "
@@ -116,8 +116,8 @@ FAULTS = {
     "handed over without release": ("heap/release.c", "node, memory_order_release,", "node, memory_order_relaxed,"),
     "taken in without acquire": (
         "heap/release.c",
-        "atomic_exchange_explicit(&place->pending, 0, memory_order_acquire)",
-        "atomic_exchange_explicit(&place->pending, 0, memory_order_relaxed)",
+        "atomic_exchange_explicit(&descriptor->pending, 0, memory_order_acquire)",
+        "atomic_exchange_explicit(&descriptor->pending, 0, memory_order_relaxed)",
     ),
     "links are not announced": ("heap/release.c", _HANDOVER, ""),
     "big block is let go without release": (

@@ -65,7 +65,7 @@ def test_the_core_and_its_description_name_the_same_constants(tmp_path: Path) ->
         "HW_CONTROL": witness.CONTROL,
         "HW_WITNESSED": witness.WITNESSED,
         "HW_HEADER": witness.HEADER,
-        "HW_KEPT": witness.KEPT,
+        "HW_BACKUP": witness.KEPT,
         "HW_VERSION": witness.VERSION,
         "HW_OVERHEAD": witness.OVERHEAD,
         "HW_MIN_NODE": witness.MIN_NODE,
@@ -198,10 +198,10 @@ def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path:
         "HW_UNUSED": process.RegionKind.UNUSED,
         "HW_ARENA_POOL": process.RegionKind.ARENA,
         "HW_BIG_POOL": process.RegionKind.BIG,
-        "HW_BIG_HELD": process.RegionKind.BIG_HELD,
+        "HW_BIG_CLAIMED": process.RegionKind.BIG_HELD,
         "HW_CLAIMED": process.RegionKind.CLAIMED,
         "HW_HUGE": process.RegionKind.HUGE,
-        "HW_HUGE_HELD": process.RegionKind.HUGE_HELD,
+        "HW_HUGE_CLAIMED": process.RegionKind.HUGE_HELD,
         "HW_TRAPPED_BLOCKS": process.RegionKind.TRAPPED,
     }
     assert evaluate(tmp_path, ["os/process.h"], list(expected)) == expected

@@ -2,8 +2,8 @@
 
 The owner saves both copies of a header word by word (hw_save, or halves as native/host/heap/fast.h does); another
 thread copies it meanwhile (hw_header_glimpse) and, where the check does not hold, comes as a visitor to look again
-(release_abroad in native/host/heap/release.c). A check is the tuple of what it was made of: that two headers have the
-same one by chance is left out. `broken` names the step that is left out, or done too early.
+(release_in_foreign_arena in native/host/heap/release.c). A check is the tuple of what it was made of: that two
+headers have the same one by chance is left out. `broken` names the step that is left out, or done too early.
 """
 
 from collections.abc import Sequence

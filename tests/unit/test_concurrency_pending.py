@@ -1,6 +1,6 @@
 """In a model of all interleavings, blocks that are handed over arrive once, and never look like damage.
 
-The threads are push_pending and hw_drain of native/host/heap/release.c, and slack_holds with was_handed_over of
+The threads are push_pending and hw_drain of native/host/heap/release.c, and slack_is_whole with was_handed_over of
 native/core/backup.c, step by step. The links of a block of the smallest size lie over its slack, so a walk of the owner
 over its pool compares words that others write. A check is the tuple of what it was made of: forgery is another matter.
 `broken` names the step that is left out, or done too early.
@@ -111,7 +111,7 @@ def drain(broken: str = "") -> Thread:
 
 
 def walk(node: str, looks: int) -> Thread:
-    """slack_holds: words of 8 bytes, from the end; then was_handed_over."""
+    """slack_is_whole: words of 8 bytes, from the end; then was_handed_over."""
     last = yield load(word(node, PARENT), word(node, CHECK))
     first = yield load(word(node, LEFT), word(node, RIGHT))
     sound = set(last + first) == {SLACK}

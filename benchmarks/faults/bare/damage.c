@@ -142,7 +142,7 @@ bool plan(unsigned row, size_t length, damage *d)
         compose(length, pick(2) * 2);
         return underflow(length, d);
     case 6:
-        at = pick(2) ? at + HW_KEPT : at;
+        at = pick(2) ? at + HW_BACKUP : at;
         at += pick(HW_HEADER);
         content[0] = (unsigned char)(room[at] ^ 1u << pick(8));
         part(d, at, 1);
@@ -156,11 +156,11 @@ bool plan(unsigned row, size_t length, damage *d)
     case 8:
     case 9:
         compose(HW_HEADER, pick(2) * 2);
-        part(d, row == 8 ? at : at + HW_KEPT, HW_HEADER);
+        part(d, row == 8 ? at : at + HW_BACKUP, HW_HEADER);
         return true;
     case 10:
         compose(2 * HW_HEADER, pick(2) * 2);
-        part(d, keeper + HW_KEPT, HW_HEADER);
+        part(d, keeper + HW_BACKUP, HW_HEADER);
         part(d, at, HW_HEADER);
         return true;
     case 11:

@@ -170,7 +170,7 @@ loss look(void)
     size_t keeper = end;
     for (unsigned i = 0; i < now.nodes; i++) {
         size_t at = at_of(now.node[i]);
-        l.header |= differing(at, HW_HEADER) && differing(keeper + HW_KEPT, HW_HEADER);
+        l.header |= differing(at, HW_HEADER) && differing(keeper + HW_BACKUP, HW_HEADER);
         keeper = at;
         if (at == end)
             break;

@@ -16,7 +16,7 @@
 
 enum { HW_BINS = 64, HW_HEADER = 16, HW_OVERHEAD = 32, HW_MIN_NODE = 48, HW_CONTROL = 320, HW_END = 64 };
 /* Of a pool's format; and where in a node the backup of the next header lies, behind the node's own. */
-enum { HW_VERSION = 2, HW_KEPT = 16 };
+enum { HW_VERSION = 2, HW_BACKUP = 16 };
 enum hw_state { HW_FREE, HW_USED, HW_CACHED, HW_ENDNODE };
 enum hw_origin { HW_MALLOC, HW_NEW, HW_NEW_ARRAY, HW_ALIGNED };
 enum hw_status { HW_OK, HW_NOMEM, HW_DAMAGED, HW_REFUSED };

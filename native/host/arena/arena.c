@@ -26,7 +26,7 @@ enum {
 enum { START = 64 << 10, LEAST_STEP = 256 << 10, MOST_STEP = 64 << 20, TRIM_NODE = 1 << 20, TRIM_EVERY = 8 << 20 };
 enum { SEIZE_MS = 15000 };
 
-__thread hw_thread hw_me = {.mark = HW_THREAD_MARK};
+__thread hw_thread hw_this_thread = {.mark = HW_THREAD_MARK};
 
 static hw_lock list_lock; /* `all`, `spare_arenas`, `count` */
 static _Atomic(hw_arena *) all;
@@ -44,7 +44,7 @@ HW_COLD void hw_enter_slowly(hw_arena *arena, const void *frame)
         atomic_store_explicit(&arena->busy, 0, memory_order_release);
         uint32_t one = 1;
         atomic_compare_exchange_strong(&arena->wanted, &one, 2);
-        bool too_long = hw_fork_takes_too_long(since);
+        bool too_long = hw_give_up_on_fork(since);
         if (!too_long && atomic_load(&arena->wanted) == 2)
             hw_wait_while(&arena->wanted, 2, 50);
         atomic_store(&arena->busy, (uint32_t)(uintptr_t)frame | 1);
@@ -66,7 +66,7 @@ bool hw_seize(hw_arena *arena, unsigned limit)
         return false;
     }
     /* An arena without an owner cannot get one while its visitors' lock is held. */
-    hw_me.visited = arena;
+    hw_this_thread.visited = arena;
     if (atomic_load(&arena->owner) == 0)
         return true;
     /* Many visitors in a row must not keep the owner out. */
@@ -92,7 +92,7 @@ void hw_yield(hw_arena *arena)
 {
     if (atomic_exchange_explicit(&arena->wanted, 0, memory_order_release) == 2)
         hw_wake(&arena->wanted);
-    hw_me.visited = NULL;
+    hw_this_thread.visited = NULL;
     hw_lock_give(&arena->visitors);
     hw_visits_down();
 }
@@ -104,7 +104,7 @@ static hw_arena *make(void)
     hw_arena *arena = hw_map(sizeof *arena);
     if (!arena)
         return NULL;
-    arena->first = &arena->place[0];
+    arena->first = &arena->descriptor[0];
     arena->number = ++count;
     arena->next = atomic_load(&all);
     atomic_store_explicit(&by_number[arena->number], arena, memory_order_release);
@@ -117,27 +117,27 @@ hw_arena *hw_arena_numbered(uint32_t number)
     return atomic_load_explicit(&by_number[number & 0xFFFF], memory_order_acquire);
 }
 
-void hw_arenas_hold(void)
+void hw_arenas_lock(void)
 {
     hw_lock_take(&list_lock);
 }
 
-void hw_arenas_let_go(void)
+void hw_arenas_unlock(void)
 {
     hw_lock_give(&list_lock);
 }
 
 /* A thread that wants an arena must not wait longer for a fork than any other. */
-static bool hold_if_possible(void)
+static bool lock_if_possible(void)
 {
     uint64_t since = hw_milliseconds();
     while (!hw_lock_take_within(&list_lock, 50))
-        if (hw_fork_takes_too_long(since))
+        if (hw_give_up_on_fork(since))
             return false;
     return true;
 }
 
-void hw_arena_free(hw_arena *arena)
+void hw_arena_orphan(hw_arena *arena)
 {
     atomic_store(&arena->owner, 0);
     arena->next_free = spare_arenas;
@@ -157,7 +157,7 @@ static void collect_orphans(void)
             continue;
         atomic_thread_fence(memory_order_acquire); /* what it wrote came before it was gone */
         if (!atomic_load(&a->busy))
-            hw_arena_free(a);
+            hw_arena_orphan(a);
     }
 }
 
@@ -171,14 +171,14 @@ static bool have_key;
 
 HW_COLD hw_arena *hw_arena_own(void)
 {
-    if (hw_me.arena || hw_me.refused)
-        return hw_me.arena;
-    hw_me.refused = true;
+    if (hw_this_thread.arena || hw_this_thread.refused)
+        return hw_this_thread.arena;
+    hw_this_thread.refused = true;
     int before = errno;
     bool known = !known_process || known_process == hw_process_id();
     uint32_t thread = known ? hw_thread_id() : UNKNOWN_THREAD;
     hw_arena *arena = NULL;
-    if (hold_if_possible()) {
+    if (lock_if_possible()) {
         if (!spare_arenas && count >= 16 && (count & (count - 1)) == 0 && known)
             collect_orphans();
         arena = spare_arenas;
@@ -188,31 +188,31 @@ HW_COLD hw_arena *hw_arena_own(void)
             arena = make();
         if (arena)
             atomic_store(&arena->owner, thread);
-        hw_arenas_let_go();
+        hw_arenas_unlock();
     }
     if (arena) {
         hw_lock_take(&arena->visitors); /* a visitor who took it for an orphan leaves first */
         hw_lock_give(&arena->visitors);
         hw_sites_adopt(&arena->sites, thread);
-        hw_me.arena = arena;
+        hw_this_thread.arena = arena;
         hw_ready_again();
         if (have_key && thread != known_process)
             pthread_setspecific(key, arena);
     }
-    hw_me.refused = false;
+    hw_this_thread.refused = false;
     errno = before;
     return arena;
 }
 
 void hw_arena_disown(hw_arena *arena)
 {
-    hw_me.refused = true; /* a signal handler that allocates now must not wait for the lock */
-    hw_me.ended = true;
-    hw_me.arena = hw_me.ready = hw_me.ready_to_release = NULL;
-    hw_arenas_hold();
-    hw_arena_free(arena);
-    hw_arenas_let_go();
-    hw_me.refused = false;
+    hw_this_thread.refused = true; /* a signal handler that allocates now must not wait for the lock */
+    hw_this_thread.ended = true;
+    hw_this_thread.arena = hw_this_thread.ready = hw_this_thread.ready_to_release = NULL;
+    hw_arenas_lock();
+    hw_arena_orphan(arena);
+    hw_arenas_unlock();
+    hw_this_thread.refused = false;
 }
 
 void hw_arenas_forget_trapped(void)
@@ -240,15 +240,15 @@ static size_t spare(void)
     return hw_space_limit() == SIZE_MAX ? SPARE : LITTLE_SPARE * hw_page();
 }
 
-/* The memory of a place for a pool of `bytes`: some more at once where that is no matter. */
-static bool provide(hw_place *place, size_t bytes)
+/* The memory for a pool of `bytes`: some more at once where that is no matter. */
+static bool provide(hw_descriptor *descriptor, size_t bytes)
 {
-    size_t now = place->space.bytes, behind = spare(), least = hw_round_up(bytes, hw_page()) + behind;
+    size_t now = descriptor->space.bytes, behind = spare(), least = hw_round_up(bytes, hw_page()) + behind;
     size_t ahead = behind < SPARE ? 0 : now / 8 < MOST_AHEAD ? now / 8 : MOST_AHEAD;
     if (least <= now)
         return true;
-    return (ahead && hw_space_grow(&place->space, hw_round_up(least + ahead, SPARE))) ||
-           hw_space_grow(&place->space, least);
+    return (ahead && hw_space_grow(&descriptor->space, hw_round_up(least + ahead, SPARE))) ||
+           hw_space_grow(&descriptor->space, least);
 }
 
 void hw_arena_provide(size_t bytes)
@@ -256,7 +256,7 @@ void hw_arena_provide(size_t bytes)
     hw_arena *arena = hw_arena_own();
     if (!arena || hw_is_engaged() || !hw_seize(arena, 1000))
         return;
-    if (arena->places || hw_place_add(arena, 1)) {
+    if (arena->descriptors || hw_descriptor_add(arena, 1)) {
         hw_space *space = &arena->first->space;
         size_t wanted = hw_round_up(space->bytes + bytes, SPARE);
         if (hw_space_is_limited() || !hw_space_grow(space, wanted))
@@ -275,23 +275,23 @@ static void trust(hw_trusted *trusted, hw_pool *pool)
                             .links = HW_CACHED_PARENT * key.meta + HW_LINK_KEY * key.offset};
 }
 
-void hw_place_note(hw_place *place)
+void hw_descriptor_note(hw_descriptor *descriptor)
 {
-    memcpy(place->fixed, place->pool, HW_FIXED);
-    place->bytes = (size_t)place->pool->size << HW_FIXED_GRANULE_LOG2;
-    if (place->trusted)
-        trust(place->trusted, place->pool);
-    hw_region_resize(place->region, place->bytes);
+    memcpy(descriptor->fixed, descriptor->pool, HW_FIXED);
+    descriptor->bytes = (size_t)descriptor->pool->size << HW_FIXED_GRANULE_LOG2;
+    if (descriptor->trusted)
+        trust(descriptor->trusted, descriptor->pool);
+    hw_region_resize(descriptor->region, descriptor->bytes);
 }
 
-hw_place *hw_place_add(hw_arena *arena, size_t bytes)
+hw_descriptor *hw_descriptor_add(hw_arena *arena, size_t bytes)
 {
-    if (arena->places == HW_PLACES || bytes > MOST_ROOM - 4 * SPARE)
+    if (arena->descriptors == HW_DESCRIPTORS || bytes > MOST_ROOM - 4 * SPARE)
         return NULL;
-    hw_place *place = &arena->place[arena->places];
+    hw_descriptor *descriptor = &arena->descriptor[arena->descriptors];
     size_t room = arena->number == 1 ? FIRST_ROOM : OTHER_ROOM, behind = spare();
     size_t first = hw_round_up(bytes + (behind < SPARE ? LITTLE_START : START), hw_page());
-    for (uint32_t i = 0; i < arena->places && room < MOST_ROOM / 2; i++)
+    for (uint32_t i = 0; i < arena->descriptors && room < MOST_ROOM / 2; i++)
         room *= 2;
     if (room < 2 * first)
         room = first < MOST_ROOM / 2 ? 2 * first : MOST_ROOM;
@@ -299,37 +299,37 @@ hw_place *hw_place_add(hw_arena *arena, size_t bytes)
     if (!hw_space_take(&space, first + behind, room))
         return NULL;
     uint32_t region = hw_region_claim(), secret[4];
-    *place = (hw_place){.pool = (hw_pool *)(void *)space.start,
-                        .space = space,
-                        .region = region,
-                        .trusted = arena->places == 0 ? &arena->pool : NULL};
+    *descriptor = (hw_descriptor){.pool = (hw_pool *)(void *)space.start,
+                                  .space = space,
+                                  .region = region,
+                                  .trusted = arena->descriptors == 0 ? &arena->pool : NULL};
     hw_random(secret, sizeof secret);
-    if (!region || !hw_map_units(place->pool, first, region) ||
-        !hw_pool_init(place->pool, first, HW_FIXED_GRANULE_LOG2, secret)) {
-        hw_map_units(place->pool, first, 0);
+    if (!region || !hw_map_units(descriptor->pool, first, region) ||
+        !hw_pool_init(descriptor->pool, first, HW_FIXED_GRANULE_LOG2, secret)) {
+        hw_map_units(descriptor->pool, first, 0);
         if (region)
             hw_region_free(region);
         hw_space_give(&space);
-        place->pool = NULL;
+        descriptor->pool = NULL;
         return NULL;
     }
-    hw_place_note(place);
-    hw_region_publish(region, place->pool, first, HW_ARENA_POOL, arena->number);
-    arena->places++;
-    return place;
+    hw_descriptor_note(descriptor);
+    hw_region_publish(region, descriptor->pool, first, HW_ARENA_POOL, arena->number);
+    arena->descriptors++;
+    return descriptor;
 }
 
-int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault)
+int hw_descriptor_extend(hw_descriptor *descriptor, size_t bytes, hw_fault *fault)
 {
-    size_t step = place->bytes / 8, least = spare() < SPARE ? LITTLE_STEP : LEAST_STEP;
+    size_t step = descriptor->bytes / 8, least = spare() < SPARE ? LITTLE_STEP : LEAST_STEP;
     step = step < least ? least : step > MOST_STEP ? MOST_STEP : step;
     *fault = (hw_fault){0};
     for (;; step = 0) {
-        size_t wanted = hw_round_up(place->bytes + (bytes > step ? bytes : step), hw_page());
-        if (provide(place, wanted) && hw_map_units(place->pool, wanted, place->region)) {
-            int status = hw_pool_extend(place->pool, wanted, fault);
+        size_t wanted = hw_round_up(descriptor->bytes + (bytes > step ? bytes : step), hw_page());
+        if (provide(descriptor, wanted) && hw_map_units(descriptor->pool, wanted, descriptor->region)) {
+            int status = hw_pool_extend(descriptor->pool, wanted, fault);
             if (status == HW_OK)
-                hw_place_note(place);
+                hw_descriptor_note(descriptor);
             return status;
         }
         if (step == 0 || bytes >= step)
@@ -337,49 +337,49 @@ int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault)
     }
 }
 
-static size_t discard(const hw_place *place, uint32_t node, uint32_t size)
+static size_t discard(const hw_descriptor *descriptor, uint32_t node, uint32_t size)
 {
-    uintptr_t start = hw_round_up((uintptr_t)hw_at(place->pool, node) + HW_MIN_NODE, hw_page());
-    uintptr_t end = (uintptr_t)hw_at(place->pool, node + size) & ~(uintptr_t)(hw_page() - 1);
+    uintptr_t start = hw_round_up((uintptr_t)hw_at(descriptor->pool, node) + HW_MIN_NODE, hw_page());
+    uintptr_t end = (uintptr_t)hw_at(descriptor->pool, node + size) & ~(uintptr_t)(hw_page() - 1);
     if (start >= end)
         return 0;
     hw_discard((void *)start, end - start);
     return end - start;
 }
 
-size_t hw_place_trim(hw_place *place, size_t least)
+size_t hw_descriptor_trim(hw_descriptor *descriptor, size_t least)
 {
     size_t given = 0;
-    for (uint32_t node = hw_next(place->pool, 0); node; node = hw_next(place->pool, node)) {
-        const hw_header *h = hw_own(place->pool, node);
+    for (uint32_t node = hw_next(descriptor->pool, 0); node; node = hw_next(descriptor->pool, node)) {
+        const hw_header *h = hw_own(descriptor->pool, node);
         if (hw_state_of(h->meta) == HW_FREE && (size_t)h->size << HW_FIXED_GRANULE_LOG2 >= least)
-            given += discard(place, node, h->size);
+            given += discard(descriptor, node, h->size);
     }
     return given;
 }
 
-void hw_trim_after(hw_arena *arena, hw_place *place, uint32_t node, uint32_t prev_size, size_t released)
+void hw_trim_after(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, uint32_t prev_size, size_t released)
 {
     arena->freed_since_trim += released;
-    if (HW_LIKELY(arena->freed_since_trim < TRIM_EVERY || arena->freed_since_trim < place->bytes / 4))
+    if (HW_LIKELY(arena->freed_since_trim < TRIM_EVERY || arena->freed_since_trim < descriptor->bytes / 4))
         return;
-    const hw_header *h = hw_own(place->pool, node);
-    if (!hw_holds(place->pool, node, h) || hw_state_of(h->meta) != HW_FREE) {
+    const hw_header *h = hw_own(descriptor->pool, node);
+    if (!hw_is_valid(descriptor->pool, node, h) || hw_state_of(h->meta) != HW_FREE) {
         node -= prev_size;
-        h = hw_own(place->pool, node);
-        if (!hw_holds(place->pool, node, h) || hw_state_of(h->meta) != HW_FREE)
+        h = hw_own(descriptor->pool, node);
+        if (!hw_is_valid(descriptor->pool, node, h) || hw_state_of(h->meta) != HW_FREE)
             return;
     }
     if ((size_t)h->size << HW_FIXED_GRANULE_LOG2 < TRIM_NODE)
         return;
     arena->freed_since_trim = 0;
-    discard(place, node, h->size);
+    discard(descriptor, node, h->size);
 }
 
 __attribute__((no_sanitize("thread"))) uint64_t hw_arena_nodes(const hw_arena *arena)
 {
     uint64_t nodes = 0;
-    for (uint32_t i = 0; i < arena->places; i++)
-        nodes += arena->place[i].pool->nodes;
+    for (uint32_t i = 0; i < arena->descriptors; i++)
+        nodes += arena->descriptor[i].pool->nodes;
     return nodes;
 }

@@ -5,7 +5,7 @@
      by who *is inside*: the owner between hw_enter and hw_leave, or a visitor between hw_seize and
      hw_yield. The two exclude each other: the owner stores `busy` and then reads `wanted`; the visitor
      stores `wanted` and then reads `busy`, with a fence on both sides (cheap on the owner's side).
-   * `pending` of a place is pushed to by any thread by compare-and-exchange, and emptied by who is
+   * `pending` of a descriptor is pushed to by any thread by compare-and-exchange, and emptied by who is
      inside by exchange.
    * Visitors hold `visitors`; a thread that is inside its own arena never seizes another.
    Arenas are never unmapped; one without an owner waits on the list of free ones. */
@@ -17,7 +17,7 @@
 #include "stacks/sites.h"
 
 enum {
-    HW_PLACES = 64,
+    HW_DESCRIPTORS = 64,
     HW_CLASSES = 64,
     HW_FEW = 32,
     HW_LARGE = 64,
@@ -29,7 +29,7 @@ enum {
 
 typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
-typedef struct hw_place {
+typedef struct hw_descriptor {
     hw_pool *pool;
     _Atomic size_t bytes; /* the pool's size */
     hw_space space;       /* what it lies in */
@@ -41,7 +41,7 @@ typedef struct hw_place {
     uint64_t pattern;              /* of a block without a pool (huge.h): its slack's, its site, its origin */
     uint32_t site, origin;
     hw_trusted *trusted; /* of an arena's first pool */
-} hw_place;
+} hw_descriptor;
 
 /* Cached nodes of one exact size, the one to be taken next last. cache.h says what becomes of them. Blocks of more than
    1 KiB have none: stacks of four times as many sizes took half as much memory again where sizes are spread out. Of
@@ -66,35 +66,35 @@ typedef struct hw_arena {
     _Atomic uint32_t owner; /* thread id, 0 for none */
     uint32_t number;
     uint64_t operations;
-    hw_trusted pool; /* of place[0] */
-    hw_place *first; /* &place[0] */
+    hw_trusted pool;      /* of descriptor[0] */
+    hw_descriptor *first; /* &descriptor[0] */
 
-    _Atomic uint32_t places;
+    _Atomic uint32_t descriptors;
     _Atomic bool waits;       /* the owner, for visitors to leave: the next one lets it in first */
     _Atomic bool whole_check; /* asked for while the owner was inside: to do when it leaves */
     bool seized;              /* by the thread that forks */
     hw_lock visitors;
     struct hw_arena *_Atomic next_free, *next;
     uint64_t nodes_peak, freed_since_trim;
-    uint32_t reserve;     /* of places[0]: the cached node that new small ones are cut from, 0 for none */
+    uint32_t reserve;     /* of descriptors[0]: the cached node that new small ones are cut from, 0 for none */
     size_t kept_at_sweep; /* bytes that stayed on the stacks at the last one */
     uint32_t repairs;
 
-    hw_class classes[HW_CLASSES]; /* cached nodes of places[0], by exact size */
+    hw_class classes[HW_CLASSES]; /* cached nodes of descriptors[0], by exact size */
     uint32_t few[HW_CLASSES][HW_FEW];
-    struct hw_large { /* cached nodes of places[0] without a stack, the newest of a slot first; 0 for none */
+    struct hw_large { /* cached nodes of descriptors[0] without a stack, the newest of a slot first; 0 for none */
         uint32_t node, size;
     } large[HW_LARGE][HW_WAYS];
     size_t large_bytes;
     uint32_t large_next; /* which goes when they are too many bytes */
-    hw_place place[HW_PLACES];
+    hw_descriptor descriptor[HW_DESCRIPTORS];
     hw_site_cache sites;
     uint32_t
         run[HW_RUN]; /* of nodes that are given back together just now: no thread's stack has to have room for them */
 
     struct { /* --poison: released nodes that are held back, oldest first (delayed.h) */
         uint32_t node[HW_DELAYED], size[HW_DELAYED];
-        uint8_t place[HW_DELAYED];
+        uint8_t descriptor[HW_DELAYED];
         uint32_t head, count;
         size_t bytes, told; /* what it holds, and what of that all arenas know */
     } delayed;
@@ -110,7 +110,7 @@ typedef struct hw_thread {
     uint32_t visits;
     uint32_t frame; /* abandon.h: of the operation that visits, and what it visits or holds */
     hw_arena *visited;
-    hw_place *held;
+    hw_descriptor *held;
     uint32_t changes; /* fork.h */
     bool forks;
     bool checks;   /* it holds the lock of checks of everything */
@@ -120,14 +120,14 @@ typedef struct hw_thread {
     int postponed_timer;
     uint64_t postponed_since;
 } hw_thread;
-extern __thread hw_thread hw_me;
+extern __thread hw_thread hw_this_thread;
 
 #define HW_THREAD_MARK UINT64_C(0x6461657274207748)
-/* The caller's thread storage is not libc's but its own (clone with CLONE_SETTLS): nothing in `hw_me` is true, nor may
-   it be changed. To be asked where libc's own heap would use its storage, too; else hw_has_libcs_storage. */
+/* The caller's thread storage is not libc's but its own (clone with CLONE_SETTLS): nothing in `hw_this_thread` is true,
+   nor may it be changed. To be asked where libc's own heap would use its storage, too; else hw_has_libcs_storage. */
 static inline bool hw_is_foreign(void)
 {
-    return hw_me.mark != HW_THREAD_MARK;
+    return hw_this_thread.mark != HW_THREAD_MARK;
 }
 
 /* The thread's arena, found for it at its first call. NULL: there is none now; use big blocks. */
@@ -143,31 +143,31 @@ void hw_arenas_see_process(void); /* this is another one, made by fork */
 /* The thread left its check of everything without an end. */
 void hw_check_abandoned(void);
 /* While they are held no arena gets or loses its owner. */
-void hw_arenas_hold(void);
-void hw_arenas_let_go(void);
+void hw_arenas_lock(void);
+void hw_arenas_unlock(void);
 /* For who holds them: the arena waits for another owner. */
-void hw_arena_free(hw_arena *arena);
+void hw_arena_orphan(hw_arena *arena);
 
 static inline void hw_ready_again(void)
 {
     /* Acquiring, as in hw_light_fence: by it the usual way knows that its fences are uneven. */
-    bool unusual = atomic_load_explicit(&hw_set.unusual, memory_order_acquire);
-    hw_me.ready = hw_me.visits || unusual ? NULL : hw_me.arena;
-    hw_me.ready_to_release = hw_set.poison ? NULL : hw_me.ready;
+    bool unusual = atomic_load_explicit(&hw_setting.unusual, memory_order_acquire);
+    hw_this_thread.ready = hw_this_thread.visits || unusual ? NULL : hw_this_thread.arena;
+    hw_this_thread.ready_to_release = hw_setting.poison ? NULL : hw_this_thread.ready;
 }
 static inline void hw_visits_up(void)
 {
-    hw_me.ready = hw_me.ready_to_release = NULL;
+    hw_this_thread.ready = hw_this_thread.ready_to_release = NULL;
     atomic_signal_fence(memory_order_seq_cst);
-    hw_me.visits++;
+    hw_this_thread.visits++;
 }
 void hw_end_postponed(void); /* ending.h */
 static inline void hw_visits_down(void)
 {
-    hw_me.visits--;
+    hw_this_thread.visits--;
     atomic_signal_fence(memory_order_seq_cst);
     hw_ready_again();
-    if (HW_UNLIKELY(hw_me.postponed))
+    if (HW_UNLIKELY(hw_this_thread.postponed))
         hw_end_postponed();
 }
 
@@ -178,7 +178,7 @@ static inline bool hw_is_inside(const hw_arena *arena)
 }
 static inline bool hw_is_engaged(void)
 {
-    return hw_me.visits || (hw_me.arena && hw_is_inside(hw_me.arena));
+    return hw_this_thread.visits || (hw_this_thread.arena && hw_is_inside(hw_this_thread.arena));
 }
 
 void hw_enter_slowly(hw_arena *arena, const void *frame);
@@ -188,7 +188,7 @@ static inline bool hw_visit_begins(const hw_caller *caller)
 {
     if (hw_is_engaged())
         return false;
-    hw_me.frame = (uint32_t)(uintptr_t)caller->frame;
+    hw_this_thread.frame = (uint32_t)(uintptr_t)caller->frame;
     return true;
 }
 /* False: somebody wants the arena; one is not inside. `uneven`: what hw_light_fence would find is known. */
@@ -233,29 +233,29 @@ void hw_yield(hw_arena *arena);
 
 /* The rest is for who is inside. */
 
-/* Let a place's pool grow so that a free node of `bytes` fits at its end. HW_NOMEM: it is full. */
-int hw_place_extend(hw_place *place, size_t bytes, hw_fault *fault);
+/* Let a descriptor's pool grow so that a free node of `bytes` fits at its end. HW_NOMEM: it is full. */
+int hw_descriptor_extend(hw_descriptor *descriptor, size_t bytes, hw_fault *fault);
 /* For any thread: its arena's first pool can grow by so many bytes without a system call, if there is address space. */
 void hw_arena_provide(size_t bytes);
-/* A new place whose pool has room for `bytes`; NULL without memory. */
-hw_place *hw_place_add(hw_arena *arena, size_t bytes);
+/* A new descriptor whose pool has room for `bytes`; NULL without memory. */
+hw_descriptor *hw_descriptor_add(hw_arena *arena, size_t bytes);
 /* Remember the control block and the size as they are now, after a change that was verified. */
-void hw_place_note(hw_place *place);
-/* The arena's place that holds the address; any thread may ask. */
-hw_place *hw_place_of(hw_arena *arena, const void *pointer);
+void hw_descriptor_note(hw_descriptor *descriptor);
+/* The arena's descriptor that holds the address; any thread may ask. */
+hw_descriptor *hw_descriptor_of(hw_arena *arena, const void *pointer);
 /* Give the pages of free nodes of at least `least` bytes back; returns how many bytes. */
-size_t hw_place_trim(hw_place *place, size_t least);
+size_t hw_descriptor_trim(hw_descriptor *descriptor, size_t least);
 /* After `node` was released: give back what became free around it, now and then. */
-void hw_trim_after(hw_arena *arena, hw_place *place, uint32_t node, uint32_t prev_size, size_t released);
+void hw_trim_after(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, uint32_t prev_size, size_t released);
 uint64_t hw_arena_nodes(const hw_arena *arena);
 
-static inline uint32_t hw_offset_of(const hw_place *place, const void *at)
+static inline uint32_t hw_offset_of(const hw_descriptor *descriptor, const void *at)
 {
-    return (uint32_t)(((uintptr_t)at - (uintptr_t)place->pool) >> HW_FIXED_GRANULE_LOG2);
+    return (uint32_t)(((uintptr_t)at - (uintptr_t)descriptor->pool) >> HW_FIXED_GRANULE_LOG2);
 }
-static inline bool hw_place_holds(const hw_place *place, const void *at)
+static inline bool hw_descriptor_contains(const hw_descriptor *descriptor, const void *at)
 {
-    return (uintptr_t)at - (uintptr_t)place->pool < place->bytes;
+    return (uintptr_t)at - (uintptr_t)descriptor->pool < descriptor->bytes;
 }
 
 #endif

@@ -17,7 +17,7 @@ void hw_standstill_init(void)
     impatient = hw_map_shared(sizeof *impatient);
 }
 
-bool hw_fork_takes_too_long(uint64_t since)
+bool hw_give_up_on_fork(uint64_t since)
 {
     if (!atomic_load(&hw_forking))
         return false;
@@ -35,21 +35,21 @@ void hw_change_begin(void)
     atomic_fetch_add(&changing, 1);
     if (HW_UNLIKELY(hw_is_foreign()))
         return;
-    for (uint64_t since = 0; HW_UNLIKELY(atomic_load(&hw_forking)) && !hw_me.forks;) {
+    for (uint64_t since = 0; HW_UNLIKELY(atomic_load(&hw_forking)) && !hw_this_thread.forks;) {
         since = since ? since : hw_milliseconds();
-        if (hw_fork_takes_too_long(since))
+        if (hw_give_up_on_fork(since))
             break;
         atomic_fetch_sub(&changing, 1);
         hw_wait_while(&hw_forking, 1, 50);
         atomic_fetch_add(&changing, 1);
     }
-    hw_me.changes++;
+    hw_this_thread.changes++;
 }
 
 void hw_change_end(void)
 {
     if (HW_LIKELY(!hw_is_foreign()))
-        hw_me.changes--;
+        hw_this_thread.changes--;
     atomic_fetch_sub(&changing, 1);
 }
 
@@ -57,7 +57,7 @@ void hw_stand_still(unsigned most)
 {
     if (impatient)
         atomic_store(impatient, 0);
-    hw_me.forks = true;
+    hw_this_thread.forks = true;
     atomic_store(&hw_forking, 1);
     for (uint64_t since = hw_milliseconds(); hw_others_change();) {
         if (hw_milliseconds() - since > most)
@@ -68,7 +68,7 @@ void hw_stand_still(unsigned most)
 
 void hw_go_on(void)
 {
-    hw_me.forks = false;
+    hw_this_thread.forks = false;
     atomic_store(&hw_forking, 0);
     hw_wake(&hw_forking);
 }
@@ -80,12 +80,12 @@ bool hw_somebody_went_on(void)
 
 bool hw_others_change(void)
 {
-    return atomic_load(&changing) != hw_me.changes;
+    return atomic_load(&changing) != hw_this_thread.changes;
 }
 
 void hw_standstill_in_child(void)
 {
-    atomic_store(&changing, hw_me.changes);
+    atomic_store(&changing, hw_this_thread.changes);
     if (impatient)
         hw_unmap((void *)impatient, sizeof *impatient);
     hw_standstill_init();

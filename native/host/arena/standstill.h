@@ -15,7 +15,7 @@ extern _Atomic uint32_t hw_forking;
 void hw_standstill_init(void);
 
 /* Whether a thread that waits for a fork to be over, since then, must go on all the same. */
-bool hw_fork_takes_too_long(uint64_t since);
+bool hw_give_up_on_fork(uint64_t since);
 
 /* Around each change of a big block's pool, of its region or of how addresses lead to it. */
 void hw_change_begin(void);

@@ -16,12 +16,12 @@ static bool on_the_threads_own_stack(const hw_arena *arena, uintptr_t frame)
 
 bool hw_is_engaged_at(uintptr_t sp)
 {
-    const hw_arena *arena = hw_me.arena;
+    const hw_arena *arena = hw_this_thread.arena;
     if (!hw_is_engaged())
         return false;
-    if (!arena || hw_me.forks || sp < arena->sites.stack_low || sp >= arena->sites.stack_high)
+    if (!arena || hw_this_thread.forks || sp < arena->sites.stack_low || sp >= arena->sites.stack_high)
         return true;
-    uint32_t left = hw_me.visits ? hw_me.frame : atomic_load(&arena->busy);
+    uint32_t left = hw_this_thread.visits ? hw_this_thread.frame : atomic_load(&arena->busy);
     /* At that frame itself the operation goes on: a function's frame may begin where the stack ends. */
     if ((int32_t)((uint32_t)sp - (left & ~1u)) <= 0)
         return true;
@@ -32,13 +32,13 @@ bool hw_is_engaged_at(uintptr_t sp)
 
 bool hw_still_engaged(const hw_caller *caller)
 {
-    const hw_arena *arena = hw_me.arena;
+    const hw_arena *arena = hw_this_thread.arena;
     uint32_t frame = (uint32_t)(uintptr_t)caller->frame, left;
     if (!hw_is_engaged())
         return false;
-    if (!arena || hw_me.forks || !on_the_threads_own_stack(arena, (uintptr_t)caller->frame))
+    if (!arena || hw_this_thread.forks || !on_the_threads_own_stack(arena, (uintptr_t)caller->frame))
         return true;
-    left = hw_me.visits ? hw_me.frame : atomic_load(&arena->busy);
+    left = hw_this_thread.visits ? hw_this_thread.frame : atomic_load(&arena->busy);
     if ((int32_t)(frame - (left & ~1u)) < 0)
         return true;
     hw_abandon(caller);
@@ -47,22 +47,22 @@ bool hw_still_engaged(const hw_caller *caller)
 
 void hw_abandon(const hw_caller *caller)
 {
-    if (hw_me.checks)
+    if (hw_this_thread.checks)
         hw_check_abandoned();
-    if (hw_me.held) {
-        hw_me.held->lost = true;
-        hw_big_let_go(hw_me.held);
+    if (hw_this_thread.held) {
+        hw_this_thread.held->lost = true;
+        hw_big_unclaim(hw_this_thread.held);
     }
-    if (hw_me.visited) {
-        hw_mend_left(hw_me.visited, caller);
-        hw_yield(hw_me.visited);
+    if (hw_this_thread.visited) {
+        hw_mend_left(hw_this_thread.visited, caller);
+        hw_yield(hw_this_thread.visited);
     }
-    hw_me.visits = 0;
+    hw_this_thread.visits = 0;
     hw_ready_again();
-    while (hw_me.changes)
+    while (hw_this_thread.changes)
         hw_change_end();
-    if (hw_me.arena && atomic_load(&hw_me.arena->busy)) {
-        hw_mend_left(hw_me.arena, caller);
-        atomic_store_explicit(&hw_me.arena->busy, 0, memory_order_release);
+    if (hw_this_thread.arena && atomic_load(&hw_this_thread.arena->busy)) {
+        hw_mend_left(hw_this_thread.arena, caller);
+        atomic_store_explicit(&hw_this_thread.arena->busy, 0, memory_order_release);
     }
 }

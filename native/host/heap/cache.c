@@ -263,7 +263,7 @@ static void release_large_to(hw_arena *arena, size_t bytes, const hw_context *co
     }
 }
 
-void hw_keep_large(hw_arena *arena, uint32_t node, uint32_t size, const hw_context *context)
+void hw_cache_large(hw_arena *arena, uint32_t node, uint32_t size, const hw_context *context)
 {
     struct hw_large *slot = arena->large[size % HW_LARGE], fresh = {node, size};
     release_large(arena, &slot[HW_WAYS - 1], context);

@@ -14,10 +14,10 @@ enum { HW_LARGEST_KEPT = (64 << 10) >> HW_FIXED_GRANULE_LOG2 };
 
 /* A block of a small size when its stack is empty; NULL: not from here. `fault` tells of damage. */
 void *hw_cut_new(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site, hw_fault *fault);
-/* Put a node on its stack. It is cached, and of places[0]. */
+/* Put a node on its stack. It is cached, and of descriptors[0]. */
 void hw_stack(hw_arena *arena, uint32_t class, uint32_t node, const hw_context *context);
 /* The same for a node of `size` granules that has no stack. For it another one may go back to the index. */
-void hw_keep_large(hw_arena *arena, uint32_t node, uint32_t size, const hw_context *context);
+void hw_cache_large(hw_arena *arena, uint32_t node, uint32_t size, const hw_context *context);
 /* A block of such a size; NULL: none is kept, or it is damaged (then hw_has_large). */
 void *hw_take_large(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site);
 bool hw_has_large(hw_arena *arena, size_t bytes);

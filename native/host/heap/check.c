@@ -19,13 +19,13 @@ static bool check_begins(unsigned patience)
     if (!hw_lock_take_within(&checking, patience))
         return false;
     hw_visits_up();
-    hw_me.checks = true;
+    hw_this_thread.checks = true;
     return true;
 }
 
 void hw_check_abandoned(void)
 {
-    hw_me.checks = false;
+    hw_this_thread.checks = false;
     hw_lock_give(&checking);
 }
 
@@ -60,18 +60,18 @@ static bool check_big(tour *t)
 {
     for (uint32_t region = 1; region < regions_used(); region++) {
         uint32_t kind = atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire);
-        t->all &= kind != HW_BIG_HELD;
+        t->all &= kind != HW_BIG_CLAIMED;
         if (kind == HW_HUGE)
             hw_huge_check(region, &t->context);
         if (kind != HW_BIG_POOL)
             continue;
         if (t->enough())
             return false;
-        hw_place *place = hw_big_hold(region);
-        if (!place)
+        hw_descriptor *descriptor = hw_big_claim(region);
+        if (!descriptor)
             continue;
-        hw_inspect(NULL, place, &t->context);
-        hw_big_let_go(place);
+        hw_inspect(NULL, descriptor, &t->context);
+        hw_big_unclaim(descriptor);
     }
     hw_trap_check(&t->context);
     return true;
@@ -79,10 +79,10 @@ static bool check_big(tour *t)
 
 static bool check_arena(hw_arena *arena, const tour *t)
 {
-    for (uint32_t i = 0; i < arena->places; i++) {
+    for (uint32_t i = 0; i < arena->descriptors; i++) {
         if (t->enough())
             return false;
-        hw_inspect(arena, &arena->place[i], &t->context);
+        hw_inspect(arena, &arena->descriptor[i], &t->context);
     }
     return true;
 }
@@ -106,8 +106,8 @@ static bool check_all(tour *t)
 bool hw_heap_check(enum hw_when when, hw_caller caller)
 {
     if (hw_still_engaged(&caller)) {
-        if (hw_me.arena)
-            atomic_store(&hw_me.arena->whole_check, true);
+        if (hw_this_thread.arena)
+            atomic_store(&hw_this_thread.arena->whole_check, true);
         return false;
     }
     hw_visit_begins(&caller);
@@ -155,13 +155,13 @@ bool hw_heap_check_crashed(hw_caller caller)
     tour t = {.enough = never, .patience = 500};
     if (hw_still_engaged(&caller)) {
         /* What the thread was at is in the middle of a change. */
-        t.own = hw_me.arena && hw_is_inside(hw_me.arena) ? hw_me.arena : NULL;
-        t.visited = hw_me.visited;
+        t.own = hw_this_thread.arena && hw_is_inside(hw_this_thread.arena) ? hw_this_thread.arena : NULL;
+        t.visited = hw_this_thread.visited;
     } else {
         hw_visit_begins(&caller);
     }
     t.context = (hw_context){.when = HW_AT_CRASH, .caller = caller};
-    bool alone = !hw_me.checks && check_begins(500);
+    bool alone = !hw_this_thread.checks && check_begins(500);
     check_all(&t);
     if (alone)
         check_ends();
@@ -171,7 +171,7 @@ bool hw_heap_check_crashed(hw_caller caller)
 /* A check that another thread was doing is not going on in the child. */
 void hw_checks_after_fork(void)
 {
-    if (hw_me.checks)
+    if (hw_this_thread.checks)
         return;
     atomic_store(&checking, 0);
     hw_tour_forget();
@@ -179,7 +179,7 @@ void hw_checks_after_fork(void)
 
 HW_COLD void hw_leave_slowly(hw_arena *arena)
 {
-    if (HW_UNLIKELY(hw_me.postponed))
+    if (HW_UNLIKELY(hw_this_thread.postponed))
         hw_end_postponed();
     if (hw_is_engaged() || !atomic_exchange(&arena->whole_check, false))
         return;
@@ -197,11 +197,11 @@ size_t hw_heap_trim(hw_caller caller)
     for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
         if (!hw_seize(arena, 100))
             continue;
-        if (arena->places && !arena->first->lost)
+        if (arena->descriptors && !arena->first->lost)
             hw_sweep(arena, &context);
-        for (uint32_t i = 0; i < arena->places; i++)
-            if (!arena->place[i].lost)
-                given += hw_place_trim(&arena->place[i], 2 * hw_page());
+        for (uint32_t i = 0; i < arena->descriptors; i++)
+            if (!arena->descriptor[i].lost)
+                given += hw_descriptor_trim(&arena->descriptor[i], 2 * hw_page());
         hw_yield(arena);
     }
     return given;
@@ -241,14 +241,14 @@ void hw_tell_end(uint64_t how)
     hw_tell_exit(stats);
 }
 
-static void measure_place(const hw_place *place, hw_heap_use *use)
+static void measure_descriptor(const hw_descriptor *descriptor, hw_heap_use *use)
 {
-    use->pools += place->bytes;
-    if (place->lost)
+    use->pools += descriptor->bytes;
+    if (descriptor->lost)
         return;
-    for (uint32_t node = hw_next(place->pool, 0); node; node = hw_next(place->pool, node)) {
+    for (uint32_t node = hw_next(descriptor->pool, 0); node; node = hw_next(descriptor->pool, node)) {
         hw_header h;
-        if (!hw_header_at(place->pool, node, &h) || hw_state_of(h.meta) == HW_USED)
+        if (!hw_header_at(descriptor->pool, node, &h) || hw_state_of(h.meta) == HW_USED)
             continue;
         use->free += (size_t)h.size << HW_FIXED_GRANULE_LOG2;
         use->free_nodes++;
@@ -263,18 +263,18 @@ hw_heap_use hw_heap_measure(hw_caller caller)
         hw_visit_begins(&caller);
     for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
         bool alone = !engaged && hw_seize(arena, 100);
-        for (uint32_t i = 0; i < arena->places; i++) {
+        for (uint32_t i = 0; i < arena->descriptors; i++) {
             if (alone)
-                measure_place(&arena->place[i], &use);
+                measure_descriptor(&arena->descriptor[i], &use);
             else
-                use.pools += arena->place[i].bytes;
+                use.pools += arena->descriptor[i].bytes;
         }
         if (alone)
             hw_yield(arena);
     }
     for (uint32_t region = 1; region < regions_used(); region++) {
         uint32_t kind = atomic_load(&hw_region_at(region)->kind);
-        if (kind != HW_BIG_POOL && kind != HW_BIG_HELD && kind != HW_HUGE && kind != HW_HUGE_HELD)
+        if (kind != HW_BIG_POOL && kind != HW_BIG_CLAIMED && kind != HW_HUGE && kind != HW_HUGE_CLAIMED)
             continue;
         use.big += atomic_load(&hw_region_at(region)->bytes);
         use.big_blocks++;

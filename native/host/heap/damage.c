@@ -31,7 +31,7 @@ static void stop_or_abort(char answer)
 
 typedef struct finding {
     const hw_context *context;
-    const hw_place *place;
+    const hw_descriptor *descriptor;
     const hw_fault *fault;
     const hw_released *released;
 } finding;
@@ -39,15 +39,16 @@ typedef struct finding {
 static void tell_it(void *argument)
 {
     const finding *f = argument;
-    const hw_place *place = f->place;
-    stop_or_abort(hw_tell_finding(f->context, place ? place->pool : NULL, place ? place->bytes : 0,
-                                  place ? place->region : 0, f->fault, f->released));
+    const hw_descriptor *descriptor = f->descriptor;
+    stop_or_abort(hw_tell_finding(f->context, descriptor ? descriptor->pool : NULL, descriptor ? descriptor->bytes : 0,
+                                  descriptor ? descriptor->region : 0, f->fault, f->released));
 }
 
-static void tell(const hw_context *context, const hw_place *place, const hw_fault *fault, const hw_released *released)
+static void tell(const hw_context *context, const hw_descriptor *descriptor, const hw_fault *fault,
+                 const hw_released *released)
 {
-    finding f = {context, place, fault, released};
-    if (!hw_tell_is_too_much())
+    finding f = {context, descriptor, fault, released};
+    if (!hw_tell_exceeds_budget())
         hw_with_room(tell_it, &f);
 }
 
@@ -57,81 +58,81 @@ bool hw_is_mismatch(uint32_t meta, unsigned family)
         return false;
     if (!hw_families_mix || !hw_families_mix())
         return true;
-    hw_set.families_mix = true;
+    hw_setting.families_mix = true;
     return false;
 }
 
-void hw_tell_fault(const hw_context *context, const hw_place *place, const hw_fault *fault)
+void hw_tell_fault(const hw_context *context, const hw_descriptor *descriptor, const hw_fault *fault)
 {
-    tell(context, place, fault, NULL);
+    tell(context, descriptor, fault, NULL);
 }
 
-void hw_tell_wrong_release(const hw_context *context, const hw_place *place, unsigned reason, uint32_t node,
+void hw_tell_wrong_release(const hw_context *context, const hw_descriptor *descriptor, unsigned reason, uint32_t node,
                            const hw_released *released)
 {
     hw_fault fault = {.reason = reason, .node = node};
-    tell(context, place, &fault, released);
+    tell(context, descriptor, &fault, released);
 }
 
 /* A node that was cached or held back may be part of a quarantined stretch now. */
-static void forget_lost_nodes(hw_arena *arena, const hw_place *place)
+static void forget_lost_nodes(hw_arena *arena, const hw_descriptor *descriptor)
 {
-    if (place == arena->first)
+    if (descriptor == arena->first)
         hw_stacks_check(arena);
-    hw_delayed_check(arena, place);
+    hw_delayed_check(arena, descriptor);
 }
 
-static bool control_is_right(const hw_place *place)
+static bool control_is_right(const hw_descriptor *descriptor)
 {
-    return memcmp(place->pool, place->fixed, HW_FIXED) == 0;
+    return memcmp(descriptor->pool, descriptor->fixed, HW_FIXED) == 0;
 }
 
-static unsigned find(const hw_place *place, hw_fault *faults, unsigned most)
+static unsigned find(const hw_descriptor *descriptor, hw_fault *faults, unsigned most)
 {
-    return hw_check(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, faults, most);
+    return hw_check(descriptor->pool, descriptor->bytes, HW_FIXED_GRANULE_LOG2, faults, most);
 }
 
-static bool mend(hw_arena *arena, hw_place *place, const hw_context *context, hw_fault *faults, unsigned most)
+static bool mend(hw_arena *arena, hw_descriptor *descriptor, const hw_context *context, hw_fault *faults, unsigned most)
 {
     hw_outcome outcome;
     uint64_t before = atomic_load(&hw_findings);
-    bool control = !control_is_right(place);
+    bool control = !control_is_right(descriptor);
     if (control) { /* nothing can be found through it: tell it, put it right, look on */
         faults[0] = (hw_fault){.reason = HW_CONTROL_BLOCK};
-        tell(context, place, &faults[0], NULL);
-        memcpy(place->pool, place->fixed, HW_FIXED);
+        tell(context, descriptor, &faults[0], NULL);
+        memcpy(descriptor->pool, descriptor->fixed, HW_FIXED);
     }
-    unsigned count = find(place, faults, most);
+    unsigned count = find(descriptor, faults, most);
     bool to_the_end = control;
     for (unsigned i = 0; i < count; i++)
-        to_the_end |= faults[i].reason == HW_HEADERS && faults[i].high == hw_end(place->pool);
+        to_the_end |= faults[i].reason == HW_HEADERS && faults[i].high == hw_end(descriptor->pool);
     for (unsigned i = 0; i < count; i++) /* the control block's copy lies in the end node's payload */
         if (!to_the_end || faults[i].reason != HW_CONTROL_BLOCK)
-            tell(context, place, &faults[i], NULL);
+            tell(context, descriptor, &faults[i], NULL);
     if (count == most)
         atomic_fetch_add(&hw_findings, 1);
     if (!arena)
         hw_change_begin();
-    place->lost = !hw_repair(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, &outcome);
+    descriptor->lost = !hw_repair(descriptor->pool, descriptor->bytes, HW_FIXED_GRANULE_LOG2, &outcome);
     if (!arena)
         hw_change_end();
     outcome.controls += control && !outcome.controls;
     if (arena) {
         arena->repairs++;
-        forget_lost_nodes(arena, place);
+        forget_lost_nodes(arena, descriptor);
     }
     uint64_t told = atomic_load(&hw_findings) - before;
     if (told) {
-        if (!place->lost)
+        if (!descriptor->lost)
             atomic_fetch_add(&hw_repairs, told);
         hw_tell_outcome(&outcome);
     }
-    return !place->lost;
+    return !descriptor->lost;
 }
 
 typedef struct mending {
     hw_arena *arena;
-    hw_place *place;
+    hw_descriptor *descriptor;
     const hw_context *context;
     bool usable;
 } mending;
@@ -141,18 +142,18 @@ static void mend_it(void *argument)
     mending *m = argument;
     hw_fault *faults = hw_map(FAULTS * sizeof *faults);
     if (faults) {
-        m->usable = mend(m->arena, m->place, m->context, faults, FAULTS);
+        m->usable = mend(m->arena, m->descriptor, m->context, faults, FAULTS);
         hw_unmap(faults, FAULTS * sizeof *faults);
         return;
     }
     hw_fault few[FEW];
-    m->usable = mend(m->arena, m->place, m->context, few, FEW);
+    m->usable = mend(m->arena, m->descriptor, m->context, few, FEW);
 }
 
-HW_COLD bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context)
+HW_COLD bool hw_mend(hw_arena *arena, hw_descriptor *descriptor, const hw_context *context)
 {
-    mending m = {.arena = arena, .place = place, .context = context};
-    if (!place->lost)
+    mending m = {.arena = arena, .descriptor = descriptor, .context = context};
+    if (!descriptor->lost)
         hw_with_room(mend_it, &m);
     return m.usable;
 }
@@ -160,13 +161,13 @@ HW_COLD bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context
 _Atomic uint64_t hw_left_places;
 
 /* Whether one damage reaches up to a few nodes before the other, or nobody knows. */
-static bool are_side_by_side(const hw_place *place, const hw_fault *one, const hw_fault *other)
+static bool are_side_by_side(const hw_descriptor *descriptor, const hw_fault *one, const hw_fault *other)
 {
     enum { NODES = 3 };
     uint32_t at = one->high ? one->high : one->node, to = other->low ? other->low : other->node;
     for (unsigned i = 0; i < NODES && at < to; i++) {
         hw_header h;
-        if (!hw_header_at(place->pool, at, &h))
+        if (!hw_header_at(descriptor->pool, at, &h))
             return true;
         at += h.size;
     }
@@ -174,13 +175,13 @@ static bool are_side_by_side(const hw_place *place, const hw_fault *one, const h
 }
 
 /* An operation changes nodes that follow each other, and links of others anywhere. */
-static bool may_be_one_operations(const hw_place *place, const hw_fault *faults, unsigned count)
+static bool may_be_one_operations(const hw_descriptor *descriptor, const hw_fault *faults, unsigned count)
 {
     const hw_fault *last = NULL;
     for (unsigned i = 0; i < count; i++) {
         if (faults[i].reason == HW_LINKS || faults[i].reason == HW_CONTROL_BLOCK)
             continue;
-        if (last && !are_side_by_side(place, last, &faults[i]))
+        if (last && !are_side_by_side(descriptor, last, &faults[i]))
             return false;
         last = &faults[i];
     }
@@ -188,39 +189,39 @@ static bool may_be_one_operations(const hw_place *place, const hw_fault *faults,
 }
 
 /* More than the operation can have done is told: then somebody has written there, too. Else it is only counted. */
-static void tell_what_was_left(const hw_place *place, const hw_caller *caller)
+static void tell_what_was_left(const hw_descriptor *descriptor, const hw_caller *caller)
 {
     hw_fault faults[FEW];
     hw_context context = {.when = HW_AT_CHECK, .caller = *caller, .left = true};
-    unsigned count = find(place, faults, FEW);
-    if (may_be_one_operations(place, faults, count)) {
+    unsigned count = find(descriptor, faults, FEW);
+    if (may_be_one_operations(descriptor, faults, count)) {
         atomic_fetch_add(&hw_left_places, count);
         return;
     }
     for (unsigned i = 0; i < count; i++)
         if (faults[i].reason != HW_LINKS && faults[i].reason != HW_CONTROL_BLOCK)
-            tell(&context, place, &faults[i], NULL);
+            tell(&context, descriptor, &faults[i], NULL);
 }
 
 void hw_mend_left(hw_arena *arena, const hw_caller *caller)
 {
-    for (uint32_t i = 0; i < arena->places; i++) {
-        hw_place *place = &arena->place[i];
+    for (uint32_t i = 0; i < arena->descriptors; i++) {
+        hw_descriptor *descriptor = &arena->descriptor[i];
         hw_outcome outcome;
-        if (place->lost)
+        if (descriptor->lost)
             continue;
         /* It may have stopped while the pool was growing. */
-        if (!hw_control_holds(place->pool))
-            memcpy(place->pool, place->fixed, HW_FIXED);
-        else if ((size_t)place->pool->size << HW_FIXED_GRANULE_LOG2 <= place->space.bytes)
-            hw_place_note(place);
+        if (!hw_control_is_valid(descriptor->pool))
+            memcpy(descriptor->pool, descriptor->fixed, HW_FIXED);
+        else if ((size_t)descriptor->pool->size << HW_FIXED_GRANULE_LOG2 <= descriptor->space.bytes)
+            hw_descriptor_note(descriptor);
         uint64_t before = atomic_load(&hw_findings);
-        tell_what_was_left(place, caller);
-        place->lost = !hw_repair(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, &outcome);
+        tell_what_was_left(descriptor, caller);
+        descriptor->lost = !hw_repair(descriptor->pool, descriptor->bytes, HW_FIXED_GRANULE_LOG2, &outcome);
         arena->repairs++;
-        forget_lost_nodes(arena, place);
+        forget_lost_nodes(arena, descriptor);
         uint64_t told = atomic_load(&hw_findings) - before;
-        if (told && !place->lost)
+        if (told && !descriptor->lost)
             atomic_fetch_add(&hw_repairs, told);
         if (told)
             hw_tell_outcome(&outcome);
@@ -229,28 +230,31 @@ void hw_mend_left(hw_arena *arena, const hw_caller *caller)
 
 void hw_lose(hw_arena *arena)
 {
-    for (uint32_t i = 0; i < arena->places; i++) {
-        atomic_store(&arena->place[i].lost, true);
-        forget_lost_nodes(arena, &arena->place[i]);
+    for (uint32_t i = 0; i < arena->descriptors; i++) {
+        atomic_store(&arena->descriptor[i].lost, true);
+        forget_lost_nodes(arena, &arena->descriptor[i]);
     }
 }
 
-void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context)
+void hw_inspect(hw_arena *arena, hw_descriptor *descriptor, const hw_context *context)
 {
-    if (!place->lost && (!control_is_right(place) || !hw_sound(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2)))
-        hw_mend(arena, place, context);
+    if (!descriptor->lost &&
+        (!control_is_right(descriptor) || !hw_sound(descriptor->pool, descriptor->bytes, HW_FIXED_GRANULE_LOG2)))
+        hw_mend(arena, descriptor, context);
 }
 
 /* What a small pool counts is compared, too. */
-void hw_inspect_part(hw_arena *arena, hw_place *place, const hw_context *context, uint32_t *node, size_t *left)
+void hw_inspect_part(hw_arena *arena, hw_descriptor *descriptor, const hw_context *context, uint32_t *node,
+                     size_t *left)
 {
-    bool whole = place->lost || (*node == 0 && place->bytes <= *left);
+    bool whole = descriptor->lost || (*node == 0 && descriptor->bytes <= *left);
     for (uint32_t before = *node; !whole && *left;) {
-        if (!control_is_right(place) || !hw_sound_part(place->pool, place->bytes, HW_FIXED_GRANULE_LOG2, node)) {
+        if (!control_is_right(descriptor) ||
+            !hw_sound_part(descriptor->pool, descriptor->bytes, HW_FIXED_GRANULE_LOG2, node)) {
             whole = true;
             break;
         }
-        size_t done = (size_t)((*node ? *node : place->pool->size) - before) << HW_FIXED_GRANULE_LOG2;
+        size_t done = (size_t)((*node ? *node : descriptor->pool->size) - before) << HW_FIXED_GRANULE_LOG2;
         *left -= done < *left ? done : *left;
         before = *node;
         if (!before)
@@ -258,8 +262,8 @@ void hw_inspect_part(hw_arena *arena, hw_place *place, const hw_context *context
     }
     if (!whole)
         return;
-    hw_inspect(arena, place, context);
-    *left -= place->bytes < *left ? place->bytes : *left;
+    hw_inspect(arena, descriptor, context);
+    *left -= descriptor->bytes < *left ? descriptor->bytes : *left;
     *node = 0;
 }
 

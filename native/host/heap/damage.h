@@ -8,14 +8,15 @@
 /* How often an operation tries again after a repair. */
 enum { HW_ATTEMPTS = 4 };
 
-/* Whether the pool can be used after it. `arena` is the one that the place belongs to, NULL for a big
+/* Whether the pool can be used after it. `arena` is the one that the descriptor belongs to, NULL for a big
    block. */
-bool hw_mend(hw_arena *arena, hw_place *place, const hw_context *context);
+bool hw_mend(hw_arena *arena, hw_descriptor *descriptor, const hw_context *context);
 /* Check a pool that nothing has complained about; mend it if need be. */
-void hw_inspect(hw_arena *arena, hw_place *place, const hw_context *context);
+void hw_inspect(hw_arena *arena, hw_descriptor *descriptor, const hw_context *context);
 /* The same for a part of it, of about `*left` bytes, which become less: from `*node` (0: the first) on, which becomes
    the one to go on with, 0 behind the last. */
-void hw_inspect_part(hw_arena *arena, hw_place *place, const hw_context *context, uint32_t *node, size_t *left);
+void hw_inspect_part(hw_arena *arena, hw_descriptor *descriptor, const hw_context *context, uint32_t *node,
+                     size_t *left);
 /* Put an arena in order that was left in the middle of an operation. Nobody is to blame for what that left: it is
    counted. Where there is more than it can have left, all of it is told, as may be its doing. */
 void hw_mend_left(hw_arena *arena, const hw_caller *caller);
@@ -23,16 +24,16 @@ extern _Atomic uint64_t hw_left_places;
 /* The same where even that cannot be relied on: all that is in the arena is kept as it is, for good. */
 void hw_lose(hw_arena *arena);
 /* Tell of damage that no walk would find. */
-void hw_tell_fault(const hw_context *context, const hw_place *place, const hw_fault *fault);
+void hw_tell_fault(const hw_context *context, const hw_descriptor *descriptor, const hw_fault *fault);
 /* Tell of a wrong release. `node` is what the pointer leads to, 0 for nothing. */
-void hw_tell_wrong_release(const hw_context *context, const hw_place *place, unsigned reason, uint32_t node,
+void hw_tell_wrong_release(const hw_context *context, const hw_descriptor *descriptor, unsigned reason, uint32_t node,
                            const hw_released *released);
 
 /* new and new[] have releases of their own; malloc and the aligned family share free. */
 static inline bool hw_family_matches(uint32_t meta, unsigned family)
 {
     unsigned origin = meta >> 6 & 3;
-    return (origin == HW_ALIGNED ? (unsigned)HW_MALLOC : origin) == family || hw_set.families_mix;
+    return (origin == HW_ALIGNED ? (unsigned)HW_MALLOC : origin) == family || hw_setting.families_mix;
 }
 /* Whether the program replaced some of the operators new and delete; the malloc family knows. */
 extern bool hw_families_mix(void) __attribute__((weak));

@@ -28,10 +28,10 @@ static void count(hw_arena *arena, size_t granules, bool more)
 }
 
 /* The largest size that the usual way handles, where the node is one of the arena's first pool; 0 elsewhere. */
-static uint32_t most_at(const hw_arena *arena, const hw_place *place, uint32_t node)
+static uint32_t most_at(const hw_arena *arena, const hw_descriptor *descriptor, uint32_t node)
 {
     uint32_t behind = arena->pool.end - node;
-    if (place != arena->first || place->lost || node >= arena->pool.end)
+    if (descriptor != arena->first || descriptor->lost || node >= arena->pool.end)
         return 0;
     return behind < HW_LARGEST_KEPT ? behind : HW_LARGEST_KEPT;
 }
@@ -41,9 +41,9 @@ static uint32_t most_at(const hw_arena *arena, const hw_place *place, uint32_t n
 enum { WORDS = 4 }; /* at once */
 
 /* The links of a cached node that is poisoned: 1, 0, HW_CACHED_PARENT and their check. */
-HW_INLINE uint64_t poisoned_links_rest(const hw_trusted *pool, uint64_t place)
+HW_INLINE uint64_t poisoned_links_rest(const hw_trusted *pool, uint64_t descriptor)
 {
-    return (place + pool->links + pool->key.sizes) | HW_CACHED_PARENT;
+    return (descriptor + pool->links + pool->key.sizes) | HW_CACHED_PARENT;
 }
 
 HW_INLINE void write_links(char *at, uint64_t left, uint64_t rest)
@@ -55,18 +55,18 @@ HW_INLINE void write_links(char *at, uint64_t left, uint64_t rest)
 /* A node that was looked at, is filled behind its links. Of the smallest nothing is left to fill. */
 HW_INLINE void poison(const hw_trusted *pool, const hw_looked *n, uint32_t site)
 {
-    const uint64_t pattern = hw_pattern_of(n->place), words[WORDS] = {pattern, pattern, pattern, pattern};
+    const uint64_t pattern = hw_pattern_of(n->offset_sum), words[WORDS] = {pattern, pattern, pattern, pattern};
     char *at = n->at + HW_OVERHEAD + sizeof(hw_links), *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
     hw_write_meta(pool, n, (n->meta & 0xCF) | (uint32_t)HW_CACHED << 4 | site << 8);
     if (at == end) {
-        write_links(n->at, 0, hw_links_rest(pool, n->place));
+        write_links(n->at, 0, hw_links_rest(pool, n->offset_sum));
         return;
     }
     for (; (size_t)(end - at) >= sizeof words; at += sizeof words)
         __builtin_memcpy(at, words, sizeof words);
     if (at < end)
         __builtin_memcpy(at, words, 16);
-    write_links(n->at, 1, poisoned_links_rest(pool, n->place));
+    write_links(n->at, 1, poisoned_links_rest(pool, n->offset_sum));
 }
 
 HW_INLINE uint64_t pair_wrong(const char *at, uint64_t pattern)
@@ -80,9 +80,9 @@ HW_INLINE uint64_t poison_wrong(const hw_trusted *pool, const hw_looked *n)
 {
     hw_words links = hw_load(n->at + HW_OVERHEAD);
     if (n->size == HW_NODE_LEAST)
-        return links.sizes | (links.rest ^ hw_links_rest(pool, n->place));
-    uint64_t pattern = hw_pattern_of(n->place),
-             wrong = (links.sizes ^ 1) | (links.rest ^ poisoned_links_rest(pool, n->place));
+        return links.sizes | (links.rest ^ hw_links_rest(pool, n->offset_sum));
+    uint64_t pattern = hw_pattern_of(n->offset_sum),
+             wrong = (links.sizes ^ 1) | (links.rest ^ poisoned_links_rest(pool, n->offset_sum));
     const char *at = n->at + HW_OVERHEAD + sizeof(hw_links), *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
     for (; end - at >= 32; at += 32)
         wrong |= pair_wrong(at, pattern) | pair_wrong(at + 16, pattern);
@@ -91,10 +91,11 @@ HW_INLINE uint64_t poison_wrong(const hw_trusted *pool, const hw_looked *n)
 
 /* --- holding back ------------------------------------------------------------------------------- */
 
-static bool poison_usual(const hw_arena *arena, const hw_place *place, uint32_t node, uint32_t site, uint32_t *size)
+static bool poison_usual(const hw_arena *arena, const hw_descriptor *descriptor, uint32_t node, uint32_t site,
+                         uint32_t *size)
 {
     hw_looked n;
-    uint32_t most = most_at(arena, place, node);
+    uint32_t most = most_at(arena, descriptor, node);
     if (most < HW_NODE_LEAST || hw_look(&arena->pool, node, HW_NODE_LEAST, most, &n) || hw_slack_wrong(&n) ||
         hw_state_of(n.meta) != HW_USED || hw_quarantined(n.meta))
         return false;
@@ -103,29 +104,29 @@ static bool poison_usual(const hw_arena *arena, const hw_place *place, uint32_t 
     return true;
 }
 
-static bool poison_any(hw_place *place, uint32_t node, uint32_t site, uint32_t *size)
+static bool poison_any(hw_descriptor *descriptor, uint32_t node, uint32_t site, uint32_t *size)
 {
     hw_fault fault;
-    *size = hw_own(place->pool, node)->size;
+    *size = hw_own(descriptor->pool, node)->size;
     return (size_t)*size << HW_FIXED_GRANULE_LOG2 <= LARGEST &&
-           hw_cache(place->pool, node, site, true, &fault) == HW_OK;
+           hw_cache(descriptor->pool, node, site, true, &fault) == HW_OK;
 }
 
 /* --- letting go --------------------------------------------------------------------------------- */
 
 /* Of a node that is sound the poison ends, and it goes where any released one does. */
-static bool let_go_usual(hw_arena *arena, const hw_place *place, uint32_t node, const hw_context *context)
+static bool let_go_usual(hw_arena *arena, const hw_descriptor *descriptor, uint32_t node, const hw_context *context)
 {
     hw_looked n;
-    uint32_t most = most_at(arena, place, node), class;
+    uint32_t most = most_at(arena, descriptor, node), class;
     if (most < HW_NODE_LEAST || hw_look(&arena->pool, node, HW_NODE_LEAST, most, &n) ||
         hw_state_of(n.meta) != HW_CACHED || poison_wrong(&arena->pool, &n))
         return false;
     hw_header h = {.size = n.size, .meta = n.meta};
-    hw_poison_end(place->pool, node, &h);
+    hw_poison_end(descriptor->pool, node, &h);
     class = hw_class_of_node(n.size);
     if (class >= HW_CLASSES)
-        hw_keep_large(arena, node, n.size, context);
+        hw_cache_large(arena, node, n.size, context);
     else if (HW_LIKELY(arena->classes[class].count < arena->classes[class].room))
         arena->classes[class].node[arena->classes[class].count++] = node;
     else
@@ -133,14 +134,14 @@ static bool let_go_usual(hw_arena *arena, const hw_place *place, uint32_t node, 
     return true;
 }
 
-static void let_go_any(hw_arena *arena, hw_place *place, uint32_t node, const hw_context *context)
+static void let_go_any(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, const hw_context *context)
 {
     hw_fault fault;
-    if (hw_verify(place->pool, node, &fault) == HW_OK ||
-        (hw_mend(arena, place, context) && hw_verify(place->pool, node, &fault) == HW_OK)) {
-        hw_header h = *hw_own(place->pool, node);
-        if (hw_release(place->pool, node, h.meta >> 8, &fault) == HW_OK)
-            hw_trim_after(arena, place, node, h.prev_size, (size_t)h.size << HW_FIXED_GRANULE_LOG2);
+    if (hw_verify(descriptor->pool, node, &fault) == HW_OK ||
+        (hw_mend(arena, descriptor, context) && hw_verify(descriptor->pool, node, &fault) == HW_OK)) {
+        hw_header h = *hw_own(descriptor->pool, node);
+        if (hw_release(descriptor->pool, node, h.meta >> 8, &fault) == HW_OK)
+            hw_trim_after(arena, descriptor, node, h.prev_size, (size_t)h.size << HW_FIXED_GRANULE_LOG2);
     }
 }
 
@@ -148,7 +149,7 @@ HW_INLINE const unsigned char *soon_to_go(const hw_arena *arena, unsigned turns,
 {
     uint32_t slot = (arena->delayed.head + turns) % HW_DELAYED;
     *size = arena->delayed.size[slot];
-    return hw_at(arena->place[arena->delayed.place[slot]].pool, arena->delayed.node[slot]);
+    return hw_at(arena->descriptor[arena->delayed.descriptor[slot]].pool, arena->delayed.node[slot]);
 }
 
 /* Inlined: of a call that only fetches compilers think that it does nothing. */
@@ -169,13 +170,13 @@ static void let_oldest_go(hw_arena *arena, const hw_context *context)
 {
     fetch_ahead(arena);
     uint32_t slot = arena->delayed.head++ % HW_DELAYED, node = arena->delayed.node[slot];
-    hw_place *place = &arena->place[arena->delayed.place[slot]];
+    hw_descriptor *descriptor = &arena->descriptor[arena->delayed.descriptor[slot]];
     arena->delayed.count--;
     if (!node) /* lost meanwhile */
         return;
     count(arena, arena->delayed.size[slot], false);
-    if (!let_go_usual(arena, place, node, context))
-        let_go_any(arena, place, node, context);
+    if (!let_go_usual(arena, descriptor, node, context))
+        let_go_any(arena, descriptor, node, context);
 }
 
 static bool has_room(const hw_arena *arena, size_t bytes)
@@ -191,23 +192,24 @@ static bool has_room(const hw_arena *arena, size_t bytes)
 }
 
 /* A node that is poisoned takes its place behind all others. */
-static void line_up(hw_arena *arena, const hw_place *place, uint32_t node, uint32_t size, const hw_context *context)
+static void line_up(hw_arena *arena, const hw_descriptor *descriptor, uint32_t node, uint32_t size,
+                    const hw_context *context)
 {
     while (arena->delayed.count && !has_room(arena, (size_t)size << HW_FIXED_GRANULE_LOG2))
         let_oldest_go(arena, context);
     uint32_t slot = (arena->delayed.head + arena->delayed.count++) % HW_DELAYED;
     arena->delayed.node[slot] = node;
     arena->delayed.size[slot] = size;
-    arena->delayed.place[slot] = place == arena->first ? 0 : (uint8_t)(place - arena->place);
+    arena->delayed.descriptor[slot] = descriptor == arena->first ? 0 : (uint8_t)(descriptor - arena->descriptor);
     count(arena, size, true);
 }
 
-bool hw_delay(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context)
+bool hw_delay(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, uint32_t site, const hw_context *context)
 {
     uint32_t size;
-    if (!poison_usual(arena, place, node, site, &size) && !poison_any(place, node, site, &size))
+    if (!poison_usual(arena, descriptor, node, site, &size) && !poison_any(descriptor, node, site, &size))
         return false;
-    line_up(arena, place, node, size, context);
+    line_up(arena, descriptor, node, size, context);
     return true;
 }
 
@@ -226,15 +228,15 @@ unknown:
     return false;
 }
 
-void hw_delayed_check(hw_arena *arena, const hw_place *place)
+void hw_delayed_check(hw_arena *arena, const hw_descriptor *descriptor)
 {
-    uint32_t index = (uint32_t)(place - arena->place);
+    uint32_t index = (uint32_t)(descriptor - arena->descriptor);
     hw_header h;
     for (uint32_t i = 0; i < arena->delayed.count; i++) {
         uint32_t slot = (arena->delayed.head + i) % HW_DELAYED, node = arena->delayed.node[slot];
-        if (arena->delayed.place[slot] != index || !node)
+        if (arena->delayed.descriptor[slot] != index || !node)
             continue;
-        if (place->lost || !hw_header_at(place->pool, node, &h) || hw_state_of(h.meta) != HW_CACHED) {
+        if (descriptor->lost || !hw_header_at(descriptor->pool, node, &h) || hw_state_of(h.meta) != HW_CACHED) {
             count(arena, arena->delayed.size[slot], false);
             arena->delayed.node[slot] = 0;
         }

@@ -6,11 +6,11 @@
 #include "tell/channel.h"
 
 /* Hold a verified used node back; the oldest make room. False: it is too large, or damaged, and as it was. */
-bool hw_delay(hw_arena *arena, hw_place *place, uint32_t node, uint32_t site, const hw_context *context);
+bool hw_delay(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, uint32_t site, const hw_context *context);
 /* The same for a small block of the arena's first pool that is sound, by its pointer. False: it is none, or its site is
    not known; nothing was changed. */
 bool hw_delay_usual(hw_arena *arena, const void *pointer, const hw_context *context);
 /* After a repair: some may be part of a quarantined stretch now. */
-void hw_delayed_check(hw_arena *arena, const hw_place *place);
+void hw_delayed_check(hw_arena *arena, const hw_descriptor *descriptor);
 
 #endif

@@ -70,7 +70,7 @@ HW_INLINE void hw_fetch_around(uintptr_t payload)
 }
 
 /* The offset's part of a keyed sum. */
-HW_INLINE uint64_t hw_place_sum(const hw_trusted *pool, uint32_t node)
+HW_INLINE uint64_t hw_offset_sum(const hw_trusted *pool, uint32_t node)
 {
     return node * pool->key.offset;
 }
@@ -81,7 +81,7 @@ enum { HW_NODE_LEAST = HW_MIN_NODE >> HW_FIXED_GRANULE_LOG2, HW_NODE_CACHED = HW
 typedef struct hw_looked {
     char *at, *kept; /* the node, and its backup */
     uint32_t size, meta;
-    uint64_t place, sum; /* parts of the keyed sum: of the offset; of that and the sizes */
+    uint64_t offset_sum, sum; /* parts of the keyed sum: of the offset; of that and the sizes */
 } hw_looked;
 
 /* Not 0: something is not as it should be. `least`, `most`: between which its size is to be believed; what lies behind
@@ -95,26 +95,26 @@ HW_INLINE uint64_t hw_look(const hw_trusted *pool, uint32_t node, uint32_t least
     uint64_t wrong = 0;
     n->size = (uint32_t)own.sizes;
     n->meta = (uint32_t)own.rest;
-    n->place = hw_place_sum(pool, node);
-    n->sum = n->place + own.sizes * pool->key.sizes;
+    n->offset_sum = hw_offset_sum(pool, node);
+    n->sum = n->offset_sum + own.sizes * pool->key.sizes;
     /* What follows is read where these lead. */
     if (HW_UNLIKELY(hw_unsealed(n->sum + n->meta * pool->key.meta, own.rest) || n->size - least > most - least ||
                     prev > node))
         return 1;
     if (HW_CHECKS & HW_CHECK_AFTER) {
         hw_words after = hw_load(n->at + ((size_t)n->size << G));
-        wrong = hw_difference(after, hw_load(n->at + HW_KEPT)) | (after.sizes >> 32 ^ n->size);
+        wrong = hw_difference(after, hw_load(n->at + HW_BACKUP)) | (after.sizes >> 32 ^ n->size);
     }
-    n->kept = n->at - ((size_t)prev << G) + HW_KEPT;
+    n->kept = n->at - ((size_t)prev << G) + HW_BACKUP;
     if (HW_UNLIKELY(prev == 0)) {
-        n->kept = pool->base + ((size_t)pool->end << G) + HW_KEPT;
+        n->kept = pool->base + ((size_t)pool->end << G) + HW_BACKUP;
         return wrong | hw_difference(own, hw_load(n->kept));
     }
     if (HW_CHECKS & HW_CHECK_OWN)
         wrong |= hw_difference(own, hw_load(n->kept));
     if (HW_CHECKS & HW_CHECK_BEFORE) {
-        hw_words before = hw_load(n->kept - HW_KEPT);
-        uint64_t sum = n->place - hw_place_sum(pool, prev) + before.sizes * pool->key.sizes;
+        hw_words before = hw_load(n->kept - HW_BACKUP);
+        uint64_t sum = n->offset_sum - hw_offset_sum(pool, prev) + before.sizes * pool->key.sizes;
         wrong |= hw_unsealed(sum + (uint32_t)before.rest * pool->key.meta, before.rest);
         wrong |= (uint32_t)before.sizes ^ prev;
     }
@@ -143,7 +143,7 @@ HW_INLINE uint64_t hw_slack_wrong(const hw_looked *n)
     if (!(HW_CHECKS & HW_CHECK_SLACK))
         return 0;
     const uint64_t *mask = hw_slack_masks[n->meta & 15];
-    uint64_t pattern = hw_pattern_of(n->place);
+    uint64_t pattern = hw_pattern_of(n->offset_sum);
     hw_words end = hw_load(n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2) - 16);
     return ((end.sizes ^ pattern) & mask[0]) | ((end.rest ^ pattern) & mask[1]);
 }
@@ -152,7 +152,7 @@ HW_INLINE uint64_t hw_slack_wrong(const hw_looked *n)
 HW_INLINE void hw_slack_fill(const hw_looked *n, uint32_t size)
 {
     char *end = n->at + ((size_t)size << HW_FIXED_GRANULE_LOG2);
-    uint64_t pattern = hw_pattern_of(n->place);
+    uint64_t pattern = hw_pattern_of(n->offset_sum);
     __builtin_memcpy(end - 8, &pattern, 8);
     __builtin_memcpy(end - 16, &pattern, 8);
 }
@@ -162,7 +162,7 @@ HW_INLINE void hw_slack_refill(const hw_looked *n, unsigned slack)
 {
     const uint64_t *mask = hw_slack_masks[slack];
     char *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2) - 16;
-    uint64_t pattern = hw_pattern_of(n->place);
+    uint64_t pattern = hw_pattern_of(n->offset_sum);
     hw_words last = hw_load(end);
     last.sizes ^= (last.sizes ^ pattern) & mask[0];
     last.rest ^= (last.rest ^ pattern) & mask[1];
@@ -171,9 +171,9 @@ HW_INLINE void hw_slack_refill(const hw_looked *n, unsigned slack)
 }
 
 /* The links of a cached node that is not poisoned: 0, 0, HW_CACHED_PARENT and their check. */
-HW_INLINE uint64_t hw_links_rest(const hw_trusted *pool, uint64_t place)
+HW_INLINE uint64_t hw_links_rest(const hw_trusted *pool, uint64_t offset_sum)
 {
-    return (place + pool->links) | HW_CACHED_PARENT; /* which is all ones */
+    return (offset_sum + pool->links) | HW_CACHED_PARENT; /* which is all ones */
 }
 
 /* Not 0: it is no cached node, or its links are damaged. */
@@ -182,14 +182,14 @@ HW_INLINE uint64_t hw_cached_wrong(const hw_trusted *pool, const hw_looked *n)
     hw_words links = hw_load(n->at + HW_OVERHEAD);
     uint64_t wrong = (n->meta & 0x30) ^ (uint32_t)HW_CACHED << 4;
     if (HW_CHECKS & HW_CHECK_LINKS)
-        wrong |= links.sizes | (links.rest ^ hw_links_rest(pool, n->place));
+        wrong |= links.sizes | (links.rest ^ hw_links_rest(pool, n->offset_sum));
     return wrong;
 }
 
 /* A used node that was looked at becomes a cached one. */
 HW_INLINE void hw_fast_cache(const hw_trusted *pool, const hw_looked *n, uint32_t site)
 {
-    uint64_t links[2] = {0, hw_links_rest(pool, n->place)};
+    uint64_t links[2] = {0, hw_links_rest(pool, n->offset_sum)};
     hw_write_meta(pool, n, (n->meta & 0xCF) | (uint32_t)HW_CACHED << 4 | site << 8);
     __builtin_memcpy(n->at + HW_OVERHEAD, &links[0], 8);
     __builtin_memcpy(n->at + HW_OVERHEAD + 8, &links[1], 8);
@@ -235,9 +235,9 @@ HW_INLINE void hw_write_both(char *own, char *kept, uint64_t sizes, uint64_t res
     __builtin_memcpy(kept, &sizes, 8);
     __builtin_memcpy(kept + 8, &rest, 8);
 }
-HW_INLINE uint64_t hw_sealed(const hw_trusted *pool, uint64_t sizes, uint32_t meta, uint64_t place)
+HW_INLINE uint64_t hw_sealed(const hw_trusted *pool, uint64_t sizes, uint32_t meta, uint64_t offset_sum)
 {
-    return hw_seal(place + sizes * pool->key.sizes + meta * pool->key.meta, meta);
+    return hw_seal(offset_sum + sizes * pool->key.sizes + meta * pool->key.meta, meta);
 }
 
 /* The first part of a cached node becomes a used one of `bytes`; the rest stays cached behind it. `*node`
@@ -251,22 +251,23 @@ HW_INLINE void *hw_fast_cut(const hw_trusted *pool, uint32_t *node, size_t bytes
     if (HW_UNLIKELY((wrong | hw_cached_wrong(pool, &n)) || n.size < need + HW_NODE_LEAST))
         return NULL;
     uint32_t rest = n.size - need;
-    uint64_t place = n.place + hw_place_sum(pool, need); /* of the rest */
+    uint64_t offset_sum = n.offset_sum + hw_offset_sum(pool, need); /* of the rest */
     char *tail = n.at + ((size_t)need << G), *behind = n.at + ((size_t)n.size << G);
     hw_words own = hw_load(n.at), last = hw_load(behind);
     uint64_t sizes = need | own.sizes >> 32 << 32;
     hw_write_both(n.at, n.kept, sizes,
-                  hw_sealed(pool, sizes, hw_meta(hw_slack_for(bytes), HW_USED, origin, site), n.place));
+                  hw_sealed(pool, sizes, hw_meta(hw_slack_for(bytes), HW_USED, origin, site), n.offset_sum));
     hw_slack_fill(&n, need);
     *node += need;
     sizes = rest | (uint64_t)need << 32;
-    hw_write_both(tail, n.at + HW_KEPT, sizes, hw_sealed(pool, sizes, hw_meta(0, HW_CACHED, HW_MALLOC, 0), place));
-    links = hw_links_rest(pool, place);
+    hw_write_both(tail, n.at + HW_BACKUP, sizes,
+                  hw_sealed(pool, sizes, hw_meta(0, HW_CACHED, HW_MALLOC, 0), offset_sum));
+    links = hw_links_rest(pool, offset_sum);
     __builtin_memcpy(tail + HW_OVERHEAD, &none, 8);
     __builtin_memcpy(tail + HW_OVERHEAD + 8, &links, 8);
     sizes = (uint32_t)last.sizes | (uint64_t)rest << 32;
-    hw_write_both(behind, tail + HW_KEPT, sizes,
-                  hw_sealed(pool, sizes, (uint32_t)last.rest, place + hw_place_sum(pool, rest)));
+    hw_write_both(behind, tail + HW_BACKUP, sizes,
+                  hw_sealed(pool, sizes, (uint32_t)last.rest, offset_sum + hw_offset_sum(pool, rest)));
     return n.at + HW_OVERHEAD;
 }
 

@@ -11,43 +11,43 @@ static uint32_t kind_of(uint32_t region)
     return region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
 }
 
-/* The place of the arena's pool, or of the big block, that holds the pointer; NULL for none. */
-static hw_place *place_of(const void *pointer)
+/* The descriptor of the arena's pool, or of the big block, that holds the pointer; NULL for none. */
+static hw_descriptor *descriptor_of(const void *pointer)
 {
     uint32_t region = hw_region_of(pointer), kind = kind_of(region);
     if (kind == HW_BIG_POOL)
-        return hw_big_place(region);
+        return hw_big_descriptor(region);
     hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
-    return arena ? hw_place_of(arena, pointer) : NULL;
+    return arena ? hw_descriptor_of(arena, pointer) : NULL;
 }
 
 void hw_release_foreign(void *pointer, unsigned family)
 {
     hw_header h;
     uint32_t region = hw_region_of(pointer);
-    hw_place *place = place_of(pointer);
-    if (!place || place->lost)
+    hw_descriptor *descriptor = descriptor_of(pointer);
+    if (!descriptor || descriptor->lost)
         return;
-    uint32_t node = hw_node_at(place, pointer);
-    if (!hw_may_be_handed_over(place, node, family, &h))
+    uint32_t node = hw_node_at(descriptor, pointer);
+    if (!hw_may_be_handed_over(descriptor, node, family, &h))
         return;
     if (kind_of(region) == HW_BIG_POOL)
         hw_big_drop(region, node);
     else
-        hw_hand_over(place, node, 0);
+        hw_hand_over(descriptor, node, 0);
 }
 
 size_t hw_foreign_size(const void *pointer)
 {
     hw_header h;
     uint32_t region = hw_region_of(pointer), kind = kind_of(region);
-    if (kind == HW_HUGE || kind == HW_HUGE_HELD)
+    if (kind == HW_HUGE || kind == HW_HUGE_CLAIMED)
         return hw_huge_size(region, pointer);
-    const hw_place *place = place_of(pointer);
-    uint32_t node = place ? hw_node_at(place, pointer) : 0;
-    if (!node || !hw_header_glimpse(place->pool, node, &h) || hw_state_of(h.meta) != HW_USED)
+    const hw_descriptor *descriptor = descriptor_of(pointer);
+    uint32_t node = descriptor ? hw_node_at(descriptor, pointer) : 0;
+    if (!node || !hw_header_glimpse(descriptor->pool, node, &h) || hw_state_of(h.meta) != HW_USED)
         return 0;
-    return hw_payload_bytes(place->pool, h.size) - hw_slack_of(h.meta);
+    return hw_payload_bytes(descriptor->pool, h.size) - hw_slack_of(h.meta);
 }
 
 void *hw_resize_foreign(void *pointer, size_t bytes)

@@ -14,12 +14,12 @@
 
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context);
-static void *allocate_elsewhere(size_t bytes, size_t align, unsigned origin, const hw_caller *caller);
+static void *allocate_big(size_t bytes, size_t align, unsigned origin, const hw_caller *caller);
 static void *allocate_as_guest(size_t bytes, size_t align, unsigned origin, uint32_t site, const hw_context *context);
 
 static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
 {
-    if (arena && hw_set.check_every && arena->operations % hw_set.check_every == 0)
+    if (arena && hw_setting.check_every && arena->operations % hw_setting.check_every == 0)
         hw_heap_check_part(*caller);
 }
 
@@ -34,9 +34,9 @@ static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t alig
 
 void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
-    hw_arena *arena = hw_me.arena;
+    hw_arena *arena = hw_this_thread.arena;
     if (!arena || hw_still_engaged(&caller) || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed))
-        return allocate_elsewhere(bytes, align, origin, &caller);
+        return allocate_big(bytes, align, origin, &caller);
     hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
     void *payload = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site) : NULL;
@@ -53,9 +53,9 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
 
 void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
-    hw_arena *arena = hw_me.arena;
+    hw_arena *arena = hw_this_thread.arena;
     hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
-    if (hw_set.poison && hw_me.ready && !hw_is_inside(arena)) {
+    if (hw_setting.poison && hw_this_thread.ready && !hw_is_inside(arena)) {
         hw_fetch_around((uintptr_t)pointer);
         hw_enter(arena, caller.frame);
         bool done = hw_delay_usual(arena, pointer, &context);
@@ -64,8 +64,8 @@ void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
         if (HW_LIKELY(done))
             return;
     }
-    if (!arena || hw_still_engaged(&caller) || !hw_place_holds(arena->first, pointer)) {
-        hw_release_elsewhere(pointer, &context);
+    if (!arena || hw_still_engaged(&caller) || !hw_descriptor_contains(arena->first, pointer)) {
+        hw_release_any(pointer, &context);
     } else {
         hw_enter(arena, caller.frame);
         hw_release_inside(arena, arena->first, pointer, &context);
@@ -78,7 +78,7 @@ void *hw_heap_allocated(void *payload, size_t bytes, unsigned origin, hw_caller 
 {
     if (!payload)
         return hw_heap_allocate(bytes, 0, origin, caller);
-    hw_leave_slowly(hw_me.arena);
+    hw_leave_slowly(hw_this_thread.arena);
     return payload;
 }
 
@@ -87,7 +87,7 @@ void hw_heap_released(void *pointer, unsigned family, hw_caller caller)
     if (pointer)
         hw_heap_release(pointer, family, caller);
     else
-        hw_leave_slowly(hw_me.arena);
+        hw_leave_slowly(hw_this_thread.arena);
 }
 
 static void *take_cached(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
@@ -106,10 +106,10 @@ static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsign
                              const hw_context *context)
 {
     hw_fault fault;
-    bool cacheable = align <= 16 && arena->places;
+    bool cacheable = align <= 16 && arena->descriptors;
     hw_drain_all(arena, context);
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
-        hw_place *damaged = NULL, *last = NULL;
+        hw_descriptor *damaged = NULL, *last = NULL;
         fault = (hw_fault){0};
         void *cached = cacheable ? take_cached(arena, bytes, origin, site) : NULL;
         if (cached)
@@ -121,21 +121,21 @@ static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsign
         if (cacheable && hw_class_of(bytes) < HW_CLASSES && (cached = hw_cut_new(arena, bytes, origin, site, &fault)))
             return cached;
         damaged = fault.reason ? arena->first : NULL;
-        for (uint32_t i = 0; i < arena->places && !damaged; i++) {
-            hw_place *place = &arena->place[i];
-            if (place->lost)
+        for (uint32_t i = 0; i < arena->descriptors && !damaged; i++) {
+            hw_descriptor *descriptor = &arena->descriptor[i];
+            if (descriptor->lost)
                 continue;
-            uint32_t node = hw_allocate(place->pool, bytes, align, origin, site, &fault);
+            uint32_t node = hw_allocate(descriptor->pool, bytes, align, origin, site, &fault);
             if (node)
-                return hw_payload(place->pool, node);
-            damaged = fault.reason ? place : NULL;
-            last = place;
+                return hw_payload(descriptor->pool, node);
+            damaged = fault.reason ? descriptor : NULL;
+            last = descriptor;
         }
         size_t room = bytes + align + HW_OVERHEAD + 4 * HW_MIN_NODE;
         if (!damaged && last && hw_sweep_before_growing(arena, context))
             continue;
         if (!damaged && last) {
-            switch (hw_place_extend(last, room, &fault)) {
+            switch (hw_descriptor_extend(last, room, &fault)) {
             case HW_OK:
                 attempt -= attempt > 0;
                 continue;
@@ -148,7 +148,7 @@ static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsign
         }
         if (damaged)
             hw_mend(arena, damaged, context);
-        else if (!hw_place_add(arena, room))
+        else if (!hw_descriptor_add(arena, room))
             return NULL;
     }
     return NULL;
@@ -162,7 +162,7 @@ static HW_COLD void *allocate_as_guest(size_t bytes, size_t align, unsigned orig
     void *payload = NULL;
     for (unsigned turn = 0; turn < 2; turn++)
         for (hw_arena *host = hw_arena_first(); host && !payload; host = host->next) {
-            if (host == hw_me.arena || !hw_seize(host, patience[turn]))
+            if (host == hw_this_thread.arena || !hw_seize(host, patience[turn]))
                 continue;
             payload = allocate_slowly(host, bytes, align, origin, site, context);
             hw_yield(host);
@@ -170,7 +170,7 @@ static HW_COLD void *allocate_as_guest(size_t bytes, size_t align, unsigned orig
     return payload;
 }
 
-static HW_COLD void *allocate_elsewhere(size_t bytes, size_t align, unsigned origin, const hw_caller *caller)
+static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, const hw_caller *caller)
 {
     if (bytes > HW_LARGEST)
         return NULL;
@@ -204,5 +204,5 @@ bool hw_heap_is_fresh(const void *pointer)
 {
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load(&hw_region_at(region)->kind) : HW_UNUSED;
-    return kind == HW_BIG_POOL || kind == HW_BIG_HELD || kind == HW_HUGE || kind == HW_HUGE_HELD;
+    return kind == HW_BIG_POOL || kind == HW_BIG_CLAIMED || kind == HW_HUGE || kind == HW_HUGE_CLAIMED;
 }

@@ -92,7 +92,7 @@ HW_INLINE uint64_t hw_fast_node(const hw_arena *arena, const void *pointer)
 /* Whatever stops these, they have changed nothing; then the long way begins anew. */
 HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller)
 {
-    hw_arena *arena = hw_me.ready;
+    hw_arena *arena = hw_this_thread.ready;
     uint32_t site;
     if (HW_UNLIKELY(!arena || !hw_is_small(bytes) || hw_is_inside(arena)))
         goto slowly;
@@ -114,7 +114,7 @@ slowly:
 HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 {
     hw_fetch_around((uintptr_t)pointer);
-    hw_arena *arena = hw_me.ready_to_release;
+    hw_arena *arena = hw_this_thread.ready_to_release;
     uint64_t node;
     if (HW_UNLIKELY(!arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
                     !hw_try_enter(arena, caller.frame, true))) {
@@ -132,7 +132,7 @@ HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 /* What was requested of a used block: programs that keep count of their memory ask at each allocation and release. */
 HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
 {
-    hw_arena *arena = hw_me.ready;
+    hw_arena *arena = hw_this_thread.ready;
     uint64_t node;
     if (HW_UNLIKELY(!arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
                     !hw_try_enter(arena, caller.frame, true)))
@@ -140,7 +140,7 @@ HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
     const hw_trusted *pool = &arena->pool;
     hw_words own = hw_load(pool->base + ((size_t)node << HW_FIXED_GRANULE_LOG2));
     uint32_t meta = (uint32_t)own.rest;
-    bool wrong = own.rest != hw_sealed(pool, own.sizes, meta, hw_place_sum(pool, (uint32_t)node)) ||
+    bool wrong = own.rest != hw_sealed(pool, own.sizes, meta, hw_offset_sum(pool, (uint32_t)node)) ||
                  hw_state_of(meta) != HW_USED || meta >> 8 == HW_SITE_QUARANTINE;
     hw_is_out(arena);
     if (HW_UNLIKELY(wrong))
@@ -152,7 +152,7 @@ HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
 HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
 {
     hw_fetch_around((uintptr_t)pointer);
-    hw_arena *arena = hw_me.ready_to_release;
+    hw_arena *arena = hw_this_thread.ready_to_release;
     uint64_t node;
     uint32_t site;
     if (HW_UNLIKELY(!arena || !hw_is_small(bytes) || (node = hw_fast_node(arena, pointer)) >= arena->pool.end ||

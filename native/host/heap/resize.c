@@ -17,24 +17,25 @@
 enum { WORTH_A_VISIT = 4096 };
 
 /* What can be read of a block: all that was requested, or up to the end of what it lies in. */
-static size_t extent(const hw_place *place, const void *pointer)
+static size_t extent(const hw_descriptor *descriptor, const void *pointer)
 {
     hw_header h;
-    uint32_t node = hw_node_at(place, pointer);
-    if (node && hw_header_glimpse(place->pool, node, &h) && hw_state_of(h.meta) == HW_USED && !hw_quarantined(h.meta))
-        return hw_payload_bytes(place->pool, h.size) - hw_slack_of(h.meta);
+    uint32_t node = hw_node_at(descriptor, pointer);
+    if (node && hw_header_glimpse(descriptor->pool, node, &h) && hw_state_of(h.meta) == HW_USED &&
+        !hw_quarantined(h.meta))
+        return hw_payload_bytes(descriptor->pool, h.size) - hw_slack_of(h.meta);
     return 0;
 }
 
 /* For a block in a quarantined stretch: all up to that one's end. By who is inside. */
-static size_t extent_of_lost(const hw_place *place, const void *pointer)
+static size_t extent_of_lost(const hw_descriptor *descriptor, const void *pointer)
 {
-    size_t offset = (uintptr_t)pointer - (uintptr_t)place->pool;
-    if (place->lost)
-        return place->bytes - offset;
-    uint32_t holder = hw_locate(place->pool, offset);
+    size_t offset = (uintptr_t)pointer - (uintptr_t)descriptor->pool;
+    if (descriptor->lost)
+        return descriptor->bytes - offset;
+    uint32_t holder = hw_locate(descriptor->pool, offset);
     hw_header h;
-    if (!holder || !hw_header_at(place->pool, holder, &h) || !hw_quarantined(h.meta))
+    if (!holder || !hw_header_at(descriptor->pool, holder, &h) || !hw_quarantined(h.meta))
         return 0;
     return ((size_t)(holder + h.size) << HW_FIXED_GRANULE_LOG2) - offset;
 }
@@ -43,47 +44,48 @@ static size_t extent_of_lost(const hw_place *place, const void *pointer)
    what the site allocates is trapped. */
 static bool has_to_move(size_t size, size_t bytes, const hw_context *context)
 {
-    return context->trapped || (HW_UNLIKELY(hw_set.poison) && size != bytes);
+    return context->trapped || (HW_UNLIKELY(hw_setting.poison) && size != bytes);
 }
 
 /* In place, by who is inside. *size: the block's size, 0 when the pointer is no block (then a wrong
    release was told). `moves`: it is only looked at where it would have to move. */
-static void *resize_inside(hw_arena *arena, hw_place *place, void *pointer, size_t bytes, uint32_t site,
+static void *resize_inside(hw_arena *arena, hw_descriptor *descriptor, void *pointer, size_t bytes, uint32_t site,
                            const hw_context *context, size_t *size, unsigned *family, bool moves)
 {
-    uint32_t node = hw_node_at(place, pointer);
+    uint32_t node = hw_node_at(descriptor, pointer);
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
-        *size = extent(place, pointer);
-        if (place->lost) {
-            *size = *size ? *size : extent_of_lost(place, pointer);
+        *size = extent(descriptor, pointer);
+        if (descriptor->lost) {
+            *size = *size ? *size : extent_of_lost(descriptor, pointer);
             return NULL;
         }
-        if (*size && hw_waits(place->pool, node)) {
-            hw_drain(arena, place, context);
-            *size = extent(place, pointer);
+        if (*size && hw_waits(descriptor->pool, node)) {
+            hw_drain(arena, descriptor, context);
+            *size = extent(descriptor, pointer);
         }
         if (!*size) {
-            hw_inspect(arena, place, context);
-            *size = extent(place, pointer);
+            hw_inspect(arena, descriptor, context);
+            *size = extent(descriptor, pointer);
         }
         if (!*size) {
-            *size = extent_of_lost(place, pointer);
+            *size = extent_of_lost(descriptor, pointer);
             if (!*size)
-                hw_release_oddly(arena, place, pointer, context, false);
+                hw_release_wrong(arena, descriptor, pointer, context, false);
             return NULL;
         }
-        uint32_t meta = hw_own(place->pool, node)->meta;
+        uint32_t meta = hw_own(descriptor->pool, node)->meta;
         if (hw_is_mismatch(meta, HW_MALLOC)) {
-            hw_tell_wrong_release(context, place, HW_MISMATCH, node, NULL);
+            hw_tell_wrong_release(context, descriptor, HW_MISMATCH, node, NULL);
             *family = meta >> 6 & 3; /* told once: what realloc gives is malloc's */
             return NULL;
         }
         hw_fault fault;
         bool stays = !moves || !has_to_move(*size, bytes, context);
-        int status = stays ? hw_resize(place->pool, node, bytes, site, &fault) : hw_verify(place->pool, node, &fault);
+        int status =
+            stays ? hw_resize(descriptor->pool, node, bytes, site, &fault) : hw_verify(descriptor->pool, node, &fault);
         if (status != HW_DAMAGED)
             return stays && status == HW_OK ? pointer : NULL;
-        hw_mend(arena, place, context);
+        hw_mend(arena, descriptor, context);
     }
     return NULL;
 }
@@ -99,49 +101,49 @@ static void *move(void *pointer, size_t size, size_t bytes, unsigned family, con
     return fresh;
 }
 
-static void *resize_big(hw_place *place, void *pointer, size_t bytes, const hw_context *context)
+static void *resize_big(hw_descriptor *descriptor, void *pointer, size_t bytes, const hw_context *context)
 {
-    hw_inspect(NULL, place, context);
-    size_t size = pointer == (void *)hw_payload(place->pool, place->block) ? extent(place, pointer) : 0;
-    if (!size && place->lost)
-        size = extent_of_lost(place, pointer);
+    hw_inspect(NULL, descriptor, context);
+    size_t size = pointer == (void *)hw_payload(descriptor->pool, descriptor->block) ? extent(descriptor, pointer) : 0;
+    if (!size && descriptor->lost)
+        size = extent_of_lost(descriptor, pointer);
     if (!size) {
-        hw_tell_wrong_release(context, place, HW_INVALID,
-                              hw_locate(place->pool, (uintptr_t)pointer - (uintptr_t)place->pool), NULL);
-        hw_big_let_go(place);
+        hw_tell_wrong_release(context, descriptor, HW_INVALID,
+                              hw_locate(descriptor->pool, (uintptr_t)pointer - (uintptr_t)descriptor->pool), NULL);
+        hw_big_unclaim(descriptor);
         return NULL;
     }
-    uint32_t meta = hw_own(place->pool, place->block)->meta;
-    bool mismatch = !place->lost && hw_is_mismatch(meta, HW_MALLOC);
+    uint32_t meta = hw_own(descriptor->pool, descriptor->block)->meta;
+    bool mismatch = !descriptor->lost && hw_is_mismatch(meta, HW_MALLOC);
     if (mismatch)
-        hw_tell_wrong_release(context, place, HW_MISMATCH, place->block, NULL);
+        hw_tell_wrong_release(context, descriptor, HW_MISMATCH, descriptor->block, NULL);
     size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
     if (mismatch || context->trapped || bytes < threshold / 2) {
-        hw_big_let_go(place);
+        hw_big_unclaim(descriptor);
         return move(pointer, size, bytes, mismatch ? meta >> 6 & 3 : HW_MALLOC, context);
     }
     bool moves = has_to_move(size, bytes, context);
     hw_released gone = {(uint64_t)(uintptr_t)pointer, size, moves ? hw_site_here(meta >> 8, context) : 0,
                         meta >> 6 & 3};
-    void *same = hw_big_resize(place, pointer, bytes, hw_site_here(0, context), moves ? &gone : NULL);
+    void *same = hw_big_resize(descriptor, pointer, bytes, hw_site_here(0, context), moves ? &gone : NULL);
     return same ? same : move(pointer, size, bytes, HW_MALLOC, context);
 }
 
 /* As resize_inside, from wherever. */
-static void *resize_in_arena(hw_arena *arena, hw_place *place, void *pointer, size_t bytes, hw_arena *mine,
+static void *resize_in_arena(hw_arena *arena, hw_descriptor *descriptor, void *pointer, size_t bytes, hw_arena *mine,
                              const hw_context *context, size_t *size, unsigned *family, bool moves)
 {
     void *same = NULL;
-    *size = extent(place, pointer);
+    *size = extent(descriptor, pointer);
     if (arena == mine) {
         uint32_t site = hw_site_of(&arena->sites, &context->caller, 0);
         hw_enter(arena, context->caller.frame);
-        same = resize_inside(arena, place, pointer, bytes, site, context, size, family, moves);
+        same = resize_inside(arena, descriptor, pointer, bytes, site, context, size, family, moves);
         hw_leave(arena);
     } else if ((!*size || *size >= WORTH_A_VISIT) && mine && hw_seize(arena, 0)) {
         /* Worth a visit: to judge what is odd, or to spare the copy. */
         uint32_t site = hw_site_here(0, context);
-        same = resize_inside(arena, place, pointer, bytes, site, context, size, family, moves);
+        same = resize_inside(arena, descriptor, pointer, bytes, site, context, size, family, moves);
         hw_yield(arena);
     }
     return same;
@@ -150,11 +152,11 @@ static void *resize_in_arena(hw_arena *arena, hw_place *place, void *pointer, si
 /* Bytes of a small block of the thread's own that is sound and has to move; 0: it is none. */
 static size_t usual_to_move(const void *pointer, size_t bytes, hw_caller caller)
 {
-    hw_arena *arena = hw_me.ready;
+    hw_arena *arena = hw_this_thread.ready;
     uint64_t node;
     hw_looked n;
-    if (!hw_set.poison || !arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
-        !hw_try_enter(arena, caller.frame, true))
+    if (!hw_setting.poison || !arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end ||
+        hw_is_inside(arena) || !hw_try_enter(arena, caller.frame, true))
         return 0;
     bool usual = !hw_look_at_used(arena, (uint32_t)node, HW_MALLOC, &n) && !hw_quarantined(n.meta);
     hw_is_out(arena);
@@ -177,10 +179,10 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
     context.trapped = hw_traps_on && mine && hw_site_trapped(hw_site_here(0, &context)) != HW_TRAP_NOT;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
-    if (kind == HW_BIG_POOL || kind == HW_BIG_HELD) {
-        hw_place *place = hw_big_hold(region);
-        if (place)
-            return resize_big(place, pointer, bytes, &context);
+    if (kind == HW_BIG_POOL || kind == HW_BIG_CLAIMED) {
+        hw_descriptor *descriptor = hw_big_claim(region);
+        if (descriptor)
+            return resize_big(descriptor, pointer, bytes, &context);
         if (hw_big_is_held(region))
             return NULL;
         kind = HW_UNUSED;
@@ -189,24 +191,24 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
         size_t size = hw_trap_judge_resize(pointer, &context);
         return size ? move(pointer, size, bytes, HW_MALLOC, &context) : NULL;
     }
-    if (kind == HW_HUGE || kind == HW_HUGE_HELD) {
+    if (kind == HW_HUGE || kind == HW_HUGE_CLAIMED) {
         size_t size;
         void *same = hw_huge_resize(region, pointer, bytes, &size, &context);
         return same || !size ? same : move(pointer, size, bytes, HW_MALLOC, &context);
     }
     hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
-    hw_place *place = arena ? hw_place_of(arena, pointer) : NULL;
-    if (!place) {
-        hw_release_nowhere(pointer, &context);
+    hw_descriptor *descriptor = arena ? hw_descriptor_of(arena, pointer) : NULL;
+    if (!descriptor) {
+        hw_release_outside(pointer, &context);
         return NULL;
     }
     size_t size = 0;
     unsigned family = HW_MALLOC;
-    void *fresh = resize_in_arena(arena, place, pointer, bytes, mine, &context, &size, &family, true);
+    void *fresh = resize_in_arena(arena, descriptor, pointer, bytes, mine, &context, &size, &family, true);
     if (!fresh && size)
         fresh = move(pointer, size, bytes, family, &context);
     if (!fresh && size && has_to_move(size, bytes, &context)) /* no memory for both */
-        fresh = resize_in_arena(arena, place, pointer, bytes, mine, &context, &size, &family, false);
+        fresh = resize_in_arena(arena, descriptor, pointer, bytes, mine, &context, &size, &family, false);
     return fresh;
 }
 
@@ -218,18 +220,18 @@ size_t hw_heap_size(const void *pointer, hw_caller caller)
         hw_visit_begins(&caller);
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
-    if (kind == HW_BIG_POOL || kind == HW_BIG_HELD) {
-        hw_place *place = hw_big_hold(region);
-        size_t size = place ? extent(place, pointer) : 0;
-        if (place)
-            hw_big_let_go(place);
+    if (kind == HW_BIG_POOL || kind == HW_BIG_CLAIMED) {
+        hw_descriptor *descriptor = hw_big_claim(region);
+        size_t size = descriptor ? extent(descriptor, pointer) : 0;
+        if (descriptor)
+            hw_big_unclaim(descriptor);
         return size;
     }
     if (kind == HW_TRAPPED_BLOCKS)
         return hw_trap_size(pointer);
-    if (kind == HW_HUGE || kind == HW_HUGE_HELD)
+    if (kind == HW_HUGE || kind == HW_HUGE_CLAIMED)
         return hw_huge_size(region, pointer);
     hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
-    hw_place *place = arena ? hw_place_of(arena, pointer) : NULL;
-    return place ? extent(place, pointer) : 0;
+    hw_descriptor *descriptor = arena ? hw_descriptor_of(arena, pointer) : NULL;
+    return descriptor ? extent(descriptor, pointer) : 0;
 }

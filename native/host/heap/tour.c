@@ -12,24 +12,24 @@ enum { PART = 256 << 10, BLOCK = 2 << 10, NONE = 16, PATIENCE = 1 };
 /* Where the next part begins. By who holds the lock of checks. */
 static struct {
     hw_arena *arena; /* NULL: with the first one, unless big blocks are on */
-    uint32_t place, node;
+    uint32_t descriptor, node;
     uint32_t region; /* 0: arenas are on */
 } next;
 
 static void check_places(hw_arena *arena, const hw_context *context, size_t *left)
 {
-    while (*left && next.place < arena->places) {
-        hw_inspect_part(arena, &arena->place[next.place], context, &next.node, left);
+    while (*left && next.descriptor < arena->descriptors) {
+        hw_inspect_part(arena, &arena->descriptor[next.descriptor], context, &next.node, left);
         if (next.node)
             return;
-        next.place++;
+        next.descriptor++;
     }
 }
 
 /* True: all of the arena was gone through, or it is not to be had now. */
 static bool check_arena(hw_arena *arena, const hw_context *context, size_t *left)
 {
-    if (arena == hw_me.arena) { /* without the fences of a visit */
+    if (arena == hw_this_thread.arena) { /* without the fences of a visit */
         hw_enter(arena, context->caller.frame);
         arena->operations--;
         check_places(arena, context, left);
@@ -40,19 +40,19 @@ static bool check_arena(hw_arena *arena, const hw_context *context, size_t *left
     } else {
         return true;
     }
-    return next.place >= arena->places;
+    return next.descriptor >= arena->descriptors;
 }
 
 static void check_block(uint32_t region, const hw_context *context, size_t *left)
 {
     uint32_t kind = atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire);
     size_t cost = kind == HW_HUGE || kind == HW_BIG_POOL ? BLOCK : NONE;
-    hw_place *place = kind == HW_BIG_POOL ? hw_big_hold(region) : NULL;
+    hw_descriptor *descriptor = kind == HW_BIG_POOL ? hw_big_claim(region) : NULL;
     if (kind == HW_HUGE)
         hw_huge_check(region, context);
-    if (place) {
-        hw_inspect(NULL, place, context);
-        hw_big_let_go(place);
+    if (descriptor) {
+        hw_inspect(NULL, descriptor, context);
+        hw_big_unclaim(descriptor);
     }
     *left -= cost < *left ? cost : *left;
 }
@@ -64,7 +64,7 @@ void hw_tour_go_on(const hw_context *context)
         next.arena = hw_arena_first();
     while (left && next.arena && check_arena(next.arena, context, &left)) {
         next.arena = next.arena->next;
-        next.place = next.node = 0;
+        next.descriptor = next.node = 0;
     }
     if (next.arena)
         return;
@@ -78,5 +78,5 @@ void hw_tour_go_on(const hw_context *context)
 void hw_tour_forget(void)
 {
     next.arena = NULL;
-    next.place = next.node = next.region = 0;
+    next.descriptor = next.node = next.region = 0;
 }

@@ -108,7 +108,7 @@ void hw_endings_after_fork(void)
 {
     atomic_store(&claimed_by, 0);
     atomic_store(&finished, false);
-    hw_me.postponed = 0;
+    hw_this_thread.postponed = 0;
     if (hw_process_id() == 1) /* whom the default action does not end */
         hw_signal_let_all_go();
 }
@@ -139,7 +139,7 @@ static void check_there(unsigned high, unsigned low)
 }
 
 /* On a stack of its own; it is not given back, as the process ends. */
-static void check_elsewhere(hw_caller caller, int number)
+static void check_on_another_stack(hw_caller caller, int number)
 {
     asked *a = hw_map(STACK);
     if (!a || getcontext(&a->there) != 0)
@@ -176,7 +176,7 @@ static bool has_room(const ucontext_t *context)
     uintptr_t here = (uintptr_t)__builtin_frame_address(0), low = (uintptr_t)context->uc_stack.ss_sp;
     if (!(context->uc_stack.ss_flags & SS_DISABLE) && here - low < context->uc_stack.ss_size)
         return here - low >= NEEDED;
-    const hw_arena *arena = hw_me.arena;
+    const hw_arena *arena = hw_this_thread.arena;
     return arena && here >= arena->sites.stack_low && here < arena->sites.stack_high &&
            here - arena->sites.stack_low >= NEEDED;
 }
@@ -192,35 +192,35 @@ static void come_again(int number)
     event._sigev_un._tid = (pid_t)hw_thread_id();
     if (hw_call(SYS_timer_create, CLOCK_MONOTONIC, (long)&event, (long)&timer, 0, 0, 0) != 0)
         return;
-    hw_me.postponed_timer = timer + 1;
+    hw_this_thread.postponed_timer = timer + 1;
     hw_call(SYS_timer_settime, timer, 0, (long)&span, 0, 0, 0);
 }
 
 static void come_no_more(void)
 {
-    if (hw_me.postponed_timer)
-        hw_call(SYS_timer_delete, hw_me.postponed_timer - 1, 0, 0, 0, 0, 0);
-    hw_me.postponed_timer = 0;
-    hw_me.postponed = 0;
+    if (hw_this_thread.postponed_timer)
+        hw_call(SYS_timer_delete, hw_this_thread.postponed_timer - 1, 0, 0, 0, 0, 0);
+    hw_this_thread.postponed_timer = 0;
+    hw_this_thread.postponed = 0;
 }
 
 /* False: it has been for too long, the operation does not come to an end. */
 static bool postpone(int number)
 {
-    if (!hw_me.postponed) {
-        hw_me.postponed = number;
-        hw_me.postponed_since = hw_milliseconds();
+    if (!hw_this_thread.postponed) {
+        hw_this_thread.postponed = number;
+        hw_this_thread.postponed_since = hw_milliseconds();
         come_again(number);
     }
-    if (hw_me.arena)
-        atomic_store(&hw_me.arena->whole_check, true);
-    return hw_milliseconds() - hw_me.postponed_since < PATIENCE;
+    if (hw_this_thread.arena)
+        atomic_store(&hw_this_thread.arena->whole_check, true);
+    return hw_milliseconds() - hw_this_thread.postponed_since < PATIENCE;
 }
 
 void hw_end_postponed(void)
 {
-    int number = hw_me.postponed;
-    if (!number || hw_is_engaged() || hw_me.forks)
+    int number = hw_this_thread.postponed;
+    if (!number || hw_is_engaged() || hw_this_thread.forks)
         return;
     uint64_t before = block_all();
     come_no_more();
@@ -249,7 +249,7 @@ static void ends(int number, siginfo_t *information, void *context)
             if (has_room(context))
                 check(caller, number);
             else
-                check_elsewhere(caller, number);
+                check_on_another_stack(caller, number);
         }
     }
     die(number);

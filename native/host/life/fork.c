@@ -9,12 +9,12 @@ enum { SEIZE_MS = 1000 };
 /* A signal handler that interrupted an operation forks: in the child it will go on, too. */
 static bool own_and_inside(const hw_arena *arena)
 {
-    return arena == hw_me.arena && hw_is_engaged();
+    return arena == hw_this_thread.arena && hw_is_engaged();
 }
 
 void hw_before_fork(void)
 {
-    hw_arenas_hold();
+    hw_arenas_lock();
     hw_stand_still(SEIZE_MS);
     for (hw_arena *a = hw_arena_first(); a; a = a->next)
         a->seized = !own_and_inside(a) && hw_seize(a, SEIZE_MS);
@@ -34,7 +34,7 @@ static void leave_in_child(bool in_motion)
 {
     uint32_t self = hw_thread_id();
     for (hw_arena *a = hw_arena_first(); a; a = a->next) {
-        bool seized = a->seized, mine = a == hw_me.arena;
+        bool seized = a->seized, mine = a == hw_this_thread.arena;
         a->seized = false;
         if (mine) {
             atomic_store(&a->owner, self);
@@ -55,7 +55,7 @@ static void leave_in_child(bool in_motion)
             if (torn)
                 atomic_store(&a->owner, 0); /* and nobody takes it over */
             else
-                hw_arena_free(a);
+                hw_arena_orphan(a);
         }
     }
 }
@@ -72,5 +72,5 @@ void hw_after_fork(bool child)
         leave_in_parent();
     }
     hw_go_on();
-    hw_arenas_let_go();
+    hw_arenas_unlock();
 }

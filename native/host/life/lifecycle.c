@@ -82,19 +82,19 @@ __attribute__((constructor(101))) static void start(void)
     int before = errno;
     hw_fence_init();
     hw_settings_read();
-    hw_traps_read(hw_set.traps, hw_set.trap_found, hw_set.trap_sample);
+    hw_traps_read(hw_setting.traps, hw_setting.trap_found, hw_setting.trap_sample);
     hw_say_init();
     hw_memory_init();
     hw_ready_again();
     hw_arenas_init(thread_ends);
     hw_process_note();
     hw_python_look();
-    if (hw_me.arena) /* the program allocated before this */
-        hw_sites_renew(&hw_me.arena->sites, hw_process_id());
+    if (hw_this_thread.arena) /* the program allocated before this */
+        hw_sites_renew(&hw_this_thread.arena->sites, hw_process_id());
     pthread_atfork(hw_before_fork, in_parent, in_child);
     hw_endings_watch();
-    if (hw_set.check_signal)
-        hw_signal_take(hw_set.check_signal, check_is_asked_for, SA_RESTART | SA_NODEFER, true);
+    if (hw_setting.check_signal)
+        hw_signal_take(hw_setting.check_signal, check_is_asked_for, SA_RESTART | SA_NODEFER, true);
     hw_crash_watch();
     hw_traps_watch();
     hw_go_exit_watch();

@@ -15,10 +15,10 @@ enum hw_region_kind {
     HW_UNUSED,
     HW_ARENA_POOL,
     HW_BIG_POOL,
-    HW_BIG_HELD,
+    HW_BIG_CLAIMED,
     HW_CLAIMED,
     HW_HUGE,
-    HW_HUGE_HELD,
+    HW_HUGE_CLAIMED,
     HW_TRAPPED_BLOCKS
 };
 

@@ -84,13 +84,13 @@ static bool is_plain_file(long file)
 static long open_log(void)
 {
     struct stat before;
-    if (hw_set.log[0] == 0)
+    if (hw_setting.log[0] == 0)
         return -1;
-    if (hw_call(SYS_newfstatat, AT_FDCWD, (long)hw_set.log, (long)&before, AT_SYMLINK_NOFOLLOW, 0, 0) == 0 &&
+    if (hw_call(SYS_newfstatat, AT_FDCWD, (long)hw_setting.log, (long)&before, AT_SYMLINK_NOFOLLOW, 0, 0) == 0 &&
         !S_ISREG(before.st_mode))
         return -1;
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY;
-    long file = hw_call_for_file(SYS_openat, AT_FDCWD, (long)hw_set.log, flags, 0600);
+    long file = hw_call_for_file(SYS_openat, AT_FDCWD, (long)hw_setting.log, flags, 0600);
     if (file < 0 || is_plain_file(file))
         return file;
     hw_call(SYS_close, file, 0, 0, 0, 0, 0);
@@ -130,7 +130,7 @@ static bool may_grow_freely(void)
 
 void hw_record_keep(void)
 {
-    if (hw_set.log[0] == 0 || still_open(&log_file) >= 0)
+    if (hw_setting.log[0] == 0 || still_open(&log_file) >= 0)
         return;
     keep(&log_file, open_log());
     keep(&maps_file, hw_call_for_file(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0));

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-hw_settings hw_set = {.unusual = true, .stacks = HW_STACKS_FAST, .on_error = 'g', .wait_ms = 10000};
+hw_settings hw_setting = {.unusual = true, .stacks = HW_STACKS_FAST, .on_error = 'g', .wait_ms = 10000};
 
 static const char *value(const char *name)
 {
@@ -39,20 +39,20 @@ static void copy(char *into, size_t room, const char *text)
 void hw_settings_read(void)
 {
     const char *stacks = value("HEAPWITNESS_STACKS"), *error = value("HEAPWITNESS_ON_ERROR");
-    hw_set.stacks = strcmp(stacks, "caller") == 0 ? HW_STACKS_CALLER
-                    : strcmp(stacks, "full") == 0 ? HW_STACKS_FULL
-                                                  : HW_STACKS_FAST;
-    hw_set.on_error = strcmp(error, "abort") == 0 ? 'a' : strcmp(error, "stop") == 0 ? 's' : 'g';
-    hw_set.poison = number(value("HEAPWITNESS_POISON"), 0, 1) != 0;
-    hw_set.check_every = number(value("HEAPWITNESS_CHECK_EVERY"), 0, UINT64_C(1) << 62);
-    bool unusual = hw_set.check_every || !atomic_load(&hw_fences_are_uneven);
-    atomic_store_explicit(&hw_set.unusual, unusual, memory_order_release);
-    hw_set.check_signal = (int)number(value("HEAPWITNESS_CHECK_SIGNAL"), 0, 64);
-    hw_set.map = number(value("HEAPWITNESS_MAP"), 0, 1) != 0;
-    hw_set.wait_ms = (unsigned)number(value("HEAPWITNESS_WAIT_MS"), 10000, 3600000);
-    hw_set.traps = value("HEAPWITNESS_TRAPS");
-    hw_set.trap_found = number(value("HEAPWITNESS_TRAP_FOUND"), 0, 1) != 0;
-    hw_set.trap_sample = (unsigned)number(value("HEAPWITNESS_TRAP_SAMPLE"), 0, 1u << 30);
-    copy(hw_set.socket, sizeof hw_set.socket, value("HEAPWITNESS_SOCKET"));
-    copy(hw_set.log, sizeof hw_set.log, value("HEAPWITNESS_LOG"));
+    hw_setting.stacks = strcmp(stacks, "caller") == 0 ? HW_STACKS_CALLER
+                        : strcmp(stacks, "full") == 0 ? HW_STACKS_FULL
+                                                      : HW_STACKS_FAST;
+    hw_setting.on_error = strcmp(error, "abort") == 0 ? 'a' : strcmp(error, "stop") == 0 ? 's' : 'g';
+    hw_setting.poison = number(value("HEAPWITNESS_POISON"), 0, 1) != 0;
+    hw_setting.check_every = number(value("HEAPWITNESS_CHECK_EVERY"), 0, UINT64_C(1) << 62);
+    bool unusual = hw_setting.check_every || !atomic_load(&hw_fences_are_uneven);
+    atomic_store_explicit(&hw_setting.unusual, unusual, memory_order_release);
+    hw_setting.check_signal = (int)number(value("HEAPWITNESS_CHECK_SIGNAL"), 0, 64);
+    hw_setting.map = number(value("HEAPWITNESS_MAP"), 0, 1) != 0;
+    hw_setting.wait_ms = (unsigned)number(value("HEAPWITNESS_WAIT_MS"), 10000, 3600000);
+    hw_setting.traps = value("HEAPWITNESS_TRAPS");
+    hw_setting.trap_found = number(value("HEAPWITNESS_TRAP_FOUND"), 0, 1) != 0;
+    hw_setting.trap_sample = (unsigned)number(value("HEAPWITNESS_TRAP_SAMPLE"), 0, 1u << 30);
+    copy(hw_setting.socket, sizeof hw_setting.socket, value("HEAPWITNESS_SOCKET"));
+    copy(hw_setting.log, sizeof hw_setting.log, value("HEAPWITNESS_LOG"));
 }

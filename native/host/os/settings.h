@@ -26,7 +26,7 @@ typedef struct hw_settings {
     char log[1024];       /* path, empty for none */
 } hw_settings;
 
-extern hw_settings hw_set;
+extern hw_settings hw_setting;
 
 void hw_settings_read(void);
 
@@ -34,7 +34,7 @@ void hw_settings_read(void);
    waits for its answer. */
 static inline uint64_t hw_patience(unsigned least)
 {
-    return least + 3 * (uint64_t)hw_set.wait_ms;
+    return least + 3 * (uint64_t)hw_setting.wait_ms;
 }
 
 #endif

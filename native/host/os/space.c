@@ -53,7 +53,7 @@ static bool map_at(uintptr_t at, size_t bytes, int protection)
     return false;
 }
 
-static uintptr_t next_place(size_t room)
+static uintptr_t next_descriptor(size_t room)
 {
     static _Atomic uintptr_t cursor;
     uintptr_t none = 0, random;
@@ -106,7 +106,7 @@ static bool take_in_advance(hw_space *space, size_t bytes, size_t room)
 bool hw_space_take(hw_space *space, size_t bytes, size_t room)
 {
     for (int i = 0; i < TRIES; i++) {
-        uintptr_t at = next_place(room);
+        uintptr_t at = next_descriptor(room);
         if (map_at(at, bytes, PROT_READ | PROT_WRITE)) {
             *space =
                 (hw_space){.start = (char *)at, .bytes = bytes, .room = room, .mapping = (void *)at, .mapped = bytes};

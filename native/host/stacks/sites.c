@@ -143,7 +143,7 @@ void hw_sites_renew(hw_site_cache *cache, uint32_t thread)
         hw_unwound_forget(cache);
     }
     cache->thread = thread;
-    cache->most = hw_set.stacks == HW_STACKS_FAST ? HW_FAST_FRAMES : hw_set.stacks == HW_STACKS_CALLER ? 1 : 0;
+    cache->most = hw_setting.stacks == HW_STACKS_FAST ? HW_FAST_FRAMES : hw_setting.stacks == HW_STACKS_CALLER ? 1 : 0;
     hw_python_renew(cache);
 }
 

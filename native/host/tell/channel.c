@@ -192,8 +192,8 @@ static void finish(message *m, hw_event *event)
 static bool connects_by_path(long fd)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
-    size_t length = strlen(hw_set.socket);
-    memcpy(to.sun_path, hw_set.socket, length);
+    size_t length = strlen(hw_setting.socket);
+    memcpy(to.sun_path, hw_setting.socket, length);
     return hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
            0;
 }
@@ -205,10 +205,10 @@ static bool connects_by_name(long fd)
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     struct ucred peer = {0};
     socklen_t size = sizeof peer;
-    size_t length = strlen(hw_set.socket);
+    size_t length = strlen(hw_setting.socket);
     if (length + 1 > sizeof to.sun_path)
         return false;
-    memcpy(to.sun_path + 1, hw_set.socket, length);
+    memcpy(to.sun_path + 1, hw_setting.socket, length);
     return hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
                0 &&
            hw_call(SYS_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, (long)&peer, (long)&size, 0) == 0 &&
@@ -229,14 +229,14 @@ static unsigned wait_for_answer(void)
 {
     uint64_t since = atomic_load(&hung_at);
     if (!since)
-        return hw_set.wait_ms ? hw_set.wait_ms : 1;
+        return hw_setting.wait_ms ? hw_setting.wait_ms : 1;
     return hw_milliseconds() - since < ASK_AGAIN_MS ? 0 : ASK_SHORTLY_MS;
 }
 
 /* Returns the connection, or a negative number when nobody takes the message. */
 static long send_message(const message *m)
 {
-    unsigned wait = hw_set.socket[0] ? wait_for_answer() : 0;
+    unsigned wait = hw_setting.socket[0] ? wait_for_answer() : 0;
     if (!wait)
         return -1;
     long fd = hw_call_for_file(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0);
@@ -357,8 +357,8 @@ static void put_site(message *m, uint32_t site)
 
 static void put_sites_of(message *m, const hw_pool *pool, uint32_t node)
 {
-    const hw_header *own = hw_own(pool, node), *kept = hw_kept(pool, node);
-    if (hw_holds(pool, node, own))
+    const hw_header *own = hw_own(pool, node), *kept = hw_backup_in(pool, node);
+    if (hw_is_valid(pool, node, own))
         put_site(m, own->meta >> 8);
     put_site(m, kept->meta >> 8);
     const hw_links *links = hw_links_at(pool, node);
@@ -384,9 +384,9 @@ static void put_evidence(message *m, const hw_pool *pool, size_t bytes, uint32_t
                 high = low;
             /* With the node before, for its backup, and the whole of the last node. */
             const hw_header *h = hw_own(pool, low);
-            uint32_t from = hw_holds(pool, low, h) ? low - h->prev_size : low;
+            uint32_t from = hw_is_valid(pool, low, h) ? low - h->prev_size : low;
             h = hw_own(pool, high);
-            uint32_t to = high < end && hw_holds(pool, high, h) ? high + h->size : end;
+            uint32_t to = high < end && hw_is_valid(pool, high, h) ? high + h->size : end;
             size_t span = (size_t)(to - from) << HW_FIXED_GRANULE_LOG2;
             put_memory(m, base + ((size_t)from << HW_FIXED_GRANULE_LOG2), span < WINDOW_MOST ? span : WINDOW_MOST);
             if (span > WINDOW_MOST) {
@@ -415,7 +415,7 @@ static void put_unpooled(message *m, const hw_unpooled *block)
 
 /* --- the four events -------------------------------------------------------------------------- */
 
-bool hw_tell_is_too_much(void)
+bool hw_tell_exceeds_budget(void)
 {
     static _Atomic uint64_t second, in_second;
     uint64_t n = atomic_fetch_add(&hw_findings, 1);
@@ -439,7 +439,7 @@ static void nobody_listens(void)
     static const char shut_in[] = "heapwitness: heap damage was found and repaired, but cannot be told from in here: "
                                   "neither the socket nor the file for records can be reached; --log FILE with a file "
                                   "that can be makes a report of it\n";
-    bool asked = hw_set.log[0] || hw_set.socket[0];
+    bool asked = hw_setting.log[0] || hw_setting.socket[0];
     if (atomic_exchange(&said, 1) == 0)
         hw_say(asked ? shut_in : alone, (asked ? sizeof shut_in : sizeof alone) - 1);
 }
@@ -456,7 +456,7 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
 {
     message m;
     if (!begin(&m, RECORD))
-        return hw_set.on_error;
+        return hw_setting.on_error;
     hw_event event;
     start(&m, &event, HW_FINDING);
     event.when = context->when;
@@ -489,8 +489,8 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
     char answer = ask(&m);
     last_was_logged = false;
     if (!answer) {
-        answer = hw_set.on_error;
-        if (hw_set.log[0]) {
+        answer = hw_setting.on_error;
+        if (hw_setting.log[0]) {
             m.room = m.most - m.most / 4;
             put_evidence(&m, pool, bytes, region, fault);
             if (context->unpooled)
@@ -555,13 +555,13 @@ void hw_tell_end_of_access(uintptr_t block, uint64_t pc, uint64_t farthest, uint
     start(&m, &event, HW_OUTCOME);
     put_section(&m, HW_WENT_ON, block, words, sizeof words);
     finish(&m, &event);
-    if (!tell(&m, false) && hw_set.log[0])
+    if (!tell(&m, false) && hw_setting.log[0])
         append(&m);
 }
 
 static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
 {
-    if (hw_set.socket[0] == 0 && hw_set.log[0] == 0)
+    if (hw_setting.socket[0] == 0 && hw_setting.log[0] == 0)
         return;
     message m;
     if (!begin(&m, MESSAGE))
@@ -575,7 +575,7 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
     put_file(&m, HW_COMMAND, "/proc/self/cmdline");
     finish(&m, &event);
     bool told = true;
-    if (hw_set.map && type == HW_EXIT) {
+    if (hw_setting.map && type == HW_EXIT) {
         long fd = send_message(&m);
         told = fd >= 0;
         if (told)
@@ -619,7 +619,7 @@ void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
         put_crashed_stack(&m, &event, crash, caller);
     put_section(&m, HW_CRASH, 0, crash, sizeof *crash);
     finish(&m, &event);
-    if (!(last ? ask(&m) : (char)tell(&m, false)) && hw_set.log[0]) {
+    if (!(last ? ask(&m) : (char)tell(&m, false)) && hw_setting.log[0]) {
         m.room = m.most;
         put_maps(&m);
         put_file(&m, HW_COMMAND, "/proc/self/cmdline");
@@ -655,7 +655,7 @@ void hw_tell_exit(const uint64_t stats[HW_STATS_WORDS])
 
 void hw_tell_checked(void)
 {
-    if (!hw_set.map || !hw_set.check_signal || hw_set.socket[0] == 0)
+    if (!hw_setting.map || !hw_setting.check_signal || hw_setting.socket[0] == 0)
         return;
     message m = {.bytes = hw_map(MESSAGE), .room = MESSAGE};
     if (!m.bytes)

@@ -110,7 +110,7 @@ void hw_tell_checked(void);
 /* A program is started without the engine (`why`: enum hw_stranger); `replaces`: in this process. */
 void hw_tell_stranger(const char *file, unsigned why, bool replaces);
 /* A finding that is not told, because there were too many. */
-bool hw_tell_is_too_much(void);
+bool hw_tell_exceeds_budget(void);
 
 extern _Atomic uint64_t hw_findings, hw_repairs;
 

@@ -159,7 +159,7 @@ static void fill_slack(const hw_slot *slot)
     fill(slot, (uintptr_t)(slot->address + slot->size), end);
 }
 
-static bool slack_holds(const hw_slot *slot)
+static bool slack_is_whole(const hw_slot *slot)
 {
     uintptr_t start, end;
     hw_trap_pages(slot, &start, &end);
@@ -190,7 +190,7 @@ static void inspect(const hw_slot *slot, const hw_context *context)
     hw_unpooled block = hw_trap_told(slot);
     hw_context with = *context;
     hw_fault fault = {.reason = HW_SLACK};
-    if (slack_holds(slot))
+    if (slack_is_whole(slot))
         return;
     if (is_told(slot)) {
         fill_slack(slot);
@@ -328,7 +328,7 @@ static size_t natural_alignment(size_t bytes)
     return align < 8 ? 8 : align < 16 ? align : 16;
 }
 
-static void place(hw_slot *slot, char *start, unsigned class, size_t bytes, size_t align, unsigned how)
+static void descriptor(hw_slot *slot, char *start, unsigned class, size_t bytes, size_t align, unsigned how)
 {
     uintptr_t low = (uintptr_t)start, end = low + (hw_page() << class);
     uintptr_t unit = align > 16 ? align : how == HW_TRAP_TIGHT ? 1 : natural_alignment(bytes);
@@ -360,7 +360,7 @@ static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origi
     char *start = slot_start(class, number);
     tell_ends(slot);
     forget_kept(slot);
-    place(slot, start, class, bytes, align, how);
+    descriptor(slot, start, class, bytes, align, how);
     slot->site = site;
     slot->origin = origin;
     hw_random(&slot->pattern, sizeof slot->pattern);
