@@ -1,0 +1,14 @@
+/* What a record needs of the memory, since nobody can look at it later. */
+#ifndef HEAPWITNESS_EVIDENCE_H
+#define HEAPWITNESS_EVIDENCE_H
+
+#include "tell/message.h"
+
+/* Of a pool with a fault: its ends, the nodes around the fault and their sites. */
+void hw_put_evidence(hw_message *m, const hw_pool *pool, size_t bytes, uint32_t region, const hw_fault *fault);
+/* Of a block without a pool. */
+void hw_put_unpooled(hw_message *m, const hw_unpooled *block);
+/* Of an allocation site: its record, and those that it names. */
+void hw_put_site(hw_message *m, uint32_t site);
+
+#endif
