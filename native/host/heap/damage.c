@@ -52,13 +52,15 @@ static void tell(const hw_context *context, const hw_descriptor *descriptor, con
         hw_with_room(tell_it, &f);
 }
 
+_Atomic bool hw_families_mixed;
+
 bool hw_is_mismatch(uint32_t meta, unsigned family)
 {
     if (hw_family_matches(meta, family))
         return false;
     if (!hw_families_mix || !hw_families_mix())
         return true;
-    hw_setting.families_mix = true;
+    atomic_store(&hw_families_mixed, true);
     return false;
 }
 

@@ -29,11 +29,14 @@ void hw_tell_fault(const hw_context *context, const hw_descriptor *descriptor, c
 void hw_tell_wrong_release(const hw_context *context, const hw_descriptor *descriptor, unsigned reason, uint32_t node,
                            const hw_released *released);
 
+/* Made by new, released by free, and the like is right from now on. */
+extern _Atomic bool hw_families_mixed;
 /* new and new[] have releases of their own; malloc and the aligned family share free. */
 static inline bool hw_family_matches(uint32_t meta, unsigned family)
 {
     unsigned origin = meta >> 6 & 3;
-    return (origin == HW_ALIGNED ? (unsigned)HW_MALLOC : origin) == family || hw_setting.families_mix;
+    return (origin == HW_ALIGNED ? (unsigned)HW_MALLOC : origin) == family ||
+           atomic_load_explicit(&hw_families_mixed, memory_order_relaxed);
 }
 /* Whether the program replaced some of the operators new and delete; the malloc family knows. */
 extern bool hw_families_mix(void) __attribute__((weak));

@@ -13,12 +13,11 @@ typedef struct hw_settings {
     _Atomic bool unusual; /* operations take the long way: check_every, even fences, or nothing is read yet */
     enum hw_stacks stacks;
     bool poison;
-    _Atomic bool families_mix; /* not by the environment: made by new, released by free, and the like is right */
-    char on_error;             /* 'g' go on, 'a' abort, 's' stop: when nobody answers */
-    unsigned wait_ms;          /* how long a thread waits for an answer */
-    uint64_t check_every;      /* operations of one thread between checks of everything, 0 for never */
-    int check_signal;          /* 0 for none */
-    bool map;                  /* whoever listens draws the heap: wait until it was read, at the end and at checks */
+    char on_error;        /* 'g' go on, 'a' abort, 's' stop: when nobody answers */
+    unsigned wait_ms;     /* how long a thread waits for an answer */
+    uint64_t check_every; /* operations of one thread between checks of everything, 0 for never */
+    int check_signal;     /* 0 for none */
+    bool map;             /* whoever listens draws the heap: wait until it was read, at the end and at checks */
     const char *traps;    /* allocation sites to trap (stacks/named.h); in the environment, so for the start only */
     bool trap_found;      /* ... and those at which damage is found */
     unsigned trap_sample; /* of all blocks one in so many, 0 for none */
