@@ -133,9 +133,12 @@ def follow(memory: Memory, start: int, data: bytes, limit: int = LIMIT) -> int |
         return _with_terminator(memory, end) if data[-1] in _PRINTABLE and pattern.step == 0 else end
     if _is_text(data):
         return _with_terminator(memory, _text(memory, start, limit))
-    if data[-1:] == b"\0" and _is_text(data[:-1]):
-        return start
-    return None
+    return start if is_terminated_text(data) else None
+
+
+def is_terminated_text(data: bytes) -> bool:
+    """Whether damage is text with the zero that ends it."""
+    return data[-1:] == b"\0" and _is_text(data[:-1])
 
 
 def _is_text(data: bytes) -> bool:
