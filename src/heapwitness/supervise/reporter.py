@@ -8,17 +8,17 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from heapwitness.findings.model import Crash, Finding, Frame, HeapMap
+from heapwitness.findings.model import Crash, Finding, HeapMap
+from heapwitness.findings.stacks import stacks, telling_stack
 from heapwitness.report.folding import same
 from heapwitness.supervise.examine import Examined
-from heapwitness.supervise.merge import in_places, with_python
-from heapwitness.supervise.python_stack import PythonFrame
+from heapwitness.supervise.merge import merged, with_python
 
 if TYPE_CHECKING:
     from heapwitness.symbols.remote import Remote
@@ -191,9 +191,7 @@ class Reporter:
                 self._shower.sentence(f"a finding could not be shown in full: {type(error).__name__}: {error}")
 
     def _show(self, item: _Case, names: "Remote") -> None:
-        finding = in_places(names.finding(item.finding, item.examined.maps))
-        if item.examined.python:
-            finding = _with_python(finding, item.examined.python)
+        finding = merged(names.finding(item.finding, item.examined.maps), item.examined.python)
         characters = _characters(finding)
         if self._characters + characters > NAMES_LIMIT:
             finding, characters = item.finding, 0
@@ -231,34 +229,14 @@ class Reporter:
         self.crashes += (crash,)
 
 
-def _with_python(finding: Finding, frames: tuple[PythonFrame, ...]) -> Finding:
-    """A finding with the Python frames that its thread was in; those of a trapped store are the same."""
-    stack = with_python(finding.detected.stack, frames)
-    store = finding.store
-    if store is not None and finding.detected.when == "trap":
-        store = msgspec.structs.replace(store, stack=with_python(store.stack, frames))
-    return msgspec.structs.replace(
-        finding, detected=msgspec.structs.replace(finding.detected, stack=stack), store=store
-    )
-
-
-def _stacks(finding: Finding) -> Iterator[tuple[Frame, ...]]:
-    readings = (reading.culprit for reading in finding.readings)
-    blocks = (finding.culprit, finding.victim, finding.previous, finding.suspect, *readings)
-    yield finding.detected.stack
-    yield from (site.stack for block in blocks if block is not None for site in (block.allocated, block.freed) if site)
-    if finding.store is not None:
-        yield finding.store.stack
-
-
 def _frames(finding: Finding) -> int:
     """How many frames a finding has in all its stacks."""
-    return sum(map(len, _stacks(finding)))
+    return sum(map(len, stacks(finding)))
 
 
 def _characters(finding: Finding) -> int:
     """How much text its frames hold."""
-    frames = (frame for stack in _stacks(finding) for frame in stack)
+    frames = (frame for stack in stacks(finding) for frame in stack)
     return sum(len(text) for one in frames for text in (one.module, one.function, one.file) if text)
 
 
@@ -281,7 +259,7 @@ def _raw_keys(examined: Examined) -> list[tuple[Hashable, int]]:
 def _raw_key(examined: Examined, finding: Finding) -> Hashable:
     """The same for findings of one program that are surely the same case, by their bare addresses."""
     site = finding.culprit.allocated if finding.culprit is not None else None
-    stack = finding.detected.stack if site is None or not site.stack else site.stack
+    _, stack = telling_stack(finding)
     store = finding.store.stack[0].pc if finding.store is not None and finding.store.stack else 0
     where = tuple((frame.pc, frame.file, frame.line) for frame in stack)
     return (examined.program, finding.kind, site is None, finding.detail == "", where, store)
