@@ -3,14 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from heapwitness.findings.model import Block, Finding, Frame
+from heapwitness.findings.model import RELEASES, Block, Finding, Frame
 from heapwitness.findings.stacks import sites
 from heapwitness.report.frames import named
 
 Role = Literal["store", "read", "release", "allocation", "first release", "detection"]
-
-RELEASES = ("double-free", "invalid-free", "mismatched-free")
-"""Kinds whose detection is the fault itself."""
 
 SAID: dict[Role, str] = {
     "store": "stored here",
