@@ -21,10 +21,11 @@ from heapwitness.layout.events import Event, Reason, Type, When
 from heapwitness.layout.witness import Origin
 from heapwitness.report import json
 from heapwitness.supervise import session as session_module
+from heapwitness.supervise.cases import FRAMES_LIMIT
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.examine import Examined, Examiner
 from heapwitness.supervise.families import believable
-from heapwitness.supervise.reporter import FRAMES_LIMIT, Reporter
+from heapwitness.supervise.reporter import Reporter
 from heapwitness.supervise.session import Session
 
 ME = Peer(os.getpid(), os.getuid())

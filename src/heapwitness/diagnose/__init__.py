@@ -15,28 +15,19 @@ from heapwitness.diagnose.damage import damages, with_restored
 from heapwitness.diagnose.freeing import wrong_release
 from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, with_stored, with_trap
 from heapwitness.diagnose.unpooled import block_without_pool, overrun
-from heapwitness.findings import model
-from heapwitness.findings.model import Detected, Finding, Frame, Place
+from heapwitness.findings.detection import detection
+from heapwitness.findings.model import RELEASES, Detected, Finding, Place
 from heapwitness.heap import BadPool, Fault, Pool, check
-from heapwitness.layout.events import Event, Outcome, Reason, Type, When
+from heapwitness.layout.events import Event, Outcome, Reason, Type
+from heapwitness.layout.reasons import detection_of, is_release
 from heapwitness.memory import Memory, Unreadable
 
 __all__ = ["diagnose", "examine", "examine_crash", "with_outcome", "with_stored"]
 
-_WHEN: dict[When, model.When] = {
-    When.MALLOC: "malloc",
-    When.FREE: "free",
-    When.REALLOC: "realloc",
-    When.CHECK: "check",
-    When.EXIT: "exit",
-    When.TRAP: "trap",
-    When.CRASH: "crash",
-}
 _LEFT = (
     "An operation of the heap was left in the middle before, by a jump out of a signal handler or as its thread was "
     "cancelled: of what was found then, one damage may be what that left."
 )
-_RELEASES = (Reason.DOUBLE, Reason.INVALID, Reason.MISMATCH)
 
 
 def diagnose(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | None = None) -> tuple[Finding, ...]:
@@ -59,14 +50,8 @@ def diagnose(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | N
 
 
 def _diagnosed(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | None) -> tuple[Finding, ...]:
-    detected = Detected(
-        when=_WHEN[event.when],
-        thread=event.tid,
-        thread_name=event.thread,
-        pid=event.pid,
-        stack=tuple(Frame(pc=pc) for pc in event.frames),
-    )
-    if event.reason in _RELEASES:
+    detected = detection_of(event)
+    if is_release(event.reason):
         return (wrong_release(event, memory, detected, elsewhere),)
     sites = Sites(memory, event.process)
     if event.reason is Reason.GUARD and event.released is not None:
@@ -108,7 +93,7 @@ def examine(
     """
     pool = Pool.open(memory, base, size)
     sites = Sites(memory, process)
-    return _all(pool, sites, check(pool), detected or Detected(when="check", thread=0))
+    return _all(pool, sites, check(pool), detected or detection("check"))
 
 
 def with_outcome(finding: Finding, outcome: Outcome) -> Finding:
@@ -117,7 +102,7 @@ def with_outcome(finding: Finding, outcome: Outcome) -> Finding:
     Wrong releases have nothing to repair. What was quarantined is not repaired: the program goes on
     without it.
     """
-    if finding.kind in ("double-free", "invalid-free", "mismatched-free", "use-after-free-read"):
+    if finding.kind in (*RELEASES, "use-after-free-read"):
         return finding
     mended = (
         *(outcome.headers, outcome.backups, outcome.slacks),

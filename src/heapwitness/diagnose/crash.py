@@ -14,10 +14,12 @@ from heapwitness.diagnose.operand import Use, use_of
 from heapwitness.diagnose.stale import Source, released_at, source_of
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings import model
-from heapwitness.findings.model import Crash, Detected, Finding, Frame, Stale
+from heapwitness.findings.detection import bare_stack
+from heapwitness.findings.model import Crash, Finding, Stale
 from heapwitness.heap import BadPool, Pool
 from heapwitness.layout.events import CrashState, CrashWords, Event, Machine
 from heapwitness.layout.process import Region, read_process, read_regions
+from heapwitness.layout.reasons import detection_of
 from heapwitness.memory import Memory, Unreadable
 
 _MASK = (1 << 64) - 1
@@ -75,7 +77,7 @@ def _told(event: Event, words: CrashWords, use: Use | None, memory: Memory) -> C
         address=address,
         access=access,
         sender=words.sender if words.code <= 0 and words.sender not in (0, event.pid) else None,
-        stack=tuple(Frame(pc=pc) for pc in event.frames),
+        stack=bare_stack(event.frames),
         notes=_notes(words, address),
     )
 
@@ -213,13 +215,7 @@ def _finding(event: Event, crash: Crash, source: Source, sites: Sites, register:
     block = block_of(source.pool, sites, source.tenant)
     return Finding(
         kind="use-after-free-read",
-        detected=Detected(
-            when="crash",
-            thread=event.tid,
-            thread_name=event.thread,
-            pid=event.pid,
-            stack=tuple(Frame(pc=pc) for pc in event.frames),
-        ),
+        detected=detection_of(event, "crash"),
         culprit=block,
         pointer=source.value,
         access="read",

@@ -11,11 +11,12 @@ from heapwitness.diagnose.kinds import judge
 from heapwitness.diagnose.picture import damage_of
 from heapwitness.diagnose.verdict import Reading, Verdict
 from heapwitness.findings import model
-from heapwitness.findings.model import Block, Detected, Finding, Header, HeaderFields, Kind
+from heapwitness.findings.model import Block, Detected, Finding, Header, HeaderFields
 from heapwitness.heap import Fault, Node, Pool, standing, walk
 from heapwitness.heap.index import shape
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
+from heapwitness.layout.reasons import kind_of
 from heapwitness.layout.witness import State
 from heapwitness.memory import Unreadable
 
@@ -26,12 +27,6 @@ PASSED_LIMIT = 200_000
 """So many nodes are passed on the way to a place that cannot be begun at."""
 
 FINDINGS_LIMIT = 64
-
-_KINDS: dict[Reason, Kind] = {
-    Reason.SLACK: "heap-buffer-overflow",
-    Reason.LINKS: "use-after-free-write",
-    Reason.POISON: "use-after-free-write",
-}
 
 
 def damages(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
@@ -194,7 +189,7 @@ def _fields(pool: Pool, node: int, header: witness.Header) -> HeaderFields:
 
 def _unseen(pool: Pool, sites: Sites, fault: Fault, detected: Detected, detail: str) -> Finding:
     """A finding of which only the engine's word is left."""
-    kind = _KINDS.get(fault.reason, "header-overwrite")
+    kind = kind_of(fault.reason)
     culprit: Block | None = None
     if kind != "header-overwrite" and standing(pool, fault.node) and fault.node != pool.end:
         culprit = block_of(pool, sites, first_tenant(pool, fault.node, pool.own(fault.node)))

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from heapwitness.diagnose.blocks import Sites, Tenant, block_of, first_tenant, released_block, tombstone
 from heapwitness.diagnose.unpooled import block_without_pool
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Block, Detected, Finding, Kind, Place, Release
+from heapwitness.findings.model import Block, Detected, Finding, Place, Release
 from heapwitness.findings.words import count
 from heapwitness.heap import Node, Pool, standing, walk
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
 from heapwitness.layout.events import Event, Reason, Unpooled, When
 from heapwitness.layout.process import read_process, read_regions
+from heapwitness.layout.reasons import kind_of
 from heapwitness.layout.witness import Origin, State
 from heapwitness.memory import Memory, Unreadable
 
@@ -22,11 +23,6 @@ _ALIGNMENT = {3: 8, 4: 16}
 _WORD = {3: 4, 4: 8}
 """Bytes of an address, by the granule."""
 
-_KINDS: dict[Reason, Kind] = {
-    Reason.DOUBLE: "double-free",
-    Reason.INVALID: "invalid-free",
-    Reason.MISMATCH: "mismatched-free",
-}
 _ALLOCATED = {
     Origin.MALLOC: "malloc",
     Origin.NEW: "new",
@@ -68,7 +64,7 @@ def wrong_release(
         culprit = block_of(pool, sites, tenant) if pool and tenant else None
         detail = _mismatch(event, tenant.header.origin if tenant else None)
     return Finding(
-        kind=_KINDS[event.reason],
+        kind=kind_of(event.reason),
         detected=detected,
         culprit=culprit,
         pointer=event.pointer or None,

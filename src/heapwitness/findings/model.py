@@ -21,6 +21,9 @@ Kind = Literal[
     "mismatched-free",
     "task-stack-overflow",
 ]
+RELEASES: Final[tuple[Kind, ...]] = ("double-free", "invalid-free", "mismatched-free")
+"""Kinds that are a wrong release: its detection is the fault itself, and there is nothing to repair."""
+
 When = Literal["malloc", "free", "realloc", "check", "exit", "trap", "crash"]
 Access = Literal["read", "write", "execute"]
 State = Literal["free", "used", "cached", "end", "quarantined"]

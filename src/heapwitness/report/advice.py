@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from heapwitness.findings.model import Finding, Frame
+    from heapwitness.findings.model import Finding
+    from heapwitness.findings.stacks import Stack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,21 +21,22 @@ class Advice:
     def on(self, finding: "Finding") -> str:
         """One sentence for a finding whose blocks' stacks are one frame, or that was noticed at exit; else ""."""
         words: list[str] = []
-        if self.stacks and any(_is_cut(stack) for stack in _stacks(finding)):
+        if self.stacks and any(_is_cut(stack) for stack in _block_stacks(finding)):
             words.append(f"{self.stacks} shows whole stacks")
         if self.checks and finding.detected.when == "exit":
             words.append(f"{self.checks} notices it sooner after the store")
         return "; ".join(words)
 
 
-def _stacks(finding: "Finding") -> "list[tuple[Frame, ...]]":
+def _block_stacks(finding: "Finding") -> "list[Stack]":
     """The stacks of the blocks that a reader looks for the bug at."""
+    from heapwitness.findings.stacks import sites
+
     blocks = (finding.culprit, finding.suspect) if finding.culprit or finding.suspect else (finding.victim,)
-    sites = [site for block in blocks if block is not None for site in (block.allocated, block.freed)]
-    return [site.stack for site in sites if site is not None]
+    return [site.stack for _, site in sites(*blocks)]
 
 
-def _is_cut(stack: "tuple[Frame, ...]") -> bool:
+def _is_cut(stack: "Stack") -> bool:
     """Whether there is a single C call, and it is not where a program begins anyway."""
     calls = [frame for frame in stack if frame.language == "c"]
     return len({frame.pc for frame in calls}) == 1 and calls[-1].function != "main"

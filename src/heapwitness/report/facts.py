@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from heapwitness.findings.model import Block, Crash, Detected, Finding
+from heapwitness.findings.stacks import sites
 from heapwitness.findings.words import count
 from heapwitness.report import store, text
 
@@ -82,9 +83,9 @@ def _block(block: Block) -> Iterator[str]:
         state = "released, not taken back yet"
     task = f", task {text.clean(block.task)}" if block.task else ""
     yield f"{block.address:#x}  {count(block.size, 'byte')}, {state}{task}"
-    for verb, site in (("allocated", block.allocated), ("released", block.freed)):
-        if site is not None and site.stack:
-            yield f"{verb}{text.by(site.stack)}"
+    for act, site in sites(block):
+        if site.stack:
+            yield f"{act}{text.by(site.stack)}"
 
 
 def _damaged(finding: Finding) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterable
 import msgspec
 
 from heapwitness.findings.model import Finding, Frame
+from heapwitness.findings.stacks import telling_stack
 from heapwitness.report.frames import named
 
 
@@ -31,9 +32,7 @@ def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def same(finding: Finding) -> Hashable:
     """Equal for findings that are told as one, in whatever process and at whatever address they were."""
-    site = finding.culprit.allocated if finding.culprit is not None else None
-    known = site is not None and bool(site.stack)
-    stack = site.stack if site is not None and known else finding.detected.stack
+    known, stack = telling_stack(finding)
     store = named(finding.store.stack) if finding.store is not None else None
     return (finding.kind, known, tuple(map(_place, stack)), None if store is None else _place(store))
 

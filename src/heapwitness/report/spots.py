@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from heapwitness.findings.model import Block, Finding, Frame, Site
+from heapwitness.findings.model import RELEASES, Block, Finding, Frame
+from heapwitness.findings.stacks import sites
 from heapwitness.report.frames import named
 
 Role = Literal["store", "read", "release", "allocation", "first release", "detection"]
-
-RELEASES = ("double-free", "invalid-free", "mismatched-free")
-"""Kinds whose detection is the fault itself."""
 
 SAID: dict[Role, str] = {
     "store": "stored here",
@@ -54,17 +52,12 @@ def _stacks(finding: Finding) -> Iterator[Stack]:
         if block is None or block.address in seen:
             continue
         seen.append(block.address)
-        if block.allocated is not None:
-            yield _of("allocation", block, block.allocated)
-        if block.freed is not None:
-            yield _of("first release", block, block.freed)
+        for act, site in sites(block):
+            role: Role = "allocation" if act == "allocated" else "first release"
+            yield Stack(role, block, site.thread, site.task, site.stack)
     trapped = finding.store is not None and finding.detected.when == "trap"
     if finding.kind not in RELEASES and finding.detected.when != "exit" and not trapped:
         yield Stack("detection", None, thread, None, finding.detected.stack)
-
-
-def _of(role: Role, block: Block, site: Site) -> Stack:
-    return Stack(role, block, site.thread, site.task, site.stack)
 
 
 def spot(finding: Finding) -> Spot | None:

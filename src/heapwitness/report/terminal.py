@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from heapwitness.findings.model import Crash, Finding, Frame, Header, Report, Site, Summary
+from heapwitness.findings.stacks import sites
 from heapwitness.findings.words import count
 from heapwitness.report import crash as crash_text
 from heapwitness.report import hyperlinks, source, text
@@ -176,11 +177,7 @@ def _stacks(out: "_Lines", finding: Finding) -> None:
     ):
         if block is None or (block is finding.victim and finding.culprit and block.address == finding.culprit.address):
             continue
-        stacks += [
-            (f"{name} was {verb}{_doer(site)}", site.stack)
-            for verb, site in (("allocated", block.allocated), ("released", block.freed))
-            if site is not None
-        ]
+        stacks += [(f"{name} was {act}{_doer(site)}", site.stack) for act, site in sites(block)]
     if finding.detected.when != "exit" and not (finding.store is not None and finding.detected.when == "trap"):
         stacks.append(("noticed", finding.detected.stack))
     sources: set[tuple[str | None, int | None]] = set()

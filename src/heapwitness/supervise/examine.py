@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Crash, Detected, Finding, Frame, Kind, Place
-from heapwitness.findings.model import When as ReportWhen
-from heapwitness.layout.events import CrashWords, Event, Reason
+from heapwitness.findings.model import Crash, Finding, Place
+from heapwitness.layout.events import CrashWords, Event
+from heapwitness.layout.reasons import detection_of, kind_of
 from heapwitness.supervise.families import believable
 from heapwitness.supervise.pointee import pointee
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
@@ -21,15 +21,6 @@ _MAPS_LIMIT = 8 << 20
 CODE_LIMIT = 1 << 20
 _TEXTS_LIMIT = 128 << 20
 """Bytes of mappings, of all findings together, that are kept until their stacks have names."""
-
-_KINDS: dict[Reason, Kind] = {
-    Reason.SLACK: "heap-buffer-overflow",
-    Reason.LINKS: "use-after-free-write",
-    Reason.POISON: "use-after-free-write",
-    Reason.DOUBLE: "double-free",
-    Reason.INVALID: "invalid-free",
-    Reason.MISMATCH: "mismatched-free",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +141,8 @@ def crashed(event: Event, words: CrashWords, memory: "Memory", maps: str, progra
 def undiagnosed(event: Event, why: str) -> Finding:
     """What an event alone says, as a finding; `why` there is no more of it."""
     return Finding(
-        kind=_KINDS.get(event.reason, "header-overwrite"),
-        detected=Detected(
-            when=cast(ReportWhen, event.when.name.lower()),
-            thread=event.tid,
-            thread_name=event.thread,
-            pid=event.pid,
-            stack=tuple(Frame(pc=pc) for pc in event.frames),
-        ),
+        kind=kind_of(event.reason),
+        detected=detection_of(event),
         pointer=event.pointer or None,
         detail=f"This finding could not be diagnosed: {why.rstrip('.: ')}.",
     )

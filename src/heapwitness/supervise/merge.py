@@ -3,12 +3,10 @@
 import itertools
 from collections.abc import Sequence
 
-import msgspec
-
-from heapwitness.findings.model import Block, Finding, Frame, Site
+from heapwitness.findings.model import Finding, Frame
+from heapwitness.findings.stacks import Act, Stack, with_stacks
 from heapwitness.supervise.python_stack import PythonFrame, is_python
 
-_BLOCKS = ("culprit", "victim", "previous", "suspect")
 _EVALUATORS = ("_PyEval_EvalFrameDefault", "PyEval_EvalFrameEx")
 
 
@@ -28,41 +26,43 @@ def with_python(stack: Sequence[Frame], frames: Sequence[PythonFrame]) -> tuple[
         place = next((at for at, frame in enumerate(stack) if _is_nameless_python(frame)), len(stack))
         return (*stack[:place], *(_frame(one) for one in frames), *stack[place:])
     groups = _groups(frames)
-    merged: list[Frame] = []
+    whole: list[Frame] = []
     for frame in stack:
         if groups and _evaluates(frame):
-            merged.extend(_frame(one, frame) for one in groups.pop(0))
+            whole.extend(_frame(one, frame) for one in groups.pop(0))
         else:
-            merged.append(frame)
-    merged.extend(_frame(one) for group in groups for one in group)
-    return tuple(merged)
+            whole.append(frame)
+    whole.extend(_frame(one) for group in groups for one in group)
+    return tuple(whole)
 
 
-def in_places(finding: Finding) -> Finding:
-    """The finding with the Python frames of its blocks' stacks among the C frames, which have names by now."""
-    changes: dict[str, object] = {name: _block(getattr(finding, name)) for name in _BLOCKS}
-    changes["readings"] = tuple(msgspec.structs.replace(one, culprit=_block(one.culprit)) for one in finding.readings)
-    return msgspec.structs.replace(finding, **changes)
+def merged(finding: Finding, frames: Sequence[PythonFrame]) -> Finding:
+    """The finding with all Python frames among the C frames, which have names by now.
+
+    Args:
+        frames: those that its thread was in at the detection; the access that was trapped there is the same moment's.
+    """
+    trapped = finding.detected.when == "trap"
+
+    def change(act: Act, stack: Stack) -> Stack:
+        if act in ("allocated", "released"):
+            return _in_place(stack)
+        return with_python(stack, frames) if frames and (trapped or act == "detected") else stack
+
+    return with_stacks(finding, change)
 
 
-def _block(block: Block | None) -> Block | None:
-    if block is None:
-        return None
-    return msgspec.structs.replace(block, allocated=_site(block.allocated), freed=_site(block.freed))
-
-
-def _site(site: Site | None) -> Site | None:
+def _in_place(stack: Stack) -> Stack:
     """As the diagnosis gives it, Python frames stand behind the C frames, and `pc` counts those that C code called."""
-    python = [frame for frame in site.stack if frame.language == "python"] if site is not None else []
-    if site is None or not python:
-        return site
+    python = [frame for frame in stack if frame.language == "python"]
+    if not python:
+        return stack
     ends = [one.pc != after.pc for one, after in itertools.pairwise(python)]
     frames = [
         PythonFrame(one.function or "", one.file or "", one.line or 0, entry)
         for one, entry in zip(python, [*ends, False], strict=True)
     ]
-    native = [frame for frame in site.stack if frame.language != "python"]
-    return msgspec.structs.replace(site, stack=with_python(native, frames))
+    return with_python([frame for frame in stack if frame.language != "python"], frames)
 
 
 def _evaluates(frame: Frame) -> bool:

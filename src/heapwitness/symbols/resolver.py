@@ -12,7 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from heapwitness.findings.model import Block, Crash, Finding, Frame, HeapMap, Place, Site
+from heapwitness.findings.model import Crash, Finding, Frame, HeapMap, Place
+from heapwitness.findings.stacks import Act, with_block_stacks, with_stacks
 from heapwitness.symbols.debuginfo import DebugInfo, Location
 from heapwitness.symbols.elf import ElfFile, printable, read_elf
 from heapwitness.symbols.maps import Mapping, parse_maps
@@ -45,29 +46,19 @@ class Resolver:
             maps: text of /proc/PID/maps of the process in which it was found.
         """
         space = _Space(self, parse_maps(maps))
-        changes: dict[str, object] = {
-            "detected": msgspec.structs.replace(
-                finding.detected, stack=space.stack(finding.detected.stack, exact=finding.detected.when in _EXACT)
-            )
-        }
-        for name in ("culprit", "victim", "previous", "suspect"):
-            block: Block | None = getattr(finding, name)
-            changes[name] = space.block(block)
-        changes["readings"] = tuple(
-            msgspec.structs.replace(one, culprit=space.block(one.culprit)) for one in finding.readings
-        )
-        if finding.store is not None:
-            changes["store"] = msgspec.structs.replace(
-                finding.store, stack=space.stack(finding.store.stack, exact=True, called=True)
-            )
-        if finding.place is not None and finding.pointer is not None and finding.place.kind != "stack":
-            changes["place"] = space.place(finding.pointer) or finding.place
-        return msgspec.structs.replace(finding, **changes)
+        exact = finding.detected.when in _EXACT
+        named = with_stacks(finding, lambda act, stack: space.stack_of(act, stack, exact=exact))
+        place = named.place
+        if place is not None and named.pointer is not None and place.kind != "stack":
+            place = space.place(named.pointer) or place
+        return msgspec.structs.replace(named, place=place)
 
     def crash(self, crash: Crash, maps: str) -> Crash:
         """A crash with every stack in it named; as `finding`."""
         space = _Space(self, parse_maps(maps))
-        stale = tuple(msgspec.structs.replace(one, block=space.block(one.block)) for one in crash.stale)
+        stale = tuple(
+            msgspec.structs.replace(one, block=with_block_stacks(one.block, space.stack_of)) for one in crash.stale
+        )
         return msgspec.structs.replace(crash, stack=space.stack(crash.stack, exact=True), stale=stale)
 
     def heap_map(self, taken: HeapMap, maps: str) -> HeapMap:
@@ -122,13 +113,11 @@ class _Space:
         self._mappings = mappings
         self._starts = [mapping.start for mapping in mappings]
 
-    def block(self, block: Block | None) -> Block | None:
-        if block is None:
-            return None
-        return msgspec.structs.replace(block, allocated=self.site(block.allocated), freed=self.site(block.freed))
-
-    def site(self, site: Site | None) -> Site | None:
-        return None if site is None else msgspec.structs.replace(site, stack=self.stack(site.stack))
+    def stack_of(self, act: Act, frames: Sequence[Frame], *, exact: bool = False) -> tuple[Frame, ...]:
+        """Name the stack of an act; `exact`: that of a detection begins with the instruction itself."""
+        if act == "accessed":
+            return self.stack(frames, exact=True, called=True)
+        return self.stack(frames, exact=exact and act == "detected")
 
     def stack(self, frames: Sequence[Frame], *, exact: bool = False, called: bool = False) -> tuple[Frame, ...]:
         """Name a stack's frames; the engine's own are dropped from its top.

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from heapwitness.findings.model import Copy, Damage, Detected, Kind, When
+from heapwitness.findings.detection import detection
+from heapwitness.findings.model import Copy, Damage, Kind, When
 from heapwitness.liteos.diagnose.blocks import TaskNames, block_of, gap_of
 from heapwitness.liteos.diagnose.evidence import Evidence
 from heapwitness.liteos.diagnose.finding import LiteosFinding
@@ -140,7 +141,7 @@ def derived_findings(
         node = evidence.nodes[evidence.index[address]]
         yield LiteosFinding(
             kind="header-overwrite",
-            detected=Detected(when=when, thread=0),
+            detected=detection(when),
             victim=block_of(evidence, node, tasks),
             detail="The gap word in front of this aligned block is overwritten, and its header does not tell the gap.",
             node=address,
@@ -173,7 +174,7 @@ def _finding(evidence: Evidence, words: list[WrongWord], tasks: TaskNames, when:
     text = f"{' and '.join(names[:3])}{' and more' if len(names) > 3 else ''}"
     return LiteosFinding(
         kind=kind,
-        detected=Detected(when=when, thread=0),
+        detected=detection(when),
         culprit=culprit,
         victim=victim,
         damage=damage,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from heapwitness.findings.model import Detected, Header, When
+from heapwitness.findings.detection import detection
+from heapwitness.findings.model import Header, When
 from heapwitness.liteos.diagnose.blocks import TaskNames, block_of
 from heapwitness.liteos.diagnose.damage import damage_of_run, damage_of_runs
 from heapwitness.liteos.diagnose.derived import derived_findings
@@ -148,7 +149,7 @@ def _finding(evidence: Evidence, runs: list[Run], verdict: Verdict, tasks: TaskN
     one = len(runs) == 1
     return LiteosFinding(
         kind=verdict.kind,
-        detected=Detected(when=when, thread=0),
+        detected=detection(when),
         culprit=culprit,
         victim=block_of(evidence, victim, tasks),
         previous=None if previous is None else block_of(evidence, previous, tasks),

@@ -1,6 +1,7 @@
 """What a pointer that was freed, and names no allocation, is: freed before, inside of a block, or elsewhere."""
 
-from heapwitness.findings.model import Block, Detected, Kind, When
+from heapwitness.findings.detection import detection
+from heapwitness.findings.model import Block, Kind, When
 from heapwitness.liteos.diagnose.blocks import TaskNames, block_of, payload_of
 from heapwitness.liteos.diagnose.evidence import Evidence
 from heapwitness.liteos.diagnose.finding import LiteosFinding
@@ -72,5 +73,4 @@ def _was_merged(view: PoolView, pointer: int) -> bool:
 
 
 def _finding(kind: Kind, pointer: int, block: Block | None, when: When, detail: str) -> LiteosFinding:
-    detected = Detected(when=when, thread=0)
-    return LiteosFinding(kind=kind, detected=detected, culprit=block, pointer=pointer, detail=detail)
+    return LiteosFinding(kind=kind, detected=detection(when), culprit=block, pointer=pointer, detail=detail)

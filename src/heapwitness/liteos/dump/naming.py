@@ -4,9 +4,8 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import dropwhile
 
-import msgspec
-
-from heapwitness.findings.model import Block, Frame, Site
+from heapwitness.findings.model import Frame
+from heapwitness.findings.stacks import with_stacks
 from heapwitness.liteos.diagnose.finding import LiteosFinding
 
 StackOf = Callable[[int], tuple[Frame, ...]]
@@ -40,22 +39,4 @@ def _is_heap(frame: Frame) -> bool:
 
 def named(finding: LiteosFinding, stack: StackOf) -> LiteosFinding:
     """The finding with every frame that is a bare address replaced by what `stack` says of it."""
-    return msgspec.structs.replace(
-        finding,
-        culprit=_block(finding.culprit, stack),
-        victim=_block(finding.victim, stack),
-        previous=_block(finding.previous, stack),
-        suspect=_block(finding.suspect, stack),
-    )
-
-
-def _block(block: Block | None, stack: StackOf) -> Block | None:
-    if block is None:
-        return None
-    return msgspec.structs.replace(block, allocated=_site(block.allocated, stack), freed=_site(block.freed, stack))
-
-
-def _site(site: Site | None, stack: StackOf) -> Site | None:
-    if site is None:
-        return None
-    return msgspec.structs.replace(site, stack=stack_of((frame.pc for frame in site.stack), stack))
+    return with_stacks(finding, lambda _, registers: stack_of((frame.pc for frame in registers), stack))

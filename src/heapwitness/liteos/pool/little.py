@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from heapwitness.findings.model import Block, Detected, Kind, When
+from heapwitness.findings.detection import detection
+from heapwitness.findings.model import Block, Kind, When
 from heapwitness.liteos.config.config import Config
 from heapwitness.liteos.diagnose.blocks import task_name
 from heapwitness.liteos.diagnose.finding import Change, LiteosFinding
@@ -170,15 +171,14 @@ class Little:
 
     def _pointer(self, kind: Kind, payload: int, when: When, detail: str, node: WalkedNode | None) -> LiteosFinding:
         block = None if node is None else self._block(node)
-        detected = Detected(when=when, thread=0)
-        return LiteosFinding(kind=kind, detected=detected, culprit=block, pointer=payload, detail=detail)
+        return LiteosFinding(kind=kind, detected=detection(when), culprit=block, pointer=payload, detail=detail)
 
     def _damage(self, when: When, node: int) -> LiteosFinding:
         before = [one for one in self.nodes() if one.address <= node]
         detail = f"The size of the node at {node:#x} and the node that should follow it contradict each other."
         return LiteosFinding(
             kind="header-overwrite",
-            detected=Detected(when=when, thread=0),
+            detected=detection(when),
             victim=self._block(before[-1]) if before else None,
             previous=self._block(before[-2]) if len(before) > 1 else None,
             detail=detail,

@@ -1,0 +1,83 @@
+"""All stacks of a finding: for whoever looks at each of them, or gives each other frames."""
+
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeVar
+
+import msgspec
+
+from heapwitness.findings.model import Block, Finding, Frame, Site
+
+Stack = tuple[Frame, ...]
+"""Innermost frame first."""
+
+Act = Literal["detected", "allocated", "released", "accessed"]
+"""What a stack of a finding was taken at: its detection, what was done with a block, or the access that a trap
+caught."""
+
+Change = Callable[[Act, Stack], Stack]
+"""What becomes of a stack that was taken at such an act."""
+
+_Finding = TypeVar("_Finding", bound=Finding)
+
+
+def with_stacks(finding: _Finding, change: Change) -> _Finding:
+    """The finding with each of its stacks changed."""
+    detected, store = finding.detected, finding.store
+    return msgspec.structs.replace(
+        finding,
+        detected=msgspec.structs.replace(detected, stack=change("detected", detected.stack)),
+        culprit=with_block_stacks(finding.culprit, change),
+        victim=with_block_stacks(finding.victim, change),
+        previous=with_block_stacks(finding.previous, change),
+        suspect=with_block_stacks(finding.suspect, change),
+        readings=tuple(
+            msgspec.structs.replace(one, culprit=with_block_stacks(one.culprit, change)) for one in finding.readings
+        ),
+        store=store and msgspec.structs.replace(store, stack=change("accessed", store.stack)),
+    )
+
+
+def with_block_stacks(block: Block | None, change: Change) -> Block | None:
+    """A block with the stacks of its allocation and its release changed."""
+    if block is None:
+        return None
+    return msgspec.structs.replace(
+        block,
+        allocated=_with_stack(block.allocated, change, "allocated"),
+        freed=_with_stack(block.freed, change, "released"),
+    )
+
+
+def stacks(finding: Finding) -> tuple[Stack, ...]:
+    """Each stack of a finding, empty ones, too."""
+    found: list[Stack] = []
+
+    def note(_: Act, stack: Stack) -> Stack:
+        found.append(stack)
+        return stack
+
+    with_stacks(finding, note)
+    return tuple(found)
+
+
+def sites(*blocks: Block | None) -> Iterator[tuple[Act, Site]]:
+    """What was done with blocks, as far as it is known: of each first its allocation, then its release."""
+    for block in blocks:
+        if block is not None and block.allocated is not None:
+            yield "allocated", block.allocated
+        if block is not None and block.freed is not None:
+            yield "released", block.freed
+
+
+def telling_stack(finding: Finding) -> tuple[bool, Stack]:
+    """The stack that findings of one bug share: of the culprit's allocation, else that of detection.
+
+    Returns:
+        whether it is the allocation's, and the stack.
+    """
+    site = finding.culprit.allocated if finding.culprit is not None else None
+    return (True, site.stack) if site is not None and site.stack else (False, finding.detected.stack)
+
+
+def _with_stack(site: Site | None, change: Change, act: Act) -> Site | None:
+    return site and msgspec.structs.replace(site, stack=change(act, site.stack))

@@ -1,0 +1,169 @@
+"""The different findings of a run, how often each was seen and repaired, and how many of them are kept.
+
+A finding comes as bare addresses, by which it is counted at once; which of these are told as one shows in their names,
+which are found later and in a thread of their own. So there is a table for each: `Cases` is the loop's, `Shown` that
+thread's, and what they share, a `Case`, is counted by the loop alone.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from heapwitness.findings.model import Finding
+from heapwitness.findings.stacks import stacks, telling_stack
+from heapwitness.report.folding import same
+from heapwitness.supervise.examine import Examined
+
+CASES_LIMIT = 10_000
+"""Different findings that are kept and shown; what is beyond is counted as dropped."""
+
+FRAMES_LIMIT = 200_000
+"""Frames in all of them: nearly all of a report is frames, some 300 bytes each. Findings that tell of no block and no
+bytes, as forged ones do, get a quarter."""
+
+_Key = tuple[Hashable, int]
+
+
+@dataclass(slots=True, eq=False)
+class Case:
+    """Findings that are surely the same, by their bare addresses.
+
+    `number` tells apart those of one event, `is_told` whether its table knows what becomes of it.
+    """
+
+    number: int
+    count: int = 0
+    repaired: int = 0
+    is_told: bool = False
+
+    def add(self, finding: Finding) -> None:
+        """Count a finding."""
+        self.count += finding.count
+        self.repaired += finding.count * finding.repaired
+
+
+class Cases:
+    """Findings by their bare addresses.
+
+    Attributes:
+        dropped: findings that were too many to keep.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._asked: set[_Key] = set()
+        self._cases: dict[_Key, Case] = {}
+        self._frames = 0
+
+    def is_new(self, examined: Examined) -> bool:
+        """Whether one of the findings was not asked for before."""
+        keys = set(_keys(examined))
+        new = not keys <= self._asked
+        if len(self._asked) < CASES_LIMIT:
+            self._asked |= keys
+        return new
+
+    def add(self, examined: Examined) -> Iterator[tuple[Case, Finding]]:
+        """Count findings as they are taken from here; gives those that are new."""
+        for finding, key in zip(examined.findings, _keys(examined), strict=True):
+            case = self._cases.get(key)
+            if case is not None:
+                case.add(finding)
+            elif self._has_room(finding):
+                case = self._cases[key] = Case(key[-1])
+                case.add(finding)
+                yield case, finding
+            else:
+                self.dropped += finding.count
+
+    def _has_room(self, finding: Finding) -> bool:
+        frames = self._frames + _frames(finding)
+        if len(self._cases) >= CASES_LIMIT or frames > _share(finding):
+            return False
+        self._frames = frames
+        return True
+
+
+@dataclass(slots=True)
+class _Told:
+    finding: Finding
+    cases: list[Case] = field(default_factory=list)
+
+
+class Shown:
+    """Findings by their names, as they are told."""
+
+    def __init__(self) -> None:
+        self._told: dict[object, _Told] = {}
+        self._unkept: list[Case] = []
+        self._frames = 0
+
+    @property
+    def dropped(self) -> int:
+        """Findings whose names made too many frames."""
+        return sum(case.count for case in self._unkept)
+
+    def add(self, case: Case, finding: Finding) -> bool:
+        """Tell a case as a finding with names; whether it is a new one, and there is room for it."""
+        key = (same(finding), case.number)
+        case.is_told = True
+        if key in self._told:
+            self._told[key].cases.append(case)
+            return False
+        # Inlined functions make many frames of one address.
+        self._frames += _frames(finding)
+        if self._frames > 2 * FRAMES_LIMIT:
+            self._unkept.append(case)
+            return False
+        self._told[key] = _Told(finding, [case])
+        return True
+
+    def add_bare(self, case: Case, finding: Finding) -> None:
+        """Tell a case that could not be named as a finding of its own, unless it is told."""
+        if not case.is_told:
+            case.is_told = True
+            self._told[case] = _Told(finding, [case])
+
+    def findings(self) -> tuple[tuple[Finding, ...], int]:
+        """The different findings with their counts, and how many were repaired."""
+        counted = [
+            (one.finding, sum(case.count for case in one.cases), sum(case.repaired for case in one.cases))
+            for one in self._told.values()
+        ]
+        findings = tuple(
+            msgspec.structs.replace(finding, count=count, repaired=repaired == count)
+            for finding, count, repaired in counted
+        )
+        return findings, sum(repaired for _, _, repaired in counted)
+
+
+def _frames(finding: Finding) -> int:
+    """How many frames a finding has in all its stacks."""
+    return sum(map(len, stacks(finding)))
+
+
+def _share(finding: Finding) -> int:
+    return FRAMES_LIMIT if finding.culprit is not None or finding.damage is not None else FRAMES_LIMIT // 4
+
+
+def _keys(examined: Examined) -> list[_Key]:
+    """A key for each finding: what it is of, and the how many-th of those that were found at once. These are of
+    different blocks for sure, though all that is known of their allocation may be the same call."""
+    seen: Counter[Hashable] = Counter()
+    keys: list[_Key] = []
+    for finding in examined.findings:
+        key = _key(examined, finding)
+        keys.append((key, seen[key]))
+        seen[key] += 1
+    return keys
+
+
+def _key(examined: Examined, finding: Finding) -> Hashable:
+    """The same for findings of one program that are surely the same case, by their bare addresses."""
+    site = finding.culprit.allocated if finding.culprit is not None else None
+    _, stack = telling_stack(finding)
+    store = finding.store.stack[0].pc if finding.store is not None and finding.store.stack else 0
+    where = tuple((frame.pc, frame.file, frame.line) for frame in stack)
+    return (examined.program, finding.kind, site is None, finding.detail == "", where, store)

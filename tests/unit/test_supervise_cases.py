@@ -1,0 +1,86 @@
+"""Which findings are one case, how often it was seen, and what there is no room for."""
+
+import pytest
+
+from heapwitness.findings.model import Block, Detected, Finding, Frame, Site
+from heapwitness.supervise import cases as cases_module
+from heapwitness.supervise.cases import Cases, Shown
+from heapwitness.supervise.examine import Examined
+
+
+def found(pc: int, *, repaired: bool = False, function: str | None = None, frames: int = 1) -> Finding:
+    """A damaged block that was allocated at an address, which may have its name."""
+    stack = tuple(Frame(pc=pc + place, module="a", offset=1, function=function) for place in range(frames))
+    block = Block(address=64, size=8, state="used", origin="malloc", allocated=Site(thread=1, stack=stack))
+    detected = Detected(when="free", thread=1)
+    return Finding(kind="heap-buffer-overflow", detected=detected, culprit=block, repaired=repaired)
+
+
+def examined(*findings: Finding) -> Examined:
+    return Examined(findings, "", "program")
+
+
+def test_findings_of_one_address_are_one_case_with_a_count() -> None:
+    cases, shown = Cases(), Shown()
+    ((case, finding),) = cases.add(examined(found(1, repaired=True)))
+
+    again = list(cases.add(examined(found(1, repaired=True))))
+    shown.add(case, finding)
+
+    assert again == []
+    assert [(one.count, one.repaired) for one in shown.findings()[0]] == [(2, True)]
+    assert shown.findings()[1] == 2
+
+
+def test_cases_of_one_name_are_shown_once_and_repaired_when_all_are() -> None:
+    cases, shown = Cases(), Shown()
+    new = [*cases.add(examined(found(1, repaired=True))), *cases.add(examined(found(2)))]
+
+    showed = [shown.add(case, found(5, function="f")) for case, _ in new]
+
+    assert showed == [True, False]
+    assert [(one.count, one.repaired) for one in shown.findings()[0]] == [(2, False)]
+
+
+def test_findings_of_one_event_are_cases_of_their_own_though_their_names_are_the_same() -> None:
+    cases, shown = Cases(), Shown()
+    new = list(cases.add(examined(found(1), found(1))))
+
+    showed = [shown.add(case, finding) for case, finding in new]
+
+    assert showed == [True, True]
+    assert [one.count for one in shown.findings()[0]] == [1, 1]
+
+
+def test_case_that_could_not_be_named_is_told_bare_and_only_once() -> None:
+    cases, shown = Cases(), Shown()
+    (named, _), (nameless, bare) = cases.add(examined(found(1), found(2)))
+    shown.add(named, found(1, function="f"))
+
+    for case in (named, nameless):
+        shown.add_bare(case, bare)
+
+    assert shown.findings()[0] == (found(1, function="f"), bare)
+
+
+def test_findings_beyond_the_room_for_cases_are_counted_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases_module, "CASES_LIMIT", 2)
+    cases = Cases()
+
+    new = [pair for pc in (1, 2, 3, 3, 1) for pair in cases.add(examined(found(pc)))]
+
+    assert [case.count for case, _ in new] == [2, 1]
+    assert cases.dropped == 2
+
+
+def test_finding_whose_names_make_too_many_frames_is_dropped_with_what_is_counted_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cases_module, "FRAMES_LIMIT", 10)
+    cases, shown = Cases(), Shown()
+    ((case, finding),) = cases.add(examined(found(1)))
+
+    showed = shown.add(case, found(1, frames=21))
+    list(cases.add(examined(finding)))
+
+    assert (showed, shown.findings(), shown.dropped) == (False, ((), 0), 2)
