@@ -5,7 +5,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from heapwitness.liteos.image.store import Stretch
+from heapwitness.liteos.image.store import SourceStretch
 
 SIZE_LIMIT: Final = 512 << 20
 """No image larger than this is read, nor what a compressed one holds."""
@@ -33,7 +33,7 @@ class Segment(msgspec.Struct, frozen=True):
     """Bytes at an address of the target; slices of `data` are bytes."""
 
     address: int
-    data: Stretch
+    data: SourceStretch
 
     @property
     def stop(self) -> int:
