@@ -18,7 +18,7 @@ from heapwitness.liteos.diagnose.finding import CopyPair, LiteosFinding
 from heapwitness.liteos.diagnose.judge import RunVerdict, judge
 from heapwitness.liteos.diagnose.runs import runs_of
 from heapwitness.liteos.diagnose.spot import HeaderRun
-from heapwitness.liteos.diagnose.stacks import Stacks, details, lowest, overflowed, stack_block
+from heapwitness.liteos.diagnose.stacks import TaskStacks, details, lowest, overflowed, stack_block
 from heapwitness.liteos.heap.midway import settled
 from heapwitness.liteos.heap.rebuild import rebuild
 from heapwitness.liteos.heap.view import PoolView
@@ -65,7 +65,7 @@ def diagnose(
 
 
 def findings_of(
-    view: PoolView, walked: Walk, tasks: TaskNames, when: When = "check", stacks: Stacks | None = None
+    view: PoolView, walked: Walk, tasks: TaskNames, when: When = "check", stacks: TaskStacks | None = None
 ) -> tuple[LiteosFinding, ...]:
     """As `diagnose`, of a pool that was walked already; at most FINDINGS_LIMIT of them. `stacks` are the tasks'."""
     evidence = HeaderEvidence(view, walked, rebuild(view, walked))
@@ -76,7 +76,9 @@ def findings_of(
     return tuple(found[:FINDINGS_LIMIT])
 
 
-def _header_findings(evidence: HeaderEvidence, tasks: TaskNames, when: When, stacks: Stacks) -> Iterator[LiteosFinding]:
+def _header_findings(
+    evidence: HeaderEvidence, tasks: TaskNames, when: When, stacks: TaskStacks
+) -> Iterator[LiteosFinding]:
     wild: dict[int, list[tuple[HeaderRun, RunVerdict]]] = {}
     runs = runs_of(evidence)[:FINDINGS_LIMIT]
     below: list[tuple[WalkedNode, list[HeaderRun]]] = []
@@ -121,7 +123,7 @@ def _goes_on_below(evidence: HeaderEvidence, run: HeaderRun, upper: HeaderRun) -
 
 
 def _stack_finding(
-    evidence: HeaderEvidence, stack: WalkedNode, runs: list[HeaderRun], tasks: TaskNames, when: When, stacks: Stacks
+    evidence: HeaderEvidence, stack: WalkedNode, runs: list[HeaderRun], tasks: TaskNames, when: When, stacks: TaskStacks
 ) -> LiteosFinding:
     number = evidence.index[runs[0].spots[0].place]
     before = evidence.nodes[number - 1] if number else None

@@ -35,7 +35,7 @@ class TaskStack(msgspec.Struct, frozen=True):
     name: str
 
 
-Stacks = Mapping[int, TaskStack]
+TaskStacks = Mapping[int, TaskStack]
 """Stacks by the address of their lowest word."""
 
 
@@ -53,7 +53,7 @@ def stacks_of(table: Mapping[int, Task], names: Mapping[int, str]) -> dict[int, 
     }
 
 
-def overflowed(evidence: HeaderEvidence, run: HeaderRun, stacks: Stacks) -> WalkedNode | None:
+def overflowed(evidence: HeaderEvidence, run: HeaderRun, stacks: TaskStacks) -> WalkedNode | None:
     """The stack whose task ran past its low end and made a run of damage right before it; None where none did.
 
     Args:
@@ -82,7 +82,7 @@ def lowest(evidence: HeaderEvidence, node: WalkedNode) -> int:
     return payload_of(evidence.view, node.address, header)
 
 
-def stack_block(evidence: HeaderEvidence, node: WalkedNode, stacks: Stacks) -> Block:
+def stack_block(evidence: HeaderEvidence, node: WalkedNode, stacks: TaskStacks) -> Block:
     """A stack as a block; its task is the one that runs on it, where that is known, and not the one that made it."""
     block = block_of(evidence, node, {})
     owner = stacks.get(block.address)
@@ -90,7 +90,7 @@ def stack_block(evidence: HeaderEvidence, node: WalkedNode, stacks: Stacks) -> B
 
 
 def details(
-    evidence: HeaderEvidence, run: HeaderRun, node: WalkedNode, before: WalkedNode | None, stacks: Stacks
+    evidence: HeaderEvidence, run: HeaderRun, node: WalkedNode, before: WalkedNode | None, stacks: TaskStacks
 ) -> Iterator[str]:
     """What speaks for a stack, whose it is, and what else could have been."""
     low = lowest(evidence, node)

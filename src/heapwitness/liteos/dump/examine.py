@@ -14,7 +14,7 @@ from heapwitness.liteos.diagnose.diagnose import FINDINGS_LIMIT, findings_of
 from heapwitness.liteos.diagnose.evidence import HeaderEvidence
 from heapwitness.liteos.diagnose.finding import LiteosFinding
 from heapwitness.liteos.diagnose.freeing import explain
-from heapwitness.liteos.diagnose.stacks import Stacks, stacks_of
+from heapwitness.liteos.diagnose.stacks import TaskStacks, stacks_of
 from heapwitness.liteos.dump.naming import bare, named
 from heapwitness.liteos.dump.usage import PoolUse, usage
 from heapwitness.liteos.find.guess import Guess, NotGuessed, guess
@@ -62,7 +62,7 @@ class _Kernel(msgspec.Struct, frozen=True):
     """What the dump says of the kernel, by its firmware: whether the heap's lock was held, and the tasks' stacks."""
 
     held: bool | None = None
-    stacks: Stacks = {}
+    stacks: TaskStacks = {}
 
 
 class ExaminedPool(msgspec.Struct, frozen=True):

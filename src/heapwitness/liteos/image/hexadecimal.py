@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from heapwitness.liteos.image.errors import BadImage
-from heapwitness.liteos.image.model import Format, Image, Patches, Segment
+from heapwitness.liteos.image.model import Image, ImageFormat, Patches, Segment
 from heapwitness.liteos.image.store import PART, ByteSource, SourceStretch
 
 LINES_LIMIT = 1 << 22
@@ -42,7 +42,7 @@ class Record(NamedTuple):
 class RecordFormat(NamedTuple):
     """One of the formats: its name, its first line, its records, and a record's line with other bytes."""
 
-    name: Format
+    name: ImageFormat
     first: re.Pattern[bytes]
     records: Callable[[ByteSource], Iterator[Record]]
     line: Callable[[Record, bytes], bytes]

@@ -10,7 +10,7 @@ from heapwitness.liteos.image.store import SourceStretch
 SIZE_LIMIT: Final = 512 << 20
 """No image larger than this is read, nor what a compressed one holds."""
 
-Format = Literal["raw", "intel-hex", "s-record", "elf"]
+ImageFormat = Literal["raw", "intel-hex", "s-record", "elf"]
 
 
 class Patch(Protocol):
@@ -53,7 +53,7 @@ class Image:
 
     def __init__(
         self,
-        format: Format,
+        format: ImageFormat,
         segments: tuple[Segment, ...],
         rewrite: Rewrite,
         *,
