@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from heapwitness.liteos import Config, Layout, Pool
 from heapwitness.liteos.diagnose.diagnose import diagnose
-from heapwitness.liteos.diagnose.evidence import Evidence
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
 from heapwitness.liteos.diagnose.plan import plan
 from heapwitness.liteos.dump.naming import bare
 from heapwitness.liteos.dump.usage import usage
@@ -55,7 +55,7 @@ def measure(title: str, data: bytearray, layout: Layout) -> None:
     segment = Segment(ADDRESS, memoryview(data))
 
     def summed_up() -> object:
-        return usage(Evidence(PoolView(bytes(data), ADDRESS, layout), walk(data, ADDRESS, layout), {}), {}, bare)
+        return usage(HeaderEvidence(PoolView(bytes(data), ADDRESS, layout), walk(data, ADDRESS, layout), {}), {}, bare)
 
     steps: list[tuple[str, Callable[[], object]]] = [
         ("find", lambda: find_pools(segment, layout, placed=True)),

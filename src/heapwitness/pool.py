@@ -387,7 +387,7 @@ class Pool:
         header = _Header()
         if not getattr(_core(), name)(self._address, self._node(offset), header):
             return None
-        words = witness.Header(header.size, header.prev_size, header.meta, header.check)
+        words = witness.NodeHeader(header.size, header.prev_size, header.meta, header.check)
         requested = (words.size << self.granule_log2) - witness.OVERHEAD - words.slack
         return Node(offset, words.size, words.prev_size, words.state, words.origin, words.site, words.slack, requested)
 

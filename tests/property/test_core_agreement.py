@@ -9,9 +9,8 @@ from core_damage import spots
 from hypothesis import given, settings
 from test_core_damage import ROOM, crowded
 
-from heapwitness.heap import Pool as View
-from heapwitness.heap import check
-from heapwitness.heap.pool import BadPool
+from heapwitness.heap import WalkedPool, check
+from heapwitness.heap.pool import LostPool
 from heapwitness.layout.witness import CONTROL, HEADER, KEPT, OVERHEAD, Links, Origin, State, meta, sealed, sealed_links
 from heapwitness.memory import BufferMemory
 from heapwitness.pool import Damaged, Pool
@@ -28,8 +27,8 @@ def by_core(pool: Pool) -> Faults:
 def by_python(pool: Pool) -> Faults:
     memory = BufferMemory(pool.address, bytes(pool.memory))
     try:
-        view = View.open(memory, pool.address, pool.size)
-    except BadPool:
+        view = WalkedPool.open(memory, pool.address, pool.size)
+    except LostPool:
         return [(5, 0, 0, 0)]
     return [(fault.reason, fault.node, fault.low, fault.high) for fault in check(view)]
 

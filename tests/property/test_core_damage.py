@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from heapwitness.layout.witness import CONTROL, END, HEADER, KEPT, OVERHEAD, Header, State
+from heapwitness.layout.witness import CONTROL, END, HEADER, KEPT, OVERHEAD, NodeHeader, State
 from heapwitness.pool import Damaged, Outcome, Pool
 
 ROOM = 4096
@@ -57,7 +57,7 @@ def mend(pool: Pool, truth: dict[int, tuple[bytes, bytes]]) -> None:
     mended = copies(pool, [*(node.offset for node in pool.nodes()), pool.end])
     for node, (own, _) in truth.items():
         if own in left[node]:
-            found, was = Header.unpack(mended[node][0]), Header.unpack(own)
+            found, was = NodeHeader.unpack(mended[node][0]), NodeHeader.unpack(own)
             assert (found.size, found.meta) == (was.size, was.meta)
     assert pool.repair() == NOTHING
 

@@ -15,11 +15,10 @@ from support.heaps import BASE, PROCESS, SECRET, Heap, message, section
 
 from heapwitness.diagnose import diagnose, examine
 from heapwitness.errors import HeapwitnessError
-from heapwitness.heap import Pool as View
-from heapwitness.heap import walk
+from heapwitness.heap import WalkedPool, walk
 from heapwitness.layout import process, witness
 from heapwitness.layout.events import Event, Reason, SectionKind, Type, Window
-from heapwitness.layout.witness import Fixed, Header, Origin, State
+from heapwitness.layout.witness import Fixed, NodeHeader, Origin, State
 from heapwitness.memory import BufferMemory, Memory, SegmentsMemory, Unreadable
 from heapwitness.pool import Pool
 from heapwitness.supervise.recorded import report
@@ -142,7 +141,7 @@ def endless_pool(node_bytes: int) -> Everywhere:
     size = (1 << 31) - 1
     shape = witness.VERSION | 4 << 8
     fixed = Fixed.sealed(witness.MAGIC, shape, size, SECRET).pack()
-    pattern = Header(node_bytes >> 4, node_bytes >> 4, witness.meta(3, State.FREE, Origin.MALLOC, 5), 1).pack() * 3
+    pattern = NodeHeader(node_bytes >> 4, node_bytes >> 4, witness.meta(3, State.FREE, Origin.MALLOC, 5), 1).pack() * 3
     return Everywhere(SegmentsMemory([(BASE, fixed), (BASE + (size << 4) - 32, fixed)]), pattern)
 
 
@@ -176,7 +175,7 @@ def test_large_blocks_are_passed_without_reading_what_is_in_them() -> None:
         pass
     memory = Everywhere(BufferMemory(0, buffer), b"?")
 
-    nodes = sum(1 for _ in walk(View.open(memory, 0, pool.size)))
+    nodes = sum(1 for _ in walk(WalkedPool.open(memory, 0, pool.size)))
 
     assert nodes > 4000
     assert memory.total < 4 * MEGABYTE

@@ -333,7 +333,7 @@ def test_store_in_a_program_that_the_program_starts_is_told() -> None:
 
 
 def test_record_of_a_trapped_store_gives_the_same_report(tmp_path: Path) -> None:
-    from heapwitness.findings.sites import Trap, encoded, name_of
+    from heapwitness.findings.sites import TrappedSite, encoded, name_of
     from heapwitness.native import library
     from heapwitness.report.json import decode
 
@@ -348,7 +348,7 @@ def test_record_of_a_trapped_store_gives_the_same_report(tmp_path: Path) -> None
     subprocess.run(
         [program],
         env=environment(
-            LD_PRELOAD=str(library("preload")), HEAPWITNESS_LOG=str(log), HEAPWITNESS_TRAPS=encoded([Trap(name)])
+            LD_PRELOAD=str(library("preload")), HEAPWITNESS_LOG=str(log), HEAPWITNESS_TRAPS=encoded([TrappedSite(name)])
         ),
         check=False,
     )

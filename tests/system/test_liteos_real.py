@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support import liteos
 
-from heapwitness.liteos.dump.examine import Options, examine
+from heapwitness.liteos.dump.examine import DumpOptions, examine
 from heapwitness.liteos.dump.mend import mend
 
 REAL = liteos.ALL / "real"
@@ -18,8 +18,8 @@ HEALTHY = [row for row in ROWS if not row["findings"]]
 pytestmark = pytest.mark.skipif(not ROWS, reason="the dumps do not lie beside the repository")
 
 
-def options_of(row: dict[str, Any], *, told: bool, base: bool = True) -> Options:
-    return Options(
+def options_of(row: dict[str, Any], *, told: bool, base: bool = True) -> DumpOptions:
+    return DumpOptions(
         image=REAL / row["dump"],
         config=REAL / row["config"] if told else None,
         base=row["base"] if base else None,
@@ -68,7 +68,7 @@ def test_damage_in_a_dump_of_a_running_device_is_found(row: dict[str, Any], tmp_
     data[start : start + 12] = b"overwritten!"
     (tmp_path / "dump.bin").write_bytes(data)
 
-    examined = examine(Options(image=tmp_path / "dump.bin", config=REAL / row["config"], base=row["base"]))
+    examined = examine(DumpOptions(image=tmp_path / "dump.bin", config=REAL / row["config"], base=row["base"]))
 
     assert [finding.kind for finding in examined.findings] == ["heap-buffer-overflow"]
     assert examined.findings[0].damage is not None and examined.findings[0].damage.length == 12

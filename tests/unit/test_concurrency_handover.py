@@ -2,8 +2,7 @@
 
 import pytest
 
-from heapwitness.heap import Pool as View
-from heapwitness.heap import check
+from heapwitness.heap import WalkedPool, check
 from heapwitness.layout import witness
 from heapwitness.layout.witness import Links
 from heapwitness.memory import BufferMemory
@@ -14,19 +13,19 @@ pytestmark = pytest.mark.parametrize("size", range(1, 17))
 
 def faults(pool: Pool) -> list[tuple[str, int]]:
     """What the core and the Python walker, which must agree, find wrong."""
-    view = View.open(BufferMemory(pool.address, bytes(pool.memory)), pool.address, pool.size)
+    view = WalkedPool.open(BufferMemory(pool.address, bytes(pool.memory)), pool.address, pool.size)
     by_core = [(fault.reason.name, fault.node) for fault in pool.check()]
     assert [(fault.reason.name, fault.node) for fault in check(view)] == by_core
     return by_core
 
 
-def pool_with(size: int) -> tuple[Pool, int, View]:
+def pool_with(size: int) -> tuple[Pool, int, WalkedPool]:
     """A pool with a block of the smallest node's size, that node, and how Python sees the pool."""
     pool = Pool(bytearray(1 << 16))
     pool.allocate(100)
     node = pool.allocate(size)
     assert node is not None
-    view = View.open(BufferMemory(pool.address, bytes(pool.memory)), pool.address, pool.size)
+    view = WalkedPool.open(BufferMemory(pool.address, bytes(pool.memory)), pool.address, pool.size)
     return pool, node, view
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Frame, Site
-from heapwitness.findings.sites import FrameName, SiteName, Trap, encoded, name_of, parse_trap
+from heapwitness.findings.sites import FrameName, SiteName, TrappedSite, encoded, name_of, parse_trap
 
 ID = "6f0c1e4d2b9a8d31aabbccdd"
 
@@ -31,13 +31,15 @@ def test_site_whose_innermost_frame_lies_in_no_file_has_no_name(stack: tuple[Fra
 @pytest.mark.parametrize("module", ["server", "a,b;c:d+e@f%g h", "\N{GREEK SMALL LETTER ALPHA}.so", "\udcff"])
 def test_what_is_written_is_read_again(how: str, module: str) -> None:
     frames = (FrameName(module, ID[:16], 0x11D3), FrameName("", "", 0), FrameName(module, "", 7))
-    trap = Trap(SiteName(frames), how)  # type: ignore[arg-type]
+    trap = TrappedSite(SiteName(frames), how)  # type: ignore[arg-type]
 
     assert parse_trap(str(trap)) == trap
 
 
 def test_site_without_a_word_before_it_is_trapped_at_its_end() -> None:
-    assert parse_trap(" server@6F0C1E4D+11d3 ") == Trap(SiteName((FrameName("server", "6f0c1e4d", 0x11D3),)), "end")
+    assert parse_trap(" server@6F0C1E4D+11d3 ") == TrappedSite(
+        SiteName((FrameName("server", "6f0c1e4d", 0x11D3),)), "end"
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_what_is_no_site_is_refused_in_a_sentence(text: str) -> None:
 
 def test_engine_reads_build_ids_and_names_of_files_without_one() -> None:
     frames = (FrameName("server", ID[:16], 0x11D3), FrameName("lib x.so", "", 7), FrameName("", "", 0))
-    trap = Trap(SiteName(frames), "start")
+    trap = TrappedSite(SiteName(frames), "start")
 
     assert encoded([trap, trap]) == "start:6f0c1e4d2b9a8d31+11d3,/lib%20x.so+7,?"
 

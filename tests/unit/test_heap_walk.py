@@ -3,17 +3,17 @@
 import pytest
 from support.heaps import BASE, SECRET, Heap
 
-from heapwitness.heap import BadPool, Fault, Pool, check, standing, walk
+from heapwitness.heap import Fault, LostPool, WalkedPool, check, standing, walk
 from heapwitness.heap.index import links_before, shape
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
-from heapwitness.layout.witness import KEPT, OVERHEAD, Header, Origin, State
+from heapwitness.layout.witness import KEPT, OVERHEAD, NodeHeader, Origin, State
 from heapwitness.memory import BufferMemory, SegmentsMemory, Unreadable
 
 
-def view(heap: Heap) -> Pool:
-    return Pool.open(heap.memory(), BASE, heap.pool.size)
+def view(heap: Heap) -> WalkedPool:
+    return WalkedPool.open(heap.memory(), BASE, heap.pool.size)
 
 
 @pytest.mark.parametrize("log2", [3, 4])
@@ -66,23 +66,23 @@ def test_a_lost_control_block_is_replaced_by_its_copy() -> None:
     pool = view(heap)
     assert len(list(walk(pool))) == 3
     assert check(pool) == (Fault(Reason.CONTROL),)
-    with pytest.raises(BadPool):
-        Pool.open(heap.memory(), BASE)
+    with pytest.raises(LostPool):
+        WalkedPool.open(heap.memory(), BASE)
     heap.write(heap.pool.start + heap.pool.size - 32, b"\xff" * 32)
-    with pytest.raises(BadPool):
+    with pytest.raises(LostPool):
         view(heap)
 
 
 def test_a_control_block_of_zeros_is_none() -> None:
-    with pytest.raises(BadPool):
-        Pool.open(BufferMemory(0, bytes(4096)), 0, 4096)
+    with pytest.raises(LostPool):
+        WalkedPool.open(BufferMemory(0, bytes(4096)), 0, 4096)
 
 
 def test_memory_that_ends_before_the_pool_is_unreadable() -> None:
     heap = Heap(size=1 << 20)
     blocks = [heap.allocate(200_000) for _ in range(4)]
     start = heap.pool.start
-    pool = Pool.open(SegmentsMemory([(BASE, bytes(heap.room[start : start + 500_000]))]), BASE)
+    pool = WalkedPool.open(SegmentsMemory([(BASE, bytes(heap.room[start : start + 500_000]))]), BASE)
     with pytest.raises(Unreadable):
         list(walk(pool))
     steps = walk(pool, blocks[1])
@@ -136,4 +136,4 @@ def test_a_header_packs_into_the_words_of_the_format() -> None:
     word = witness.meta(5, State.CACHED, Origin.NEW_ARRAY, 0xABCDEF)
     header = witness.sealed(SECRET, 9, 4, word, 33)
     assert (header.slack, header.state, header.origin, header.site) == (5, State.CACHED, Origin.NEW_ARRAY, 0xABCDEF)
-    assert Header.unpack(header.pack()) == header
+    assert NodeHeader.unpack(header.pack()) == header

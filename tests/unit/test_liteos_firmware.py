@@ -11,11 +11,11 @@ from support import firmware, liteos, toolchain
 from heapwitness.cli.main import main
 from heapwitness.findings.model import Frame
 from heapwitness.liteos import Config, Pool
-from heapwitness.liteos.dump.examine import Examined, Options, examine, with_release
+from heapwitness.liteos.dump.examine import DumpOptions, ExaminedDump, examine, with_release
 from heapwitness.liteos.dump.kernel_text import release
 from heapwitness.liteos.dump.naming import stack_of
 from heapwitness.liteos.firmware.dwarf import UndescribedHeap, read_firmware
-from heapwitness.liteos.firmware.firmware import Firmware, Task
+from heapwitness.liteos.firmware.firmware import FirmwareFile, Task
 from heapwitness.memory import BufferMemory
 
 CONFIG = Config(width=32, debug=True, task_stat=True, head_backup=True, recordinfo=True, leakcheck=True)
@@ -63,7 +63,7 @@ DEBUG = (b".debug_info", b".debug_abbrev", b".debug_line", b".debug_str", b".deb
 
 
 def test_calls_in_optimised_thumb_code_are_told_with_the_functions_that_are_inlined(elf: Path) -> None:
-    with Firmware(elf) as opened:
+    with FirmwareFile(elf) as opened:
         assert told(opened.stack(IN_NEW_PACKET)) == ALLOCATED
         assert told(opened.stack(IN_RECEIVE)) == RECEIVED
         assert told(opened.stack(IN_RESET)) == STARTED
@@ -71,7 +71,7 @@ def test_calls_in_optimised_thumb_code_are_told_with_the_functions_that_are_inli
 
 
 def test_a_call_that_never_returns_is_in_the_function_that_made_it(elf: Path) -> None:
-    with Firmware(elf) as opened:
+    with FirmwareFile(elf) as opened:
         assert told(opened.stack(IN_GIVE_UP)) == GAVE_UP
 
 
@@ -93,7 +93,7 @@ def test_every_compiler_and_version_of_debug_information_is_read(name: str, vers
         ("reset", "receive"): STARTED,
     }
 
-    with Firmware(elf) as opened:
+    with FirmwareFile(elf) as opened:
         found = {call: told(opened.stack(toolchain.returns(tools, elf, *call))) for call in calls}
 
     assert found == calls
@@ -113,7 +113,7 @@ def test_of_the_rows_at_one_address_the_last_one_with_a_line_counts(tmp_path: Pa
     command = ["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-e,f", "-Wl,-Ttext=0x1000", "-g"]
     subprocess.run([*command, str(source), "-o", str(elf)], check=True)
 
-    with Firmware(elf) as opened:
+    with FirmwareFile(elf) as opened:
         found = [frame.line for pc in (0x1001, 0x1002) for frame in opened.stack(pc)]
 
     assert found == [5, 9]
@@ -122,7 +122,7 @@ def test_of_the_rows_at_one_address_the_last_one_with_a_line_counts(tmp_path: Pa
 def test_without_debug_information_the_symbol_table_names_calls_and_it_is_said_once(elf: Path) -> None:
     path = without(elf, *DEBUG)
 
-    with Firmware(path) as opened:
+    with FirmwareFile(path) as opened:
         assert told(opened.stack(IN_NEW_PACKET)) == [("new_packet", None, False)]
         assert told(opened.stack(IN_RECEIVE)) == [("receive", None, False)]
         assert opened.warnings == (f"{path} has no debug information, so calls are shown without lines.",)
@@ -131,7 +131,7 @@ def test_without_debug_information_the_symbol_table_names_calls_and_it_is_said_o
 def test_without_a_symbol_table_the_debug_information_names_calls(elf: Path) -> None:
     path = without(elf, b".symtab")
 
-    with Firmware(path) as opened:
+    with FirmwareFile(path) as opened:
         assert told(opened.stack(IN_NEW_PACKET)) == ALLOCATED
         assert told(opened.stack(0x20000000)) == [(None, None, False)]
         assert [warning for warning in opened.warnings if "no symbol table" in warning] == list(opened.warnings)
@@ -149,7 +149,7 @@ def test_damaged_debug_information_costs_lines_and_is_said_once(elf: Path, secti
     data[place : place + 64] = b"\xfe" * 64
     elf.write_bytes(data)
 
-    with Firmware(elf) as opened:
+    with FirmwareFile(elf) as opened:
         assert [opened.stack(pc)[-1].function for pc in (IN_NEW_PACKET, IN_RECEIVE)] == ["new_packet", "receive"]
         said = f"{elf} has debug information that cannot be read, so calls are shown without lines."
         assert opened.warnings == (said,)
@@ -158,7 +158,7 @@ def test_damaged_debug_information_costs_lines_and_is_said_once(elf: Path, secti
 def test_a_task_table_that_is_not_described_is_said(elf: Path) -> None:
     path = without(elf, *DEBUG)
 
-    with Firmware(path) as opened:
+    with FirmwareFile(path) as opened:
         assert opened.tasks(BufferMemory(0, bytes(8192)), 64) == {}
         assert opened.warnings == (f"{path} does not describe g_taskCBArray, so tasks are shown by their numbers.",)
 
@@ -198,8 +198,8 @@ class Device:
         names = ("DEBUG_VERSION", "MEM_DEBUG", *toolchain.OPTIONS)
         self.config.write_text("".join(f"LOSCFG_{name}=y\n" for name in names))
 
-    def examined(self, elf: Path, *, config: bool = False) -> Examined:
-        return examine(Options(image=self.dump, elf=elf, config=self.config if config else None))
+    def examined(self, elf: Path, *, config: bool = False) -> ExaminedDump:
+        return examine(DumpOptions(image=self.dump, elf=elf, config=self.config if config else None))
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_where_only_the_kernels_own_functions_were_recorded_they_are_told(tmp_pa
     dump = tmp_path / "dump"
     dump.write_bytes(buffer)
 
-    (found,) = examine(Options(image=dump, elf=elf)).pools
+    (found,) = examine(DumpOptions(image=dump, elf=elf)).pools
 
     (site,) = found.use.call_sites
     assert [frame.function for frame in site.stack] == ["OsMemAllocWithCheck", "LOS_MemAlloc"]
@@ -292,7 +292,7 @@ def test_tasks_by_the_firmware_are_those_of_its_table(device: Device, elf: Path)
     table = blocks_of_tasks(("idle", 0), ("shell", UNUSED), ("", UNUSED), ("", 0))
     memory[0x1800 : 0x1800 + len(table)] = table
 
-    with Firmware(elf) as opened:
+    with FirmwareFile(elf) as opened:
         tasks = opened.tasks(BufferMemory(0, memory), 64)
 
     assert tasks == {0: Task(0, "idle", True), 1: Task(1, "shell", False), 2: Task(2, "", False)}

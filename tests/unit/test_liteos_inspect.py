@@ -12,10 +12,10 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import Layout, Pool
 from heapwitness.liteos.config.config import Config
 from heapwitness.liteos.dump.document import document
-from heapwitness.liteos.dump.examine import Options, examine, with_release
+from heapwitness.liteos.dump.examine import DumpOptions, examine, with_release
 from heapwitness.liteos.dump.kernel_text import bad_nodes, release
 from heapwitness.liteos.firmware import tasknames
-from heapwitness.liteos.firmware.firmware import Firmware, Task
+from heapwitness.liteos.firmware.firmware import FirmwareFile, Task
 from heapwitness.memory import BufferMemory
 from heapwitness.report import json as report_json
 
@@ -40,7 +40,7 @@ def image_of(path: Path) -> Path:
 def test_the_kernels_text_is_the_recorded_one(path: Path, tmp_path: Path) -> None:
     recorded, _ = liteos.load(path)
     config = dotconfig(tmp_path, f"{recorded['config']}-{recorded['width']}")
-    options = Options(image=image_of(path), config=config, width=recorded["width"], base=recorded["pool"])
+    options = DumpOptions(image=image_of(path), config=config, width=recorded["width"], base=recorded["pool"])
     operation, _, argument = recorded["detect"].partition(" ")
 
     examined = examine(options)
@@ -55,9 +55,9 @@ def test_the_kernels_text_is_the_recorded_one(path: Path, tmp_path: Path) -> Non
 def test_without_a_configuration_the_findings_are_the_same(path: Path, tmp_path: Path) -> None:
     recorded, _ = liteos.load(path)
     config = dotconfig(tmp_path, f"{recorded['config']}-{recorded['width']}")
-    known = examine(Options(image=image_of(path), config=config, width=recorded["width"]))
+    known = examine(DumpOptions(image=image_of(path), config=config, width=recorded["width"]))
 
-    guessed = examine(Options(image=image_of(path)))
+    guessed = examine(DumpOptions(image=image_of(path)))
 
     assert [(one.kind, one.node) for one in guessed.findings] == [(one.kind, one.node) for one in known.findings]
     assert any("Guessed" in warning for warning in guessed.warnings)
@@ -76,8 +76,8 @@ def test_several_pools_are_told_in_order_and_one_can_be_chosen(tmp_path: Path) -
     dump.write_bytes(memory)
     options = {"image": dump, "config": dotconfig(tmp_path, "backup-32"), "base": ADDRESS}
 
-    both = examine(Options(**options))
-    second = examine(Options(**options, pools=(ADDRESS + 0x4000,)))
+    both = examine(DumpOptions(**options))
+    second = examine(DumpOptions(**options, pools=(ADDRESS + 0x4000,)))
 
     assert [pool.address for pool in both.pools] == [ADDRESS, ADDRESS + 0x4000]
     assert len(both.findings) == 2
@@ -89,7 +89,7 @@ def test_several_pools_are_told_in_order_and_one_can_be_chosen(tmp_path: Path) -
 def test_the_firmware_names_tasks_and_calls(tmp_path: Path) -> None:
     device = firmware.device(tmp_path)
 
-    (finding,) = examine(Options(image=device.dump, elf=device.elf)).findings
+    (finding,) = examine(DumpOptions(image=device.dump, elf=device.elf)).findings
 
     assert finding.kind == "heap-buffer-overflow"
     culprit = finding.culprit
@@ -107,7 +107,7 @@ def test_the_firmware_names_tasks_and_calls(tmp_path: Path) -> None:
 def test_live_blocks_are_told_by_the_call_that_allocated_them(tmp_path: Path) -> None:
     device = firmware.device(tmp_path)
 
-    (pool,) = examine(Options(image=device.dump, elf=device.elf)).pools
+    (pool,) = examine(DumpOptions(image=device.dump, elf=device.elf)).pools
 
     (site,) = pool.use.call_sites
     assert (site.blocks, [frame.function for frame in site.stack]) == (2, ["new_packet", "network_task"])
@@ -118,7 +118,7 @@ def test_live_blocks_are_told_by_the_call_that_allocated_them(tmp_path: Path) ->
 def test_lines_are_read_from_every_version_of_debug_information(tmp_path: Path, debug: str) -> None:
     elf = firmware.build(tmp_path, debug)
 
-    with Firmware(elf) as opened:
+    with FirmwareFile(elf) as opened:
         (frame,) = opened.stack(firmware.call_after(elf, "network_task"))
 
     assert frame.function == "network_task" and frame.file is not None
@@ -128,10 +128,10 @@ def test_lines_are_read_from_every_version_of_debug_information(tmp_path: Path, 
 @needs_gcc
 def test_a_stripped_firmware_names_nothing_and_an_address_outside_of_code_stays_bare(tmp_path: Path) -> None:
     elf = firmware.build(tmp_path)
-    with Firmware(elf) as opened:
+    with FirmwareFile(elf) as opened:
         assert opened.stack(0x10)[0].function is None
     stripped = firmware.build(tmp_path, "-s")
-    with Firmware(stripped) as opened:
+    with FirmwareFile(stripped) as opened:
         assert opened.stack(0x401010)[0].function is None
         assert opened.tasks(BufferMemory(0, bytes(16)), 64) == {}
 
@@ -148,7 +148,7 @@ def test_names_behind_pointers_are_followed(tmp_path: Path) -> None:
         memory[block + 16 : block + 24] = (place + text).to_bytes(8, "little")
         memory[text : text + 8] = name.encode().ljust(8, b"\0")
 
-    with Firmware(elf) as opened:
+    with FirmwareFile(elf) as opened:
         tasks = opened.tasks(BufferMemory(place, memory), 64)
 
     assert tasks == {0: Task(0, "idle", exists=True), 1: Task(1, "network", exists=True)}
@@ -165,7 +165,7 @@ def test_use_is_summed_up(tmp_path: Path) -> None:
     dump = tmp_path / "dump"
     dump.write_bytes(buffer)
 
-    (examined,) = examine(Options(image=dump, config=dotconfig(tmp_path, "backup-taskstat-32"))).pools
+    (examined,) = examine(DumpOptions(image=dump, config=dotconfig(tmp_path, "backup-taskstat-32"))).pools
 
     use, status = examined.use, pool.status()
     assert use.status == status
@@ -186,7 +186,7 @@ def test_a_pointer_can_be_judged_as_if_it_were_freed(tmp_path: Path) -> None:
     assert block is not None
     dump = tmp_path / "dump"
     dump.write_bytes(buffer)
-    examined = examine(Options(image=dump, config=dotconfig(tmp_path, "backup-32")))
+    examined = examine(DumpOptions(image=dump, config=dotconfig(tmp_path, "backup-32")))
 
     assert with_release(examined, block).findings == ()
     for pointer in (block + 8, block - 4, 0x1000):
@@ -195,7 +195,7 @@ def test_a_pointer_can_be_judged_as_if_it_were_freed(tmp_path: Path) -> None:
 
 def test_the_document_follows_the_published_schema(tmp_path: Path) -> None:
     path = next(path for path in liteos.damaged() if "overflow" in path.name)
-    examined = examine(Options(image=image_of(path)))
+    examined = examine(DumpOptions(image=image_of(path)))
 
     written = json.loads(report_json.encode(document(examined)))
 
@@ -226,7 +226,7 @@ def test_wrong_options_are_told_in_a_sentence(tmp_path: Path, options: dict[str,
     given = {"image": dump, "config": dotconfig(tmp_path, "backup-32"), **options}
 
     with pytest.raises(HeapwitnessError, match=says):
-        examine(Options(**given))  # type: ignore[arg-type]
+        examine(DumpOptions(**given))  # type: ignore[arg-type]
 
 
 def test_a_configuration_that_does_not_fit_is_refused(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_configuration_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         dump = tmp_path / "dump"
         dump.write_bytes(buffer)
         with pytest.raises(HeapwitnessError, match=r"fits better|looks like one of another"):
-            examine(Options(image=dump, config=dotconfig(tmp_path, said)))
+            examine(DumpOptions(image=dump, config=dotconfig(tmp_path, said)))
 
 
 def test_bestfit_little_is_refused(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_bestfit_little_is_refused(tmp_path: Path) -> None:
     dump = tmp_path / "dump"
     dump.write_bytes(bytes(4096))
     with pytest.raises(HeapwitnessError, match="bestfit_little"):
-        examine(Options(image=dump, config=config))
+        examine(DumpOptions(image=dump, config=config))
 
 
 def test_an_image_that_ends_before_its_pool_is_told(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_an_image_that_ends_before_its_pool_is_told(tmp_path: Path) -> None:
     dump = tmp_path / "dump"
     dump.write_bytes(buffer[:4000])
 
-    examined = examine(Options(image=dump, config=dotconfig(tmp_path, "backup-32")))
+    examined = examine(DumpOptions(image=dump, config=dotconfig(tmp_path, "backup-32")))
 
     assert examined.findings == ()
     assert any("before the pool" in warning for warning in examined.warnings)
@@ -293,7 +293,7 @@ def test_a_layout_without_backup_is_inspected_by_its_links_and_magic(tmp_path: P
     dump = tmp_path / "dump"
     dump.write_bytes(buffer)
 
-    (finding,) = examine(Options(image=dump, config=dotconfig(tmp_path, "control-32"))).findings
+    (finding,) = examine(DumpOptions(image=dump, config=dotconfig(tmp_path, "control-32"))).findings
 
     assert finding.node == ADDRESS + at
     assert finding.damage is not None and finding.damage.address == ADDRESS + at
@@ -304,7 +304,7 @@ def test_the_kernels_text_needs_head_backup(tmp_path: Path) -> None:
     Pool.init(buffer, ADDRESS, Config(width=32, debug=True)).alloc(32)
     dump = tmp_path / "dump"
     dump.write_bytes(buffer)
-    examined = examine(Options(image=dump, config=dotconfig(tmp_path, "control-32")))
+    examined = examine(DumpOptions(image=dump, config=dotconfig(tmp_path, "control-32")))
 
     with pytest.raises(HeapwitnessError, match="LOSCFG_MEM_HEAD_BACKUP"):
         list(bad_nodes(examined))

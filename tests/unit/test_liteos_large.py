@@ -15,7 +15,7 @@ from support import liteos
 
 from heapwitness.liteos import Config, Pool
 from heapwitness.liteos import image as images
-from heapwitness.liteos.dump.examine import Options, examine
+from heapwitness.liteos.dump.examine import DumpOptions, examine
 from heapwitness.liteos.image import store
 from heapwitness.liteos.image.scan import own_addresses, places, stepping
 
@@ -58,14 +58,14 @@ def test_words_that_hold_their_own_address_are_all_found(pointer: int, base: int
         words = words_of(data, pointer)
         wanted = [number * pointer for number, word in enumerate(words) if word == base + number * pointer]
 
-        assert list(own_addresses(store.Stretch(data), base, pointer)) == wanted
+        assert list(own_addresses(store.SourceStretch(data), base, pointer)) == wanted
 
 
 def test_dense_own_addresses_are_all_found() -> None:
     base, count = 0x20000000, 50_000
     data = b"".join((base + 4 * number).to_bytes(4, "little") for number in range(count))
 
-    assert list(own_addresses(store.Stretch(data), base, 4)) == list(range(0, 4 * count, 4))
+    assert list(own_addresses(store.SourceStretch(data), base, 4)) == list(range(0, 4 * count, 4))
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -82,7 +82,7 @@ def test_heads_that_go_up_in_steps_are_all_found(pointer: int, base: int) -> Non
             if one == two and three == four == one + step and one >= number * pointer and one and not one % pointer
         ]
 
-        assert list(stepping(store.Stretch(data), pointer)) == wanted
+        assert list(stepping(store.SourceStretch(data), pointer)) == wanted
         assert len(wanted) > 6
 
 
@@ -92,7 +92,7 @@ def test_places_are_found_across_parts() -> None:
     for at in (0, 254, 510, 1996):
         data[at : at + 4] = b"\x48\0\0\x80"
 
-    assert list(places(store.Stretch(bytes(data)), b"\x48\0\0\x80")) == [0, 254, 510, 1996]
+    assert list(places(store.SourceStretch(bytes(data)), b"\x48\0\0\x80")) == [0, 254, 510, 1996]
 
 
 def overrun(buffer: bytearray | memoryview) -> None:
@@ -105,7 +105,7 @@ def overrun(buffer: bytearray | memoryview) -> None:
 
 
 def kinds(dump: Path, config: Path | None) -> list[tuple[str, int | None]]:
-    findings = examine(Options(image=dump, config=config)).findings
+    findings = examine(DumpOptions(image=dump, config=config)).findings
     return [(one.kind, None if one.culprit is None else one.culprit.address) for one in findings]
 
 

@@ -11,7 +11,7 @@ from heapwitness.cli.main import main
 from heapwitness.findings.model import HeapMap
 from heapwitness.liteos import Pool
 from heapwitness.liteos.dump.document import document
-from heapwitness.liteos.dump.examine import Options, examine
+from heapwitness.liteos.dump.examine import DumpOptions, examine
 from heapwitness.report import html, junit, sarif, text
 
 SCHEMA = Path(__file__).parents[1] / "data" / "sarif" / "sarif-2.1.0-rtm.5.json"
@@ -39,13 +39,13 @@ def pool_image(folder: Path, name: str = "backup-taskstat-32") -> Path:
 
 
 def map_of(image: Path, **options: object) -> HeapMap:
-    (mapped,) = document(examine(Options(image=image, **options)), mapped=True).maps  # type: ignore[arg-type]
+    (mapped,) = document(examine(DumpOptions(image=image, **options)), mapped=True).maps  # type: ignore[arg-type]
     return mapped
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=name_of)
 def test_each_recorded_finding_is_in_every_document(image: Path) -> None:
-    report = document(examine(Options(image=image)), mapped=True)
+    report = document(examine(DumpOptions(image=image)), mapped=True)
 
     log = json.loads(sarif.encode(report, Path("/")))
     jsonschema.Draft4Validator(json.loads(SCHEMA.read_text())).validate(log)
@@ -57,7 +57,7 @@ def test_each_recorded_finding_is_in_every_document(image: Path) -> None:
 
 
 def test_a_map_counts_what_the_use_of_the_pool_counts(tmp_path: Path) -> None:
-    examined = examine(Options(image=pool_image(tmp_path)))
+    examined = examine(DumpOptions(image=pool_image(tmp_path)))
 
     (mapped,) = document(examined, mapped=True).maps
 
@@ -83,7 +83,7 @@ def test_single_blocks_have_their_task_and_the_parts_of_a_node(tmp_path: Path) -
 
 
 def test_a_dump_without_a_map_has_none(tmp_path: Path) -> None:
-    assert document(examine(Options(image=pool_image(tmp_path)))).maps == ()
+    assert document(examine(DumpOptions(image=pool_image(tmp_path)))).maps == ()
 
 
 def test_inspect_writes_documents_and_a_short_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,20 +8,20 @@ import textwrap
 import pytest
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.supervise.program import Program
+from heapwitness.supervise.program import RunningProgram
 
 WAIT = "select.select([program.finished], [], [], 20)\nprint('status', program.exit_status)"
 
 
 def inside(body: str, after: str = WAIT, *, send: tuple[signal.Signals, ...] = ()) -> tuple[int, str]:
-    """Run `body` and `after` in a Python process of its own, with Program imported; its status and output.
+    """Run `body` and `after` in a Python process of its own, with RunningProgram imported; its status and output.
 
     The signals are sent when the process prints "ready".
     """
     # Under nohup, and behind a shell's &, tests have some of these ignored.
     start = "import os, signal, select\nfor one in ('HUP', 'INT', 'QUIT'):\n"
     start += "    signal.signal(signal.Signals['SIG' + one], signal.SIG_DFL)\n"
-    code = start + "from heapwitness.supervise.program import Program\n" + textwrap.dedent(body) + after
+    code = start + "from heapwitness.supervise.program import RunningProgram\n" + textwrap.dedent(body) + after
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         text = ""
@@ -38,7 +38,7 @@ def inside(body: str, after: str = WAIT, *, send: tuple[signal.Signals, ...] = (
 def test_exit_status_is_the_one_that_a_shell_gives(command: str, status: int) -> None:
     _, text = inside(
         f"""
-        program = Program("/bin/sh", ("sh", "-c", {command!r}), dict(os.environ))
+        program = RunningProgram("/bin/sh", ("sh", "-c", {command!r}), dict(os.environ))
         """
     )
 
@@ -51,7 +51,7 @@ def test_signal_for_us_is_passed_on_and_we_outlive_it(sent: signal.Signals) -> N
     status, text = inside(
         f"""
         script = "trap 'echo got {name}; exit 3' {name}; echo ready; while :; do sleep 0.05; done"
-        program = Program("/bin/sh", ("sh", "-c", script), dict(os.environ))
+        program = RunningProgram("/bin/sh", ("sh", "-c", script), dict(os.environ))
         """,
         send=(sent,),
     )
@@ -63,7 +63,7 @@ def test_extra_signal_is_passed_on() -> None:
     _, text = inside(
         """
         script = "trap 'echo got; exit 3' WINCH; echo ready; while :; do sleep 0.05; done"
-        program = Program("/bin/sh", ("sh", "-c", script), dict(os.environ), frozenset({signal.SIGWINCH}))
+        program = RunningProgram("/bin/sh", ("sh", "-c", script), dict(os.environ), frozenset({signal.SIGWINCH}))
         """,
         send=(signal.SIGWINCH,),
     )
@@ -74,7 +74,7 @@ def test_extra_signal_is_passed_on() -> None:
 def test_program_inherits_no_blocked_signal_and_no_disposition_of_python() -> None:
     _, text = inside(
         """
-        program = Program("/bin/grep", ("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"), dict(os.environ))
+        program = RunningProgram("/bin/grep", ("grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"), dict(os.environ))
         """
     )
 
@@ -87,7 +87,7 @@ def test_program_stays_in_the_process_group_and_inherits_no_descriptor() -> None
         """
         print(os.getpgrp(), flush=True)
         script = "ps -o pgid= -p $$; ls /proc/$$/fd"  # no pipe: its ends would be the shell's for a moment
-        program = Program("/bin/sh", ("sh", "-c", script), dict(os.environ))
+        program = RunningProgram("/bin/sh", ("sh", "-c", script), dict(os.environ))
         """
     )
 
@@ -99,7 +99,7 @@ def test_program_stays_in_the_process_group_and_inherits_no_descriptor() -> None
 def test_signals_do_again_what_they_did_once_the_program_has_ended() -> None:
     status, _ = inside(
         """
-        program = Program("/bin/true", ("true",), dict(os.environ))
+        program = RunningProgram("/bin/true", ("true",), dict(os.environ))
         select.select([program.finished], [], [], 20)
         program.release_signals()
         print("ready", flush=True)
@@ -116,7 +116,7 @@ def test_program_that_the_system_does_not_start_is_said_in_a_sentence() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     with pytest.raises(HeapwitnessError, match=r"^/nowhere cannot be started: No such file or directory\.$"):
-        Program("/nowhere", ("nowhere",), {})
+        RunningProgram("/nowhere", ("nowhere",), {})
 
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
@@ -124,7 +124,7 @@ def test_program_that_the_system_does_not_start_is_said_in_a_sentence() -> None:
 def test_end_of_the_program_can_be_selected_on() -> None:
     _, text = inside(
         """
-        program = Program("/bin/sleep", ("sleep", "0.2"), dict(os.environ))
+        program = RunningProgram("/bin/sleep", ("sleep", "0.2"), dict(os.environ))
         print(program.exit_status, select.select([program.finished], [], [], 0)[0])
         """
     )
@@ -136,7 +136,7 @@ def test_signal_that_the_program_sends_to_its_parent_does_not_come_back() -> Non
     _, text = inside(
         """
         script = "trap 'echo came back' USR1; kill -USR1 $PPID; sleep 0.2; exit 4"
-        program = Program("/bin/sh", ("sh", "-c", script), dict(os.environ))
+        program = RunningProgram("/bin/sh", ("sh", "-c", script), dict(os.environ))
         """
     )
 

@@ -11,7 +11,7 @@ from engine_messages import COMMAND, EXIT, FINDING, HELLO, STATS, message, secti
 
 from heapwitness.layout.events import parse_event
 from heapwitness.supervise.ledger import Ledger
-from heapwitness.supervise.modules import Modules, private_heaps
+from heapwitness.supervise.modules import LoadedFiles, private_heaps
 from heapwitness.supervise.remarks import remarks
 
 STRANGER = 5
@@ -131,7 +131,7 @@ def test_files_with_a_heap_of_their_own_are_named() -> None:
 
 
 def test_mapped_files_are_taken_from_a_process_but_not_the_system_s() -> None:
-    modules = Modules()
+    modules = LoadedFiles()
 
     modules.look([os.getpid()])
 

@@ -6,8 +6,8 @@ import pytest
 from support.heaps import BASE, PROCESS, Heap
 
 from heapwitness.findings.model import NOBODY, HeapMap
-from heapwitness.heap.pool import Pool
-from heapwitness.heap.walk import Node, walk
+from heapwitness.heap.pool import WalkedPool
+from heapwitness.heap.walk import PoolNode, walk
 from heapwitness.layout.witness import State
 from heapwitness.survey import near, tally
 from heapwitness.survey.process import heap_map
@@ -31,12 +31,12 @@ def map_of(heap: Heap, **options: float) -> HeapMap:
     return mapped
 
 
-def walked(heap: Heap) -> list[Node]:
-    pool = Pool.open(heap.memory(), BASE, heap.pool.size)
+def walked(heap: Heap) -> list[PoolNode]:
+    pool = WalkedPool.open(heap.memory(), BASE, heap.pool.size)
     return [node for node in walk(pool) if node.offset != pool.end]
 
 
-def size_of(nodes: list[Node], *states: State) -> tuple[int, int]:
+def size_of(nodes: list[PoolNode], *states: State) -> tuple[int, int]:
     chosen = [node.header.size << 4 for node in nodes if node.header.state in states and not node.lost]
     return len(chosen), sum(chosen)
 

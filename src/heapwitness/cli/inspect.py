@@ -9,7 +9,7 @@ import click
 from heapwitness.cli.documents import FILE, FORMAT, document_options
 from heapwitness.cli.liteos_options import Address, image_options
 from heapwitness.findings.status import FINDINGS_EXIT
-from heapwitness.liteos.dump.examine import Options
+from heapwitness.liteos.dump.examine import DumpOptions
 from heapwitness.outputs import STDOUT, Outputs
 
 
@@ -23,7 +23,7 @@ from heapwitness.outputs import STDOUT, Outputs
 @FORMAT
 @click.option("--quiet", is_flag=True, help="Say nothing when nothing was found.")
 def command(
-    options: Options,
+    options: DumpOptions,
     freed: int | None,
     kernel_text: bool,
     json: Path | None,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from heapwitness.liteos.dump.examine import Options
+from heapwitness.liteos.dump.examine import DumpOptions
 
 
 class Address(click.ParamType[int]):
@@ -52,7 +52,7 @@ def image_options(function: Callable[..., int]) -> Callable[..., int]:
         tasks: Path | None,
         **rest: Any,
     ) -> int:
-        options = Options(
+        options = DumpOptions(
             image=image, config=config, elf=elf, tasks=tasks, base=base, width=pointer_width(width), pools=pools
         )
         return function(options, **rest)

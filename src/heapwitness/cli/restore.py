@@ -6,13 +6,13 @@ import click
 
 from heapwitness.cli.liteos_options import FILE, image_options
 from heapwitness.findings.status import FINDINGS_EXIT
-from heapwitness.liteos.dump.examine import Options
+from heapwitness.liteos.dump.examine import DumpOptions
 
 
 @click.command()
 @image_options
 @click.option("-o", "--output", type=FILE, required=True, metavar="FIXED", help="Where the repaired dump is written.")
-def command(options: Options, output: Path) -> int:
+def command(options: DumpOptions, output: Path) -> int:
     """Repair the pools in IMAGE, a memory dump of a LiteOS device, and write the result to FIXED.
 
     FIXED has the format of IMAGE; IMAGE is never changed. Headers are restored from their backups and

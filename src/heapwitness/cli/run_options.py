@@ -50,7 +50,7 @@ class _Signal(click.ParamType[signal.Signals]):
         return found
 
 
-class _Share(click.ParamType[int]):
+class _OneIn(click.ParamType[int]):
     """One in so many, written as 1/N; 0 for none."""
 
     name = "1/N"
@@ -90,7 +90,7 @@ _OPTIONS: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
     click.option("--check-signal", type=_Signal(), help="Check the whole heap when the program gets this signal."),
     click.option(
         "--trap-sample",
-        type=_Share(),
+        type=_OneIn(),
         default=0,
         help="Let one block in N, of any site, end where nothing may be touched; 1/1: as many as can be.",
     ),

@@ -17,7 +17,7 @@ from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, wit
 from heapwitness.diagnose.unpooled import block_without_pool, overrun
 from heapwitness.findings.detection import detection
 from heapwitness.findings.model import RELEASES, Detected, Finding, Place
-from heapwitness.heap import BadPool, Fault, Pool, check
+from heapwitness.heap import Fault, LostPool, WalkedPool, check
 from heapwitness.layout.events import Event, Outcome, Reason, Type
 from heapwitness.layout.reasons import detection_of, is_release
 from heapwitness.memory import Memory, Unreadable
@@ -61,8 +61,8 @@ def _diagnosed(event: Event, memory: Memory, elsewhere: Callable[[int], Place] |
             return (into_guard(event, block_without_pool(event.unpooled, sites), detected, memory),)
         return (with_trap(overrun(event.unpooled, memory, sites, detected), event),)
     try:
-        pool = Pool.open(memory, event.pool, event.pool_bytes or None)
-    except (BadPool, Unreadable) as error:
+        pool = WalkedPool.open(memory, event.pool, event.pool_bytes or None)
+    except (LostPool, Unreadable) as error:
         return (Finding(kind="header-overwrite", detected=detected, detail=_sentence(error)),)
     if event.reason is Reason.GUARD:
         return (into_guard(event, guarded_block(pool, sites, event.node), detected, memory),)
@@ -86,12 +86,12 @@ def examine(
         detected: what the findings say of their detection.
 
     Raises:
-        BadPool: there is no pool, or its control block and the copy of it are both lost.
+        LostPool: there is no pool, or its control block and the copy of it are both lost.
         Unreadable: the memory ends before the pool does.
 
     Source: docs/format.md for the bytes, docs/diagnosis.md for the verdicts.
     """
-    pool = Pool.open(memory, base, size)
+    pool = WalkedPool.open(memory, base, size)
     sites = Sites(memory, process)
     return _all(pool, sites, check(pool), detected or detection("check"))
 
@@ -113,7 +113,7 @@ def with_outcome(finding: Finding, outcome: Outcome) -> Finding:
     return msgspec.structs.replace(finding, repaired=True, header=with_restored(finding.header))
 
 
-def _all(pool: Pool, sites: Sites, faults: Sequence[Fault], detected: Detected) -> tuple[Finding, ...]:
+def _all(pool: WalkedPool, sites: Sites, faults: Sequence[Fault], detected: Detected) -> tuple[Finding, ...]:
     """The findings of several faults; damage that two of them meet in is told once."""
     found: dict[object, Finding] = {}
     # What reaches the pool's end is told by the fault in which it begins.

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Frame, Site
-from heapwitness.heap import Pool
+from heapwitness.heap import WalkedPool
 from heapwitness.heap.verify import pending_links, slack_pattern
 from heapwitness.layout import witness
 from heapwitness.layout.events import Released
 from heapwitness.layout.process import Process, PythonCall, SiteRecord, read_code, read_process, read_site
 from heapwitness.layout.python_code import PythonCode
-from heapwitness.layout.witness import HEADER_WORDS, Header, Origin, State
+from heapwitness.layout.witness import HEADER_WORDS, NodeHeader, Origin, State
 from heapwitness.memory import Memory, Unreadable
 
 _SEARCH = 64 << 10
@@ -98,9 +98,9 @@ class Tenant(NamedTuple):
     """A block: the node it has or had (offset in granules), with the header of that time."""
 
     offset: int
-    header: Header
+    header: NodeHeader
 
-    def end(self, pool: Pool) -> int:
+    def end(self, pool: WalkedPool) -> int:
         """The end of what was requested, in bytes from the pool's start."""
         return ((self.offset + self.header.size) << pool.log2) - self.header.slack
 
@@ -117,7 +117,7 @@ def released_block(sites: Sites, released: Released) -> Block:
     )
 
 
-def block_of(pool: Pool, sites: Sites, tenant: Tenant) -> Block:
+def block_of(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Block:
     """The block of a node whose header can be believed, or that was believed once."""
     node, header = tenant
     allocated = freed = None
@@ -136,7 +136,7 @@ def block_of(pool: Pool, sites: Sites, tenant: Tenant) -> Block:
     )
 
 
-def _released_elsewhere(pool: Pool, sites: Sites, tenant: Tenant) -> Site | None:
+def _released_elsewhere(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Site | None:
     """Where a used block was released that waits for its owner. Links that were overwritten since still
     tell, when what they name is a release of this very block."""
     node, header = tenant
@@ -149,7 +149,7 @@ def _released_elsewhere(pool: Pool, sites: Sites, tenant: Tenant) -> Site | None
     return sites.site(links.right) if sound or damaged else None
 
 
-def tombstone(pool: Pool, node: int) -> Header | None:
+def tombstone(pool: WalkedPool, node: int) -> NodeHeader | None:
     """The header of a block that was released at `node` and merged into the node before, or None."""
     if not pool.first < node < pool.end:
         return None
@@ -160,12 +160,12 @@ def tombstone(pool: Pool, node: int) -> Header | None:
     return _dug_up(pool, node, buried)
 
 
-def _dug_up(pool: Pool, node: int, buried: Header) -> Header | None:
+def _dug_up(pool: WalkedPool, node: int, buried: NodeHeader) -> NodeHeader | None:
     header = buried._replace(check=buried.check ^ 0xFFFFFFFF)
     return header if pool.stands(node, header) else None
 
 
-def first_tenant(pool: Pool, node: int, header: Header) -> Tenant:
+def first_tenant(pool: WalkedPool, node: int, header: NodeHeader) -> Tenant:
     """The block that a free node's address belonged to last: what follows may have been merged with it."""
     merged = Tenant(node, header)
     if header.state is not State.FREE:
@@ -177,7 +177,7 @@ def first_tenant(pool: Pool, node: int, header: Header) -> Tenant:
     return merged
 
 
-def last_tenant(pool: Pool, node: int, header: Header) -> Tenant:
+def last_tenant(pool: WalkedPool, node: int, header: NodeHeader) -> Tenant:
     """The block that ended where a free node ends."""
     if header.state is not State.FREE:
         return Tenant(node, header)
@@ -195,7 +195,7 @@ def last_tenant(pool: Pool, node: int, header: Header) -> Tenant:
     return Tenant(node, header._replace(meta=header.meta & ~15))
 
 
-def _slack_remains(pool: Pool, tenant: Tenant) -> bool:
+def _slack_remains(pool: WalkedPool, tenant: Tenant) -> bool:
     if not tenant.header.slack:
         return True
     start, expected = slack_pattern(pool, *tenant)
@@ -205,7 +205,7 @@ def _slack_remains(pool: Pool, tenant: Tenant) -> bool:
         return False
 
 
-def _led_back(pool: Pool, node: int, stop: int) -> Iterator[int]:
+def _led_back(pool: WalkedPool, node: int, stop: int) -> Iterator[int]:
     """Where in a free node something stands that leads back to its start, as only what was merged to that very node
     does; in the first _SEARCH_FIRST bytes."""
     stop = min(stop, node + (_SEARCH_FIRST >> pool.log2))
@@ -221,7 +221,7 @@ def _led_back(pool: Pool, node: int, stop: int) -> Iterator[int]:
                 yield place
 
 
-def _headers(pool: Pool, start: int, stop: int) -> list[tuple[int, Header]]:
+def _headers(pool: WalkedPool, start: int, stop: int) -> list[tuple[int, NodeHeader]]:
     """What stands where headers could be, from node `start` to before `stop`, at most _SEARCH bytes of it."""
     stop = min(stop, start + (_SEARCH >> pool.log2))
     at = start << pool.log2
@@ -230,7 +230,7 @@ def _headers(pool: Pool, start: int, stop: int) -> list[tuple[int, Header]]:
     except Unreadable:
         return []
     return [
-        (start + (place >> pool.log2), Header._make(HEADER_WORDS.unpack_from(data, place)))
+        (start + (place >> pool.log2), NodeHeader._make(HEADER_WORDS.unpack_from(data, place)))
         for place in range(0, len(data) - witness.HEADER + 1, 1 << pool.log2)
         if data[place : place + 4] != b"\0\0\0\0"
     ]

@@ -16,7 +16,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.findings import model
 from heapwitness.findings.detection import bare_stack
 from heapwitness.findings.model import Crash, Finding, Stale
-from heapwitness.heap import BadPool, Pool
+from heapwitness.heap import LostPool, WalkedPool
 from heapwitness.layout.events import CrashState, CrashWords, Event, Machine
 from heapwitness.layout.process import Region, read_process, read_regions
 from heapwitness.layout.reasons import detection_of
@@ -245,7 +245,7 @@ def _with_stale(crash: Crash, words: CrashWords, memory: Memory, regions: Sequen
     import msgspec
 
     found: dict[int, Stale] = {}
-    pools: dict[int, Pool | None] = {}
+    pools: dict[int, WalkedPool | None] = {}
     names = _NAMES.get(words.machine, ())
     for name, value in zip(names, words.registers, strict=False):
         region = next((one for one in regions if one.base <= value < one.base + one.size), None)
@@ -253,8 +253,8 @@ def _with_stale(crash: Crash, words: CrashWords, memory: Memory, regions: Sequen
             continue
         if region.base not in pools:
             try:
-                pools[region.base] = Pool.open(memory, region.base, region.size)
-            except (BadPool, Unreadable):
+                pools[region.base] = WalkedPool.open(memory, region.base, region.size)
+            except (LostPool, Unreadable):
                 pools[region.base] = None
         pool = pools[region.base]
         tenant = released_at(pool, value) if pool is not None else None

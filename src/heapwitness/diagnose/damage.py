@@ -9,10 +9,10 @@ from heapwitness.diagnose.evidence import Evidence, gather
 from heapwitness.diagnose.extent import Extent, extents
 from heapwitness.diagnose.kinds import judge
 from heapwitness.diagnose.picture import damage_of
-from heapwitness.diagnose.verdict import Reading, Verdict
+from heapwitness.diagnose.verdict import Verdict, VerdictReading
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Detected, Finding, Header, HeaderFields
-from heapwitness.heap import Fault, Node, Pool, standing, walk
+from heapwitness.heap import Fault, PoolNode, WalkedPool, standing, walk
 from heapwitness.heap.index import shape
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
@@ -29,7 +29,7 @@ PASSED_LIMIT = 200_000
 FINDINGS_LIMIT = 64
 
 
-def damages(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
+def damages(pool: WalkedPool, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
     """What a fault comes to: mostly one finding, more where several writes met in one place.
 
     A fault whose damage is gone when it is looked at is a finding without an extent.
@@ -45,7 +45,7 @@ def damages(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple
     return (_unseen(pool, sites, fault, detected, "The damaged bytes were as they should be when they were read."),)
 
 
-def _around(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
+def _around(pool: WalkedPool, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
     low, high = (fault.low, fault.high) if fault.reason is Reason.DAMAGE else (fault.node, fault.node)
     nodes = _nodes(pool, low, high)
     if not nodes:
@@ -62,7 +62,7 @@ def _around(pool: Pool, sites: Sites, fault: Fault, detected: Detected) -> tuple
     return tuple(found)
 
 
-def _bounds(pool: Pool, fault: Fault, nodes: list[Node]) -> tuple[int, int]:
+def _bounds(pool: WalkedPool, fault: Fault, nodes: list[PoolNode]) -> tuple[int, int]:
     """The bytes of the pool in which a fault's damage must lie in part."""
     start = nodes[0].offset << pool.log2
     if fault.reason is Reason.DAMAGE:
@@ -72,10 +72,10 @@ def _bounds(pool: Pool, fault: Fault, nodes: list[Node]) -> tuple[int, int]:
     return start + witness.OVERHEAD, nodes[0].next << pool.log2
 
 
-def _nodes(pool: Pool, low: int, high: int) -> list[Node]:
+def _nodes(pool: WalkedPool, low: int, high: int) -> list[PoolNode]:
     """The nodes from `low` to two good ones behind `high`: one that may be shown, and one that vouches for it."""
     start = low if low != pool.end and standing(pool, low) else None
-    found: list[Node] = []
+    found: list[PoolNode] = []
     intact = 0
     try:
         for passed, node in enumerate(walk(pool, start, high)):
@@ -94,7 +94,7 @@ def _nodes(pool: Pool, low: int, high: int) -> list[Node]:
     return found
 
 
-def _control(pool: Pool, sites: Sites, detected: Detected) -> tuple[Finding, ...]:
+def _control(pool: WalkedPool, sites: Sites, detected: Detected) -> tuple[Finding, ...]:
     """The damage in the control block and its copy."""
     found: list[Finding] = []
     head = _nodes(pool, pool.end, pool.first)
@@ -118,7 +118,7 @@ def _control(pool: Pool, sites: Sites, detected: Detected) -> tuple[Finding, ...
 
 
 def _finding(
-    pool: Pool, sites: Sites, nodes: list[Node], evidence: Evidence, verdict: Verdict, detected: Detected
+    pool: WalkedPool, sites: Sites, nodes: list[PoolNode], evidence: Evidence, verdict: Verdict, detected: Detected
 ) -> Finding:
     extent = verdict.extent
     details = list(verdict.details)
@@ -140,7 +140,7 @@ def _finding(
     )
 
 
-def _reading(pool: Pool, sites: Sites, extent: Extent, reading: Reading) -> model.Reading:
+def _reading(pool: WalkedPool, sites: Sites, extent: Extent, reading: VerdictReading) -> model.Reading:
     return model.Reading(
         kind=reading.kind,
         culprit=_block(pool, sites, reading.culprit),
@@ -148,17 +148,17 @@ def _reading(pool: Pool, sites: Sites, extent: Extent, reading: Reading) -> mode
     )
 
 
-def _block(pool: Pool, sites: Sites, tenant: Tenant | None) -> Block | None:
+def _block(pool: WalkedPool, sites: Sites, tenant: Tenant | None) -> Block | None:
     return None if tenant is None else block_of(pool, sites, tenant)
 
 
-def _tenant(evidence: Evidence, node: Node | None) -> Tenant | None:
+def _tenant(evidence: Evidence, node: PoolNode | None) -> Tenant | None:
     if node is None:
         return None
     return Tenant(node.offset, evidence.recovered.get(node.offset, node.header))
 
 
-def _previous(pool: Pool, sites: Sites, nodes: list[Node], victim: Node | None) -> Block | None:
+def _previous(pool: WalkedPool, sites: Sites, nodes: list[PoolNode], victim: PoolNode | None) -> Block | None:
     if victim is None:
         return None
     keeper = next((node for node in nodes if node.offset == victim.keeper), None)
@@ -169,12 +169,12 @@ def _previous(pool: Pool, sites: Sites, nodes: list[Node], victim: Node | None) 
     return block_of(pool, sites, Tenant(victim.keeper, pool.own(victim.keeper)))
 
 
-def header_of(pool: Pool, node: Node) -> Header:
+def header_of(pool: WalkedPool, node: PoolNode) -> Header:
     """Both copies of a node's header, field by field."""
     return Header(stored=_fields(pool, node.offset, node.own), backup=_fields(pool, node.offset, node.kept))
 
 
-def _fields(pool: Pool, node: int, header: witness.Header) -> HeaderFields:
+def _fields(pool: WalkedPool, node: int, header: witness.NodeHeader) -> HeaderFields:
     return {
         "size": header.size,
         "prev_size": header.prev_size,
@@ -187,7 +187,7 @@ def _fields(pool: Pool, node: int, header: witness.Header) -> HeaderFields:
     }
 
 
-def _unseen(pool: Pool, sites: Sites, fault: Fault, detected: Detected, detail: str) -> Finding:
+def _unseen(pool: WalkedPool, sites: Sites, fault: Fault, detected: Detected, detail: str) -> Finding:
     """A finding of which only the engine's word is left."""
     kind = kind_of(fault.reason)
     culprit: Block | None = None

@@ -16,19 +16,19 @@ from heapwitness.diagnose.suspects import (
     looks_damaged,
     near,
 )
-from heapwitness.diagnose.verdict import Case, Reading, Verdict
+from heapwitness.diagnose.verdict import Case, Verdict, VerdictReading
 from heapwitness.diagnose.where import Part, last_of, start_of
 from heapwitness.findings.words import be, count
-from heapwitness.heap import Node, Pool
+from heapwitness.heap import PoolNode, WalkedPool
 from heapwitness.layout.witness import State
 
-_WILD = Reading(kind="header-overwrite")
+_WILD = VerdictReading(kind="header-overwrite")
 
-_Doubt = tuple[list[Reading], str]
+_Doubt = tuple[list[VerdictReading], str]
 """What else a damage may be, and a sentence that says so; "" for no doubt."""
 
 
-def overflow(case: Case, before: Tenant, into: Node | None, skipped: int) -> Verdict:
+def overflow(case: Case, before: Tenant, into: PoolNode | None, skipped: int) -> Verdict:
     """Damage that touches the end of a block.
 
     Args:
@@ -42,7 +42,7 @@ def overflow(case: Case, before: Tenant, into: Node | None, skipped: int) -> Ver
         details.append("The block was released after it had been overrun, or was overrun after its release.")
     if skipped:
         details.append(f"{count(skipped, 'byte')} right behind the block {be(skipped)} as before.")
-    reading = Reading.overflow(pool, before)
+    reading = VerdictReading.overflow(pool, before)
     return Verdict(
         kind="heap-buffer-overflow",
         culprit=before,
@@ -55,13 +55,13 @@ def overflow(case: Case, before: Tenant, into: Node | None, skipped: int) -> Ver
     )
 
 
-def _doubts_of_overflow(case: Case, before: Tenant, into: Node | None, skipped: int) -> _Doubt:
+def _doubts_of_overflow(case: Case, before: Tenant, into: PoolNode | None, skipped: int) -> _Doubt:
     """An overflow is in doubt where it is several damages in a row without a pattern, goes on from earlier damage,
     leads up to another block's start, or left bytes out close to another block."""
     pool, extent = case.pool, case.extent
     behind = beginning_behind(pool, case.nodes, extent.stop)
     if extent.parts > 1:
-        return [_WILD, *([Reading.underflow(pool, behind)] if behind else [])], (
+        return [_WILD, *([VerdictReading.underflow(pool, behind)] if behind else [])], (
             "It lies around several headers, and no pattern runs through the bytes between them: "
             "it may be one write past the end of that block, or many by an index or a pointer of something else."
         )
@@ -69,12 +69,12 @@ def _doubts_of_overflow(case: Case, before: Tenant, into: Node | None, skipped: 
         return _run_on(case, case.earlier, before)
     led_up_to = Tenant(into.offset, into.header) if into is not None else behind if extent.leads_on else None
     if led_up_to is not None and not _is_surely_from(pool, before, case):
-        return [Reading.underflow(pool, led_up_to)], (
+        return [VerdictReading.underflow(pool, led_up_to)], (
             f"The damage also ends where the block at {pool.payload(led_up_to.offset):#x} begins: "
             "a write before the start of that block would look the same."
         )
-    if skipped and behind is not None and Reading.underflow(pool, behind) in near(pool, case.nodes, extent):
-        return [Reading.underflow(pool, behind)], _before_start(case, behind)
+    if skipped and behind is not None and VerdictReading.underflow(pool, behind) in near(pool, case.nodes, extent):
+        return [VerdictReading.underflow(pool, behind)], _before_start(case, behind)
     return [], ""
 
 
@@ -84,27 +84,27 @@ def _run_on(case: Case, earlier: Verdict, before: Tenant) -> _Doubt:
         return [], ""
     other = earlier.culprit
     overrun = earlier.kind == "heap-buffer-overflow" and other is not None and other.offset != before.offset
-    reading = Reading.overflow(case.pool, other) if overrun and other is not None else _WILD
+    reading = VerdictReading.overflow(case.pool, other) if overrun and other is not None else _WILD
     return [reading], (
         "The headers before that block were overwritten as well: a write that ran on through it would look the same."
     )
 
 
-def _is_surely_from(pool: Pool, before: Tenant, case: Case) -> bool:
+def _is_surely_from(pool: WalkedPool, before: Tenant, case: Case) -> bool:
     """Whether damage between two blocks goes on with what the first holds, and the second holds something else, or
     damage leads up to the second one's end as well."""
     extent = case.extent
     return is_continued_from(pool, before, extent) and (extent.leads_on or not is_continued_by(pool, extent))
 
 
-def underflow(case: Case, under: Node, began_inside: Tenant | None) -> Verdict:
+def underflow(case: Case, under: PoolNode, began_inside: Tenant | None) -> Verdict:
     """Damage that leads up to the start of a block; a single value there is a wild write as likely.
 
     Args:
         began_inside: the block before, where what was written began inside of that.
     """
     pool = case.pool
-    reading = Reading.underflow(pool, Tenant(under.offset, under.header))
+    reading = VerdictReading.underflow(pool, Tenant(under.offset, under.header))
     start = start_of(pool, under.offset)
     if case.extent.certain <= start:
         # What a block's own payload holds is no damage, whoever wrote it.
@@ -117,10 +117,10 @@ def underflow(case: Case, under: Node, began_inside: Tenant | None) -> Verdict:
         readings = near(pool, case.nodes, case.extent)
         if len(readings) > 1:
             return wild(case, readings, "header")
-    others: list[Reading] = []
+    others: list[VerdictReading] = []
     doubt = ""
     if before is not None and (began_inside or is_left_out):
-        others = [Reading.overflow(pool, before)]
+        others = [VerdictReading.overflow(pool, before)]
         doubt = _began_inside_of(case, before) if began_inside else _past_end(case, before)
     elif case.earlier is not None or case.extent.leads_on:
         others = [_WILD]
@@ -130,7 +130,7 @@ def underflow(case: Case, under: Node, began_inside: Tenant | None) -> Verdict:
         others = [_WILD]
         doubt = _seen_only_by_damage(under)
     elif before is None and _is_behind_lost(case):
-        others = [Reading(kind="heap-buffer-overflow")]
+        others = [VerdictReading(kind="heap-buffer-overflow")]
         doubt = "A block whose header is lost ends where it begins: a write past that one's end would look the same."
     return Verdict(
         kind="heap-buffer-underflow",
@@ -144,7 +144,7 @@ def underflow(case: Case, under: Node, began_inside: Tenant | None) -> Verdict:
     )
 
 
-def _seen_only_by_damage(under: Node) -> str:
+def _seen_only_by_damage(under: PoolNode) -> str:
     """Why damage that leads up to a block need not be that block's."""
     if under.lost:
         return "The header of that block is lost as well: it may be a wild write that ended there."
@@ -162,7 +162,7 @@ def _is_behind_lost(case: Case) -> bool:
     return any(start << case.pool.log2 == case.extent.start for start in starts)
 
 
-def wild(case: Case, readings: tuple[Reading, ...], part: Part) -> Verdict:
+def wild(case: Case, readings: tuple[VerdictReading, ...], part: Part) -> Verdict:
     """Damage that touches no block's edge, or is taken for such.
 
     Args:
@@ -194,7 +194,7 @@ def _promised(case: Case) -> Extent:
     return extent._replace(stop=extent.certain) if is_guessed else extent
 
 
-def _may_be(case: Case, reading: Reading) -> str:
+def _may_be(case: Case, reading: VerdictReading) -> str:
     assert reading.culprit is not None
     how = _past_end if reading.kind == "heap-buffer-overflow" else _before_start
     return how(case, reading.culprit)

@@ -12,11 +12,11 @@ from typing import Literal, NamedTuple
 
 from heapwitness.diagnose.pattern import first_difference, leads_on
 from heapwitness.findings.model import Copy
-from heapwitness.heap import Node, Pool
+from heapwitness.heap import PoolNode, WalkedPool
 from heapwitness.heap.index import Shape, links_before
 from heapwitness.heap.verify import links_over_slack, pending_links, poison_range, slack_pattern
 from heapwitness.layout import witness
-from heapwitness.layout.witness import Header, Links, State
+from heapwitness.layout.witness import Links, NodeHeader, State
 from heapwitness.memory import Unreadable
 
 _CHECK = 4
@@ -65,11 +65,11 @@ class Evidence:
     `unknown` has the stretches, in bytes, in which several nodes in a row are lost.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: WalkedPool) -> None:
         self.pool = pool
         self.spans: list[Span] = []
         self.runs: list[Run] = []
-        self.recovered: dict[int, Header] = {}
+        self.recovered: dict[int, NodeHeader] = {}
         self.unknown: list[tuple[int, int]] = []
         self._run_starts: list[int] = []
         self._span_starts: list[int] = []
@@ -117,7 +117,7 @@ class Evidence:
         return found[1:] if found and found[0].end <= start else found
 
 
-def gather(pool: Pool, nodes: Sequence[Node], shape: Shape | None = None, waiting: int = 0) -> Evidence:
+def gather(pool: WalkedPool, nodes: Sequence[PoolNode], shape: Shape | None = None, waiting: int = 0) -> Evidence:
     """The evidence on nodes that follow each other; the last of them only vouches for those before.
 
     Args:
@@ -127,7 +127,7 @@ def gather(pool: Pool, nodes: Sequence[Node], shape: Shape | None = None, waitin
     evidence = Evidence(pool)
     if nodes and nodes[0].offset == pool.first and shape is not None:
         _control(evidence, shape)
-    previous: Node | None = None
+    previous: PoolNode | None = None
     for number, node in enumerate(nodes):
         following = nodes[number + 1] if number + 1 < len(nodes) else None
         after = nodes[number + 2] if number + 2 < len(nodes) else None
@@ -164,7 +164,7 @@ def _control(evidence: Evidence, shape: Shape) -> None:
     evidence.add(witness.WITNESSED, witness.CONTROL_WORDS.pack(*stored[:8], *words)[32:], "control", 0)
 
 
-def _kept(evidence: Evidence, node: Node, following: Node | None, after: Node | None) -> None:
+def _kept(evidence: Evidence, node: PoolNode, following: PoolNode | None, after: PoolNode | None) -> None:
     """The backup that a node keeps: of the node behind it, in the end node of the first."""
     pool = evidence.pool
     at = (node.offset << pool.log2) + witness.KEPT
@@ -183,7 +183,7 @@ def _kept(evidence: Evidence, node: Node, following: Node | None, after: Node | 
         evidence.add(at, bytes(16), "backup", 0, bytes(16))
 
 
-def _first_header(pool: Pool) -> Header | None:
+def _first_header(pool: WalkedPool) -> NodeHeader | None:
     """The first node's header, from its place alone: its backup is what is in question."""
     try:
         own = pool.own(pool.first)
@@ -192,7 +192,7 @@ def _first_header(pool: Pool) -> Header | None:
     return own if pool.stands(pool.first, own) else None
 
 
-def _own(evidence: Evidence, node: Node, previous: Node | None, following: Node | None) -> None:
+def _own(evidence: Evidence, node: PoolNode, previous: PoolNode | None, following: PoolNode | None) -> None:
     at = node.offset << evidence.pool.log2
     if not node.lost:
         evidence.add(at, node.header.pack(), "header", node.offset)
@@ -201,19 +201,19 @@ def _own(evidence: Evidence, node: Node, previous: Node | None, following: Node 
     evidence.add(at, header.pack(), "header", node.offset, known)
 
 
-def _last_lost(evidence: Evidence, following: Node) -> None:
+def _last_lost(evidence: Evidence, following: PoolNode) -> None:
     """Of several lost nodes in a row the last is known by the node that follows."""
     pool = evidence.pool
     at = following.keeper << pool.log2
     evidence.add(at + witness.KEPT, following.header.pack(), "backup", following.offset)
     size = following.header.prev_size
     known = b"\1" * 4 + bytes(12)
-    evidence.add(at, Header(size, 0, 0, 0).pack(), "header", following.keeper, known)
+    evidence.add(at, NodeHeader(size, 0, 0, 0).pack(), "header", following.keeper, known)
 
 
 def _recover(
-    evidence: Evidence, node: Node, previous: Node | None, following: Node | None
-) -> tuple[Header, bytes | None]:
+    evidence: Evidence, node: PoolNode, previous: PoolNode | None, following: PoolNode | None
+) -> tuple[NodeHeader, bytes | None]:
     """A header whose two copies are both damaged: whole from what is left of them, or the words that
     the neighbours know."""
     pool = evidence.pool
@@ -240,10 +240,10 @@ def _recover(
             if found is not None:
                 evidence.recovered[node.offset] = found
                 return found, None
-    return Header(size, prev_size, 0, 0), bytes(known)
+    return NodeHeader(size, prev_size, 0, 0), bytes(known)
 
 
-def _is_overrun(pool: Pool, node: Node) -> bool:
+def _is_overrun(pool: WalkedPool, node: PoolNode) -> bool:
     """Whether what was written over a header went on over its check, so that there is nothing to find it by."""
     at = node.offset << pool.log2
     try:
@@ -254,7 +254,7 @@ def _is_overrun(pool: Pool, node: Node) -> bool:
     return leads_on(start, end)
 
 
-def _pieced_together(pool: Pool, node: Node, size: int, prev_size: int, guessed: int) -> Header | None:
+def _pieced_together(pool: WalkedPool, node: PoolNode, size: int, prev_size: int, guessed: int) -> NodeHeader | None:
     """The header with these sizes whose `meta` and `check` are what is left of the two copies.
 
     An overflow destroys a header from its first byte on: when it ended inside of `meta`, up to `guessed`
@@ -262,11 +262,11 @@ def _pieced_together(pool: Pool, node: Node, size: int, prev_size: int, guessed:
     """
     own, kept = node.own, node.kept
     for meta, check in product((own.meta, kept.meta), (own.check, kept.check)):
-        header = Header(size, prev_size, meta, check)
+        header = NodeHeader(size, prev_size, meta, check)
         if pool.stands(node.offset, header):
             return header
     for bits in range(8, 8 * guessed + 1, 8):
-        upper = Header(size, prev_size, own.meta >> bits << bits, own.check)
+        upper = NodeHeader(size, prev_size, own.meta >> bits << bits, own.check)
         for low in witness.low_bits(pool.secret, upper, node.offset, bits):
             header = upper._replace(meta=upper.meta | low)
             if pool.stands(node.offset, header):
@@ -274,7 +274,7 @@ def _pieced_together(pool: Pool, node: Node, size: int, prev_size: int, guessed:
     return None
 
 
-def _payload(evidence: Evidence, node: Node, waiting: bool) -> None:
+def _payload(evidence: Evidence, node: PoolNode, waiting: bool) -> None:
     pool, header = evidence.pool, node.header
     start = (node.offset << pool.log2) + witness.OVERHEAD
     try:
@@ -297,7 +297,7 @@ def _payload(evidence: Evidence, node: Node, waiting: bool) -> None:
         return
 
 
-def _waited(pool: Pool, node: Node) -> bool:
+def _waited(pool: WalkedPool, node: PoolNode) -> bool:
     """Whether damaged links lie where the smallest node's slack would be: it waited for its owner."""
     if not links_over_slack(pool, node.header) or node.header.slack <= _CHECK:
         return False  # there it is the program's data, which may be anything
@@ -309,7 +309,7 @@ def _waited(pool: Pool, node: Node) -> bool:
     return links.parent >> 24 == 0xFF and links.parent != witness.CACHED_PARENT and not filled
 
 
-def _links(evidence: Evidence, node: Node, start: int) -> Links | None:
+def _links(evidence: Evidence, node: PoolNode, start: int) -> Links | None:
     """A released node's links, which lie at `start`; gives what they were, where that can be told."""
     links = links_before(evidence.pool, node.offset, node.header)
     if links is None:
@@ -319,7 +319,7 @@ def _links(evidence: Evidence, node: Node, start: int) -> Links | None:
     return links
 
 
-def _released(evidence: Evidence, node: Node, start: int) -> None:
+def _released(evidence: Evidence, node: PoolNode, start: int) -> None:
     pool = evidence.pool
     links = _links(evidence, node, start)
     if links is None or node.header.state is not State.CACHED or not links.left:

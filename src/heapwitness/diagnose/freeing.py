@@ -7,7 +7,7 @@ from heapwitness.diagnose.unpooled import block_without_pool
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Detected, Finding, Place, Release
 from heapwitness.findings.words import count
-from heapwitness.heap import Node, Pool, standing, walk
+from heapwitness.heap import PoolNode, WalkedPool, standing, walk
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
 from heapwitness.layout.events import Event, Reason, Unpooled, When
@@ -85,15 +85,15 @@ def _region(event: Event, memory: Memory) -> tuple[int, int | None] | None:
     return next(((one.base, one.size) for one in regions if one.base <= event.pointer < one.base + one.size), None)
 
 
-def _pool(region: tuple[int, int | None] | None, memory: Memory) -> Pool | None:
+def _pool(region: tuple[int, int | None] | None, memory: Memory) -> WalkedPool | None:
     try:
-        return Pool.open(memory, *region) if region is not None else None
+        return WalkedPool.open(memory, *region) if region is not None else None
     except HeapwitnessError:
         # Nothing there can be believed; the finding stands all the same.
         return None
 
 
-def _tenant(event: Event, pool: Pool | None) -> Tenant | None:
+def _tenant(event: Event, pool: WalkedPool | None) -> Tenant | None:
     """The block that the event's pointer is the address of, by its own header or its tombstone."""
     if pool is None:
         return None
@@ -103,7 +103,7 @@ def _tenant(event: Event, pool: Pool | None) -> Tenant | None:
     return first_tenant(pool, node, header) if header else None
 
 
-def _double(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | None, str]:
+def _double(event: Event, sites: Sites, pool: WalkedPool | None) -> tuple[Block | None, str]:
     released = event.released
     if released is not None:
         return released_block(sites, released), "The block's memory was given back to the system when it was released."
@@ -143,7 +143,7 @@ def _of_unpooled(event: Event, unpooled: Unpooled, sites: Sites) -> tuple[Block 
     return block, f"The pointer lies inside of a block, {count(past, 'byte')} past its start and {left} before its end."
 
 
-def _invalid(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | None, str]:
+def _invalid(event: Event, sites: Sites, pool: WalkedPool | None) -> tuple[Block | None, str]:
     pointer = event.pointer
     if pool is None:
         return None, f"The pointer {pointer:#x} lies in no heap of this program: it was never allocated here."
@@ -168,7 +168,7 @@ def _invalid(event: Event, sites: Sites, pool: Pool | None) -> tuple[Block | Non
     return block, " ".join((text, *_in_object(event, pool, tenant, past)))
 
 
-def _in_object(event: Event, pool: Pool, tenant: Tenant, past: int) -> tuple[str, ...]:
+def _in_object(event: Event, pool: WalkedPool, tenant: Tenant, past: int) -> tuple[str, ...]:
     """What a C++ object makes of a pointer `past` bytes into its block."""
     origin, released = tenant.header.origin, event.family
     if origin is Origin.NEW and released is Origin.NEW and past % _WORD[pool.log2] == 0:
@@ -194,7 +194,7 @@ def _in_object(event: Event, pool: Pool, tenant: Tenant, past: int) -> tuple[str
     )
 
 
-def _counted_array(pool: Pool, tenant: Tenant) -> tuple[int, int, int] | None:
+def _counted_array(pool: WalkedPool, tenant: Tenant) -> tuple[int, int, int] | None:
     """Of a block of new[] that begins with the number of its elements, as it seems: how many bytes lie before the
     first, how many elements there are, and the size of each."""
     start = (tenant.offset << pool.log2) + witness.OVERHEAD
@@ -210,7 +210,7 @@ def _counted_array(pool: Pool, tenant: Tenant) -> tuple[int, int, int] | None:
     return None
 
 
-def _between(event: Event, pool: Pool, node: Node) -> str:
+def _between(event: Event, pool: WalkedPool, node: PoolNode) -> str:
     pointer = event.pointer
     start, log2 = pool.payload(node.offset), pool.log2
     if node.offset == pool.end:
@@ -227,7 +227,7 @@ def _between(event: Event, pool: Pool, node: Node) -> str:
     return f"The pointer lies between blocks, {count(start - pointer, 'byte')} before the one at {start:#x}."
 
 
-def _node_around(event: Event, pool: Pool) -> Node | None:
+def _node_around(event: Event, pool: WalkedPool) -> PoolNode | None:
     """The node whose extent holds the pointer: begun at the one that the engine named, if that is near."""
     at = (event.pointer - pool.base) >> pool.log2
     start = event.node if standing(pool, event.node) and event.node <= at else None

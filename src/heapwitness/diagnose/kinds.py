@@ -9,7 +9,7 @@ from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.pattern import reach_back
 from heapwitness.diagnose.suspects import near
-from heapwitness.diagnose.verdict import Case, Reading, Verdict
+from heapwitness.diagnose.verdict import Case, Verdict, VerdictReading
 from heapwitness.diagnose.where import (
     Part,
     continued_down,
@@ -20,7 +20,7 @@ from heapwitness.diagnose.where import (
     start_of,
     victim_of,
 )
-from heapwitness.heap import Node, Pool
+from heapwitness.heap import PoolNode, WalkedPool
 from heapwitness.layout.witness import State
 from heapwitness.memory import Unreadable
 
@@ -30,7 +30,7 @@ _CHANCE = 2
 
 
 def judge(
-    pool: Pool, nodes: Sequence[Node], evidence: Evidence, extent: Extent, earlier: Verdict | None = None
+    pool: WalkedPool, nodes: Sequence[PoolNode], evidence: Evidence, extent: Extent, earlier: Verdict | None = None
 ) -> Verdict:
     """The kind of one damage.
 
@@ -67,14 +67,14 @@ def judge(
     return wild(case, () if part in ("control", "copy") else near(pool, nodes, extent), part)
 
 
-def _into_released(case: Case, node: Node) -> Verdict:
+def _into_released(case: Case, node: PoolNode) -> Verdict:
     """Damage that begins in a released block, by a write into that; or before the start of a block behind it, when it
     ends exactly there."""
     pool, nodes, extent = case.pool, case.nodes, case.extent
     released = first_tenant(pool, node.offset, node.header)
     start = start_of(pool, node.offset)
     under = ending_at(pool, nodes, extent) or ending_shortly_before(pool, nodes, extent)
-    after_free = Reading(kind="use-after-free-write", culprit=released, origin=start)
+    after_free = VerdictReading(kind="use-after-free-write", culprit=released, origin=start)
     if under is None or under.offset == node.offset or extent.start == start:
         # In the smallest node links and slack share bytes; that it was released is told from what is left of the links.
         in_slack = node.header.state is State.USED and extent.start >= released.end(pool)
@@ -85,9 +85,9 @@ def _into_released(case: Case, node: Node) -> Verdict:
             extent=extent,
             victim=case.victim,
             details=_use_after_free(node),
-            readings=(after_free, Reading.overflow(pool, released)) if in_slack else (),
+            readings=(after_free, VerdictReading.overflow(pool, released)) if in_slack else (),
         )
-    reading = Reading.underflow(pool, Tenant(under.offset, under.header))
+    reading = VerdictReading.underflow(pool, Tenant(under.offset, under.header))
     return Verdict(
         kind="heap-buffer-underflow",
         culprit=reading.culprit,
@@ -104,7 +104,7 @@ def _into_released(case: Case, node: Node) -> Verdict:
 
 
 def _before(
-    pool: Pool, nodes: Sequence[Node], node: Node | None, part: Part, extent: Extent
+    pool: WalkedPool, nodes: Sequence[PoolNode], node: PoolNode | None, part: Part, extent: Extent
 ) -> tuple[Tenant | None, int | None]:
     """The block that ends before the damage, and how many bytes behind its end were left as they were;
     None when the damage does not touch it."""
@@ -128,7 +128,7 @@ def _before(
     return tenant, tenant.header.slack if tenant.header.state is State.USED else 0
 
 
-def _begun_inside(pool: Pool, before: Tenant, extent: Extent) -> int:
+def _begun_inside(pool: WalkedPool, before: Tenant, extent: Extent) -> int:
     """How many bytes at the end of a block the damage behind it covers as well, when it covers some of
     them: a fill that begins in the middle of a block and ends where another begins comes from that one."""
     payload = before.end(pool) - start_of(pool, before.offset)
@@ -143,7 +143,7 @@ def _begun_inside(pool: Pool, before: Tenant, extent: Extent) -> int:
     return covered if covered < len(sample) else 0
 
 
-def _use_after_free(node: Node) -> tuple[str, ...]:
+def _use_after_free(node: PoolNode) -> tuple[str, ...]:
     if node.header.state is State.USED:
         return ("The block had been released by another thread than the one that owns it.",)
     return ()

@@ -7,7 +7,7 @@ from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.pattern import find_pattern, is_terminated_text
 from heapwitness.findings.model import Copy, Damage, Kind, Stretch
-from heapwitness.heap import Pool
+from heapwitness.heap import WalkedPool
 from heapwitness.layout import witness
 from heapwitness.memory import read_up_to
 
@@ -41,7 +41,7 @@ def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: T
     )
 
 
-def _may_reach_further(pool: Pool, extent: Extent, kind: Kind) -> bool:
+def _may_reach_further(pool: WalkedPool, extent: Extent, kind: Kind) -> bool:
     """Whether the byte beside the damage, on the side to which it went, was likely written with the value that it had:
     the zero that ends a text or fills a block, or once more the byte that was written last."""
     length = extent.stop - extent.start

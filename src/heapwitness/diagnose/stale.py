@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from heapwitness.diagnose.blocks import Tenant, tombstone
-from heapwitness.heap import BadPool, Pool
+from heapwitness.heap import LostPool, WalkedPool
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
 from heapwitness.layout.process import Region
@@ -36,7 +36,7 @@ class Source(NamedTuple):
     `value` is the one that was asked for. `behind`: it stands behind the block's requested bytes.
     """
 
-    pool: Pool
+    pool: WalkedPool
     tenant: Tenant
     value: int
     kind: Literal["pattern", "links"]
@@ -62,17 +62,17 @@ def source_of(memory: Memory, regions: Sequence[Region], values: Sequence[int]) 
         if left < 0 or time.monotonic() > until:
             break
         try:
-            pool = Pool.open(memory, region.base, region.size)
+            pool = WalkedPool.open(memory, region.base, region.size)
             for source in _in_pool(pool, wanted, until):
                 if source.released:
                     return source
                 best = best or source
-        except (BadPool, Unreadable):
+        except (LostPool, Unreadable):
             continue
     return best
 
 
-def released_at(pool: Pool, address: int) -> Tenant | None:
+def released_at(pool: WalkedPool, address: int) -> Tenant | None:
     """The released block whose payload begins at an address, where its node stands or left a tombstone."""
     node, rest = divmod(address - pool.base - witness.OVERHEAD, 1 << pool.log2)
     if rest or not pool.first <= node < pool.end:
@@ -93,7 +93,7 @@ def _could_be_links(value: int) -> bool:
     return value >> 32 != 0 and (parent < witness.POOL_LIMIT or parent >= witness.PENDING_PARENT)
 
 
-def _in_pool(pool: Pool, values: Sequence[int], until: float) -> Iterator[Source]:
+def _in_pool(pool: WalkedPool, values: Sequence[int], until: float) -> Iterator[Source]:
     hits = 0
     at = pool.first << pool.log2
     # Whole words that cross the border of two parts are in the second.
@@ -123,7 +123,7 @@ def _places(data: bytes, value: int) -> Iterator[int]:
         place = data.find(needle, place + 1)
 
 
-def _verified(pool: Pool, at: int, word: int, value: int) -> Source | None:
+def _verified(pool: WalkedPool, at: int, word: int, value: int) -> Source | None:
     """What the heap wrote at byte `at` of the pool, if that is this word and made this value."""
     if word == value and (node := _linked(pool, at)) is not None:
         return Source(pool, node, value, "links")
@@ -132,7 +132,7 @@ def _verified(pool: Pool, at: int, word: int, value: int) -> Source | None:
     return _patterned(pool, at, word, value)
 
 
-def _linked(pool: Pool, at: int) -> Tenant | None:
+def _linked(pool: WalkedPool, at: int) -> Tenant | None:
     """The block whose links have their second word at byte `at`."""
     node, rest = divmod(at - 8 - witness.OVERHEAD, 1 << pool.log2)
     if rest or not pool.first <= node < pool.end:
@@ -141,7 +141,7 @@ def _linked(pool: Pool, at: int) -> Tenant | None:
     return _tenant(pool, node) if pool.links_hold(node, links) else None
 
 
-def _patterned(pool: Pool, at: int, word: int, value: int) -> Source | None:
+def _patterned(pool: WalkedPool, at: int, word: int, value: int) -> Source | None:
     turn = 8 * (at - witness.OVERHEAD & 7)
     plain = (word << turn | word >> 64 - turn) & _MASK
     granule = at - witness.OVERHEAD >> pool.log2
@@ -156,7 +156,7 @@ def _patterned(pool: Pool, at: int, word: int, value: int) -> Source | None:
     return Source(pool, tenant, value, "pattern", behind=at + 8 > tenant.end(pool))
 
 
-def _tenant(pool: Pool, node: int) -> Tenant | None:
+def _tenant(pool: WalkedPool, node: int) -> Tenant | None:
     """The block that has a node at this place, or had one that was merged with another."""
     header = pool.own(node)
     if pool.stands(node, header):
@@ -165,7 +165,7 @@ def _tenant(pool: Pool, node: int) -> Tenant | None:
     return Tenant(node, buried) if buried is not None else None
 
 
-def _is_released(pool: Pool, tenant: Tenant) -> bool:
+def _is_released(pool: WalkedPool, tenant: Tenant) -> bool:
     if tenant.header.state is not State.USED:
         return True
     return pending_links(pool, tenant.offset, tenant.header) is not None

@@ -8,7 +8,7 @@ from heapwitness.diagnose.instruction import instruction_of
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Detected, Finding, Frame, Store
 from heapwitness.findings.words import count
-from heapwitness.heap import Pool, standing
+from heapwitness.heap import WalkedPool, standing
 from heapwitness.layout.events import Access, Event, Released, Trap, TrapState
 from heapwitness.memory import Memory
 
@@ -24,7 +24,7 @@ _WORDS: dict[Access, model.Access] = {Access.WRITE: "write", Access.READ: "read"
 _VERBS: dict[Access, str] = {Access.WRITE: "wrote to", Access.READ: "read from", Access.UNKNOWN: "touched"}
 
 
-def guarded_block(pool: Pool, sites: Sites, node: int) -> Block | None:
+def guarded_block(pool: WalkedPool, sites: Sites, node: int) -> Block | None:
     """The block of a big pool's node that the engine has just found sound."""
     if not standing(pool, node) or node == pool.end:
         return None

@@ -9,11 +9,11 @@ from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.where import start_of
 from heapwitness.findings.model import Kind
-from heapwitness.heap import Node, Pool
+from heapwitness.heap import PoolNode, WalkedPool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class VerdictReading:
     """One thing that damage may be: the block whose fault it is then, None for something else's, and the byte of the
     pool from which its offset counts."""
 
@@ -22,12 +22,12 @@ class Reading:
     origin: int | None = None
 
     @classmethod
-    def overflow(cls, pool: Pool, tenant: Tenant) -> Self:
+    def overflow(cls, pool: WalkedPool, tenant: Tenant) -> Self:
         """A write past a block's end."""
         return cls(kind="heap-buffer-overflow", culprit=tenant, origin=tenant.end(pool))
 
     @classmethod
-    def underflow(cls, pool: Pool, tenant: Tenant) -> Self:
+    def underflow(cls, pool: WalkedPool, tenant: Tenant) -> Self:
         """A write before a block's start."""
         return cls(kind="heap-buffer-underflow", culprit=tenant, origin=start_of(pool, tenant.offset))
 
@@ -45,10 +45,10 @@ class Verdict:
     extent: Extent
     culprit: Tenant | None = None
     origin: int | None = None
-    victim: Node | None = None
+    victim: PoolNode | None = None
     suspect: Tenant | None = None
     details: tuple[str, ...] = ()
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[VerdictReading, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +58,9 @@ class Case:
     `earlier` is the verdict on the damage that leads up to this one over bytes which nothing vouches for.
     """
 
-    pool: Pool
-    nodes: Sequence[Node]
+    pool: WalkedPool
+    nodes: Sequence[PoolNode]
     evidence: Evidence
     extent: Extent
-    victim: Node | None
+    victim: PoolNode | None
     earlier: Verdict | None = None

@@ -5,7 +5,7 @@ from typing import Literal
 
 from heapwitness.diagnose.extent import JOIN, Extent
 from heapwitness.diagnose.pattern import is_continued
-from heapwitness.heap import Node, Pool
+from heapwitness.heap import PoolNode, WalkedPool
 from heapwitness.layout import witness
 from heapwitness.layout.witness import State
 from heapwitness.memory import Unreadable
@@ -15,12 +15,12 @@ _SAMPLE = 64
 Part = Literal["control", "backup", "header", "links", "payload", "slack", "copy"]
 
 
-def start_of(pool: Pool, node: int) -> int:
+def start_of(pool: WalkedPool, node: int) -> int:
     """Where a node's payload begins, in bytes from the pool's start."""
     return (node << pool.log2) + witness.OVERHEAD
 
 
-def locate(pool: Pool, nodes: Sequence[Node], at: int) -> tuple[Node | None, Part]:
+def locate(pool: WalkedPool, nodes: Sequence[PoolNode], at: int) -> tuple[PoolNode | None, Part]:
     """The node that byte `at` of the pool lies in, and which part of it."""
     if at < witness.CONTROL:
         return None, "control"
@@ -39,7 +39,7 @@ def locate(pool: Pool, nodes: Sequence[Node], at: int) -> tuple[Node | None, Par
     return node, "links" if within < witness.OVERHEAD + witness.HEADER else "payload"
 
 
-def ending_at(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+def ending_at(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
     """The node of a live block that begins where the damage ends."""
     for node in nodes:
         if node.offset == pool.end:
@@ -53,7 +53,7 @@ def ending_at(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
     return next((node for node in lasts if node is not None and node.offset == at), None)
 
 
-def ending_shortly_before(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+def ending_shortly_before(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
     """The node of a live block before which the damage ends but for bytes that were written with what they had."""
     for node in nodes:
         start = start_of(pool, node.offset)
@@ -63,7 +63,7 @@ def ending_shortly_before(pool: Pool, nodes: Sequence[Node], extent: Extent) -> 
     return None
 
 
-def last_of(nodes: Sequence[Node], lost: Node) -> Node | None:
+def last_of(nodes: Sequence[PoolNode], lost: PoolNode) -> PoolNode | None:
     """The last of several lost nodes: where it begins is known from the one behind it."""
     behind = next((node for node in nodes if node.offset == lost.next and node.own_holds), None)
     if behind is None:
@@ -71,9 +71,9 @@ def last_of(nodes: Sequence[Node], lost: Node) -> Node | None:
     return lost._replace(offset=behind.keeper, header=lost.header._replace(size=behind.offset - behind.keeper))
 
 
-def reached_by(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+def reached_by(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
     """The node of the last live block into which the damage leads without a gap."""
-    found: Node | None = None
+    found: PoolNode | None = None
     for node in nodes:
         last = last_of(nodes, node) if node.lost else node
         if last is None or last.offset == pool.end:
@@ -86,9 +86,9 @@ def reached_by(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None
     return found
 
 
-def victim_of(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
+def victim_of(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
     """The first node whose own header was hit; else the first whose backup was."""
-    backup: Node | None = None
+    backup: PoolNode | None = None
     for position, node in enumerate(nodes):
         own = node.offset << pool.log2
         if own < extent.stop and own + witness.HEADER > extent.start and not node.own_holds:
@@ -102,7 +102,7 @@ def victim_of(pool: Pool, nodes: Sequence[Node], extent: Extent) -> Node | None:
     return backup
 
 
-def continued_down(pool: Pool, extent: Extent, distance: int) -> bool:
+def continued_down(pool: WalkedPool, extent: Extent, distance: int) -> bool:
     """Whether the `distance` bytes before the damage are what its pattern would have put there: then
     they were written with the value that they had."""
     if not 0 < distance <= JOIN:
@@ -114,7 +114,7 @@ def continued_down(pool: Pool, extent: Extent, distance: int) -> bool:
         return False
 
 
-def continued_up(pool: Pool, extent: Extent, distance: int) -> bool:
+def continued_up(pool: WalkedPool, extent: Extent, distance: int) -> bool:
     """The same for the bytes behind the damage."""
     if not 0 < distance <= JOIN:
         return distance == 0

@@ -52,7 +52,7 @@ class SiteName(NamedTuple):
         return all(map(_is_same_frame, self.frames, other.frames))
 
 
-class Trap(NamedTuple):
+class TrappedSite(NamedTuple):
     """A site whose blocks are to be trapped, and where."""
 
     site: SiteName
@@ -82,7 +82,7 @@ def name_of(site: Site | Sequence[Frame] | None) -> SiteName | None:
     return SiteName(tuple(frames[:FRAMES_LIMIT]))
 
 
-def parse_trap(text: str) -> Trap:
+def parse_trap(text: str) -> TrappedSite:
     """Read a site's name.
 
     Raises:
@@ -98,7 +98,7 @@ def parse_trap(text: str) -> Trap:
             f"{text.strip()!r} is no allocation site; one looks like server@6f0c1e4d2b9a8d31+0x11d3, as the reports of "
             "`heapwitness hunt` name them."
         )
-    return Trap(SiteName(tuple(whole)), how)
+    return TrappedSite(SiteName(tuple(whole)), how)
 
 
 def answered(traps: Iterable[tuple[How, Sequence[int]]], room: int) -> bytes:
@@ -111,7 +111,7 @@ def answered(traps: Iterable[tuple[How, Sequence[int]]], room: int) -> bytes:
     return struct.pack(f"<{len(words)}Q", *words)
 
 
-def encoded(traps: Iterable[Trap]) -> str:
+def encoded(traps: Iterable[TrappedSite]) -> str:
     """A list of sites in the form that the engine reads."""
     unique = list(dict.fromkeys(traps))[:SITES_LIMIT]
     return ";".join(f"{trap.how}:{','.join(map(_engine_frame, trap.site.frames))}" for trap in unique)

@@ -1,7 +1,7 @@
 """Walks the nodes of a pool without trusting a length that it has not verified."""
 
 from heapwitness.heap.check import Fault, check
-from heapwitness.heap.pool import BadPool, Pool
-from heapwitness.heap.walk import Node, standing, walk
+from heapwitness.heap.pool import LostPool, WalkedPool
+from heapwitness.heap.walk import PoolNode, standing, walk
 
-__all__ = ["BadPool", "Fault", "Node", "Pool", "check", "standing", "walk"]
+__all__ = ["Fault", "LostPool", "PoolNode", "WalkedPool", "check", "standing", "walk"]

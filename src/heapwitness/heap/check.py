@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from heapwitness.heap.pool import Pool
+from heapwitness.heap.pool import WalkedPool
 from heapwitness.heap.verify import payload_fault
-from heapwitness.heap.walk import Node, walk
+from heapwitness.heap.walk import PoolNode, walk
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
 from heapwitness.layout.witness import Index, State
@@ -27,7 +27,7 @@ class Fault:
     high: int = 0
 
 
-def check(pool: Pool, most: int = MOST) -> tuple[Fault, ...]:
+def check(pool: WalkedPool, most: int = MOST) -> tuple[Fault, ...]:
     """What is damaged in a pool, in order of address, at most `most` places of it.
 
     The control block's fixed part comes first; what is derived from the nodes comes last, and only
@@ -42,7 +42,7 @@ def check(pool: Pool, most: int = MOST) -> tuple[Fault, ...]:
     stretch_start, low = 0, pool.end
     first_kept = True
     steps = walk(pool)
-    following: Node | None = next(steps)
+    following: PoolNode | None = next(steps)
     while following is not None:
         node, following = following, next(steps, None)
         if node.offset == pool.first:
@@ -78,7 +78,7 @@ def check(pool: Pool, most: int = MOST) -> tuple[Fault, ...]:
 class _Tally:
     """What a walk has seen, to hold against the derived part of the control block."""
 
-    pool: Pool
+    pool: WalkedPool
     index: Index
     nodes: int = 0
     used: int = 0
@@ -87,7 +87,7 @@ class _Tally:
     rootless: bool = False
     met: set[int] = field(default_factory=set)
 
-    def add(self, node: Node, damaged: bool) -> None:
+    def add(self, node: PoolNode, damaged: bool) -> None:
         self.damaged |= damaged
         if node.offset == self.pool.end:
             return

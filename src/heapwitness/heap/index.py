@@ -8,11 +8,11 @@ root a value that can be told from the rest of the pool.
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from heapwitness.heap.pool import Pool
+from heapwitness.heap.pool import WalkedPool
 from heapwitness.heap.verify import poison_range
 from heapwitness.heap.walk import walk
 from heapwitness.layout import witness
-from heapwitness.layout.witness import Header, Links, State
+from heapwitness.layout.witness import Links, NodeHeader, State
 from heapwitness.memory import Unreadable
 
 NODES_LIMIT = 200_000
@@ -34,10 +34,10 @@ class Shape:
         return sum(1 << number for number, root in enumerate(self.bins) if root)
 
 
-_shapes: WeakKeyDictionary[Pool, Shape | None] = WeakKeyDictionary()
+_shapes: WeakKeyDictionary[WalkedPool, Shape | None] = WeakKeyDictionary()
 
 
-def shape(pool: Pool) -> Shape | None:
+def shape(pool: WalkedPool) -> Shape | None:
     """The index that a pool's headers ask for; None where a header is lost or not there, or there are too many.
 
     A view's pool is walked once for it.
@@ -50,7 +50,7 @@ def shape(pool: Pool) -> Shape | None:
     return _shapes[pool]
 
 
-def _shape(pool: Pool) -> Shape | None:
+def _shape(pool: WalkedPool) -> Shape | None:
     trees: dict[int, list[tuple[int, int]]] = {}
     nodes = used = 0
     for node in walk(pool):
@@ -75,11 +75,11 @@ def _shape(pool: Pool) -> Shape | None:
     return Shape(links, tuple(bins), large, nodes, used)
 
 
-def _tree(pool: Pool, size: int) -> int:
+def _tree(pool: WalkedPool, size: int) -> int:
     return min(size - pool.min_node, witness.BINS)
 
 
-def _treap(pool: Pool, members: list[tuple[int, int]], links: dict[int, tuple[int, int, int]]) -> int:
+def _treap(pool: WalkedPool, members: list[tuple[int, int]], links: dict[int, tuple[int, int, int]]) -> int:
     """Add the links of the treap over `members`, which are in order; returns its root."""
     left: dict[int, int] = {}
     right: dict[int, int] = {}
@@ -104,7 +104,7 @@ def _treap(pool: Pool, members: list[tuple[int, int]], links: dict[int, tuple[in
     return spine[0][1] if spine else 0
 
 
-def links_before(pool: Pool, node: int, header: Header) -> Links | None:
+def links_before(pool: WalkedPool, node: int, header: NodeHeader) -> Links | None:
     """What the links of a released node were before something was written over them.
 
     Args:
@@ -145,7 +145,7 @@ def links_before(pool: Pool, node: int, header: Header) -> Links | None:
     return witness.sealed_links(pool.secret, *known, node) if known else None
 
 
-def _is_poisoned(pool: Pool, node: int, header: Header) -> bool | None:
+def _is_poisoned(pool: WalkedPool, node: int, header: NodeHeader) -> bool | None:
     """Whether the end of poison is left in a cached node's payload, of which a write from its start leaves the longest;
     None: too little to tell."""
     start, end = poison_range(pool, node, header)

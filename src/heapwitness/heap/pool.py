@@ -8,7 +8,7 @@ from typing import Self
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.layout import witness
-from heapwitness.layout.witness import Fixed, Header, Links
+from heapwitness.layout.witness import Fixed, Links, NodeHeader
 from heapwitness.memory import Memory, Unreadable
 
 _CHUNK = 64 << 10
@@ -17,11 +17,11 @@ _SEARCH_BUDGET = 64 << 20
 _RECOVERY_BUDGET = 8
 
 
-class BadPool(HeapwitnessError):
+class LostPool(HeapwitnessError):
     """The control block and its copy are both lost, so nothing in the pool can be verified."""
 
 
-class Pool:
+class WalkedPool:
     """A pool whose size and key are vouched for by its control block or by the copy of it.
 
     Attributes:
@@ -61,7 +61,7 @@ class Pool:
                 control block, and a control block of another size is not believed.
 
         Raises:
-            BadPool: no control block that verifies.
+            LostPool: no control block that verifies.
             Unreadable: neither the control block nor its copy can be read.
         """
         try:
@@ -84,7 +84,7 @@ class Pool:
             fixed = Fixed.unpack(copy)
             trusted = fixed if fixed.holds() and fixed.size << fixed.log2 == size else None
         if trusted is None:
-            raise BadPool(
+            raise LostPool(
                 f"the control block of the pool at {base:#x} and its copy are both lost: nothing in it can be verified."
             )
         return cls(memory, base, trusted, control, copy)
@@ -126,13 +126,13 @@ class Pool:
             raise Unreadable(self.base + at, length, "outside of the pool")
         return self.memory.read(self.base + at, length)
 
-    def own(self, node: int) -> Header:
+    def own(self, node: int) -> NodeHeader:
         """A node's own header as it is stored. Raises Unreadable."""
-        return Header.unpack(self.peek(node << self.log2, witness.HEADER))
+        return NodeHeader.unpack(self.peek(node << self.log2, witness.HEADER))
 
-    def kept(self, node: int) -> Header:
+    def kept(self, node: int) -> NodeHeader:
         """The backup of the next node's header that `node` keeps, as it is stored. Raises Unreadable."""
-        return Header.unpack(self.peek((node << self.log2) + witness.KEPT, witness.HEADER))
+        return NodeHeader.unpack(self.peek((node << self.log2) + witness.KEPT, witness.HEADER))
 
     def links(self, node: int) -> Links:
         """The links at the start of a node's payload, as they are stored. Raises Unreadable."""
@@ -146,15 +146,15 @@ class Pool:
         """The address of a node's payload."""
         return self.base + (node << self.log2) + witness.OVERHEAD
 
-    def requested(self, header: Header) -> int:
+    def requested(self, header: NodeHeader) -> int:
         """The requested size in bytes of a node with this header."""
         return (header.size << self.log2) - witness.OVERHEAD - header.slack
 
-    def keeper(self, node: int, header: Header) -> int:
+    def keeper(self, node: int, header: NodeHeader) -> int:
         """The node that keeps this node's backup."""
         return node - header.prev_size if header.prev_size else self.end
 
-    def holds(self, node: int, header: Header) -> bool:
+    def holds(self, node: int, header: NodeHeader) -> bool:
         """The check holds, and the sizes stay inside of the pool."""
         size, prev_size, meta, check = header
         return (
@@ -163,7 +163,7 @@ class Pool:
             and prev_size <= node
         )
 
-    def stands(self, node: int, header: Header) -> bool:
+    def stands(self, node: int, header: NodeHeader) -> bool:
         """The header holds and is one that a node at this place can have, whatever is around it."""
         size, prev_size, meta, _ = header
         if node == self.end:

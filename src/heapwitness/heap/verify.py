@@ -1,14 +1,14 @@
 """What is wrong in the payload of a node whose header can be believed: slack, links, poison."""
 
-from heapwitness.heap.pool import Pool
+from heapwitness.heap.pool import WalkedPool
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
-from heapwitness.layout.witness import Header, Links, State
+from heapwitness.layout.witness import Links, NodeHeader, State
 
 _CHUNK = 64 << 10
 
 
-def payload_fault(pool: Pool, node: int, header: Header, *, stale: bool = False) -> Reason:
+def payload_fault(pool: WalkedPool, node: int, header: NodeHeader, *, stale: bool = False) -> Reason:
     """NONE, SLACK, LINKS or POISON.
 
     Args:
@@ -33,7 +33,7 @@ def payload_fault(pool: Pool, node: int, header: Header, *, stale: bool = False)
             return Reason.NONE
 
 
-def slack_pattern(pool: Pool, node: int, header: Header) -> tuple[int, bytes]:
+def slack_pattern(pool: WalkedPool, node: int, header: NodeHeader) -> tuple[int, bytes]:
     """Where a node's slack begins, in bytes from the pool's start, and what it should hold."""
     end = (node + header.size) << pool.log2
     start = end - header.slack
@@ -41,7 +41,7 @@ def slack_pattern(pool: Pool, node: int, header: Header) -> tuple[int, bytes]:
     return start, witness.pattern_at(witness.pattern(pool.secret, node), first, header.slack)
 
 
-def slack_holds(pool: Pool, node: int, header: Header) -> bool:
+def slack_holds(pool: WalkedPool, node: int, header: NodeHeader) -> bool:
     """Whether a used node's slack is as it was written."""
     if not header.slack:
         return True
@@ -54,18 +54,18 @@ def slack_holds(pool: Pool, node: int, header: Header) -> bool:
     return handed_over or pending_links(pool, node, header) is not None
 
 
-def links_over_slack(pool: Pool, header: Header) -> bool:
+def links_over_slack(pool: WalkedPool, header: NodeHeader) -> bool:
     """Whether the links of a node of this size lie where its slack is: only in the smallest."""
     return header.size == pool.min_node
 
 
-def poison_range(pool: Pool, node: int, header: Header) -> tuple[int, int]:
+def poison_range(pool: WalkedPool, node: int, header: NodeHeader) -> tuple[int, int]:
     """First and past-the-last byte of a cached node's poison, from the pool's start."""
     start = (node << pool.log2) + witness.OVERHEAD + witness.HEADER
     return start, max(start, (node + header.size) << pool.log2)
 
 
-def poison_holds(pool: Pool, node: int, header: Header) -> bool:
+def poison_holds(pool: WalkedPool, node: int, header: NodeHeader) -> bool:
     """Whether all of a cached node's poison is as it was written."""
     start, end = poison_range(pool, node, header)
     # Poison begins at payload byte 16, so the pattern is not turned.
@@ -75,7 +75,7 @@ def poison_holds(pool: Pool, node: int, header: Header) -> bool:
     )
 
 
-def pending_links(pool: Pool, node: int, header: Header) -> Links | None:
+def pending_links(pool: WalkedPool, node: int, header: NodeHeader) -> Links | None:
     """The links of a used node that another thread released and that waits for its owner, else None."""
     if header.state is not State.USED or header.quarantined:
         return None
@@ -85,7 +85,7 @@ def pending_links(pool: Pool, node: int, header: Header) -> Links | None:
     return links
 
 
-def _leads_to(pool: Pool, node: int, links: Links) -> bool:
+def _leads_to(pool: WalkedPool, node: int, links: Links) -> bool:
     """Whether the parent that a free node names knows it; one that is damaged is a fault of its own."""
     parent = links.parent
     if parent == 0:

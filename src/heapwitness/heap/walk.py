@@ -9,9 +9,9 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from heapwitness.heap.pool import Pool
+from heapwitness.heap.pool import WalkedPool
 from heapwitness.layout import witness
-from heapwitness.layout.witness import HEADER_WORDS, Header, Origin, State
+from heapwitness.layout.witness import HEADER_WORDS, NodeHeader, Origin, State
 from heapwitness.memory import Unreadable
 
 _SCAN_CHUNK = 1 << 20
@@ -22,7 +22,7 @@ _ZERO = 16
 _SIZES = {3: struct.Struct("<I4x"), 4: struct.Struct("<I12x")}
 
 
-class Node(NamedTuple):
+class PoolNode(NamedTuple):
     """One step of a walk. `offset` and `keeper` (the node that keeps the backup) are in granules.
 
     `header` is the one to believe. Where both copies are lost (`lost`), it is made up: it reaches to
@@ -31,9 +31,9 @@ class Node(NamedTuple):
 
     offset: int
     keeper: int
-    header: Header
-    own: Header
-    kept: Header
+    header: NodeHeader
+    own: NodeHeader
+    kept: NodeHeader
     own_holds: bool
     kept_holds: bool
     lost: bool
@@ -48,7 +48,7 @@ class Node(NamedTuple):
         return self.own_holds and self.kept_holds
 
 
-def walk(pool: Pool, start: int | None = None, known: int = -1) -> Iterator[Node]:
+def walk(pool: WalkedPool, start: int | None = None, known: int = -1) -> Iterator[PoolNode]:
     """The pool's nodes in order of address, the end node last.
 
     Args:
@@ -78,12 +78,14 @@ def walk(pool: Pool, start: int | None = None, known: int = -1) -> Iterator[Node
                 and not 0 < end - node - size < min_node
                 and meta & 48 != 48
             ):
-                header = Header(size, back, meta, check)
-                yield Node(node, keeper, header, header, header, True, True, False)
+                header = NodeHeader(size, back, meta, check)
+                yield PoolNode(node, keeper, header, header, header, True, True, False)
                 keeper, prev_size, kept_raw = node, size, next_kept
                 node += size
                 continue
-        step = _look(pool, node, keeper, prev_size, Header.unpack(own_raw), Header.unpack(kept_raw), after_lost, known)
+        step = _look(
+            pool, node, keeper, prev_size, NodeHeader.unpack(own_raw), NodeHeader.unpack(kept_raw), after_lost, known
+        )
         yield step
         if node == end:
             return
@@ -92,7 +94,7 @@ def walk(pool: Pool, start: int | None = None, known: int = -1) -> Iterator[Node
         node += step.header.size
 
 
-def standing(pool: Pool, node: int) -> bool:
+def standing(pool: WalkedPool, node: int) -> bool:
     """Whether a node stands at this offset by its own header alone."""
     try:
         return pool.first <= node <= pool.end and pool.stands(node, pool.own(node))
@@ -100,7 +102,7 @@ def standing(pool: Pool, node: int) -> bool:
         return False
 
 
-def resync(pool: Pool, lost: int, known: int = -1) -> int:
+def resync(pool: WalkedPool, lost: int, known: int = -1) -> int:
     """The next place behind a lost node where a node verifies, by its own header or by the backup that
     it keeps; the end node if there is none.
 
@@ -131,7 +133,7 @@ def resync(pool: Pool, lost: int, known: int = -1) -> int:
     return fallback
 
 
-def _first_verified(pool: Pool, data: bytes, start: int, stop: int, lost: int) -> int | None:
+def _first_verified(pool: WalkedPool, data: bytes, start: int, stop: int, lost: int) -> int | None:
     """The first node from `start` to before `stop` that verifies; `data` begins at `start`."""
     log2, min_node, largest = pool.log2, pool.min_node, pool.size - start
     kept_at = witness.KEPT >> log2
@@ -149,7 +151,7 @@ def _first_verified(pool: Pool, data: bytes, start: int, stop: int, lost: int) -
         pool.search_budget -= _LOOK
         if len(raw) < witness.HEADER or pool.search_budget < 0:
             break
-        header = Header.unpack(raw)
+        header = NodeHeader.unpack(raw)
         keeper = place - kept_at
         if start <= keeper < stop and _backs(pool, keeper, header):
             return keeper
@@ -159,13 +161,13 @@ def _first_verified(pool: Pool, data: bytes, start: int, stop: int, lost: int) -
     return best
 
 
-def _backs(pool: Pool, keeper: int, header: Header) -> bool:
+def _backs(pool: WalkedPool, keeper: int, header: NodeHeader) -> bool:
     """Whether this is a backup that `keeper` keeps, of the node that it says follows."""
     back = header.prev_size
     return pool.min_node <= back <= pool.end - keeper and pool.stands(keeper + back, header)
 
 
-def _kept_successor(pool: Pool, keeper: int) -> int | None:
+def _kept_successor(pool: WalkedPool, keeper: int) -> int | None:
     try:
         kept = pool.kept(keeper)
     except Unreadable:
@@ -174,20 +176,27 @@ def _kept_successor(pool: Pool, keeper: int) -> int | None:
 
 
 def _look(
-    pool: Pool, node: int, keeper: int, prev_size: int, own: Header, kept: Header, after_lost: bool, known: int
-) -> Node:
+    pool: WalkedPool,
+    node: int,
+    keeper: int,
+    prev_size: int,
+    own: NodeHeader,
+    kept: NodeHeader,
+    after_lost: bool,
+    known: int,
+) -> PoolNode:
     """What to believe of a node; `after_lost`: `prev_size` is only a bound, the node before was lost."""
     if pool.stands(node, own) and (own.prev_size == prev_size or (after_lost and own.prev_size <= prev_size)):
         if own.prev_size != prev_size:
             # Its backup lies in the last of several nodes that were lost.
             keeper = node - own.prev_size
             kept = pool.kept(keeper)
-        return Node(node, keeper, own, own, kept, True, kept == own, False)
+        return PoolNode(node, keeper, own, own, kept, True, kept == own, False)
     if kept.prev_size == prev_size and pool.stands(node, kept):
-        return Node(node, keeper, kept, own, kept, False, True, False)
+        return PoolNode(node, keeper, kept, own, kept, False, True, False)
     if node == pool.end:
         meta, size = witness.meta(0, State.END, Origin.MALLOC, 0), pool.size - node
     else:
         meta = witness.meta(0, State.USED, Origin.MALLOC, witness.SITE_QUARANTINE)
         size = resync(pool, node, known) - node
-    return Node(node, keeper, Header(size, prev_size, meta, 0), own, kept, False, False, True)
+    return PoolNode(node, keeper, NodeHeader(size, prev_size, meta, 0), own, kept, False, False, True)

@@ -68,7 +68,7 @@ _STATES = tuple(State)
 _ORIGINS = tuple(Origin)
 
 
-class Header(NamedTuple):
+class NodeHeader(NamedTuple):
     """One copy of a node's header as it is stored; nothing is verified."""
 
     size: int
@@ -214,7 +214,7 @@ def keyed(secret: Secret, a: int, b: int, c: int, offset: int) -> int:
     return ((a | b << 32) * of_sizes + c * of_meta + (offset & _U32) * of_offset & _U64) >> 32
 
 
-def low_bits(secret: Secret, header: Header, offset: int, bits: int) -> Iterator[int]:
+def low_bits(secret: Secret, header: NodeHeader, offset: int, bits: int) -> Iterator[int]:
     """The low `bits` of `meta`, of which the header has none, with which its check holds; tried as fast as can be."""
     of_sizes, of_meta, of_offset = _factors(secret)
     total = (header.size | header.prev_size << 32) * of_sizes + header.meta * of_meta + (offset & _U32) * of_offset
@@ -231,9 +231,9 @@ def priority(secret: Secret, offset: int) -> int:
     return (x ^ x >> 15) * 0x9E3779B1 & _U32
 
 
-def sealed(secret: Secret, size: int, prev_size: int, meta_word: int, offset: int) -> Header:
+def sealed(secret: Secret, size: int, prev_size: int, meta_word: int, offset: int) -> NodeHeader:
     """A header with the check that its node's offset asks for."""
-    return Header(size, prev_size, meta_word, keyed(secret, size, prev_size, meta_word, offset))
+    return NodeHeader(size, prev_size, meta_word, keyed(secret, size, prev_size, meta_word, offset))
 
 
 def sealed_links(secret: Secret, left: int, right: int, parent: int, offset: int) -> Links:

@@ -41,12 +41,12 @@ _MACHINES = {
 }
 
 
-class BadElf(Exception):
+class DamagedElf(Exception):
     """The file is no ELF file, or contradicts itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class BuildTarget:
     """What a file was built for."""
 
     number: int
@@ -61,7 +61,7 @@ class Machine:
 class Head:
     """A file's machine, whether it can be started, its dynamic linker ("" for none) and needed libraries."""
 
-    machine: Machine
+    machine: BuildTarget
     program: bool
     interpreter: str
     needed: tuple[str, ...]
@@ -81,7 +81,7 @@ class _Words:
 
 def _words(ident: bytes) -> tuple[_Words, str]:
     if len(ident) < 16 or ident[:4] != b"\x7fELF" or ident[4] not in (1, 2) or ident[5] not in (1, 2):
-        raise BadElf
+        raise DamagedElf
     order = "<" if ident[5] == 1 else ">"
     if ident[4] == 2:
         shapes = ("HHIQQQIHHHHHH", "IIQQQQQQ", "IIQQQQIIQQ", "qQ", "IBBHQQ")
@@ -95,18 +95,18 @@ def read_head(path: str) -> Head:
     """Read what is said above.
 
     Raises:
-        BadElf: no ELF file, or a damaged one.
+        DamagedElf: no ELF file, or a damaged one.
         OSError: it cannot be read.
     """
     with open(path, "rb") as stream:
         start = stream.read(_HEADER_LIMIT)
         words, _ = _words(start)
         if len(start) < 16 + words.header.size:
-            raise BadElf
+            raise DamagedElf
         kind, number, _, _, first, _, _, _, entry, count, _, _, _ = words.header.unpack_from(start, 16)
-        machine = Machine(number, 64 if words.wide else 32, start[5] == 1)
+        machine = BuildTarget(number, 64 if words.wide else 32, start[5] == 1)
         if count and entry != words.segment.size:
-            raise BadElf
+            raise DamagedElf
         segments = [_segment(words, one) for one in _table(stream, first, words.segment, min(count, _SEGMENTS_LIMIT))]
         interpreter = ""
         needed: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ def defines(path: str, names: tuple[str, ...]) -> frozenset[str]:
     try:
         with open(path, "rb") as stream:
             return _defined(stream, {name.encode(): name for name in names})
-    except (BadElf, OSError, ValueError, struct.error):
+    except (DamagedElf, OSError, ValueError, struct.error):
         return frozenset()
 
 
@@ -138,7 +138,7 @@ def mentions(path: str, texts: Mapping[str, bytes]) -> frozenset[str]:
     try:
         with open(path, "rb") as stream:
             return _mentioned(stream, texts)
-    except (BadElf, OSError, ValueError, struct.error):
+    except (DamagedElf, OSError, ValueError, struct.error):
         return frozenset()
 
 
@@ -164,9 +164,9 @@ def _read(stream: BinaryIO, offset: int, length: int) -> bytes:
         stream.seek(offset)
         data = stream.read(length)
     except (OSError, OverflowError, ValueError) as error:
-        raise BadElf from error
+        raise DamagedElf from error
     if len(data) < length:
-        raise BadElf
+        raise DamagedElf
     return data
 
 

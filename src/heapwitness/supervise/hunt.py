@@ -14,7 +14,7 @@ import msgspec
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Crash, Finding, Report
-from heapwitness.findings.sites import Trap
+from heapwitness.findings.sites import TrappedSite
 from heapwitness.findings.words import count
 from heapwitness.report.folding import same
 from heapwitness.report.text import place
@@ -175,7 +175,7 @@ def _reset(before: str | None, start: int | None) -> None:
             os.lseek(0, start, os.SEEK_SET)
 
 
-def _announced(options: Options, how: Hunt, number: int, traps: tuple[Trap, ...], trail: _Trail) -> str:
+def _announced(options: Options, how: Hunt, number: int, traps: tuple[TrappedSite, ...], trail: _Trail) -> str:
     """What is about to be run, and what is hunted in it."""
     again = " again" if number > 1 else ""
     reset = f" after `{how.before}`" if how.before is not None and number > 1 else ""

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from heapwitness.supervise import places
-from heapwitness.supervise.places import Place
+from heapwitness.supervise.places import LockedDirectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Log:
     path: Path
     start: int
     kept: bool
-    own_directory: Place | None = None
+    own_directory: LockedDirectory | None = None
 
     def __enter__(self) -> Self:
         return self

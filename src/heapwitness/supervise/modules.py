@@ -22,7 +22,7 @@ _SYSTEM = ("/lib", "/usr/lib", "[", "/memfd:", "/dev/")
 _MARKS = {"jemalloc": b"<jemalloc>: ", "mimalloc": b"mimalloc: ", "tcmalloc": b"tcmalloc: "}
 
 
-class Modules:
+class LoadedFiles:
     """Collects the files while processes run: most processes are looked at soon, and then ever more seldom."""
 
     def __init__(self) -> None:

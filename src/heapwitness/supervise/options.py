@@ -9,7 +9,7 @@ from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.outputs import NOTHING, Outputs
 
 if TYPE_CHECKING:
-    from heapwitness.findings.sites import How, Trap
+    from heapwitness.findings.sites import How, TrappedSite
     from heapwitness.report.advice import Advice
 
 OnError = Literal["continue", "abort", "stop"]
@@ -38,7 +38,7 @@ class Options:
     poison: bool = False
     check_every: int = 0
     check_signal: signal.Signals | None = None
-    traps: "tuple[Trap, ...]" = ()
+    traps: "tuple[TrappedSite, ...]" = ()
     trap_found: bool = False
     trap_sample: int = 0
     trap_kind: "How | Literal['auto']" = "auto"

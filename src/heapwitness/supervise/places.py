@@ -25,7 +25,7 @@ _TRIES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LockedDirectory:
     """A directory of mode 0700, and the descriptor that keeps it locked."""
 
     path: Path
@@ -38,7 +38,7 @@ class Place:
             os.close(self.lock)
 
 
-def make(prefix: str = PREFIX, longest: int = 4096) -> Place:
+def make(prefix: str = PREFIX, longest: int = 4096) -> LockedDirectory:
     """A fresh directory; its path has at most `longest` bytes where that is possible.
 
     Raises:
@@ -56,7 +56,7 @@ def make(prefix: str = PREFIX, longest: int = 4096) -> Place:
             with contextlib.suppress(OSError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(lock), os.stat(path / _LOCK)):
-                    return Place(path, lock)
+                    return LockedDirectory(path, lock)
             os.close(lock)
     except OSError as error:
         raise HeapwitnessError(f"no temporary directory can be made: {error.strerror}.") from error

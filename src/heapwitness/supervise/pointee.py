@@ -22,7 +22,7 @@ _SHARED_MEMORY = "/dev/zero"
 """What shared memory without a file is listed as."""
 
 
-class _Thread(NamedTuple):
+class _StackOwner(NamedTuple):
     """A thread: its id as its own process knows it, its name, and its stack pointer, 0 where it runs just now."""
 
     tid: int
@@ -53,7 +53,7 @@ def pointee(pointer: int, maps: str, pid: int = 0) -> Place:
     return Place(kind="break" if mapping.path == _BREAK else "mapped", module=others[0] if len(others) == 1 else None)
 
 
-def _owner(pointer: int, mapping: Mapping, mappings: tuple[Mapping, ...], pid: int) -> _Thread | None:
+def _owner(pointer: int, mapping: Mapping, mappings: tuple[Mapping, ...], pid: int) -> _StackOwner | None:
     """The thread whose stack holds a pointer: it has its stack pointer in the same mapping, which has a guard below
     it and may have grown together with what was mapped above the stack."""
     guarded = any(one.end == mapping.start and not one.accessible for one in mappings)
@@ -69,8 +69,8 @@ def _stack_limit(pid: int) -> int:
     return int(match[1]) if match else 2 << 20
 
 
-def _threads(pid: int) -> list[_Thread]:
-    found: list[_Thread] = []
+def _threads(pid: int) -> list[_StackOwner]:
+    found: list[_StackOwner] = []
     with contextlib.suppress(OSError), os.scandir(f"/proc/{pid:d}/task") as entries:
         for entry in entries:
             if entry.name.isdecimal() and (one := _thread(pid, int(entry.name))) is not None:
@@ -80,7 +80,7 @@ def _threads(pid: int) -> list[_Thread]:
     return found
 
 
-def _thread(pid: int, tid: int) -> _Thread | None:
+def _thread(pid: int, tid: int) -> _StackOwner | None:
     task = f"/proc/{pid:d}/task/{tid:d}"
     inside = re.search(r"^NSpid:.*?(\d+)$", _text(f"{task}/status"), re.MULTILINE)
     if inside is None:
@@ -88,7 +88,7 @@ def _thread(pid: int, tid: int) -> _Thread | None:
     # "NUMBER ARGUMENTS... STACK PC", "-1 STACK PC", or "running".
     words = _text(f"{task}/syscall").split()
     stack = int(words[-2], 16) if len(words) >= 3 else 0
-    return _Thread(int(inside[1]), _text(f"{task}/comm").rstrip("\n"), stack)
+    return _StackOwner(int(inside[1]), _text(f"{task}/comm").rstrip("\n"), stack)
 
 
 def _text(path: str) -> str:

@@ -18,7 +18,7 @@ _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 _FROM_KERNEL = 0x80
 
 
-class Program:
+class RunningProgram:
     """A program that runs.
 
     Attributes:

@@ -10,7 +10,7 @@ from heapwitness.supervise.python_stack import is_python
 
 if TYPE_CHECKING:
     from heapwitness.supervise.ledger import Ledger
-    from heapwitness.supervise.program import Program
+    from heapwitness.supervise.program import RunningProgram
     from heapwitness.supervise.target import Target
 
 _PIDS_SHOWN = 5
@@ -30,7 +30,7 @@ _WHY = {
 def remarks(
     ledger: "Ledger",
     target: "Target",
-    program: "Program",
+    program: "RunningProgram",
     heaps: Iterable[tuple[str, tuple[str, ...]]],
     name: str,
     senseless: int,
@@ -122,7 +122,7 @@ def unseen_objects(files: Iterable[str], allocator: str) -> Iterator[str]:
         )
 
 
-def _unchecked(ledger: "Ledger", program: "Program") -> Iterator[str]:
+def _unchecked(ledger: "Ledger", program: "RunningProgram") -> Iterator[str]:
     """Which processes ended without a last check, or without all of it."""
     rest = []
     for pid, name in ledger.unchecked():

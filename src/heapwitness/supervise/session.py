@@ -15,7 +15,7 @@ from heapwitness.supervise.ends import with_end
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.mapping import Mapper
-from heapwitness.supervise.modules import Modules
+from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
 
@@ -43,7 +43,7 @@ _ANSWER_ROOM = 255 * 8
 _ENDS_LIMIT = 1 << 16
 _SHARES_LIMIT = 4096
 
-_Thread = tuple[int, int]
+_ThreadId = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Session:
         self, on_error: OnError, shower: Shower, mapper: Mapper | None = None, *, trap_found: bool = False
     ) -> None:
         self.ledger = Ledger()
-        self.modules = Modules()
+        self.modules = LoadedFiles()
         self.malformed = 0
         self._on_error: OnError = on_error
         self._trap_found = trap_found
@@ -82,14 +82,14 @@ class Session:
         self._mapper = mapper
         self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
         self._shares: OrderedDict[int, _Share] = OrderedDict()
-        self._told: OrderedDict[tuple[_Thread, int], _Told] = OrderedDict()
+        self._told: OrderedDict[tuple[_ThreadId, int], _Told] = OrderedDict()
         # The finding that was answered last; without a key it was only counted.
-        self._last: tuple[Event, tuple[_Thread, int] | None] | None = None
+        self._last: tuple[Event, tuple[_ThreadId, int] | None] | None = None
         self._unanswered: dict[tuple[int, ...], Event] = {}
         # Crashes whose processes have not come to say what their heap was like.
         self._crashing: dict[int, tuple[Event, CrashWords]] = {}
         # Threads whose crashes were shown: an answer that came too late makes a record as well.
-        self._crashed_threads: set[_Thread] = set()
+        self._crashed_threads: set[_ThreadId] = set()
         self._number = 0
         # Where loops of trapped accesses ended, by process, block and instruction.
         self._ends: dict[tuple[int, int, int], WentOn] = {}
@@ -293,7 +293,7 @@ class Session:
                 self._shares.popitem(last=False)
         return share
 
-    def _mended(self, thread: _Thread, outcome: Outcome, stored: tuple[int, bytes] | None) -> None:
+    def _mended(self, thread: _ThreadId, outcome: Outcome, stored: tuple[int, bytes] | None) -> None:
         from heapwitness.diagnose import with_outcome, with_stored
 
         for key in [key for key in self._told if key[0] == thread]:
@@ -304,7 +304,7 @@ class Session:
                 findings = tuple(with_stored(with_outcome(finding, outcome), stored) for finding in findings)
             self._reporter.submit(replace(told.examined, findings=findings))
 
-    def _report(self, which: Callable[[_Thread, _Told], bool]) -> None:
+    def _report(self, which: Callable[[_ThreadId, _Told], bool]) -> None:
         for key in [key for key, told in self._told.items() if which(key[0], told)]:
             self._reporter.submit(self._told.pop(key).examined)
 

@@ -14,7 +14,7 @@ from heapwitness.supervise.log import open_log
 from heapwitness.supervise.modules import private_heaps
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import check_log, check_writable, write_documents, write_json
-from heapwitness.supervise.program import Program
+from heapwitness.supervise.program import RunningProgram
 from heapwitness.supervise.python_command import python_command
 from heapwitness.supervise.remarks import remarks, unseen_objects
 from heapwitness.supervise.screen import Screen
@@ -86,7 +86,7 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Report":
     with Channel() as channel, open_log(options.log, channel.directory) as log:
         made = environment(options, plan.engine, channel.path, log.path, os.environ)
         extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
-        program = Program(plan.file, plan.arguments, made, extra)
+        program = RunningProgram(plan.file, plan.arguments, made, extra)
         # What is needed when there is something to hear is loaded while the program starts.
         from heapwitness.supervise.mapping import Mapper
         from heapwitness.supervise.session import Session
@@ -124,7 +124,7 @@ def plan_for(options: Options) -> Plan:
     return Plan(file, arguments, target, engine)
 
 
-def _serve(channel: Channel, session: "Session", program: Program) -> None:
+def _serve(channel: Channel, session: "Session", program: RunningProgram) -> None:
     """Answer until the program has ended and nothing that was said before is left unheard."""
     channel.wake_on(program.finished)
     ticked = time.monotonic()

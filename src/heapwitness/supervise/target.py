@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.supervise.elf import BadElf, Head, defines, read_head
+from heapwitness.supervise.elf import DamagedElf, Head, defines, read_head
 
 _SHEBANG_LIMIT = 256
 _INTERPRETERS_LIMIT = 4
@@ -176,7 +176,7 @@ def _check_elf(path: str, engine: Path) -> Target:
 def _head(path: str) -> Head:
     try:
         return read_head(path)
-    except (BadElf, OSError) as error:
+    except (DamagedElf, OSError) as error:
         raise HeapwitnessError(f"{_shown(path)} is a damaged ELF file.") from error
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Finding, Kind, Site
-from heapwitness.findings.sites import FRAMES_LIMIT, SITES_LIMIT, How, SiteName, Trap, name_of, parse_trap
+from heapwitness.findings.sites import FRAMES_LIMIT, SITES_LIMIT, How, SiteName, TrappedSite, name_of, parse_trap
 
 _HUNTED: frozenset[Kind] = frozenset(
     (
@@ -25,7 +25,7 @@ def is_hunted(finding: Finding) -> bool:
     return finding.kind in _HUNTED and finding.store is None
 
 
-def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[Trap, ...]:
+def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[TrappedSite, ...]:
     """The traps that should catch the stores of findings, the likeliest first.
 
     Args:
@@ -41,7 +41,9 @@ def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[Trap, ...]
     for known in found.values():
         known += [other for one in tuple(known) if (other := _OTHER[one]) not in known]
     return tuple(
-        dict.fromkeys(Trap(_shortened(site, attempt), known[attempt % len(known)]) for site, known in found.items())
+        dict.fromkeys(
+            TrappedSite(_shortened(site, attempt), known[attempt % len(known)]) for site, known in found.items()
+        )
     )[:SITES_LIMIT]
 
 
@@ -87,7 +89,7 @@ def _is_same_function(one: Site | None, other: Site | None) -> bool:
     )
 
 
-def traps_asked_for(words: Sequence[str], file: Path | None) -> tuple[Trap, ...]:
+def traps_asked_for(words: Sequence[str], file: Path | None) -> tuple[TrappedSite, ...]:
     """The traps that a user names, and those of a file: lines with one site each, or a JSON report.
 
     Raises:
@@ -101,7 +103,7 @@ def traps_asked_for(words: Sequence[str], file: Path | None) -> tuple[Trap, ...]
     return tuple(traps)
 
 
-def _of_file(file: Path) -> list[Trap]:
+def _of_file(file: Path) -> list[TrappedSite]:
     try:
         with open(file, "rb") as stream:
             data = stream.read(_FILE_LIMIT)

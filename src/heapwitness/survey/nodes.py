@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from heapwitness.findings.model import MapNodes, MapPart
-from heapwitness.heap.pool import Pool
-from heapwitness.heap.walk import Node, walk
+from heapwitness.heap.pool import WalkedPool
+from heapwitness.heap.walk import PoolNode, walk
 from heapwitness.layout import witness
 from heapwitness.survey.tally import Key, PoolTally, Tally
 
@@ -43,7 +43,7 @@ class Budget:
         return self.spent
 
 
-def count(pool: Pool, tally: Tally, budget: Budget, near: Sequence[tuple[int, int]] = ()) -> None:
+def count(pool: WalkedPool, tally: Tally, budget: Budget, near: Sequence[tuple[int, int]] = ()) -> None:
     """Count a pool's nodes.
 
     Args:
@@ -64,7 +64,7 @@ def count(pool: Pool, tally: Tally, budget: Budget, near: Sequence[tuple[int, in
 
 
 class _Counter:
-    def __init__(self, pool: Pool, counted: PoolTally, budget: Budget) -> None:
+    def __init__(self, pool: WalkedPool, counted: PoolTally, budget: Budget) -> None:
         self._pool = pool
         self._counted = counted
         self._budget = budget
@@ -159,14 +159,14 @@ def _key(common: int) -> Key:
     return _LOST if site == witness.SITE_QUARANTINE else Key(_LETTERS[common & 3], site)
 
 
-def _key_of(node: Node) -> Key:
+def _key_of(node: PoolNode) -> Key:
     return _LOST if node.lost else _key(node.header.meta >> 4)
 
 
-def _stretch(pool: Pool, known: int | None, start: int, stop: int) -> Iterator[MapNodes]:
+def _stretch(pool: WalkedPool, known: int | None, start: int, stop: int) -> Iterator[MapNodes]:
     """The nodes in a stretch of bytes, one by one; `known` is one that stands before it."""
     log2 = pool.log2
-    nodes: list[Node] = []
+    nodes: list[PoolNode] = []
     for node in walk(pool, known):
         if node.offset == pool.end or node.offset << log2 >= stop:
             break

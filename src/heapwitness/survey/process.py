@@ -6,7 +6,7 @@ from typing import Literal
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Finding, Frame, HeapMap
-from heapwitness.heap.pool import Pool
+from heapwitness.heap.pool import WalkedPool
 from heapwitness.layout.process import Region, read_process, read_regions, read_site
 from heapwitness.memory import Memory
 from heapwitness.survey.near import WHOLE_LIMIT, near, places
@@ -46,7 +46,7 @@ def heap_map(
             break
         shown = ((0, region.size),) if small else near(region.base, region.size, looked_at)
         try:
-            count(Pool.open(memory, region.base, region.size), tally, budget, shown)
+            count(WalkedPool.open(memory, region.base, region.size), tally, budget, shown)
         except HeapwitnessError:
             unread += 1
     notes = []

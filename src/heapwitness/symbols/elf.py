@@ -28,7 +28,7 @@ _EXTENDED_NUMBER = 0xFFF0
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class LoadedSegment:
     """A loaded segment: file offset, address in the file and length in memory, all in bytes."""
 
     offset: int
@@ -46,7 +46,7 @@ class ElfFile:
     """
 
     path: str
-    segments: tuple[Segment, ...]
+    segments: tuple[LoadedSegment, ...]
     build_id: str | None
     identity: Identity | None = None
 
@@ -74,7 +74,7 @@ def read_elf(path: str, identity: Identity | None = None, until: float | None = 
             headers = Headers(stream)
             found = list(headers.segments())
             segments = [
-                Segment(
+                LoadedSegment(
                     *(one.offset, one.address, one.memory_size),
                     executable=bool(one.flags & _EXECUTABLE),
                     writable=bool(one.flags & _WRITABLE),

@@ -3,22 +3,22 @@
 from collections.abc import Mapping
 
 from heapwitness.findings.model import Block, Frame, Site, State
-from heapwitness.liteos.diagnose.evidence import Evidence
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
 from heapwitness.liteos.heap.rebuild import gap_in_payload
 from heapwitness.liteos.heap.view import PoolView
 from heapwitness.liteos.heap.walk import WalkedNode
-from heapwitness.liteos.layout.layout import Header, Layout
+from heapwitness.liteos.layout.layout import ControlHeader, Layout
 
 TaskNames = Mapping[int, str]
 
 
-def payload_of(view: PoolView, address: int, header: Header) -> int:
+def payload_of(view: PoolView, address: int, header: ControlHeader) -> int:
     """The address at which a node's user sees its block: behind the gap of an aligned one."""
     start = address + view.layout.node_size
     return start + gap_of(view, address, header)
 
 
-def gap_of(view: PoolView, address: int, header: Header) -> int:
+def gap_of(view: PoolView, address: int, header: ControlHeader) -> int:
     """An aligned block's gap: by its header, or (a kernel clears it when it saves the node) by the word in front."""
     if not header.aligned:
         return 0
@@ -26,14 +26,14 @@ def gap_of(view: PoolView, address: int, header: Header) -> int:
     return header.gap_size or gap_in_payload(view, start - view.address, header.size - view.layout.node_size)
 
 
-def requested_size(layout: Layout, header: Header, capacity: int) -> int:
+def requested_size(layout: Layout, header: ControlHeader, capacity: int) -> int:
     """The size that was asked for, where it is recorded and possible; else all that the block holds."""
     if layout.control.origin_size is not None and 0 < header.origin_size <= capacity:
         return header.origin_size
     return capacity
 
 
-def block_of(evidence: Evidence, node: WalkedNode, tasks: TaskNames) -> Block:
+def block_of(evidence: HeaderEvidence, node: WalkedNode, tasks: TaskNames) -> Block:
     """A node as a block. Where its header is lost and only guessed, it is `quarantined`."""
     view, layout = evidence.view, evidence.view.layout
     header = evidence.header(node)
@@ -63,12 +63,12 @@ def task_name(task: int, tasks: TaskNames) -> str:
     return tasks.get(task, str(task))
 
 
-def _unknown(evidence: Evidence, node: WalkedNode) -> tuple[str, ...]:
+def _unknown(evidence: HeaderEvidence, node: WalkedNode) -> tuple[str, ...]:
     rebuilt = evidence.rebuilt.get(node.address)
     return () if rebuilt is None else rebuilt.unknown
 
 
-def _site(evidence: Evidence, node: WalkedNode, header: Header, tasks: TaskNames) -> Site | None:
+def _site(evidence: HeaderEvidence, node: WalkedNode, header: ControlHeader, tasks: TaskNames) -> Site | None:
     """Where a block was allocated or freed: its header's link registers, of a damaged one those that can be."""
     registers: tuple[int, ...] = ()
     if node.own is not None and not node.own_good:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from heapwitness.findings.model import Copy, Damage, Stretch
-from heapwitness.liteos.diagnose.evidence import Evidence
-from heapwitness.liteos.diagnose.spot import Run, Spot
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
+from heapwitness.liteos.diagnose.spot import HeaderRun, HeaderSpot
 
 SHOWN = 256
 """Bytes of an extent that a report holds, at most."""
@@ -13,19 +13,19 @@ _AROUND = 8
 _UNKNOWN = ".."
 
 
-def damage_of_run(evidence: Evidence, run: Run, origin: int | None) -> Damage:
+def damage_of_run(evidence: HeaderEvidence, run: HeaderRun, origin: int | None) -> Damage:
     """One run; its offset counts from the address `origin`."""
     return _damage(evidence, run.start, run.stop, run.spots, run.exact, origin)
 
 
-def damage_of_runs(evidence: Evidence, runs: Sequence[Run]) -> Damage:
+def damage_of_runs(evidence: HeaderEvidence, runs: Sequence[HeaderRun]) -> Damage:
     """Several runs as one damage that spans them."""
     spots = tuple(spot for run in runs for spot in run.spots)
     return _damage(evidence, runs[0].start, runs[-1].stop, spots, all(run.exact for run in runs), None)
 
 
 def _damage(
-    evidence: Evidence, start: int, stop: int, spots: Sequence[Spot], exact: bool, origin: int | None
+    evidence: HeaderEvidence, start: int, stop: int, spots: Sequence[HeaderSpot], exact: bool, origin: int | None
 ) -> Damage:
     view = evidence.view
     shown = min(stop - start, SHOWN)
@@ -47,12 +47,12 @@ def _damage(
     )
 
 
-def _spots_around(evidence: Evidence, start: int, stop: int) -> list[Spot]:
+def _spots_around(evidence: HeaderEvidence, start: int, stop: int) -> list[HeaderSpot]:
     """Every copy near an extent, hit or not, in order of address."""
     first = _place_at(evidence, start)
     last = _place_at(evidence, min(stop, start + SHOWN))
     places = {node.address for node in evidence.nodes[max(first - 1, 0) : last + 2]}
-    found: dict[int, Spot] = {}
+    found: dict[int, HeaderSpot] = {}
     for number in range(max(first - 1, 0), min(last + 3, len(evidence.nodes))):
         for spot in evidence.spots(evidence.nodes[number]):
             if spot.place in places:
@@ -63,7 +63,7 @@ def _spots_around(evidence: Evidence, start: int, stop: int) -> list[Spot]:
     return [found[address] for address in sorted(found)]
 
 
-def _place_at(evidence: Evidence, address: int) -> int:
+def _place_at(evidence: HeaderEvidence, address: int) -> int:
     """Number of the node that an address lies in."""
     low, high = 0, len(evidence.nodes)
     while high - low > 1:
@@ -72,7 +72,7 @@ def _place_at(evidence: Evidence, address: int) -> int:
     return low
 
 
-def expected_bytes(spots: Sequence[Spot], start: int, length: int) -> str:
+def expected_bytes(spots: Sequence[HeaderSpot], start: int, length: int) -> str:
     """What bytes should be, in hexadecimal; ".." for those that nothing vouches for."""
     text = [_UNKNOWN] * length
     for spot in spots:
@@ -82,7 +82,7 @@ def expected_bytes(spots: Sequence[Spot], start: int, length: int) -> str:
     return "".join(text)
 
 
-def _picture(evidence: Evidence, spots: Sequence[Spot], start: int, stop: int) -> tuple[Stretch, ...]:
+def _picture(evidence: HeaderEvidence, spots: Sequence[HeaderSpot], start: int, stop: int) -> tuple[Stretch, ...]:
     """Stretches from a little before the damage to a little behind it; copies whole, long payload cut short."""
     view = evidence.view
     low, high = start - _AROUND, min(stop, start + SHOWN) + _AROUND
@@ -110,7 +110,7 @@ def _picture(evidence: Evidence, spots: Sequence[Spot], start: int, stop: int) -
     return tuple(stretches)
 
 
-def _payload(evidence: Evidence, start: int, stop: int) -> Stretch:
+def _payload(evidence: HeaderEvidence, start: int, stop: int) -> Stretch:
     view = evidence.view
     shown = min(stop - start, SHOWN)
     actual = view.data[start - view.address : start - view.address + shown]

@@ -11,7 +11,7 @@ import msgspec
 from heapwitness.findings.detection import detection
 from heapwitness.findings.model import Copy, Damage, Kind, When
 from heapwitness.liteos.diagnose.blocks import TaskNames, block_of, gap_of
-from heapwitness.liteos.diagnose.evidence import Evidence
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
 from heapwitness.liteos.diagnose.finding import LiteosFinding
 from heapwitness.liteos.heap.counters import counters, name_of, released_first, wrong_counters
 from heapwitness.liteos.heap.lists import FreeLists
@@ -33,7 +33,7 @@ class WrongWord(msgspec.Struct, frozen=True):
     what: str
 
 
-def wrong_words(evidence: Evidence) -> tuple[WrongWord, ...]:
+def wrong_words(evidence: HeaderEvidence) -> tuple[WrongWord, ...]:
     """Every such word of a pool, in order of address within its kind.
 
     Lists and statistics are compared only where every node is known: where nodes are lost, they
@@ -48,7 +48,7 @@ def wrong_words(evidence: Evidence) -> tuple[WrongWord, ...]:
     return tuple(words)
 
 
-def lost_gaps(evidence: Evidence) -> tuple[int, ...]:
+def lost_gaps(evidence: HeaderEvidence) -> tuple[int, ...]:
     """Addresses of aligned nodes in whose payload no gap word is found, and whose header does not tell the gap."""
     found: list[int] = []
     for node in evidence.walk.nodes:
@@ -60,7 +60,7 @@ def lost_gaps(evidence: Evidence) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _info_words(evidence: Evidence) -> Iterator[WrongWord]:
+def _info_words(evidence: HeaderEvidence) -> Iterator[WrongWord]:
     view, info, pool = evidence.view, evidence.walk.info, evidence.view.layout.pool
     if not info.address_good:
         at = view.address + pool.pool.offset
@@ -71,7 +71,7 @@ def _info_words(evidence: Evidence) -> Iterator[WrongWord]:
         yield WrongWord(at, 4, info.size, info.stored_size, "control", None, "the pool's size")
 
 
-def _gap_words(evidence: Evidence) -> Iterator[WrongWord]:
+def _gap_words(evidence: HeaderEvidence) -> Iterator[WrongWord]:
     view = evidence.view
     for node in evidence.walk.nodes:
         header = evidence.header(node)
@@ -85,7 +85,7 @@ def _gap_words(evidence: Evidence) -> Iterator[WrongWord]:
             yield WrongWord(at, 4, expected, actual, "slack", node.address, "the gap word in front of an aligned block")
 
 
-def _list_words(evidence: Evidence, lists: FreeLists) -> Iterator[WrongWord]:
+def _list_words(evidence: HeaderEvidence, lists: FreeLists) -> Iterator[WrongWord]:
     size = evidence.view.layout.pointer
     for word in lists.wrong():
         if word.node is None:
@@ -99,14 +99,14 @@ def _list_words(evidence: Evidence, lists: FreeLists) -> Iterator[WrongWord]:
                 yield WrongWord(word.address, size, word.expected, actual, "header", word.node, what)
 
 
-def lag(evidence: Evidence, lists: FreeLists) -> int:
+def lag(evidence: HeaderEvidence, lists: FreeLists) -> int:
     """By how many bytes statistics may differ from the nodes, because an operation half way is changing these."""
     changing = lists.changing
     nodes = (node for node in evidence.walk.nodes if node.moving or node.address in changing)
     return sum(max(copy.size for copy in (node.own, node.backup, node.header) if copy is not None) for node in nodes)
 
 
-def is_midway(evidence: Evidence) -> bool:
+def is_midway(evidence: HeaderEvidence) -> bool:
     """Whether anything shows that an operation of the kernel was stopped half way."""
     if any(node.moving for node in evidence.nodes):
         return True
@@ -114,7 +114,7 @@ def is_midway(evidence: Evidence) -> bool:
     return bool(evidence.walk.midway and FreeLists(evidence.view, evidence.walk, headers).changing)
 
 
-def _counter_words(evidence: Evidence, lagging: int) -> Iterator[WrongWord]:
+def _counter_words(evidence: HeaderEvidence, lagging: int) -> Iterator[WrongWord]:
     if any("taskId" in one.unknown for one in evidence.rebuilt.values()):
         return
     headers = {address: one.header for address, one in evidence.rebuilt.items()}
@@ -125,7 +125,7 @@ def _counter_words(evidence: Evidence, lagging: int) -> Iterator[WrongWord]:
 
 
 def derived_findings(
-    evidence: Evidence, tasks: TaskNames, when: When, told: Sequence[tuple[int, int]]
+    evidence: HeaderEvidence, tasks: TaskNames, when: When, told: Sequence[tuple[int, int]]
 ) -> Iterator[LiteosFinding]:
     """A finding for each stretch of wrong words, and for each aligned block that lost its gap.
 
@@ -159,7 +159,7 @@ def _neighbours(words: Iterable[WrongWord]) -> Iterator[list[WrongWord]]:
         yield group
 
 
-def _finding(evidence: Evidence, words: list[WrongWord], tasks: TaskNames, when: When) -> LiteosFinding:
+def _finding(evidence: HeaderEvidence, words: list[WrongWord], tasks: TaskNames, when: When) -> LiteosFinding:
     damage = _damage(evidence, words)
     kind: Kind = "header-overwrite"
     victim = culprit = None
@@ -192,7 +192,7 @@ def _is_single_bit(word: WrongWord) -> bool:
     return (word.expected ^ word.actual).bit_count() == 1
 
 
-def _damage(evidence: Evidence, words: list[WrongWord]) -> Damage:
+def _damage(evidence: HeaderEvidence, words: list[WrongWord]) -> Damage:
     """From the first wrong byte to the last."""
     view = evidence.view
     expected = {

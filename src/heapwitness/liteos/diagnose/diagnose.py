@@ -14,12 +14,12 @@ from heapwitness.findings.model import Header, When
 from heapwitness.liteos.diagnose.blocks import TaskNames, block_of
 from heapwitness.liteos.diagnose.damage import damage_of_run, damage_of_runs
 from heapwitness.liteos.diagnose.derived import derived_findings
-from heapwitness.liteos.diagnose.evidence import Evidence
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
 from heapwitness.liteos.diagnose.finding import CopyPair, LiteosFinding
-from heapwitness.liteos.diagnose.judge import Verdict, judge
+from heapwitness.liteos.diagnose.judge import RunVerdict, judge
 from heapwitness.liteos.diagnose.runs import runs_of
-from heapwitness.liteos.diagnose.spot import Run
-from heapwitness.liteos.diagnose.stacks import Stacks, details, lowest, overflowed, stack_block
+from heapwitness.liteos.diagnose.spot import HeaderRun
+from heapwitness.liteos.diagnose.stacks import TaskStacks, details, lowest, overflowed, stack_block
 from heapwitness.liteos.heap.midway import settled
 from heapwitness.liteos.heap.rebuild import rebuild
 from heapwitness.liteos.heap.view import PoolView
@@ -66,10 +66,10 @@ def diagnose(
 
 
 def findings_of(
-    view: PoolView, walked: Walk, tasks: TaskNames, when: When = "check", stacks: Stacks | None = None
+    view: PoolView, walked: Walk, tasks: TaskNames, when: When = "check", stacks: TaskStacks | None = None
 ) -> tuple[LiteosFinding, ...]:
     """As `diagnose`, of a pool that was walked already; at most FINDINGS_LIMIT of them. `stacks` are the tasks'."""
-    evidence = Evidence(view, walked, rebuild(view, walked))
+    evidence = HeaderEvidence(view, walked, rebuild(view, walked))
     found = list(_header_findings(evidence, tasks, when, stacks or {}))
     told = [(one.address, one.address + one.length) for finding in found for one in finding.extents]
     found += derived_findings(evidence, tasks, when, told)
@@ -77,10 +77,12 @@ def findings_of(
     return tuple(found[:FINDINGS_LIMIT])
 
 
-def _header_findings(evidence: Evidence, tasks: TaskNames, when: When, stacks: Stacks) -> Iterator[LiteosFinding]:
-    wild: dict[int, list[tuple[Run, Verdict]]] = {}
+def _header_findings(
+    evidence: HeaderEvidence, tasks: TaskNames, when: When, stacks: TaskStacks
+) -> Iterator[LiteosFinding]:
+    wild: dict[int, list[tuple[HeaderRun, RunVerdict]]] = {}
     runs = runs_of(evidence)[:FINDINGS_LIMIT]
-    below: list[tuple[WalkedNode, list[Run]]] = []
+    below: list[tuple[WalkedNode, list[HeaderRun]]] = []
     for run in reversed(runs):
         stack = overflowed(evidence, run, stacks)
         if stack is not None:
@@ -114,7 +116,7 @@ def _header_findings(evidence: Evidence, tasks: TaskNames, when: When, stacks: S
         yield _finding(evidence, [run for run, _ in pairs], verdict, tasks, when)
 
 
-def _goes_on_below(evidence: Evidence, run: Run, upper: Run) -> bool:
+def _goes_on_below(evidence: HeaderEvidence, run: HeaderRun, upper: HeaderRun) -> bool:
     """Whether a run reaches up to the payload of the node right before that of another one."""
     place = evidence.index[run.spots[-1].place]
     payload = evidence.nodes[place].address + evidence.view.layout.node_size
@@ -122,13 +124,13 @@ def _goes_on_below(evidence: Evidence, run: Run, upper: Run) -> bool:
 
 
 def _stack_finding(
-    evidence: Evidence, stack: WalkedNode, runs: list[Run], tasks: TaskNames, when: When, stacks: Stacks
+    evidence: HeaderEvidence, stack: WalkedNode, runs: list[HeaderRun], tasks: TaskNames, when: When, stacks: TaskStacks
 ) -> LiteosFinding:
     number = evidence.index[runs[0].spots[0].place]
     before = evidence.nodes[number - 1] if number else None
     victim = before if before is not None and before.exact else stack
     said = tuple(details(evidence, runs[0], stack, before, stacks))
-    verdict = Verdict("task-stack-overflow", victim, stack, details=said)
+    verdict = RunVerdict("task-stack-overflow", victim, stack, details=said)
     finding = _finding(evidence, runs, verdict, tasks, when)
     block, low = stack_block(evidence, stack, stacks), lowest(evidence, stack)
     shown = [damage_of_run(evidence, run, low) for run in runs]
@@ -137,7 +139,9 @@ def _stack_finding(
     )
 
 
-def _finding(evidence: Evidence, runs: list[Run], verdict: Verdict, tasks: TaskNames, when: When) -> LiteosFinding:
+def _finding(
+    evidence: HeaderEvidence, runs: list[HeaderRun], verdict: RunVerdict, tasks: TaskNames, when: When
+) -> LiteosFinding:
     victim = verdict.victim
     previous = None if victim.previous is None else evidence.nodes[evidence.index[victim.previous]]
     owners = dict.fromkeys(spot.owner for run in runs for spot in run.spots)
@@ -163,7 +167,7 @@ def _finding(evidence: Evidence, runs: list[Run], verdict: Verdict, tasks: TaskN
     )
 
 
-def copy_pair(evidence: Evidence, node: WalkedNode) -> CopyPair:
+def copy_pair(evidence: HeaderEvidence, node: WalkedNode) -> CopyPair:
     """Both copies of a node's header, field by field."""
     header = evidence.header(node)
     rebuilt = evidence.rebuilt.get(node.address)
@@ -173,7 +177,7 @@ def copy_pair(evidence: Evidence, node: WalkedNode) -> CopyPair:
     return CopyPair(node=node.address, held_by=node.previous, header=_header(evidence, node), trusted=trusted)
 
 
-def _header(evidence: Evidence, node: WalkedNode) -> Header:
+def _header(evidence: HeaderEvidence, node: WalkedNode) -> Header:
     layout = evidence.view.layout
     good = node.own_good, node.backup_good
     return Header(
@@ -183,7 +187,7 @@ def _header(evidence: Evidence, node: WalkedNode) -> Header:
     )
 
 
-def _lost_details(evidence: Evidence, owners: Mapping[int, None]) -> Iterator[str]:
+def _lost_details(evidence: HeaderEvidence, owners: Mapping[int, None]) -> Iterator[str]:
     for owner in owners:
         node = evidence.nodes[evidence.index[owner]]
         if node.header is not None and node.intact is False and not node.own_good and not node.backup_good:

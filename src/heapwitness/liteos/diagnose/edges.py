@@ -8,8 +8,8 @@ on as the damage began.
 import msgspec
 
 from heapwitness.diagnose.pattern import follow
-from heapwitness.liteos.diagnose.evidence import Evidence
-from heapwitness.liteos.diagnose.spot import Run, Spot
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
+from heapwitness.liteos.diagnose.spot import HeaderRun, HeaderSpot
 from heapwitness.liteos.diagnose.unsaved import Unsaved
 from heapwitness.liteos.layout.layout import ALIGNED_FLAG
 from heapwitness.memory import BufferMemory
@@ -21,14 +21,14 @@ _SEEN = 64
 class Edges:
     """Extends the runs of one pool's damage."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: HeaderEvidence) -> None:
         self._evidence = evidence
         self._view = evidence.view
         self._unsaved = Unsaved(evidence)
         self._registers = evidence.registers
         self._memory = BufferMemory(evidence.view.address, evidence.view.data)
 
-    def extended(self, run: Run) -> Run:
+    def extended(self, run: HeaderRun) -> HeaderRun:
         """The run with what belongs to it before its first and behind its last byte that is known to be wrong."""
         first, last = run.spots[0], run.spots[-1]
         start = self._start(first, run.start)
@@ -47,15 +47,15 @@ class Edges:
             return msgspec.structs.replace(run, stop=self._gap_word_stop(last, certain), exact=False)
         return msgspec.structs.replace(run, stop=reach)
 
-    def _start(self, spot: Spot, address: int) -> int:
+    def _start(self, spot: HeaderSpot, address: int) -> int:
         first = self._first_unlike_others(spot, address)
         return min(first, self._registers.first_wrong(spot, address)) if spot.copy == "header" else first
 
-    def _stop(self, spot: Spot, address: int) -> int:
+    def _stop(self, spot: HeaderSpot, address: int) -> int:
         address = self._last_unlike_others(spot, address)
         return self._registers.last_wrong(spot, address) if spot.copy == "header" else address
 
-    def _first_unlike_others(self, spot: Spot, address: int) -> int:
+    def _first_unlike_others(self, spot: HeaderSpot, address: int) -> int:
         """The first byte of the unsaved ones right before an address that is not what all other nodes have there."""
         expected = self._expected(spot)
         at = address - spot.address
@@ -66,7 +66,7 @@ class Edges:
                 first = at
         return spot.address + first
 
-    def _last_unlike_others(self, spot: Spot, address: int) -> int:
+    def _last_unlike_others(self, spot: HeaderSpot, address: int) -> int:
         expected = self._expected(spot)
         at = last = address - spot.address
         while at in expected:
@@ -75,14 +75,14 @@ class Edges:
                 last = at
         return spot.address + last
 
-    def _expected(self, spot: Spot) -> dict[int, int]:
+    def _expected(self, spot: HeaderSpot) -> dict[int, int]:
         return self._unsaved.expected(self._evidence.nodes[self._evidence.index[spot.owner]], spot)
 
-    def _seen(self, run: Run) -> bytes:
+    def _seen(self, run: HeaderRun) -> bytes:
         start = max(run.start, run.certain - _SEEN)
         return self._view.data[start - self._view.address : run.certain - self._view.address]
 
-    def _gap_word_stop(self, spot: Spot, payload: int) -> int:
+    def _gap_word_stop(self, spot: HeaderSpot, payload: int) -> int:
         place = self._evidence.nodes[self._evidence.index[spot.place]]
         header = self._evidence.header(place)
         if header is None or not header.aligned or not header.gap_size:
@@ -94,7 +94,7 @@ class Edges:
         return self._view.address + at + wrong[-1] + 1 if wrong else payload
 
 
-def _unknown_after(spot: Spot, address: int) -> int:
+def _unknown_after(spot: HeaderSpot, address: int) -> int:
     """How many bytes from an address on, within a copy, nothing vouches for."""
     at = address - spot.address
     known = spot.known.find(1, at)

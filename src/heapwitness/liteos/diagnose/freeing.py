@@ -3,7 +3,7 @@
 from heapwitness.findings.detection import detection
 from heapwitness.findings.model import Block, Kind, When
 from heapwitness.liteos.diagnose.blocks import TaskNames, block_of, payload_of
-from heapwitness.liteos.diagnose.evidence import Evidence
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
 from heapwitness.liteos.diagnose.finding import LiteosFinding
 from heapwitness.liteos.heap.rebuild import rebuild
 from heapwitness.liteos.heap.view import PoolView
@@ -17,7 +17,7 @@ def explain(view: PoolView, walked: Walk, pointer: int, tasks: TaskNames, when: 
         The finding; None where the pointer may be right but its node's header is lost, so that nothing
         can be said about it beyond the damage.
     """
-    evidence = Evidence(view, walked, rebuild(view, walked))
+    evidence = HeaderEvidence(view, walked, rebuild(view, walked))
     node = _around(walked, pointer)
     if node is None:
         side = "before" if pointer < walked.address + view.layout.first_offset else "after"
@@ -43,7 +43,7 @@ def explain(view: PoolView, walked: Walk, pointer: int, tasks: TaskNames, when: 
 
 def mismatch(view: PoolView, walked: Walk, pointer: int, tasks: TaskNames, when: When, detail: str) -> LiteosFinding:
     """The finding about an allocated block that another one than its owner releases."""
-    evidence = Evidence(view, walked, rebuild(view, walked))
+    evidence = HeaderEvidence(view, walked, rebuild(view, walked))
     node = _around(walked, pointer)
     block = None if node is None else block_of(evidence, node, tasks)
     return _finding("mismatched-free", pointer, block, when, detail)

@@ -4,15 +4,15 @@ import msgspec
 
 from heapwitness.findings.model import Kind
 from heapwitness.findings.words import be, count
-from heapwitness.liteos.diagnose.evidence import Evidence
-from heapwitness.liteos.diagnose.spot import Run, Spot
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
+from heapwitness.liteos.diagnose.spot import HeaderRun, HeaderSpot
 from heapwitness.liteos.heap.walk import WalkedNode
 
 _TAIL = 8
 _NEAR = 16
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class RunVerdict(msgspec.Struct, frozen=True):
     """A run's kind, the node of the block that overran (None: nobody did), the node that was hit.
 
     `suspect` ends closest before damage that does not touch it. `details` are sentences.
@@ -25,7 +25,7 @@ class Verdict(msgspec.Struct, frozen=True):
     details: tuple[str, ...] = ()
 
 
-def judge(evidence: Evidence, run: Run) -> Verdict:
+def judge(evidence: HeaderEvidence, run: HeaderRun) -> RunVerdict:
     """The kind of one run of damage.
 
     It is an overflow when it begins where a block ends, and an underflow when it ends where a block
@@ -40,18 +40,20 @@ def judge(evidence: Evidence, run: Run) -> Verdict:
     skipped = run.start - place.address
     owner = _owner(evidence, run)
     if before is not None and first.copy == "backup" and skipped < 4 and not aimed:
-        return Verdict("heap-buffer-overflow", place, before, details=_overflow_details(evidence, run, before, skipped))
+        return RunVerdict(
+            "heap-buffer-overflow", place, before, details=_overflow_details(evidence, run, before, skipped)
+        )
     ending = evidence.nodes[evidence.index[last.place]]
     if _begins_at(evidence, ending, run) and not aimed and not _is_single_bit(run):
         details: tuple[str, ...] = ()
         if evidence.registers.touched(first, run.start):
             details = ("The link registers before the damage, which nothing vouches for, may be hit, too.",)
-        return Verdict("heap-buffer-underflow", ending, ending, details=details)
+        return RunVerdict("heap-buffer-underflow", ending, ending, details=details)
     suspect = before if before is not None and first.copy == "backup" and skipped < _NEAR and not aimed else None
-    return Verdict("header-overwrite", owner, suspect=suspect, details=_wild_details(evidence, run, before, aimed))
+    return RunVerdict("header-overwrite", owner, suspect=suspect, details=_wild_details(evidence, run, before, aimed))
 
 
-def _before(evidence: Evidence, place: WalkedNode) -> WalkedNode | None:
+def _before(evidence: HeaderEvidence, place: WalkedNode) -> WalkedNode | None:
     """The node whose payload ends where another starts; None before the first node, or where nodes are lost."""
     number = evidence.index[place.address]
     if number == 0:
@@ -60,13 +62,13 @@ def _before(evidence: Evidence, place: WalkedNode) -> WalkedNode | None:
     return before if before.exact else None
 
 
-def _owner(evidence: Evidence, run: Run) -> WalkedNode:
+def _owner(evidence: HeaderEvidence, run: HeaderRun) -> WalkedNode:
     """The node that a wild write hit: the one whose own header it reached, else the one whose backup it did."""
     spot = next((spot for spot in run.spots if spot.copy == "header"), run.spots[0])
     return evidence.nodes[evidence.index[spot.owner]]
 
 
-def _is_aimed(evidence: Evidence, run: Run, before: WalkedNode | None) -> bool:
+def _is_aimed(evidence: HeaderEvidence, run: HeaderRun, before: WalkedNode | None) -> bool:
     spot = run.spots[0]
     if len(run.spots) != 1 or spot.fill is None or (run.start, run.stop) != (spot.address, spot.stop):
         return False
@@ -76,17 +78,17 @@ def _is_aimed(evidence: Evidence, run: Run, before: WalkedNode | None) -> bool:
     return beside != bytes([spot.fill]) * _TAIL
 
 
-def _bytes_before(evidence: Evidence, spot: Spot) -> bytes:
+def _bytes_before(evidence: HeaderEvidence, spot: HeaderSpot) -> bytes:
     at = spot.address - evidence.view.address
     return evidence.view.data[max(at - _TAIL, 0) : at]
 
 
-def _bytes_behind(evidence: Evidence, spot: Spot) -> bytes:
+def _bytes_behind(evidence: HeaderEvidence, spot: HeaderSpot) -> bytes:
     at = spot.stop - evidence.view.address
     return evidence.view.data[at : at + _TAIL]
 
 
-def _begins_at(evidence: Evidence, node: WalkedNode, run: Run) -> bool:
+def _begins_at(evidence: HeaderEvidence, node: WalkedNode, run: HeaderRun) -> bool:
     """Whether a run ends exactly where the payload of a used node begins."""
     header = evidence.header(node)
     if header is None or not header.used or header.aligned or node.address == evidence.walk.end.address:
@@ -94,7 +96,7 @@ def _begins_at(evidence: Evidence, node: WalkedNode, run: Run) -> bool:
     return run.certain == node.address + evidence.view.layout.node_size
 
 
-def _is_single_bit(run: Run) -> bool:
+def _is_single_bit(run: HeaderRun) -> bool:
     if len(run.spots) != 1 or run.certain - run.start != 1:
         return False
     spot = run.spots[0]
@@ -102,7 +104,7 @@ def _is_single_bit(run: Run) -> bool:
     return bool(spot.known[at]) and (spot.actual[at] ^ spot.expected[at]).bit_count() == 1
 
 
-def _overflow_details(evidence: Evidence, run: Run, before: WalkedNode, skipped: int) -> tuple[str, ...]:
+def _overflow_details(evidence: HeaderEvidence, run: HeaderRun, before: WalkedNode, skipped: int) -> tuple[str, ...]:
     details: list[str] = []
     header = evidence.header(before)
     if header is not None and not header.used:
@@ -119,7 +121,7 @@ def _overflow_details(evidence: Evidence, run: Run, before: WalkedNode, skipped:
     return tuple(details)
 
 
-def _wild_details(evidence: Evidence, run: Run, before: WalkedNode | None, aimed: bool) -> tuple[str, ...]:
+def _wild_details(evidence: HeaderEvidence, run: HeaderRun, before: WalkedNode | None, aimed: bool) -> tuple[str, ...]:
     details: list[str] = []
     length = run.stop - run.start
     if aimed:

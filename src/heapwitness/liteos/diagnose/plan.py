@@ -7,10 +7,10 @@ pool's info, gap words, free lists, statistics. Every change says why; what noth
 from typing import TYPE_CHECKING
 
 from heapwitness.liteos.diagnose.derived import lag, lost_gaps, wrong_words
-from heapwitness.liteos.diagnose.evidence import Evidence
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
 from heapwitness.liteos.diagnose.finding import Change, Restoration
 from heapwitness.liteos.diagnose.runs import runs_of
-from heapwitness.liteos.diagnose.spot import Spot
+from heapwitness.liteos.diagnose.spot import HeaderSpot
 from heapwitness.liteos.diagnose.unsaved import Unsaved
 from heapwitness.liteos.heap.counters import counters, released_first, wrong_counters
 from heapwitness.liteos.heap.lists import FreeLists
@@ -19,7 +19,7 @@ from heapwitness.liteos.heap.rebuild import rebuild
 from heapwitness.liteos.heap.view import PoolView
 from heapwitness.liteos.heap.walk import WalkedNode, walk
 from heapwitness.liteos.layout.copies import encode, sealed, with_fields
-from heapwitness.liteos.layout.layout import Header
+from heapwitness.liteos.layout.layout import ControlHeader
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -49,7 +49,7 @@ def plan(
     walked = walk(view.data, address, layout, midway=midway)
     if midway:
         walked = settled(view, walked, held=held)
-    return _Planner(Evidence(view, walked, rebuild(view, walked))).run()
+    return _Planner(HeaderEvidence(view, walked, rebuild(view, walked))).run()
 
 
 def apply(buffer: "WriteableBuffer", address: int, restoration: Restoration) -> None:
@@ -61,7 +61,7 @@ def apply(buffer: "WriteableBuffer", address: int, restoration: Restoration) -> 
 
 
 class _Planner:
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: HeaderEvidence) -> None:
         self.evidence = evidence
         self.view = evidence.view
         self.layout = evidence.view.layout
@@ -129,7 +129,7 @@ class _Planner:
         field = self.layout.control.link_registers
         return frozenset() if field is None else frozenset(range(field.offset, field.offset + field.size))
 
-    def _hits_registers(self, spot: Spot, inside: range) -> bool:
+    def _hits_registers(self, spot: HeaderSpot, inside: range) -> bool:
         return any(spot.address + at in inside for at in self._register_offsets())
 
     def _tell_lost_registers(self, node: int, *, known: bool) -> None:
@@ -161,14 +161,14 @@ class _Planner:
             why = f"{'peak' if one.peak else 'statistics'} of {name}, from the nodes"
             self._put(one.address, one.expected.to_bytes(4, "little"), why)
 
-    def _put_header(self, address: int, header: Header, why: str) -> None:
+    def _put_header(self, address: int, header: ControlHeader, why: str) -> None:
         self._put_control(address + self.layout.header_offset, header, why)
 
-    def _put_backup(self, address: int, header: Header, why: str) -> None:
+    def _put_backup(self, address: int, header: ControlHeader, why: str) -> None:
         if self.layout.backup_offset is not None:
             self._put_control(self.holder[address] + self.layout.backup_offset, header, why)
 
-    def _put_control(self, address: int, header: Header, why: str) -> None:
+    def _put_control(self, address: int, header: ControlHeader, why: str) -> None:
         at = address - self.view.address
         under = bytes(self.out[at : at + self.layout.control.size])
         if len(under) == self.layout.control.size:

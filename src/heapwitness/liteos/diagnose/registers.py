@@ -8,7 +8,7 @@ import bisect
 import itertools
 from collections.abc import Iterable
 
-from heapwitness.liteos.diagnose.spot import Spot
+from heapwitness.liteos.diagnose.spot import HeaderSpot
 from heapwitness.liteos.heap.walk import Walk
 from heapwitness.liteos.layout.layout import Field, Layout
 
@@ -32,7 +32,7 @@ class Registers:
                     break
         self._seen = sorted(seen - {0})
 
-    def touched(self, spot: Spot, start: int) -> bool:
+    def touched(self, spot: HeaderSpot, start: int) -> bool:
         """Whether damage of a header that begins at an address begins in its link registers, or right behind them."""
         field = self._field
         return field is not None and spot.address + field.offset <= start <= _behind(field, spot)
@@ -44,7 +44,7 @@ class Registers:
         low, high = self._seen[0], self._seen[-1] + _NEAR
         return tuple(itertools.takewhile(lambda one: low <= one <= high, registers))
 
-    def first_wrong(self, spot: Spot, address: int) -> int:
+    def first_wrong(self, spot: HeaderSpot, address: int) -> int:
         """Where damage that begins at an address of a header begins if its link registers before it are wrong too."""
         field = self._field
         if field is None or not self._seen:
@@ -57,7 +57,7 @@ class Registers:
             at, address = at - self._pointer, wrong
         return address
 
-    def last_wrong(self, spot: Spot, address: int) -> int:
+    def last_wrong(self, spot: HeaderSpot, address: int) -> int:
         """Where damage that ends at an address of a header ends if its link registers behind it are wrong too."""
         field = self._field
         if field is None or not self._seen or address != spot.address + field.offset:
@@ -66,7 +66,7 @@ class Registers:
             address += self._pointer
         return address
 
-    def _wrong_from(self, spot: Spot, address: int) -> int | None:
+    def _wrong_from(self, spot: HeaderSpot, address: int) -> int | None:
         """The first byte of a register that no return address near by explains; None when the register can be one."""
         at = address - spot.address
         data = spot.actual[at : at + self._pointer]
@@ -81,7 +81,7 @@ class Registers:
         return address + kept
 
 
-def _behind(field: Field, spot: Spot) -> int:
+def _behind(field: Field, spot: HeaderSpot) -> int:
     return spot.address + field.offset + field.size
 
 

@@ -7,7 +7,7 @@ import msgspec
 SpotCopy = Literal["backup", "header"]
 
 
-class Spot(msgspec.Struct, frozen=True):
+class HeaderSpot(msgspec.Struct, frozen=True):
     """One copy of a header: `owner` is the node whose header it is, `place` the node it lies in.
 
     `address` is its first byte's. `known` has a 1 for each byte of `expected` that something vouches for.
@@ -32,7 +32,7 @@ class Spot(msgspec.Struct, frozen=True):
         return self.actual[0] if self.actual == self.actual[:1] * len(self.actual) else None
 
 
-class Run(msgspec.Struct, frozen=True):
+class HeaderRun(msgspec.Struct, frozen=True):
     """Damage from `start` to before `stop`, over `spots` in order of address.
 
     `certain` is the end of what something vouches for; from there on bytes only continue what was
@@ -43,4 +43,4 @@ class Run(msgspec.Struct, frozen=True):
     certain: int
     stop: int
     exact: bool
-    spots: tuple[Spot, ...]
+    spots: tuple[HeaderSpot, ...]

@@ -14,8 +14,8 @@ import msgspec
 
 from heapwitness.findings.model import Block
 from heapwitness.liteos.diagnose.blocks import block_of, payload_of
-from heapwitness.liteos.diagnose.evidence import Evidence
-from heapwitness.liteos.diagnose.spot import Run
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
+from heapwitness.liteos.diagnose.spot import HeaderRun
 from heapwitness.liteos.firmware.firmware import Task
 from heapwitness.liteos.heap.walk import WalkedNode
 
@@ -35,7 +35,7 @@ class TaskStack(msgspec.Struct, frozen=True):
     name: str
 
 
-Stacks = Mapping[int, TaskStack]
+TaskStacks = Mapping[int, TaskStack]
 """Stacks by the address of their lowest word."""
 
 
@@ -53,7 +53,7 @@ def stacks_of(table: Mapping[int, Task], names: Mapping[int, str]) -> dict[int, 
     }
 
 
-def overflowed(evidence: Evidence, run: Run, stacks: Stacks) -> WalkedNode | None:
+def overflowed(evidence: HeaderEvidence, run: HeaderRun, stacks: TaskStacks) -> WalkedNode | None:
     """The stack whose task ran past its low end and made a run of damage right before it; None where none did.
 
     Args:
@@ -75,21 +75,23 @@ def overflowed(evidence: Evidence, run: Run, stacks: Stacks) -> WalkedNode | Non
     return node if low in stacks or _has_frames(evidence, node, data) else None
 
 
-def lowest(evidence: Evidence, node: WalkedNode) -> int:
+def lowest(evidence: HeaderEvidence, node: WalkedNode) -> int:
     """The lowest word of the stack that a node holds: the start of its payload."""
     header = evidence.header(node)
     assert header is not None
     return payload_of(evidence.view, node.address, header)
 
 
-def stack_block(evidence: Evidence, node: WalkedNode, stacks: Stacks) -> Block:
+def stack_block(evidence: HeaderEvidence, node: WalkedNode, stacks: TaskStacks) -> Block:
     """A stack as a block; its task is the one that runs on it, where that is known, and not the one that made it."""
     block = block_of(evidence, node, {})
     owner = stacks.get(block.address)
     return msgspec.structs.replace(block, task=None if owner is None else owner.name)
 
 
-def details(evidence: Evidence, run: Run, node: WalkedNode, before: WalkedNode | None, stacks: Stacks) -> Iterator[str]:
+def details(
+    evidence: HeaderEvidence, run: HeaderRun, node: WalkedNode, before: WalkedNode | None, stacks: TaskStacks
+) -> Iterator[str]:
     """What speaks for a stack, whose it is, and what else could have been."""
     low = lowest(evidence, node)
     owner = stacks.get(low)
@@ -104,7 +106,7 @@ def details(evidence: Evidence, run: Run, node: WalkedNode, before: WalkedNode |
         yield f"Or the block at {payload:#x}, which ends there, was overrun."
 
 
-def _has_frames(evidence: Evidence, node: WalkedNode, data: bytes) -> bool:
+def _has_frames(evidence: HeaderEvidence, node: WalkedNode, data: bytes) -> bool:
     """Whether bytes hold what frames do: several addresses a little further up in the same block, rising."""
     pointer = evidence.view.layout.pointer
     low, high = node.address, node.address + node.size

@@ -4,8 +4,8 @@ Nothing vouches for them. But where every intact node has the same there, a dama
 as good as surely; and the end node's are zero from the start.
 """
 
-from heapwitness.liteos.diagnose.evidence import Evidence
-from heapwitness.liteos.diagnose.spot import Spot
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
+from heapwitness.liteos.diagnose.spot import HeaderSpot
 from heapwitness.liteos.heap.walk import WalkedNode
 from heapwitness.liteos.layout.copies import saved_mask
 
@@ -16,13 +16,13 @@ _LIMIT = 4096
 class Unsaved:
     """What the unsaved bytes of a pool's headers are, by what all intact nodes have in common."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: HeaderEvidence) -> None:
         self._evidence = evidence
         mask = saved_mask(evidence.view.layout)
         self._offsets = [at for at, saved in enumerate(mask) if not saved]
         self._common: dict[tuple[str, bool], dict[int, int]] = {}
 
-    def expected(self, node: WalkedNode, spot: Spot) -> dict[int, int]:
+    def expected(self, node: WalkedNode, spot: HeaderSpot) -> dict[int, int]:
         """By offset in the copy, the bytes that it should have; {} where nodes differ or are too few."""
         if not self._offsets:
             return {}

@@ -1,7 +1,7 @@
 """A dump's findings as the report that is written as JSON, with what LiteOS has beyond every report."""
 
 from heapwitness.findings.model import Report, Summary
-from heapwitness.liteos.dump.examine import Examined
+from heapwitness.liteos.dump.examine import ExaminedDump
 from heapwitness.liteos.dump.heap_map import heap_map
 from heapwitness.liteos.dump.usage import PoolUse
 
@@ -12,7 +12,7 @@ class LiteosReport(Report, frozen=True, kw_only=True):
     pools: tuple[PoolUse, ...] = ()
 
 
-def document(examined: Examined, *, mapped: bool = False) -> LiteosReport:
+def document(examined: ExaminedDump, *, mapped: bool = False) -> LiteosReport:
     """The report of an examined dump; `mapped` with a map of its heap."""
     uses = tuple(pool.use for pool in examined.pools)
     return LiteosReport(

@@ -11,17 +11,17 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos import image as images
 from heapwitness.liteos.config.config import Config
 from heapwitness.liteos.diagnose.diagnose import FINDINGS_LIMIT, findings_of
-from heapwitness.liteos.diagnose.evidence import Evidence
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
 from heapwitness.liteos.diagnose.finding import LiteosFinding
 from heapwitness.liteos.diagnose.freeing import explain
-from heapwitness.liteos.diagnose.stacks import Stacks, stacks_of
+from heapwitness.liteos.diagnose.stacks import TaskStacks, stacks_of
 from heapwitness.liteos.dump.naming import bare, named
 from heapwitness.liteos.dump.usage import PoolUse, usage
 from heapwitness.liteos.find.guess import Guess, NotGuessed, guess
 from heapwitness.liteos.find.pools import FoundPool, find_in, judge
 from heapwitness.liteos.firmware import tasknames
 from heapwitness.liteos.firmware.dwarf import UndescribedHeap, read_firmware
-from heapwitness.liteos.firmware.firmware import Firmware
+from heapwitness.liteos.firmware.firmware import FirmwareFile
 from heapwitness.liteos.firmware.tasks import Tasks
 from heapwitness.liteos.heap.ends import NoPool, find_end
 from heapwitness.liteos.heap.midway import settled
@@ -37,7 +37,7 @@ _SHARE_OF_SENSE = 0.5
 _BEHIND = 4096
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class DumpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a user says about a dump; None where they don't. Addresses are the target's, `width` is in bits."""
 
     image: Path
@@ -62,7 +62,7 @@ class _Kernel(msgspec.Struct, frozen=True):
     """What the dump says of the kernel, by its firmware: whether the heap's lock was held, and the tasks' stacks."""
 
     held: bool | None = None
-    stacks: Stacks = {}
+    stacks: TaskStacks = {}
 
 
 class ExaminedPool(msgspec.Struct, frozen=True):
@@ -70,15 +70,15 @@ class ExaminedPool(msgspec.Struct, frozen=True):
 
     address: int
     data: Held
-    evidence: Evidence
+    evidence: HeaderEvidence
     findings: tuple[LiteosFinding, ...]
     use: PoolUse
 
 
-class Examined(msgspec.Struct, frozen=True):
+class ExaminedDump(msgspec.Struct, frozen=True):
     """A dump that was looked at. `warnings` are sentences."""
 
-    options: Options
+    options: DumpOptions
     image: Image
     known: Known
     tasks: Tasks
@@ -96,7 +96,7 @@ class Examined(msgspec.Struct, frozen=True):
         return tuple(finding for pool in self.pools for finding in pool.findings)
 
 
-def examine(options: Options) -> Examined:
+def examine(options: DumpOptions) -> ExaminedDump:
     """Read a dump, find its pools, and diagnose each.
 
     Raises:
@@ -111,7 +111,7 @@ def examine(options: Options) -> Examined:
         tasks = Tasks.of({}, given, limit)
         pools = _examined(image, found, known.layout, tasks.names, None)
     else:
-        with Firmware(options.elf) as firmware:
+        with FirmwareFile(options.elf) as firmware:
             memory = SegmentsMemory((one.address, one.data) for one in image.segments)
             table = firmware.tasks(memory, limit)
             tasks = Tasks.of(table, given, limit)
@@ -119,10 +119,10 @@ def examine(options: Options) -> Examined:
             pools = _examined(image, found, known.layout, tasks.names, firmware, kernel)
             warnings += firmware.warnings
     _refuse_nonsense(options, image, known, pools)
-    return Examined(options, image, known, tasks, pools, (*known.warnings, *warnings, *_limits(pools)))
+    return ExaminedDump(options, image, known, tasks, pools, (*known.warnings, *warnings, *_limits(pools)))
 
 
-def with_release(examined: Examined, pointer: int) -> Examined:
+def with_release(examined: ExaminedDump, pointer: int) -> ExaminedDump:
     """The dump with what there is to say about a pointer that is freed: a finding, or none where it is right."""
     inside = (pool for pool in examined.pools if pool.address <= pointer < pool.address + len(pool.data))
     pool = next(inside, examined.pools[0])
@@ -132,7 +132,7 @@ def with_release(examined: Examined, pointer: int) -> Examined:
         return examined
     warnings = examined.warnings
     if examined.options.elf is not None:
-        with Firmware(examined.options.elf) as firmware:
+        with FirmwareFile(examined.options.elf) as firmware:
             finding = named(finding, firmware.stack)
             warnings = tuple(dict.fromkeys((*warnings, *firmware.warnings)))
     changed = msgspec.structs.replace(pool, findings=(*pool.findings, finding))
@@ -140,7 +140,7 @@ def with_release(examined: Examined, pointer: int) -> Examined:
     return msgspec.structs.replace(examined, pools=pools, warnings=warnings)
 
 
-def _known(options: Options, image: Image) -> Known:
+def _known(options: DumpOptions, image: Image) -> Known:
     """The layout: from the firmware, from the configuration, or guessed from the bytes."""
     width = options.width
     if image.width is not None:
@@ -171,12 +171,12 @@ def _known(options: Options, image: Image) -> Known:
     return _guessed(options, image, width)
 
 
-def _refuse_width(options: Options, found: int, width: int | None) -> None:
+def _refuse_width(options: DumpOptions, found: int, width: int | None) -> None:
     if width not in (None, found):
         raise HeapwitnessError(f"{options.elf} is {found}-bit, but the dump is {width}-bit.")
 
 
-def _guessed(options: Options, image: Image, width: Literal[32, 64] | None) -> Known:
+def _guessed(options: DumpOptions, image: Image, width: Literal[32, 64] | None) -> Known:
     """The surest guess over all segments; a pool that was asked for is looked at first."""
     guesses: list[Guess] = []
     for segment in image.segments:
@@ -192,7 +192,7 @@ def _guessed(options: Options, image: Image, width: Literal[32, 64] | None) -> K
     return Known(best.layout, best.config, (*best.said, *best.open), guessed=True)
 
 
-def _located(options: Options, image: Image, known: Known) -> tuple[Image, tuple[FoundPool, ...], tuple[str, ...]]:
+def _located(options: DumpOptions, image: Image, known: Known) -> tuple[Image, tuple[FoundPool, ...], tuple[str, ...]]:
     """The pools, and the image at the address where it lies."""
     layout = known.layout
     warnings: list[str] = []
@@ -210,7 +210,7 @@ def _located(options: Options, image: Image, known: Known) -> tuple[Image, tuple
     return image, found, tuple(warnings)
 
 
-def _advice(options: Options, image: Image, layout: Layout) -> str:
+def _advice(options: DumpOptions, image: Image, layout: Layout) -> str:
     """What to do where no pool was found: what the bytes themselves look like, if they look like a pool."""
     elsewhere = find_in(image.segments[:1], layout, placed=False)
     if elsewhere:
@@ -222,7 +222,7 @@ def _advice(options: Options, image: Image, layout: Layout) -> str:
     return f"check --config and --width{', and --base' if options.base is not None else ''}, or give --pool."
 
 
-def _refuse_nonsense(options: Options, image: Image, known: Known, pools: tuple[ExaminedPool, ...]) -> None:
+def _refuse_nonsense(options: DumpOptions, image: Image, known: Known, pools: tuple[ExaminedPool, ...]) -> None:
     """Refuse a configuration under which a pool makes little sense, where another fits the bytes better."""
     if known.guessed:
         return
@@ -242,7 +242,7 @@ def _refuse_nonsense(options: Options, image: Image, known: Known, pools: tuple[
                 )
 
 
-def _asked(options: Options, image: Image, address: int, layout: Layout) -> FoundPool:
+def _asked(options: DumpOptions, image: Image, address: int, layout: Layout) -> FoundPool:
     segment = image.segment_at(address)
     if segment is None:
         has = ", ".join(f"{one.address:#x} to {one.stop:#x}" for one in image.segments[:8])
@@ -256,7 +256,7 @@ def _asked(options: Options, image: Image, address: int, layout: Layout) -> Foun
     return found
 
 
-def _base(found: tuple[FoundPool, ...], options: Options) -> tuple[int, str]:
+def _base(found: tuple[FoundPool, ...], options: DumpOptions) -> tuple[int, str]:
     """Where a raw image lies: by its pools, else so that it begins with the pool that was asked for."""
     if not found:
         base = options.pools[0]
@@ -265,7 +265,7 @@ def _base(found: tuple[FoundPool, ...], options: Options) -> tuple[int, str]:
     return base, f"by the pool at {found[0].address:#x} it is {base:#x} ({signs})"
 
 
-def _moved(options: Options, image: Image, base: int, layout: Layout) -> Image:
+def _moved(options: DumpOptions, image: Image, base: int, layout: Layout) -> Image:
     if base + len(image.segments[0].data) > layout.pointer_mask + 1:
         raise HeapwitnessError(f"{options.image} does not fit at {base:#x}: check --pool and --width, or give --base.")
     return image.moved(base)
@@ -276,7 +276,7 @@ def _examined(
     found: tuple[FoundPool, ...],
     layout: Layout,
     names: Mapping[int, str],
-    firmware: Firmware | None,
+    firmware: FirmwareFile | None,
     kernel: _Kernel | None = None,
 ) -> tuple[ExaminedPool, ...]:
     starts = sorted(pool.address for pool in found)
@@ -295,13 +295,13 @@ def _examine_pool(
     limit: int,
     layout: Layout,
     names: Mapping[int, str],
-    firmware: Firmware | None,
+    firmware: FirmwareFile | None,
     kernel: _Kernel,
 ) -> ExaminedPool:
     data = _bytes_of(segment, address, limit, layout)
     view = PoolView(data, address, layout)
     walked = settled(view, walk(data, address, layout, midway=True), held=kernel.held)
-    evidence = Evidence(view, walked, rebuild(view, walked))
+    evidence = HeaderEvidence(view, walked, rebuild(view, walked))
     stack = bare if firmware is None else firmware.stack
     findings = findings_of(view, walked, names, stacks=kernel.stacks)
     if firmware is not None:

@@ -4,19 +4,19 @@ from collections.abc import Iterator, Sequence
 
 from heapwitness.findings.model import Frame, HeapMap, MapNodes, MapPart
 from heapwitness.liteos.diagnose.blocks import requested_size, task_name
-from heapwitness.liteos.dump.examine import Examined, ExaminedPool
+from heapwitness.liteos.dump.examine import ExaminedDump, ExaminedPool
 from heapwitness.liteos.dump.naming import StackOf, bare, stack_of
-from heapwitness.liteos.firmware.firmware import Firmware
+from heapwitness.liteos.firmware.firmware import FirmwareFile
 from heapwitness.liteos.heap.walk import WalkedNode
 from heapwitness.survey.near import Stretches, near, places
 from heapwitness.survey.tally import Key, Tally
 
 
-def heap_map(examined: Examined) -> HeapMap:
+def heap_map(examined: ExaminedDump) -> HeapMap:
     """The map of all pools of a dump."""
     if examined.options.elf is None:
         return _Surveyor(examined, bare).run()
-    with Firmware(examined.options.elf) as firmware:
+    with FirmwareFile(examined.options.elf) as firmware:
         return _Surveyor(examined, firmware.stack).run()
 
 
@@ -25,7 +25,7 @@ _FEW = 1 << 15
 
 
 class _Surveyor:
-    def __init__(self, examined: Examined, stack: StackOf) -> None:
+    def __init__(self, examined: ExaminedDump, stack: StackOf) -> None:
         self._examined = examined
         self._stack = stack
         # Sites by number: their link registers.

@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-from heapwitness.liteos.dump.examine import Examined, Options, examine
+from heapwitness.liteos.dump.examine import DumpOptions, ExaminedDump, examine
 
 
 def inspect(
@@ -17,7 +17,7 @@ def inspect(
     base: int | None = None,
     width: Literal[32, 64] | None = None,
     pools: Sequence[int] = (),
-) -> Examined:
+) -> ExaminedDump:
     """Find the pools in a dump of a LiteOS device, and all damage in them, as `heapwitness inspect` does.
 
     Args:
@@ -42,7 +42,7 @@ def inspect(
         return None if given is None else Path(given)
 
     return examine(
-        Options(
+        DumpOptions(
             image=Path(image),
             config=file(config),
             elf=file(elf),

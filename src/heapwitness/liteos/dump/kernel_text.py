@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos.config.config import Config
-from heapwitness.liteos.dump.examine import Examined, ExaminedPool
+from heapwitness.liteos.dump.examine import ExaminedDump, ExaminedPool
 from heapwitness.liteos.errors import KernelDied
 from heapwitness.liteos.kernel.console import Console
 from heapwitness.liteos.kernel.kernel import Kernel
 from heapwitness.liteos.kernel.ram import Ram
 
 
-def bad_nodes(examined: Examined) -> Iterator[str]:
+def bad_nodes(examined: ExaminedDump) -> Iterator[str]:
     """What LOS_MemBadNodeShow prints of each pool.
 
     Raises:
@@ -29,7 +29,7 @@ def bad_nodes(examined: Examined) -> Iterator[str]:
         yield "".join(out)
 
 
-def release(examined: Examined, pointer: int) -> str:
+def release(examined: ExaminedDump, pointer: int) -> str:
     """What LOS_MemFree prints for a pointer: in the pool that it lies in, else in the first."""
     config = examined.known.config
     inside = (pool for pool in examined.pools if pool.address <= pointer < pool.address + len(pool.data))
@@ -41,7 +41,7 @@ def release(examined: Examined, pointer: int) -> str:
     return "".join(out)
 
 
-def _kernel(examined: Examined, config: Config, pool: ExaminedPool) -> tuple[Kernel, list[str]]:
+def _kernel(examined: ExaminedDump, config: Config, pool: ExaminedPool) -> tuple[Kernel, list[str]]:
     out: list[str] = []
     console = Console(out, config.task_limit, examined.tasks.kernels, config.mul_module, lk=config.shell_lk)
     layout = examined.known.layout

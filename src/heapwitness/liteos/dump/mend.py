@@ -11,7 +11,7 @@ from heapwitness.liteos.config.config import Config
 from heapwitness.liteos.diagnose.diagnose import diagnose
 from heapwitness.liteos.diagnose.finding import LiteosFinding, Restoration
 from heapwitness.liteos.diagnose.plan import apply, plan
-from heapwitness.liteos.dump.examine import Examined, ExaminedPool
+from heapwitness.liteos.dump.examine import ExaminedDump, ExaminedPool
 from heapwitness.liteos.errors import KernelDied
 from heapwitness.liteos.image.files import packed
 from heapwitness.liteos.kernel.console import Console
@@ -33,12 +33,12 @@ class MendedPool(msgspec.Struct, frozen=True):
     passes: bool | None
 
 
-def mend(examined: Examined) -> tuple[MendedPool, ...]:
+def mend(examined: ExaminedDump) -> tuple[MendedPool, ...]:
     """Plan the repair of every pool of a dump, and check what comes of it."""
     return tuple(_mend(examined, pool) for pool in examined.pools)
 
 
-def _mend(examined: Examined, pool: ExaminedPool) -> MendedPool:
+def _mend(examined: ExaminedDump, pool: ExaminedPool) -> MendedPool:
     layout = examined.known.layout
     held = pool.evidence.walk.held
     restoration = plan(pool.data, pool.address, layout, midway=True, held=held)
@@ -53,7 +53,7 @@ def _mend(examined: Examined, pool: ExaminedPool) -> MendedPool:
     return MendedPool(pool.address, restoration, left, passes)
 
 
-def _passes(config: Config, examined: Examined, data: bytearray, address: int) -> bool:
+def _passes(config: Config, examined: ExaminedDump, data: bytearray, address: int) -> bool:
     """LOS_MemIntegrityCheck, as if the kernel had been built with it."""
     layout = examined.known.layout
     console = Console([], config.task_limit, lambda task: f"task{task}", config.mul_module)
@@ -64,7 +64,7 @@ def _passes(config: Config, examined: Examined, data: bytearray, address: int) -
         return False
 
 
-def fixed_file(examined: Examined, mended: Iterable[MendedPool]) -> bytes:
+def fixed_file(examined: ExaminedDump, mended: Iterable[MendedPool]) -> bytes:
     """The repaired dump, in the format that it came in."""
     changes = [change for pool in mended for change in pool.restoration.changes]
     data = examined.image.patched(changes)

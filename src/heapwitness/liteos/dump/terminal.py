@@ -12,7 +12,7 @@ import msgspec
 from heapwitness.findings.model import HeaderFields
 from heapwitness.findings.words import count
 from heapwitness.liteos.diagnose.finding import CopyPair, LiteosFinding
-from heapwitness.liteos.dump.examine import Examined, ExaminedPool
+from heapwitness.liteos.dump.examine import ExaminedDump, ExaminedPool
 from heapwitness.liteos.dump.mend import MendedPool
 from heapwitness.liteos.dump.usage import CallSite, PoolUse
 from heapwitness.liteos.layout.copies import HEXADECIMAL
@@ -25,7 +25,7 @@ _DAMAGE = "bold red"
 _SITES = 10
 
 
-def render(examined: Examined, console: "Console", *, short: bool = False) -> None:
+def render(examined: ExaminedDump, console: "Console", *, short: bool = False) -> None:
     """Show everything that is known of a dump; of a `short` one a line for each finding, and no numbers."""
     for finding in examined.findings:
         if short:
@@ -48,7 +48,7 @@ def render_finding(finding: LiteosFinding, console: "Console") -> None:
         plain(console, "")
 
 
-def render_mended(examined: Examined, mended: Sequence[MendedPool], output: Path, console: "Console") -> None:
+def render_mended(examined: ExaminedDump, mended: Sequence[MendedPool], output: Path, console: "Console") -> None:
     """Show what a repair changed and what it could not restore."""
     for warning in examined.warnings:
         plain(console, f"warning: {text.clean(warning)}")
@@ -76,7 +76,7 @@ def render_mended(examined: Examined, mended: Sequence[MendedPool], output: Path
     )
 
 
-def summed_up(examined: Examined) -> str:
+def summed_up(examined: ExaminedDump) -> str:
     """The last line."""
     findings = examined.findings
     pools = count(len(examined.pools), "pool")

@@ -7,7 +7,7 @@ import msgspec
 from heapwitness.findings.model import Frame
 from heapwitness.liteos.diagnose.blocks import TaskNames, task_name
 from heapwitness.liteos.diagnose.derived import is_midway
-from heapwitness.liteos.diagnose.evidence import Evidence
+from heapwitness.liteos.diagnose.evidence import HeaderEvidence
 from heapwitness.liteos.dump.naming import StackOf, stack_of
 from heapwitness.liteos.heap.counters import Counter, counters
 from heapwitness.liteos.kernel import statistics
@@ -64,7 +64,7 @@ class PoolUse(msgspec.Struct, frozen=True, kw_only=True):
     lock_held: bool | None = None
 
 
-def usage(evidence: Evidence, names: TaskNames, stack: StackOf) -> PoolUse:
+def usage(evidence: HeaderEvidence, names: TaskNames, stack: StackOf) -> PoolUse:
     """Sum up a walked pool.
 
     Args:
@@ -94,7 +94,7 @@ def usage(evidence: Evidence, names: TaskNames, stack: StackOf) -> PoolUse:
     )
 
 
-def _tasks(evidence: Evidence, names: TaskNames, counted: Mapping[int | None, Counter]) -> tuple[TaskUse, ...]:
+def _tasks(evidence: HeaderEvidence, names: TaskNames, counted: Mapping[int | None, Counter]) -> tuple[TaskUse, ...]:
     if not evidence.view.layout.has_magic:
         return ()
     used: dict[int, list[int]] = {task: [] for task, one in counted.items() if task is not None and one.peak}
@@ -114,7 +114,7 @@ def _tasks(evidence: Evidence, names: TaskNames, counted: Mapping[int | None, Co
     )
 
 
-def _call_sites(evidence: Evidence, stack: StackOf) -> tuple[CallSite, ...]:
+def _call_sites(evidence: HeaderEvidence, stack: StackOf) -> tuple[CallSite, ...]:
     if evidence.view.layout.control.link_registers is None:
         return ()
     sites: dict[tuple[int, ...], list[int]] = {}

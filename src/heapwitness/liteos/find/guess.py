@@ -18,7 +18,7 @@ from heapwitness.liteos.heap.ends import NoPool
 from heapwitness.liteos.heap.view import HeadersView
 from heapwitness.liteos.heap.walk import Walk, walk
 from heapwitness.liteos.image import store
-from heapwitness.liteos.image.store import Held, Stretch, stretch
+from heapwitness.liteos.image.store import Held, SourceStretch, stretch
 from heapwitness.liteos.layout.layout import SLAB_CLASSES, Field, Layout
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Guess:
     open: tuple[str, ...]
 
 
-def guess(data: "Stretch | ReadableBuffer", address: int | None = None, width: Width | None = None) -> Guess:
+def guess(data: "SourceStretch | ReadableBuffer", address: int | None = None, width: Width | None = None) -> Guess:
     """Guess the configuration of the surest pool in `data`.
 
     Args:
@@ -104,7 +104,7 @@ class _Fit:
         return self.share, len(self.walk.nodes), -self.walk.layout.node_size
 
 
-def _candidates(image: Stretch, table: Table, width: Width) -> Iterator[tuple[Config, tuple[Config, ...]]]:
+def _candidates(image: SourceStretch, table: Table, width: Width) -> Iterator[tuple[Config, tuple[Config, ...]]]:
     """Configurations to try on a table's pool, each with those whose pool info fits as well."""
     infos = sorted(_infos(table, width), key=lambda info: -_info_worth(image, table, info))
     if infos:
@@ -129,7 +129,7 @@ def _infos(table: Table, width: Width) -> Iterator[Config]:
             yield replace(one_task, task_limit=limit)
 
 
-def _info_worth(image: Stretch, table: Table, config: Config) -> int:
+def _info_worth(image: SourceStretch, table: Table, config: Config) -> int:
     """How well a pool info's fields fit a configuration."""
     layout = Layout.of(config)
     pool, stat, fields = layout.pool, layout.pool.stat, layout.pool.stat_fields
@@ -178,7 +178,7 @@ def _headers(info: Config) -> Iterator[Config]:
         yield info
 
 
-def _is_likely(image: Stretch, table: Table, config: Config) -> bool:
+def _is_likely(image: SourceStretch, table: Table, config: Config) -> bool:
     """Whether the first node or the end node looks right: wrong layouts need not be walked."""
     layout = Layout.of(config)
     view = HeadersView(image.part(table.pool, table.pool + table.size), table.base + table.pool, layout)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from heapwitness.liteos.image.scan import own_addresses, stepping
-from heapwitness.liteos.image.store import Stretch
+from heapwitness.liteos.image.store import SourceStretch
 from heapwitness.liteos.layout.layout import LIST_COUNT
 
 _BASES = 8
@@ -39,7 +39,7 @@ class Table(msgspec.Struct, frozen=True):
     empty: int
 
 
-def find_tables(image: Stretch, address: int | None, pointer: int) -> Iterator[Table]:
+def find_tables(image: SourceStretch, address: int | None, pointer: int) -> Iterator[Table]:
     """Tables in an image, those first whose image address most empty heads agree on.
 
     Args:
@@ -54,13 +54,13 @@ def find_tables(image: Stretch, address: int | None, pointer: int) -> Iterator[T
             yield from _tables_at(image, own, base, empty, pointer)
 
 
-def _bases(image: Stretch, pointer: int) -> list[int]:
+def _bases(image: SourceStretch, pointer: int) -> list[int]:
     """Addresses of the image's first byte that most pairs of empty heads ask for."""
     votes = Counter(word - at for at, word in stepping(image, pointer))
     return [base for base, count in votes.most_common(_BASES) if count >= _FEWEST_EMPTY // 2]
 
 
-def _at_base(image: Stretch, base: int, pointer: int) -> tuple[list[int], list[int]]:
+def _at_base(image: SourceStretch, base: int, pointer: int) -> tuple[list[int], list[int]]:
     """Offsets of words that hold their own address, and those of empty heads: the next word says the same."""
     own = list(itertools.islice(own_addresses(image, base, pointer), _OWN_LIMIT))
 
@@ -72,7 +72,7 @@ def _at_base(image: Stretch, base: int, pointer: int) -> tuple[list[int], list[i
     return own, list(filter(is_empty, own))
 
 
-def _tables_at(image: Stretch, own: list[int], base: int, empty: list[int], pointer: int) -> Iterator[Table]:
+def _tables_at(image: SourceStretch, own: list[int], base: int, empty: list[int], pointer: int) -> Iterator[Table]:
     step = 2 * pointer
     known = set(empty)
     table = struct.Struct(f"<{2 * LIST_COUNT}{'I' if pointer == 4 else 'Q'}")
@@ -90,7 +90,7 @@ def _tables_at(image: Stretch, own: list[int], base: int, empty: list[int], poin
                 break
 
 
-def _pools_before(image: Stretch, pools: list[int], heads: int, pointer: int) -> Iterator[tuple[int, int]]:
+def _pools_before(image: SourceStretch, pools: list[int], heads: int, pointer: int) -> Iterator[tuple[int, int]]:
     """Places before a table that hold their own address, with a size that can be; the nearest first, a few."""
     stop = bisect.bisect_right(pools, heads - 2 * pointer)
     for at in reversed(pools[max(stop - _TRIED, 0) : stop]):

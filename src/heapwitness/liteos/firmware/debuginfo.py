@@ -17,7 +17,7 @@ _CODE = ("DW_TAG_subprogram", "DW_TAG_inlined_subroutine")
 _SCOPES = ("DW_TAG_lexical_block", "DW_TAG_namespace", "DW_TAG_class_type", "DW_TAG_structure_type", *_CODE)
 
 
-class Spot(NamedTuple):
+class SourceLine(NamedTuple):
     """A place in a source: the function that is written there ("" for not known), file, and line."""
 
     function: str
@@ -42,7 +42,7 @@ class _Stretch(NamedTuple):
     owner: Any
 
 
-class DebugInfo:
+class FirmwareDebugInfo:
     """The debug information of one ELF file. Damaged one makes pyelftools raise errors of many kinds."""
 
     def __init__(self, dwarf: Any) -> None:
@@ -52,7 +52,7 @@ class DebugInfo:
         self._sequences: dict[int, list[_Sequence]] = {}
         self._functions: dict[int, list[_Stretch]] = {}
 
-    def spots(self, address: int) -> tuple[Spot, ...]:
+    def spots(self, address: int) -> tuple[SourceLine, ...]:
         """Where the code at an address was written, innermost first: inlined functions, then the one they are in.
 
         Empty where nothing is known of it.
@@ -63,11 +63,11 @@ class DebugInfo:
             if row is None and not functions:
                 continue
             place = self._place(unit, *row) if row is not None else (None, None)
-            spots: list[Spot] = []
+            spots: list[SourceLine] = []
             for die in functions:
-                spots.append(Spot(name_of(die), *place))
+                spots.append(SourceLine(name_of(die), *place))
                 place = self._called_at(unit, die)
-            return tuple(spots) or (Spot("", *place),)
+            return tuple(spots) or (SourceLine("", *place),)
         return ()
 
     # --- units ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from elftools.elf.elffile import ELFFile
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Frame
 from heapwitness.liteos.firmware import elf_bounds
-from heapwitness.liteos.firmware.debuginfo import DebugInfo, Spot
+from heapwitness.liteos.firmware.debuginfo import FirmwareDebugInfo, SourceLine
 from heapwitness.liteos.firmware.dies import dwarf_of, name_of, number_of, size_of, type_of
 from heapwitness.memory import Memory, Unreadable
 
@@ -65,7 +65,7 @@ class Task(NamedTuple):
     stack: int | None = None
 
 
-class Firmware:
+class FirmwareFile:
     """An ELF file that stays open; close it, or use it in a `with`.
 
     Raises:
@@ -123,7 +123,7 @@ class Firmware:
             self._warn("has no symbol table with functions, so calls are named by the debug information only")
         elif function is None:
             return (Frame(pc=pc),)
-        spots = self._spots(call) or (() if function is None else (Spot("", None, None),))
+        spots = self._spots(call) or (() if function is None else (SourceLine("", None, None),))
         # The linker's names are the ones that a kernel's own messages have.
         if function is not None:
             spots = (*spots[:-1], spots[-1]._replace(function=function.name))
@@ -140,7 +140,7 @@ class Firmware:
             for spot in spots
         ) or (Frame(pc=pc),)
 
-    def _spots(self, address: int) -> tuple[Spot, ...]:
+    def _spots(self, address: int) -> tuple[SourceLine, ...]:
         try:
             if self._debug is None:
                 self._warn("has no debug information, so calls are shown without lines")
@@ -151,8 +151,8 @@ class Firmware:
             return ()
 
     @functools.cached_property
-    def _debug(self) -> DebugInfo | None:
-        return None if self._dwarf is None else DebugInfo(self._dwarf)
+    def _debug(self) -> FirmwareDebugInfo | None:
+        return None if self._dwarf is None else FirmwareDebugInfo(self._dwarf)
 
     @functools.cached_property
     def _dwarf(self) -> Any:

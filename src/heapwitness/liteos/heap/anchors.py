@@ -13,7 +13,7 @@ from itertools import compress
 from heapwitness.liteos.heap.view import PoolView
 from heapwitness.liteos.image.scan import words
 from heapwitness.liteos.image.store import PART, PARTS_KEPT, let_go
-from heapwitness.liteos.layout.layout import Header
+from heapwitness.liteos.layout.layout import ControlHeader
 
 _CHUNK = 4096
 _ZEROS = bytes(8 * _CHUNK)
@@ -97,7 +97,7 @@ class Anchors:
         here = range(view.address + places.start, view.address + places.stop, layout.align)
         return compress(places, map(operator.and_, map(compare, found, here), map(low.__le__, found)))
 
-    def _is_anchor(self, header: Header, at: int) -> bool:
+    def _is_anchor(self, header: ControlHeader, at: int) -> bool:
         view, layout = self._view, self._view.layout
         if (header.pre_node - view.address) % layout.align != layout.first_offset % layout.align:
             return False
@@ -106,7 +106,7 @@ class Anchors:
         # Without a checksum, what follows has to agree.
         return layout.control.checksum is not None or self._agrees_after(header, at)
 
-    def _agrees_after(self, header: Header, at: int) -> bool:
+    def _agrees_after(self, header: ControlHeader, at: int) -> bool:
         after = self._view.own(at + header.size)
         return after is None or after.pre_node == self._view.address + at
 

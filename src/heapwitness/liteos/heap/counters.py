@@ -15,7 +15,7 @@ import msgspec
 
 from heapwitness.liteos.heap.view import PoolView
 from heapwitness.liteos.heap.walk import Walk
-from heapwitness.liteos.layout.layout import Header, Layout
+from heapwitness.liteos.layout.layout import ControlHeader, Layout
 
 
 class Counter(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ class WrongCounter(msgspec.Struct, frozen=True):
     peak: bool
 
 
-def counters(view: PoolView, walk: Walk, headers: Mapping[int, Header]) -> tuple[Counter, ...]:
+def counters(view: PoolView, walk: Walk, headers: Mapping[int, ControlHeader]) -> tuple[Counter, ...]:
     """Every counter of a pool; () where the configuration keeps none or they are not in the bytes.
 
     `headers` gives, by address, the headers of nodes whose copies are both lost.
@@ -122,7 +122,7 @@ def name_of(counter: Counter) -> str:
     return "the statistics' total" if counter.task is None else f"the statistics of task {counter.task}"
 
 
-def _by_task(headers: Iterable[Header], places: int) -> dict[int, int]:
+def _by_task(headers: Iterable[ControlHeader], places: int) -> dict[int, int]:
     sizes: dict[int, int] = {}
     for header in headers:
         place = min(header.task, places - 1)

@@ -11,7 +11,7 @@ import msgspec
 from heapwitness.liteos.heap.halflists import HalfWay, head_address, list_index, stored_links
 from heapwitness.liteos.heap.view import PoolView
 from heapwitness.liteos.heap.walk import Walk
-from heapwitness.liteos.layout.layout import Header
+from heapwitness.liteos.layout.layout import ControlHeader
 
 
 class LinkWord(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class LinkWord(msgspec.Struct, frozen=True):
 class FreeLists:
     """The lists of one walked pool. `headers` gives, by address, the headers of nodes whose copies are both lost."""
 
-    def __init__(self, view: PoolView, walk: Walk, headers: Mapping[int, Header]) -> None:
+    def __init__(self, view: PoolView, walk: Walk, headers: Mapping[int, ControlHeader]) -> None:
         self._view = view
         self._layout = view.layout
         self._links: dict[int, tuple[int, int]] = {}

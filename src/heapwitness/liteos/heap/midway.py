@@ -21,7 +21,7 @@ from heapwitness.liteos.heap.counters import counters
 from heapwitness.liteos.heap.halflists import head_address
 from heapwitness.liteos.heap.view import PoolView
 from heapwitness.liteos.heap.walk import Walk, WalkedNode
-from heapwitness.liteos.layout.layout import ALIGNED_FLAG, USED_FLAG, Header
+from heapwitness.liteos.layout.layout import ALIGNED_FLAG, USED_FLAG, ControlHeader
 
 _FLAGS = USED_FLAG | ALIGNED_FLAG
 _COVERED = ("prev", "next", "pre_node", "gap_size", "size_and_flag")
@@ -98,7 +98,7 @@ class _Midway:
             node, backup, (own, *sources)
         )
 
-    def _is_split_off(self, node: WalkedNode, own: Header, backup: Header) -> bool:
+    def _is_split_off(self, node: WalkedNode, own: ControlHeader, backup: ControlHeader) -> bool:
         """Whether a node is the rest that is being split off the one before it, with a free one behind it merged in.
 
         It is saved with whatever its links were before it was on a list, so its backup may have had any.
@@ -113,7 +113,7 @@ class _Midway:
         whole = backup.pre_node == own.pre_node and backup.gap_size == own.gap_size == 0
         return sealed and whole and cut.address + cut.own.size == node.address and not backup.size % self.layout.align
 
-    def _sources(self, node: WalkedNode, own: Header) -> Iterator[Header]:
+    def _sources(self, node: WalkedNode, own: ControlHeader) -> Iterator[ControlHeader]:
         """Headers that the place of the backup may have held before: of a node merged away, or split off behind."""
         assert node.previous is not None
         for candidate in self._naming(node.previous, node.address):
@@ -139,7 +139,7 @@ class _Midway:
 
     # --- values -----------------------------------------------------------------------------------------------
 
-    def _plausible(self, node: WalkedNode, header: Header, others: tuple[Header, ...]) -> bool:
+    def _plausible(self, node: WalkedNode, header: ControlHeader, others: tuple[ControlHeader, ...]) -> bool:
         if not self._is_place_before(node, header.pre_node) or header.size % self.layout.align:
             return False
         if header.used and others[0].used and header.origin_size > self._room(node, max(header.size, others[0].size)):
@@ -176,14 +176,14 @@ class _Midway:
         ends = node.address, node.address + node.size
         return rest is not None and rest.pre_node in places and before + rest.size in ends
 
-    def _is_prev(self, node: WalkedNode, header: Header) -> bool:
+    def _is_prev(self, node: WalkedNode, header: ControlHeader) -> bool:
         if header.prev in self.entries:
             return True
         if self.layout.width == 32:
             return header.prev == self._magic(node)
         return self._is_marked(node, header) and self._is_owner(header.prev >> 32)
 
-    def _is_next(self, node: WalkedNode, header: Header, other: Header) -> bool:
+    def _is_next(self, node: WalkedNode, header: ControlHeader, other: ControlHeader) -> bool:
         if header.next in self.entries:
             return True
         if self.layout.width == 64 or not self._is_owner(header.next):
@@ -197,13 +197,13 @@ class _Midway:
         most = _LAST_MODULE + 1 if self.layout.control.module is not None else 1
         return word & 0xFFFF < self.tasks and module < most
 
-    def _is_marked(self, node: WalkedNode, header: Header) -> bool:
+    def _is_marked(self, node: WalkedNode, header: ControlHeader) -> bool:
         return header.prev & 0xFFFFFFFF == self._magic(node)
 
     def _magic(self, node: WalkedNode) -> int:
         return self.view.magic(node.address - self.view.address)
 
-    def _is_size(self, node: WalkedNode, header: Header) -> bool:
+    def _is_size(self, node: WalkedNode, header: ControlHeader) -> bool:
         if header.size < self.layout.node_size or header.size % self.layout.align:
             return False
         following = node.address + header.size
@@ -214,7 +214,7 @@ class _Midway:
         inner = self._own(following)
         return inner is not None and inner.pre_node == node.address
 
-    def _is_of_merged(self, node: WalkedNode, backup: Header) -> bool:
+    def _is_of_merged(self, node: WalkedNode, backup: ControlHeader) -> bool:
         """Whether a backup's size is that of a free node which was merged into this one, or leads to such a one."""
         merged = node.address + node.size - backup.size
         if not backup.size_and_flag & _FLAGS and node.address < merged and self._was_merged(merged, backup):
@@ -224,7 +224,7 @@ class _Midway:
         inside = behind.address < node.address + backup.size <= behind.address + behind.size - self.layout.node_size
         return backup.used and inside and not behind.used and self._was_merged(node.address + backup.size, None)
 
-    def _was_merged(self, place: int, backup: Header | None) -> bool:
+    def _was_merged(self, place: int, backup: ControlHeader | None) -> bool:
         """Whether a merged node's header lies at a place: cleared, or as it was."""
         at = place - self.view.address
         header = self.view.data[at : at + self.layout.node_size] if at >= 0 else b""
@@ -233,10 +233,10 @@ class _Midway:
         own = self._own(place)
         return backup is not None and own is not None and own.size_and_flag == backup.size_and_flag
 
-    def _is_gap(self, header: Header) -> bool:
+    def _is_gap(self, header: ControlHeader) -> bool:
         return header.gap_size == 0 or (header.gap_size < header.size and not header.gap_size % 4)
 
-    def _is_alike(self, node: WalkedNode, own: Header, backup: Header) -> bool:
+    def _is_alike(self, node: WalkedNode, own: ControlHeader, backup: ControlHeader) -> bool:
         """Whether one stray write leaves the same as the operation: a flag, or a link of zero, alone in its copy."""
         wrong = [name for name in _COVERED if getattr(own, name) != getattr(backup, name)]
         if own.checksum != backup.checksum:
@@ -277,11 +277,11 @@ class _Midway:
         after = self.view.word(following.next - self.view.address)
         return before != links or after != links
 
-    def _is_gap_stored(self, node: WalkedNode, header: Header) -> bool:
+    def _is_gap_stored(self, node: WalkedNode, header: ControlHeader) -> bool:
         at = node.address + self.layout.node_size + header.gap_size - 4 - self.view.address
         return 0 <= at <= len(self.view.data) - 4 and self.view.u32(at) == header.gap_size | ALIGNED_FLAG
 
-    def _is_request(self, header: Header, size: int) -> bool:
+    def _is_request(self, header: ControlHeader, size: int) -> bool:
         room = self.view.capacity(header) - size
         return 0 <= room < self.layout.smallest_node
 
@@ -295,7 +295,7 @@ class _Midway:
 
     # --- checksums ----------------------------------------------------------------------------------------------
 
-    def _is_sealed_once(self, node: WalkedNode, header: Header, others: tuple[Header, ...]) -> bool:
+    def _is_sealed_once(self, node: WalkedNode, header: ControlHeader, others: tuple[ControlHeader, ...]) -> bool:
         """Whether a header's checksum is that of what its fields are or were."""
         if self.layout.checksum_holds(header) or any(header.checksum == one.checksum for one in others[1:]):
             return True
@@ -329,7 +329,7 @@ class _Midway:
         own = self._own(place)
         return (own is not None and own.pre_node == node.previous) or self._was_merged(place, None)
 
-    def _changes(self, node: WalkedNode, header: Header, others: tuple[Header, ...]) -> Iterator[int]:
+    def _changes(self, node: WalkedNode, header: ControlHeader, others: tuple[ControlHeader, ...]) -> Iterator[int]:
         """What changes of the place before, the gap and the size can have done to a checksum."""
         assert node.previous is not None
         number = self.index.get(node.previous) or 0
@@ -349,7 +349,7 @@ class _Midway:
         for other in self.walked.everything[number + 1 : number + 4]:
             yield other.address - node.address
 
-    def _is_link_change(self, node: WalkedNode, header: Header, difference: int) -> bool:
+    def _is_link_change(self, node: WalkedNode, header: ControlHeader, difference: int) -> bool:
         """Whether a change of list links, or of magic and task, explains what is left of a difference."""
         if difference == 0:
             return True
@@ -381,11 +381,11 @@ class _Midway:
     def _links(self, node: int) -> int:
         return self.view.links(node - self.view.address)
 
-    def _own(self, node: int) -> Header | None:
+    def _own(self, node: int) -> ControlHeader | None:
         return self.view.own(node - self.view.address)
 
 
-def _resealed(view: PoolView, header: Header, before: int) -> Header:
+def _resealed(view: PoolView, header: ControlHeader, before: int) -> ControlHeader:
     """A header as it was sealed when another node lay before it."""
     moved = msgspec.structs.replace(header, pre_node=before)
     return msgspec.structs.replace(moved, checksum=view.layout.checksum(moved))

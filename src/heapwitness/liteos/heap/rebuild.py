@@ -16,7 +16,7 @@ from heapwitness.liteos.heap.halflists import head_address, stored_links
 from heapwitness.liteos.heap.view import PoolView
 from heapwitness.liteos.heap.walk import Walk, WalkedNode
 from heapwitness.liteos.layout.copies import sealed, with_fields
-from heapwitness.liteos.layout.layout import ALIGNED_FLAG, USED_FLAG, Header
+from heapwitness.liteos.layout.layout import ALIGNED_FLAG, USED_FLAG, ControlHeader
 
 _PREV, _NEXT = "freeNodeInfo.pstPrev", "freeNodeInfo.pstNext"
 
@@ -28,7 +28,7 @@ class Rebuilt(msgspec.Struct, frozen=True):
     in a sentence what was taken from where.
     """
 
-    header: Header
+    header: ControlHeader
     unknown: tuple[str, ...]
     confirmed: bool
     how: str
@@ -134,7 +134,7 @@ class _Rebuilder:
         start = node.address - self.view.address + self.layout.node_size
         return gap_in_payload(self.view, start, node.size - self.layout.node_size)
 
-    def _make(self, node: WalkedNode, prev: int, following: int, flags: int, gap: int) -> Header:
+    def _make(self, node: WalkedNode, prev: int, following: int, flags: int, gap: int) -> ControlHeader:
         layout = self.layout
         blank = layout.decode_control(bytes(layout.control.size), 0)
         values = {
@@ -165,8 +165,8 @@ class _Rebuilder:
         return None
 
     def _variants(
-        self, copy: Header, node: WalkedNode, known: dict[str, dict[str, int]], flags: tuple[int, ...]
-    ) -> Iterator[tuple[Header, list[str]]]:
+        self, copy: ControlHeader, node: WalkedNode, known: dict[str, dict[str, int]], flags: tuple[int, ...]
+    ) -> Iterator[tuple[ControlHeader, list[str]]]:
         sizes = [{"size_and_flag": node.size | flag} for flag in flags]
         choices = [[("", {}), (name, values)] for name, values in known.items()]
         choices.append([("", {}), *(("sizeAndFlag", values) for values in sizes)])

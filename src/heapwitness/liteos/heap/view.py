@@ -5,8 +5,8 @@ Offsets count from the pool's start. A header that is not wholly in the bytes is
 
 from typing import cast
 
-from heapwitness.liteos.image.store import Held, Stretch
-from heapwitness.liteos.layout.layout import SIZE_MASK, USED_FLAG, Header, Layout
+from heapwitness.liteos.image.store import Held, SourceStretch
+from heapwitness.liteos.layout.layout import SIZE_MASK, USED_FLAG, ControlHeader, Layout
 
 
 class PoolView:
@@ -31,11 +31,11 @@ class PoolView:
         """Whether the backup in the node at an offset is in the bytes."""
         return self._backup_at is not None and at >= 0 and at + self._backup_at <= self._last_control
 
-    def own(self, at: int) -> Header | None:
+    def own(self, at: int) -> ControlHeader | None:
         """The own header of the node at an offset."""
         return self.layout.decode_control(self.data, at + self._header_at) if self.has_own(at) else None
 
-    def backup(self, at: int) -> Header | None:
+    def backup(self, at: int) -> ControlHeader | None:
         """The backup that lies in the node at an offset: the next node's header."""
         if not self.has_backup(at):
             return None
@@ -62,11 +62,11 @@ class PoolView:
         """The offset of the node that list links name; may lie anywhere."""
         return links - self.address - self._header_at - self.layout.control.prev.offset
 
-    def good(self, header: Header, at: int, previous: int, end: int) -> bool:
+    def good(self, header: ControlHeader, at: int, previous: int, end: int) -> bool:
         """Whether a copy can be the header of the node at offset `at`, with the node `previous` before it."""
         return header.pre_node == self.address + previous and self.sound(header, at, end)
 
-    def sound(self, header: Header, at: int, end: int) -> bool:
+    def sound(self, header: ControlHeader, at: int, end: int) -> bool:
         """`good`, without asking what lies before."""
         layout = self.layout
         size = header.size_and_flag & SIZE_MASK
@@ -83,13 +83,13 @@ class PoolView:
             return False
         return layout.control.checksum is not None or self.links_inside(header, end)
 
-    def links_inside(self, header: Header, end: int) -> bool:
+    def links_inside(self, header: ControlHeader, end: int) -> bool:
         """Whether a free node's links can be: they lead to list heads or nodes."""
         low, high = self.address + self.layout.lists_offset, self.address + end
         pointer = self.layout.pointer
         return all(low <= link < high and not (link - low) % pointer for link in (header.prev, header.next))
 
-    def good_end(self, header: Header, end: int, previous: int | None) -> bool:
+    def good_end(self, header: ControlHeader, end: int, previous: int | None) -> bool:
         """Whether a copy can be the end node's header, with the node at offset `previous` before it (None: any)."""
         layout = self.layout
         before = header.pre_node - self.address
@@ -99,7 +99,7 @@ class PoolView:
             and (before == previous or (previous is None and layout.first_offset <= before < end))
         )
 
-    def marks_end(self, header: Header, end: int) -> bool:
+    def marks_end(self, header: ControlHeader, end: int) -> bool:
         """Whether a copy has the end node's size and magic."""
         marked = not self.layout.has_magic or header.magic == self.magic(end)
         return marked and header.size_and_flag == self.layout.node_size | USED_FLAG
@@ -130,7 +130,7 @@ class PoolView:
                 worth += 2 if marked or (backup.prev, backup.next) == (own.prev, own.next) else 1
         return worth
 
-    def better(self, own: Header, backup: Header, at: int, end: int) -> tuple[bool, bool]:
+    def better(self, own: ControlHeader, backup: ControlHeader, at: int, end: int) -> tuple[bool, bool]:
         """Of two good copies that differ, which one holds: (own, backup).
 
         The checksum does not cover the requested size, and a kernel that saved a damaged header made
@@ -139,11 +139,11 @@ class PoolView:
         own_votes, backup_votes = (self._votes(header, at, end) for header in (own, backup))
         return (False, True) if backup_votes > own_votes else (True, False)
 
-    def capacity(self, header: Header) -> int:
+    def capacity(self, header: ControlHeader) -> int:
         """Bytes of payload that a header's size gives, behind an aligned block's gap."""
         return header.size - self.layout.node_size - header.gap_size
 
-    def _votes(self, header: Header, at: int, end: int) -> tuple[bool, ...]:
+    def _votes(self, header: ControlHeader, at: int, end: int) -> tuple[bool, ...]:
         leads_on = self.leads_on(at, header.size, end)
         if not header.used:
             return leads_on, self.links_inside(header, end), self._on_list(header, at)
@@ -151,7 +151,7 @@ class PoolView:
         recorded = self.layout.control.origin_size is not None
         return leads_on, not recorded or 0 < requested <= self.capacity(header), header.aligned or not header.gap_size
 
-    def _on_list(self, header: Header, at: int) -> bool:
+    def _on_list(self, header: ControlHeader, at: int) -> bool:
         links = self.links(at)
         before = self.word(header.prev - self.address + self.layout.pointer)
         after = self.word(header.next - self.address)
@@ -163,16 +163,16 @@ class HeadersView(PoolView):
 
     __slots__ = ()
 
-    def __init__(self, memory: Stretch, address: int, layout: Layout) -> None:
+    def __init__(self, memory: SourceStretch, address: int, layout: Layout) -> None:
         super().__init__(cast(Held, memory), address, layout)
 
-    def own(self, at: int) -> Header | None:
+    def own(self, at: int) -> ControlHeader | None:
         """See `PoolView.own`."""
         return self._header(at + self._header_at) if self.has_own(at) else None
 
-    def backup(self, at: int) -> Header | None:
+    def backup(self, at: int) -> ControlHeader | None:
         """See `PoolView.backup`."""
         return self._header(at + (self._backup_at or 0)) if self.has_backup(at) else None
 
-    def _header(self, place: int) -> Header:
+    def _header(self, place: int) -> ControlHeader:
         return self.layout.decode_control(self.data[place : place + self.layout.control.size], 0)

@@ -15,7 +15,7 @@ from heapwitness.liteos.heap.ends import PoolInfo, find_end
 from heapwitness.liteos.heap.view import PoolView
 from heapwitness.liteos.image.store import held
 from heapwitness.liteos.layout.copies import saved_words, sealed
-from heapwitness.liteos.layout.layout import ALIGNED_FLAG, CHECKSUM_MAGIC, SIZE_MASK, USED_FLAG, Header, Layout
+from heapwitness.liteos.layout.layout import ALIGNED_FLAG, CHECKSUM_MAGIC, SIZE_MASK, USED_FLAG, ControlHeader, Layout
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -35,9 +35,9 @@ class WalkedNode(msgspec.Struct, frozen=True):
     address: int
     size: int
     previous: int | None
-    header: Header | None
-    own: Header | None
-    backup: Header | None
+    header: ControlHeader | None
+    own: ControlHeader | None
+    backup: ControlHeader | None
     own_good: bool
     backup_good: bool
     exact: bool = True
@@ -193,7 +193,7 @@ class _Walker:
         )
         return at + size, at
 
-    def _changing(self, own: Header | None, backup: Header | None, at: int) -> Header | None:
+    def _changing(self, own: ControlHeader | None, backup: ControlHeader | None, at: int) -> ControlHeader | None:
         """Of two copies that differ, sealed or not, the one whose size leads to the next node; None where none does."""
         copies = [copy for copy in (backup, own) if copy is not None]
         copies.sort(key=lambda copy: not self.layout.checksum_holds(copy))
@@ -201,7 +201,7 @@ class _Walker:
         best = max(worth, default=0)
         return copies[worth.index(best)] if best else None
 
-    def _previous_is_wrong(self, at: int, previous: int | None, backup: Header | None) -> bool:
+    def _previous_is_wrong(self, at: int, previous: int | None, backup: ControlHeader | None) -> bool:
         """Whether the node before, though both of its copies agree, led to a place where no node starts.
 
         The genuine kernel seals damaged headers when it saves a neighbour, so equal copies may lie.
@@ -229,7 +229,9 @@ class _Walker:
         self.nodes.append(msgspec.structs.replace(node, size=size, header=right, own_good=False, backup_good=False))
         return following, start
 
-    def _lost(self, at: int, previous: int | None, own: Header | None, backup: Header | None) -> tuple[int, int | None]:
+    def _lost(
+        self, at: int, previous: int | None, own: ControlHeader | None, backup: ControlHeader | None
+    ) -> tuple[int, int | None]:
         """Both copies are lost: go on at the next place that verifies."""
         found, before = self.anchors.next(at)
         if before is not None and before > at:
@@ -241,7 +243,14 @@ class _Walker:
         return found, at if exact or found == self.end else None
 
     def _take_lost(
-        self, at: int, to: int, previous: int | None, own: Header | None, backup: Header | None, *, exact: bool
+        self,
+        at: int,
+        to: int,
+        previous: int | None,
+        own: ControlHeader | None,
+        backup: ControlHeader | None,
+        *,
+        exact: bool,
     ) -> None:
         named = self._named(previous)
         self.nodes.append(WalkedNode(self.base + at, to - at, named, None, own, backup, False, False, exact))

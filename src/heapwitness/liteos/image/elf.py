@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from heapwitness.liteos.image.errors import BadImage
 from heapwitness.liteos.image.model import Image, Patches, Segment
-from heapwitness.liteos.image.store import Source, Stretch, hold
+from heapwitness.liteos.image.store import ByteSource, SourceStretch, hold
 
 _LOAD = 1
 _HEADER_SIZE = 64
@@ -20,12 +20,12 @@ _HEADER = {1: struct.Struct("<28xI10xHH"), 2: struct.Struct("<32xQ14xHH")}
 _PROGRAM = {1: struct.Struct("<III4xI"), 2: struct.Struct("<I4xQQ8xQ")}
 
 
-def is_elf(data: Source) -> bool:
+def is_elf(data: ByteSource) -> bool:
     """Whether bytes begin as an ELF file does."""
     return data[:4] == b"\x7fELF"
 
 
-def parse(data: Source) -> Image:
+def parse(data: ByteSource) -> Image:
     """Read a file's loadable segments, as far as their bytes are in the file.
 
     Raises:
@@ -41,7 +41,7 @@ def parse(data: Source) -> Image:
         raise BadImage("it has no loadable segment with bytes in the file: give a core file or a linked image.")
     if sum(length for _, _, length in places) > len(data):
         raise BadImage("its segments share bytes of the file: give a dump of which every byte has one address.")
-    view = Stretch(data)
+    view = SourceStretch(data)
     segments = tuple(_joined(view, list(_apart(view, places))))
 
     def rewrite(patches: Patches) -> bytes:
@@ -56,7 +56,7 @@ def parse(data: Source) -> Image:
     return Image("elf", segments, rewrite, width=32 * header[4])
 
 
-def _loadable(data: Source) -> Iterator[tuple[int, int, int]]:
+def _loadable(data: ByteSource) -> Iterator[tuple[int, int, int]]:
     """Address, place in the file and length of each loadable segment, cut to what is in the file."""
     header = data[:_HEADER_SIZE]
     table, entry_size, count = _HEADER[header[4]].unpack_from(header)
@@ -70,7 +70,7 @@ def _loadable(data: Source) -> Iterator[tuple[int, int, int]]:
             yield address, offset, length
 
 
-def _apart(view: Stretch, places: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+def _apart(view: SourceStretch, places: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
     """The places without what an earlier one has already, as debuggers write aliased memory twice.
 
     Each byte is compared once, with the first place that has it.
@@ -96,7 +96,7 @@ def _apart(view: Stretch, places: list[tuple[int, int, int]]) -> Iterator[tuple[
             yield apart[-1]
 
 
-def _joined(view: Stretch, places: list[tuple[int, int, int]]) -> Iterator[Segment]:
+def _joined(view: SourceStretch, places: list[tuple[int, int, int]]) -> Iterator[Segment]:
     """Segments, joined where they touch: a pool may lie across two."""
     group: list[tuple[int, int, int]] = []
     for place in places:
@@ -107,10 +107,10 @@ def _joined(view: Stretch, places: list[tuple[int, int, int]]) -> Iterator[Segme
     yield _segment(view, group)
 
 
-def _segment(view: Stretch, group: list[tuple[int, int, int]]) -> Segment:
+def _segment(view: SourceStretch, group: list[tuple[int, int, int]]) -> Segment:
     address, offset, _ = group[0]
     length = sum(size for _, _, size in group)
     if all(at + size == following for (_, at, size), (_, following, _) in pairwise(group)):
         return Segment(address, view.part(offset, offset + length))
     pieces = [view.part(at, at + size) for _, at, size in group]
-    return Segment(address, Stretch(hold(lambda: (part for piece in pieces for part in piece.parts()))))
+    return Segment(address, SourceStretch(hold(lambda: (part for piece in pieces for part in piece.parts()))))

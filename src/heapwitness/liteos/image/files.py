@@ -10,12 +10,12 @@ from typing import BinaryIO, cast
 
 from heapwitness.liteos.image import store
 from heapwitness.liteos.image.errors import BadImage
-from heapwitness.liteos.image.store import File, Held, Source
+from heapwitness.liteos.image.store import ByteSource, File, Held
 
 _GZIP = b"\x1f\x8b"
 
 
-def read(path: str | PathLike[str], limit: int) -> Source:
+def read(path: str | PathLike[str], limit: int) -> ByteSource:
     """A file's bytes, those of a large one where they are.
 
     Raises:
@@ -44,12 +44,12 @@ def read(path: str | PathLike[str], limit: int) -> Source:
         raise BadImage(f"{str(path)!r} is no name of a file.") from error
 
 
-def is_packed(data: Source) -> bool:
+def is_packed(data: ByteSource) -> bool:
     """Whether bytes begin as gzip does."""
     return data[: len(_GZIP)] == _GZIP
 
 
-def unpacked(data: Source, name: str, limit: int) -> Held:
+def unpacked(data: ByteSource, name: str, limit: int) -> Held:
     """What gzip holds, bounded: unpacking stops at the limit, so that a small file cannot fill the memory.
 
     Raises:
@@ -74,7 +74,7 @@ def unpacked(data: Source, name: str, limit: int) -> Held:
 class _Reader:
     """Bytes of a source, as gzip reads a file."""
 
-    def __init__(self, data: Source) -> None:
+    def __init__(self, data: ByteSource) -> None:
         self._data = data
         self._at = 0
 

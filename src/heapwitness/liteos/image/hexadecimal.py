@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from heapwitness.liteos.image.errors import BadImage
-from heapwitness.liteos.image.model import Format, Image, Patches, Segment
-from heapwitness.liteos.image.store import PART, Source, Stretch
+from heapwitness.liteos.image.model import Image, ImageFormat, Patches, Segment
+from heapwitness.liteos.image.store import PART, ByteSource, SourceStretch
 
 LINES_LIMIT = 1 << 22
 """Lines of a file."""
@@ -42,16 +42,16 @@ class Record(NamedTuple):
 class RecordFormat(NamedTuple):
     """One of the formats: its name, its first line, its records, and a record's line with other bytes."""
 
-    name: Format
+    name: ImageFormat
     first: re.Pattern[bytes]
-    records: Callable[[Source], Iterator[Record]]
+    records: Callable[[ByteSource], Iterator[Record]]
     line: Callable[[Record, bytes], bytes]
 
-    def begins(self, data: Source) -> bool:
+    def begins(self, data: ByteSource) -> bool:
         """Whether a file begins as one of this format does."""
         return bool(self.first.match(data[:LINE_LIMIT]))
 
-    def parse(self, data: Source) -> Image:
+    def parse(self, data: ByteSource) -> Image:
         """Read a whole file.
 
         Raises:
@@ -64,14 +64,14 @@ class RecordFormat(NamedTuple):
         return Image(self.name, joined(chunks(self.records(data))), rewrite)
 
 
-def is_text(data: Source) -> bool:
+def is_text(data: ByteSource) -> bool:
     """Whether a file may be one of lines of hexadecimal digits."""
     if data[:1] not in (b":", b"S"):
         return False
     return all(data[at : at + PART].isascii() for at in range(0, len(data), PART))
 
 
-def lines(data: Source) -> Iterator[Line]:
+def lines(data: ByteSource) -> Iterator[Line]:
     """The lines that are not blank.
 
     Raises:
@@ -88,7 +88,7 @@ def lines(data: Source) -> Iterator[Line]:
             yield Line(number, offset if line[:1] == text[:1] else offset + line.index(text), text)
 
 
-def _split(data: Source, end: bytes) -> Iterator[tuple[int, bytes]]:
+def _split(data: ByteSource, end: bytes) -> Iterator[tuple[int, bytes]]:
     """Lines and where they begin, read in parts; one that is longer than a line can be ends it."""
     rest = b""
     for at in range(0, len(data), PART):
@@ -134,7 +134,7 @@ def chunks(records: Iterable[Record]) -> list[tuple[int, bytearray]]:
 
 
 def rewritten(
-    data: Source, records: Iterable[Record], patches: Patches, line: Callable[[Record, bytes], bytes]
+    data: ByteSource, records: Iterable[Record], patches: Patches, line: Callable[[Record, bytes], bytes]
 ) -> bytes:
     """A file with bytes of the target changed; `line` makes a record's line with other bytes."""
     patcher = _Patcher(patches)
@@ -186,4 +186,4 @@ def joined(chunks: Iterable[tuple[int, bytes | bytearray]]) -> tuple[Segment, ..
         else:
             groups.append((address, [data]))
         end = address + len(data)
-    return tuple(Segment(address, Stretch(b"".join(parts))) for address, parts in groups)
+    return tuple(Segment(address, SourceStretch(b"".join(parts))) for address, parts in groups)

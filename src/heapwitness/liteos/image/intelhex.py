@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from heapwitness.liteos.image.errors import BadImage
 from heapwitness.liteos.image.hexadecimal import Record, RecordFormat, cased, lines, unhex
-from heapwitness.liteos.image.store import Source
+from heapwitness.liteos.image.store import ByteSource
 
 _DATA, _END, _SEGMENT, _SEGMENT_START, _LINEAR, _LINEAR_START = range(6)
 _FIRST = re.compile(rb":[0-9A-Fa-f]{10,522}\s")
@@ -18,7 +18,7 @@ def _line(record: Record, new: bytes) -> bytes:
     return b":" + cased(raw.hex(), record.line.text)
 
 
-def _records(data: Source) -> Iterator[Record]:
+def _records(data: ByteSource) -> Iterator[Record]:
     upper = 0
     for line in lines(data):
         number = line.number

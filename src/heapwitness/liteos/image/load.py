@@ -7,7 +7,7 @@ from heapwitness.liteos.image.errors import BadImage
 from heapwitness.liteos.image.intelhex import INTEL_HEX
 from heapwitness.liteos.image.model import SIZE_LIMIT, Image, Patches, Segment
 from heapwitness.liteos.image.srecord import S_RECORD
-from heapwitness.liteos.image.store import Source, Stretch
+from heapwitness.liteos.image.store import ByteSource, SourceStretch
 
 
 def load(path: str | PathLike[str], base: int | None = None, limit: int = SIZE_LIMIT) -> Image:
@@ -28,7 +28,7 @@ def load(path: str | PathLike[str], base: int | None = None, limit: int = SIZE_L
     return parse(files.read(path, limit), str(path), base, limit)
 
 
-def parse(data: Source, name: str, base: int | None = None, limit: int = SIZE_LIMIT) -> Image:
+def parse(data: ByteSource, name: str, base: int | None = None, limit: int = SIZE_LIMIT) -> Image:
     """As `load`, of bytes that are here already; `name` is for messages."""
     compressed = files.is_packed(data)
     if compressed:
@@ -45,7 +45,7 @@ def parse(data: Source, name: str, base: int | None = None, limit: int = SIZE_LI
     return image
 
 
-def _image(data: Source, base: int | None) -> Image:
+def _image(data: ByteSource, base: int | None) -> Image:
     if elf.is_elf(data):
         return elf.parse(data)
     if hexadecimal.is_text(data):
@@ -62,4 +62,4 @@ def _image(data: Source, base: int | None) -> Image:
             out[address - start : address - start + len(new)] = new
         return bytes(out)
 
-    return Image("raw", (Segment(start, Stretch(data)),), rewrite, placed=base is not None)
+    return Image("raw", (Segment(start, SourceStretch(data)),), rewrite, placed=base is not None)

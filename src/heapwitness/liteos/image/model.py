@@ -5,12 +5,12 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from heapwitness.liteos.image.store import Stretch
+from heapwitness.liteos.image.store import SourceStretch
 
 SIZE_LIMIT: Final = 512 << 20
 """No image larger than this is read, nor what a compressed one holds."""
 
-Format = Literal["raw", "intel-hex", "s-record", "elf"]
+ImageFormat = Literal["raw", "intel-hex", "s-record", "elf"]
 
 
 class Patch(Protocol):
@@ -33,7 +33,7 @@ class Segment(msgspec.Struct, frozen=True):
     """Bytes at an address of the target; slices of `data` are bytes."""
 
     address: int
-    data: Stretch
+    data: SourceStretch
 
     @property
     def stop(self) -> int:
@@ -53,7 +53,7 @@ class Image:
 
     def __init__(
         self,
-        format: Format,
+        format: ImageFormat,
         segments: tuple[Segment, ...],
         rewrite: Rewrite,
         *,

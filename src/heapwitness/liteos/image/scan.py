@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from itertools import compress
 
 from heapwitness.liteos.image import store
-from heapwitness.liteos.image.store import Stretch
+from heapwitness.liteos.image.store import SourceStretch
 
 _BLOCK = 1 << 16
 # With more hits than this in a block its words are compared one by one, which then is faster.
 _DENSE = 512
 
 
-def own_addresses(data: Stretch, base: int, pointer: int) -> Iterator[int]:
+def own_addresses(data: SourceStretch, base: int, pointer: int) -> Iterator[int]:
     """Offsets of the words that hold their own address, from low to high.
 
     Args:
@@ -52,7 +52,7 @@ def words(part: bytes, pointer: int) -> "memoryview[int]":
     return memoryview(swapped)
 
 
-def places(data: Stretch, wanted: bytes) -> Iterator[int]:
+def places(data: SourceStretch, wanted: bytes) -> Iterator[int]:
     """Offsets at which some bytes, not all of them zero, stand."""
     beyond = len(wanted) - 1
     for start, part in _parts(data, beyond):
@@ -62,7 +62,7 @@ def places(data: Stretch, wanted: bytes) -> Iterator[int]:
             at = part.find(wanted, at + 1)
 
 
-def stepping(data: Stretch, pointer: int) -> Iterator[tuple[int, int]]:
+def stepping(data: SourceStretch, pointer: int) -> Iterator[tuple[int, int]]:
     """Two words in a row that are equal, followed by two that are larger by their size: offset and first word.
 
     Two empty list heads in a row look like that, whatever the address of the memory is; so the word is
@@ -88,7 +88,7 @@ def stepping(data: Stretch, pointer: int) -> Iterator[tuple[int, int]]:
             number = marks.find(wanted, number + 1)
 
 
-def _parts(data: Stretch, beyond: int) -> Iterator[tuple[int, bytes]]:
+def _parts(data: SourceStretch, beyond: int) -> Iterator[tuple[int, bytes]]:
     """Offsets and bytes of the memory in parts, those without the zero ones."""
     for number, part in enumerate(data.parts(beyond)):
         if not store.is_zero(part):

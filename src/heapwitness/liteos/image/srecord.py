@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from heapwitness.liteos.image.errors import BadImage
 from heapwitness.liteos.image.hexadecimal import Record, RecordFormat, cased, lines, unhex
-from heapwitness.liteos.image.store import Source
+from heapwitness.liteos.image.store import ByteSource
 
 _ADDRESS_BYTES = {b"1": 2, b"2": 3, b"3": 4}
 _FIRST = re.compile(rb"S[0-9][0-9A-Fa-f]{6,512}\s")
@@ -18,7 +18,7 @@ def _line(record: Record, new: bytes) -> bytes:
     return record.line.text[:2] + cased(raw.hex(), record.line.text)
 
 
-def _records(data: Source) -> Iterator[Record]:
+def _records(data: ByteSource) -> Iterator[Record]:
     for line in lines(data):
         number, kind = line.number, line.text[1:2]
         if not line.text.startswith(b"S") or not kind.isdigit():

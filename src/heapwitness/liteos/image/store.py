@@ -69,15 +69,15 @@ class File:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-Source = Held | File
+ByteSource = Held | File
 
 
-class Stretch:
+class SourceStretch:
     """Bytes of a source from one place to another, none copied; slices are bytes, `part` is a smaller stretch."""
 
     __slots__ = ("_source", "_start", "_stop")
 
-    def __init__(self, source: Source, start: int = 0, stop: int | None = None) -> None:
+    def __init__(self, source: ByteSource, start: int = 0, stop: int | None = None) -> None:
         self._source = source
         self._stop = len(source) if stop is None else min(stop, len(source))
         self._start = min(start, self._stop)
@@ -92,9 +92,9 @@ class Stretch:
     def __bytes__(self) -> bytes:
         return self[:]
 
-    def part(self, start: int, stop: int | None = None) -> "Stretch":
+    def part(self, start: int, stop: int | None = None) -> "SourceStretch":
         """The stretch from one offset to another, or to the end."""
-        return Stretch(self._source, self._start + start, self._stop if stop is None else self._start + stop)
+        return SourceStretch(self._source, self._start + start, self._stop if stop is None else self._start + stop)
 
     def parts(self, beyond: int = 0) -> Iterator[bytes]:
         """The bytes in parts of PART, each with `beyond` bytes of the next one; what was read is let go behind them."""
@@ -105,9 +105,9 @@ class Stretch:
         let_go(self._source)
 
 
-def stretch(data: "Stretch | ReadableBuffer") -> Stretch:
+def stretch(data: "SourceStretch | ReadableBuffer") -> SourceStretch:
     """All of some bytes; those of a buffer that can change are copied."""
-    return data if isinstance(data, Stretch) else Stretch(held(data))
+    return data if isinstance(data, SourceStretch) else SourceStretch(held(data))
 
 
 def hold(parts: Callable[[], Iterable[bytes]]) -> Held:
@@ -136,13 +136,13 @@ def held(data: "ReadableBuffer") -> Held:
     return data if isinstance(data, Held) else bytes(data)
 
 
-def cut(data: Stretch, start: int, stop: int) -> Held:
+def cut(data: SourceStretch, start: int, stop: int) -> Held:
     """The bytes from `start` to `stop`, as `hold` holds them."""
     part = data.part(start, stop)
     return part[:] if len(part) <= IN_MEMORY else hold(part.parts)
 
 
-def let_go(data: Source) -> None:
+def let_go(data: ByteSource) -> None:
     """Take the pages of bytes that a file holds out of this process's resident memory, until they are read again."""
     if isinstance(data, mmap.mmap):
         data.madvise(mmap.MADV_DONTNEED)

@@ -5,7 +5,7 @@ Nothing here verifies anything: it is what the kernel's own code sees and does.
 
 from heapwitness.liteos.kernel.ram import Ram
 from heapwitness.liteos.layout.copies import saved_ranges
-from heapwitness.liteos.layout.layout import CHECKSUM_MAGIC, SIZE_MASK, USED_FLAG, Header, Layout
+from heapwitness.liteos.layout.layout import CHECKSUM_MAGIC, SIZE_MASK, USED_FLAG, ControlHeader, Layout
 
 
 class Nodes:
@@ -142,13 +142,13 @@ class Nodes:
         for index, value in enumerate(registers):
             self.ram.set_word(node + self._links_at + index * self.layout.pointer, value & self.mask)
 
-    def header(self, node: int) -> Header:
+    def header(self, node: int) -> ControlHeader:
         """The node's own header."""
         return self.layout.decode_control(
             self.ram.view, self.ram.offset(node + self.layout.header_offset, self.layout.control.size)
         )
 
-    def backup(self, node: int) -> Header:
+    def backup(self, node: int) -> ControlHeader:
         """The backup that lies in the node: the NEXT node's header."""
         at = self.ram.offset(node + (self.layout.backup_offset or 0), self.layout.control.size)
         return self.layout.decode_control(self.ram.view, at)

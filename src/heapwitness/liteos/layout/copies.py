@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from heapwitness.findings.model import HeaderFields
-from heapwitness.liteos.layout.layout import Field, Header, Layout
+from heapwitness.liteos.layout.layout import ControlHeader, Field, Layout
 
 HEXADECIMAL: Final = frozenset(
     ("freeNodeInfo.pstPrev", "freeNodeInfo.pstNext", "magic", "preNode", "checksum", "sizeAndFlag")
@@ -53,7 +53,7 @@ def saved_mask(layout: Layout) -> bytes:
     return bytes(mask)
 
 
-def encode(layout: Layout, header: Header, under: bytes) -> bytes:
+def encode(layout: Layout, header: ControlHeader, under: bytes) -> bytes:
     """The bytes of a header's saved fields, laid over `under`, which gives link registers and padding."""
     control = layout.control
     out = bytearray(under)
@@ -72,20 +72,20 @@ def encode(layout: Layout, header: Header, under: bytes) -> bytes:
     return bytes(out)
 
 
-def with_fields(layout: Layout, header: Header, **values: int) -> Header:
+def with_fields(layout: Layout, header: ControlHeader, **values: int) -> ControlHeader:
     """The header with some fields replaced; what lies over the list links (magic, task, module) follows them."""
     changed = msgspec.structs.replace(header, **values)
     return layout.decode_control(encode(layout, changed, link_register_bytes(layout, header)), 0)
 
 
-def sealed(layout: Layout, header: Header) -> Header:
+def sealed(layout: Layout, header: ControlHeader) -> ControlHeader:
     """The header with the checksum that its fields ask for."""
     if layout.control.checksum is None:
         return header
     return msgspec.structs.replace(header, checksum=layout.checksum(header))
 
 
-def link_register_bytes(layout: Layout, header: Header) -> bytes:
+def link_register_bytes(layout: Layout, header: ControlHeader) -> bytes:
     """A control header's size of bytes, 0 but for the header's link registers."""
     out = bytearray(layout.control.size)
     if layout.control.link_registers is not None:
@@ -95,7 +95,7 @@ def link_register_bytes(layout: Layout, header: Header) -> bytes:
     return bytes(out)
 
 
-def fields_of(layout: Layout, header: Header, valid: bool) -> HeaderFields:
+def fields_of(layout: Layout, header: ControlHeader, valid: bool) -> HeaderFields:
     """A copy field by field, with the kernel's names in the order of its bytes.
 
     Magic, task and module lie over the list links, so both readings are given, as debuggers show a

@@ -29,7 +29,7 @@ SLAB_CLASSES: Final = 4
 Buffer = bytes | bytearray | memoryview | mmap
 
 
-class Header(msgspec.Struct, frozen=True):
+class ControlHeader(msgspec.Struct, frozen=True):
     """One copy of a control header as it is stored. Fields that the layout lacks are 0, or ().
 
     `prev` and `next` are the list links of a free node; in a used node magic, task and module lie
@@ -64,11 +64,11 @@ class Header(msgspec.Struct, frozen=True):
         return bool(self.size_and_flag & ALIGNED_FLAG)
 
 
-class Node(msgspec.Struct, frozen=True):
+class HeaderPair(msgspec.Struct, frozen=True):
     """Both headers that lie in one node: `backup` is the copy of the NEXT node's (None without head backup)."""
 
-    backup: Header | None
-    header: Header
+    backup: ControlHeader | None
+    header: ControlHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Layout:
     has_magic: bool
     list_count: int = LIST_COUNT
     list_min_log2: int = LIST_MIN_LOG2
-    _decode: Callable[[Buffer, int], Header] = field(init=False, repr=False, compare=False)
+    _decode: Callable[[Buffer, int], ControlHeader] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_decode", _decoder(self.control))
@@ -201,21 +201,21 @@ class Layout:
         """Where the end node starts in a pool whose info says `pool_size`."""
         return pool_size - self.node_size
 
-    def decode_control(self, data: Buffer, offset: int) -> Header:
+    def decode_control(self, data: Buffer, offset: int) -> ControlHeader:
         """Decode the control header at `offset`; struct.error when it does not lie in `data`."""
         return self._decode(data, offset)
 
-    def decode_node(self, data: Buffer, offset: int) -> Node:
+    def decode_node(self, data: Buffer, offset: int) -> HeaderPair:
         """Decode both headers of the node at `offset`; struct.error when they do not lie in `data`."""
         backup = None if self.backup_offset is None else self._decode(data, offset + self.backup_offset)
-        return Node(backup, self._decode(data, offset + self.header_offset))
+        return HeaderPair(backup, self._decode(data, offset + self.header_offset))
 
-    def checksum(self, header: Header) -> int:
+    def checksum(self, header: ControlHeader) -> int:
         """The checksum that the header's fields ask for."""
         value = header.prev ^ header.next ^ header.pre_node ^ header.gap_size ^ header.size_and_flag
         return (value ^ CHECKSUM_MAGIC) & self.pointer_mask
 
-    def checksum_holds(self, header: Header) -> bool:
+    def checksum_holds(self, header: ControlHeader) -> bool:
         """Whether the header's checksum fits its fields (always without head backup, which has none)."""
         return self.control.checksum is None or header.checksum == self.checksum(header)
 
@@ -242,7 +242,7 @@ class Layout:
 _CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
-def _decoder(control: ControlLayout) -> Callable[[Buffer, int], Header]:
+def _decoder(control: ControlLayout) -> Callable[[Buffer, int], ControlHeader]:
     """Make the function that decodes a control header: one `struct` for all of its fields."""
     pointer = control.pre_node.size
     links = () if control.link_registers is None else _split(control.link_registers, pointer)
@@ -263,11 +263,11 @@ def _decoder(control: ControlLayout) -> Callable[[Buffer, int], Header]:
     union = 8 * pointer
     magic, task, module = (_bits(item, control.prev) for item in (control.magic, control.task, control.module))
 
-    def decode(data: Buffer, offset: int) -> Header:
+    def decode(data: Buffer, offset: int) -> ControlHeader:
         values = (*unpack(data, offset), 0)
         prev, following = values[prev_at], values[next_at]
         over = following << union | prev
-        return Header(
+        return ControlHeader(
             prev,
             following,
             values[pre_node_at],

@@ -12,7 +12,7 @@ from heapwitness.liteos.heap.walk import WalkedNode
 from heapwitness.liteos.kernel.little import LittleHeap
 from heapwitness.liteos.kernel.ram import Ram
 from heapwitness.liteos.kernel.statistics import HistogramBin, Status, TaskUsage
-from heapwitness.liteos.layout.layout import LIST_COUNT, LIST_MIN_LOG2, USED_FLAG, Header
+from heapwitness.liteos.layout.layout import LIST_COUNT, LIST_MIN_LOG2, USED_FLAG, ControlHeader
 from heapwitness.liteos.pool.inspection import OnFinding
 
 
@@ -122,7 +122,7 @@ class Little:
             size = heap.layout.node_size + heap.payload_size(node)
             before = self.ram.word(node)
             flags = USED_FLAG if heap.is_used(node) else 0
-            header = Header(0, 0, before, 0, 0, 0, (), size | flags, 0, heap.task_of(node), 0)
+            header = ControlHeader(0, 0, before, 0, 0, 0, (), size | flags, 0, heap.task_of(node), 0)
             good = node != broken
             yield WalkedNode(node, size, before or None, header if good else None, header, None, good, False)
             node = heap.following(node) if good else None

@@ -28,7 +28,7 @@ from heapwitness.liteos.heap.walk import WalkedNode
 from heapwitness.liteos.layout.layout import Layout
 from heapwitness.liteos.pool.pool import Pool
 
-Kind = Literal[
+FaultKind = Literal[
     "overflow",
     "underflow",
     "bit",
@@ -42,7 +42,7 @@ Kind = Literal[
     "wild-free",
     "double-free",
 ]
-_KINDS: Final[dict[str, Kind]] = {kind: kind for kind in get_args(Kind)}
+_KINDS: Final[dict[str, FaultKind]] = {kind: kind for kind in get_args(FaultKind)}
 _FAULT: Final = re.compile(
     r"(?P<kind>[a-z-]{1,32})@(?P<operation>\d{1,20})(?::(?P<first>[^:]{1,1024}))?(?::(?P<second>[^:]{1,1024}))?"
 )
@@ -69,10 +69,10 @@ class BadFault(HeapwitnessError):
     """A fault that cannot be put into this trace."""
 
 
-class Fault(msgspec.Struct, frozen=True):
+class InjectedFault(msgspec.Struct, frozen=True):
     """One fault; see the module's text. `arguments` are as they were written."""
 
-    kind: Kind
+    kind: FaultKind
     operation: int
     arguments: tuple[str, ...]
     text: str
@@ -83,7 +83,7 @@ class Fault(msgspec.Struct, frozen=True):
         return self.kind in ("wild-free", "double-free")
 
 
-def parse(text: str) -> Fault:
+def parse(text: str) -> InjectedFault:
     """Read a fault as it is written.
 
     Raises:
@@ -96,12 +96,12 @@ def parse(text: str) -> Fault:
     least, most = _ARGUMENTS[match["kind"]]
     if not least <= len(arguments) <= most:
         raise BadFault(f"{text!r} has {len(arguments)} arguments, but {match['kind']} takes {least} to {most}.")
-    fault = Fault(_KINDS[match["kind"]], int(match["operation"]), arguments, text.strip())
+    fault = InjectedFault(_KINDS[match["kind"]], int(match["operation"]), arguments, text.strip())
     _check_arguments(fault)
     return fault
 
 
-def _check_arguments(fault: Fault) -> None:
+def _check_arguments(fault: InjectedFault) -> None:
     if fault.kind == "write":
         _number(fault, 0)
         _hexadecimal(fault)
@@ -114,7 +114,7 @@ def _check_arguments(fault: Fault) -> None:
         raise BadFault(f"{fault.text!r}: sizeAndFlag has the bits 0 to 31.")
 
 
-def _number(fault: Fault, index: int, otherwise: int = 0) -> int:
+def _number(fault: InjectedFault, index: int, otherwise: int = 0) -> int:
     if index >= len(fault.arguments):
         return otherwise
     try:
@@ -123,19 +123,19 @@ def _number(fault: Fault, index: int, otherwise: int = 0) -> int:
         raise BadFault(f"{fault.text!r}: {fault.arguments[index]!r} is no number.") from error
 
 
-def _hexadecimal(fault: Fault) -> bytes:
+def _hexadecimal(fault: InjectedFault) -> bytes:
     try:
         return bytes.fromhex(fault.arguments[1])
     except ValueError as error:
         raise BadFault(f"{fault.text!r}: {fault.arguments[1]!r} are no hexadecimal digits.") from error
 
 
-def released_pointer(fault: Fault, block: int) -> int:
+def released_pointer(fault: InjectedFault, block: int) -> int:
     """What a wrong release passes, for a block at an address."""
     return block + (_number(fault, 0, 16) if fault.kind == "wild-free" else 0)
 
 
-def strike(fault: Fault, pool: Pool, block: int) -> None:
+def strike(fault: InjectedFault, pool: Pool, block: int) -> None:
     """Write a fault into a pool, at the block with an address.
 
     Raises:
@@ -151,59 +151,59 @@ def strike(fault: Fault, pool: Pool, block: int) -> None:
     _STRIKES[fault.kind](fault, pool, node, block)
 
 
-def _overflow(fault: Fault, pool: Pool, node: WalkedNode, block: int) -> None:
+def _overflow(fault: InjectedFault, pool: Pool, node: WalkedNode, block: int) -> None:
     length = _number(fault, 0)
     _write(fault, pool, node.address + node.size, _text(fault, b"OVERFLOW", length))
 
 
-def _underflow(fault: Fault, pool: Pool, node: WalkedNode, block: int) -> None:
+def _underflow(fault: InjectedFault, pool: Pool, node: WalkedNode, block: int) -> None:
     length = _number(fault, 0)
     _write(fault, pool, block - length, _text(fault, b"UNDERR!!", length))
 
 
-def _text(fault: Fault, pattern: bytes, length: int) -> bytes:
+def _text(fault: InjectedFault, pattern: bytes, length: int) -> bytes:
     if len(fault.arguments) > 1:
         return bytes([_number(fault, 1) & 0xFF]) * length
     return (pattern * (length // len(pattern) + 1))[:length]
 
 
-def _bit(fault: Fault, pool: Pool, node: WalkedNode, block: int) -> None:
+def _bit(fault: InjectedFault, pool: Pool, node: WalkedNode, block: int) -> None:
     at = _own(pool.layout, node) + pool.layout.control.size_and_flag.offset
     bit = _number(fault, 0)
     byte = pool.buffer[at - pool.address + bit // 8] ^ 1 << bit % 8
     _write(fault, pool, at + bit // 8, bytes([byte]))
 
 
-def _header(fault: Fault, pool: Pool, node: WalkedNode, block: int) -> None:
+def _header(fault: InjectedFault, pool: Pool, node: WalkedNode, block: int) -> None:
     _write(fault, pool, _own(pool.layout, node), bytes([_number(fault, 0, 0xA5) & 0xFF]) * pool.layout.control.size)
 
 
-def _backup(fault: Fault, pool: Pool, node: WalkedNode, block: int) -> None:
+def _backup(fault: InjectedFault, pool: Pool, node: WalkedNode, block: int) -> None:
     if pool.layout.backup_offset is None or node.previous is None:
         raise BadFault(f"{fault.text!r}: without LOSCFG_MEM_HEAD_BACKUP there is no backup.")
     fill = bytes([_number(fault, 0, 0x5A) & 0xFF]) * pool.layout.control.size
     _write(fault, pool, node.previous + pool.layout.backup_offset, fill)
 
 
-def _both(fault: Fault, pool: Pool, node: WalkedNode, block: int) -> None:
+def _both(fault: InjectedFault, pool: Pool, node: WalkedNode, block: int) -> None:
     _header(fault, pool, node, block)
     _backup(fault, pool, node, block)
 
 
-def _links(fault: Fault, pool: Pool, node: WalkedNode, block: int) -> None:
+def _links(fault: InjectedFault, pool: Pool, node: WalkedNode, block: int) -> None:
     if node.used:
         raise BadFault(f"{fault.text!r}: only a free block has list links; name an operation that frees.")
     word = _WILD.to_bytes(pool.layout.pointer, "little")
     _write(fault, pool, _own(pool.layout, node) + pool.layout.control.prev.offset, 2 * word)
 
 
-def _prenode(fault: Fault, pool: Pool, node: WalkedNode, block: int) -> None:
+def _prenode(fault: InjectedFault, pool: Pool, node: WalkedNode, block: int) -> None:
     value = _number(fault, 0, 0x41414141) & pool.layout.pointer_mask
     at = _own(pool.layout, node) + pool.layout.control.pre_node.offset
     _write(fault, pool, at, value.to_bytes(pool.layout.pointer, "little"))
 
 
-def _gap(fault: Fault, pool: Pool, node: WalkedNode, block: int) -> None:
+def _gap(fault: InjectedFault, pool: Pool, node: WalkedNode, block: int) -> None:
     if node.header is None or not node.header.aligned:
         raise BadFault(f"{fault.text!r}: the block is not aligned, so it has no gap word.")
     _write(fault, pool, block - 4, (_number(fault, 0, 0x40001000) & 0xFFFFFFFF).to_bytes(4, "little"))
@@ -213,14 +213,14 @@ def _own(layout: Layout, node: WalkedNode) -> int:
     return node.address + layout.header_offset
 
 
-def _write(fault: Fault, pool: Pool, address: int, data: bytes) -> None:
+def _write(fault: InjectedFault, pool: Pool, address: int, data: bytes) -> None:
     at = address - pool.address
     if not 0 <= at <= len(pool.buffer) - len(data):
         raise BadFault(f"{fault.text!r}: its bytes at {address:#x} lie outside of the pool.")
     pool.buffer[at : at + len(data)] = data
 
 
-_STRIKES: Final[dict[Kind, Callable[[Fault, Pool, WalkedNode, int], None]]] = {
+_STRIKES: Final[dict[FaultKind, Callable[[InjectedFault, Pool, WalkedNode, int], None]]] = {
     "overflow": _overflow,
     "underflow": _underflow,
     "bit": _bit,

@@ -14,7 +14,7 @@ from heapwitness.liteos.config.config import Config
 from heapwitness.liteos.diagnose.finding import LiteosFinding
 from heapwitness.liteos.errors import KernelDied
 from heapwitness.liteos.pool.pool import Pool
-from heapwitness.liteos.simulate.faults import BadFault, Fault, released_pointer, strike
+from heapwitness.liteos.simulate.faults import BadFault, InjectedFault, released_pointer, strike
 from heapwitness.liteos.simulate.trace import Name, Operation, Trace
 
 LINK_REGISTERS: Final = (0x08000200, 0x08000300, 0x08000400)
@@ -104,10 +104,10 @@ class Simulation:
     """
 
     def __init__(
-        self, trace: Trace, config: Config, faults: Iterable[Fault] = (), tasks: Mapping[int, str] | None = None
+        self, trace: Trace, config: Config, faults: Iterable[InjectedFault] = (), tasks: Mapping[int, str] | None = None
     ) -> None:
         self.trace = trace
-        self.faults: dict[int, list[Fault]] = {}
+        self.faults: dict[int, list[InjectedFault]] = {}
         for fault in faults:
             if not 1 <= fault.operation <= len(trace.operations):
                 raise BadFault(f"{fault.text!r}: the trace has the operations 1 to {len(trace.operations)}.")
@@ -174,17 +174,17 @@ class Simulation:
             return ""
         return f"the recorded kernel answered {recorded:#x}"
 
-    def _strike(self, fault: Fault) -> None:
+    def _strike(self, fault: InjectedFault) -> None:
         for side in (self.kernel, self.ours):
             strike(fault, side.pool, self._block(side, fault))
 
-    def _block(self, side: _Side, fault: Fault) -> int:
+    def _block(self, side: _Side, fault: InjectedFault) -> int:
         block = side.blocks.get(fault.operation, 0)
         if not block and fault.kind != "write":
             raise BadFault(f"{fault.text!r}: operation {fault.operation} has no block there.")
         return block
 
-    def _release(self, fault: Fault) -> Step:
+    def _release(self, fault: InjectedFault) -> Step:
         kernel_answer: int | None = None
         if not self.died:
             try:

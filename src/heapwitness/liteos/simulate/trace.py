@@ -29,7 +29,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos.config.lines import is_word, numbered
 from heapwitness.liteos.image import files
 
-Kind = Literal["alloc", "alloc_align", "alloc_module", "realloc", "free", "task", "check", "sha256", "info"]
+OperationKind = Literal["alloc", "alloc_align", "alloc_module", "realloc", "free", "task", "check", "sha256", "info"]
 Name = str | int
 
 DEFAULT_SIZE: Final = 65536
@@ -50,7 +50,7 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
     "check": (),
 }
 _MOST_WORDS: Final = max(map(len, _WORDS.values()))
-_JSON_KINDS: Final[dict[str, Kind]] = {
+_JSON_KINDS: Final[dict[str, OperationKind]] = {
     "alloc": "alloc",
     "alloc_align": "alloc_align",
     "malloc_module": "alloc_module",
@@ -77,7 +77,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     number: int
-    kind: Kind
+    kind: OperationKind
     size: int = 0
     boundary: int = 0
     module: int = 0
