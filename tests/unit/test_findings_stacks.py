@@ -5,14 +5,14 @@ import itertools
 import msgspec
 
 from heapwitness.findings.model import Block, Detected, Finding, Frame, Reading, Site, Store
-from heapwitness.findings.stacks import Act, Stack, stacks, telling_stack, with_stacks
+from heapwitness.findings.stacks import Act, Frames, stacks, telling_stack, with_stacks
 
 
 def whole() -> Finding:
     """A finding with a stack wherever there may be one, no two of them alike."""
     numbers = itertools.count(1)
 
-    def stack() -> Stack:
+    def stack() -> Frames:
         return (Frame(pc=next(numbers)),)
 
     def block() -> Block:
@@ -51,7 +51,7 @@ def test_each_stack_of_a_finding_is_found_once() -> None:
 def test_each_stack_of_a_finding_is_changed_by_what_was_done_there() -> None:
     acts: dict[int, Act] = {}
 
-    def change(act: Act, stack: Stack) -> Stack:
+    def change(act: Act, stack: Frames) -> Frames:
         acts[stack[0].pc] = act
         return (Frame(pc=stack[0].pc + 100),)
 

@@ -16,7 +16,7 @@ from heapwitness.diagnose.suspects import (
     looks_damaged,
     near,
 )
-from heapwitness.diagnose.verdict import Case, Verdict, VerdictReading
+from heapwitness.diagnose.verdict import DamageCase, Verdict, VerdictReading
 from heapwitness.diagnose.where import Part, last_of, start_of
 from heapwitness.findings.words import be, count
 from heapwitness.heap import PoolNode, WalkedPool
@@ -28,7 +28,7 @@ _Doubt = tuple[list[VerdictReading], str]
 """What else a damage may be, and a sentence that says so; "" for no doubt."""
 
 
-def overflow(case: Case, before: Tenant, into: PoolNode | None, skipped: int) -> Verdict:
+def overflow(case: DamageCase, before: Tenant, into: PoolNode | None, skipped: int) -> Verdict:
     """Damage that touches the end of a block.
 
     Args:
@@ -55,7 +55,7 @@ def overflow(case: Case, before: Tenant, into: PoolNode | None, skipped: int) ->
     )
 
 
-def _doubts_of_overflow(case: Case, before: Tenant, into: PoolNode | None, skipped: int) -> _Doubt:
+def _doubts_of_overflow(case: DamageCase, before: Tenant, into: PoolNode | None, skipped: int) -> _Doubt:
     """An overflow is in doubt where it is several damages in a row without a pattern, goes on from earlier damage,
     leads up to another block's start, or left bytes out close to another block."""
     pool, extent = case.pool, case.extent
@@ -78,7 +78,7 @@ def _doubts_of_overflow(case: Case, before: Tenant, into: PoolNode | None, skipp
     return [], ""
 
 
-def _run_on(case: Case, earlier: Verdict, before: Tenant) -> _Doubt:
+def _run_on(case: DamageCase, earlier: Verdict, before: Tenant) -> _Doubt:
     """What damage at the end of a block may be when damage led up to that block already."""
     if look_different(case.pool, earlier.extent, case.extent):
         return [], ""
@@ -90,14 +90,14 @@ def _run_on(case: Case, earlier: Verdict, before: Tenant) -> _Doubt:
     )
 
 
-def _is_surely_from(pool: WalkedPool, before: Tenant, case: Case) -> bool:
+def _is_surely_from(pool: WalkedPool, before: Tenant, case: DamageCase) -> bool:
     """Whether damage between two blocks goes on with what the first holds, and the second holds something else, or
     damage leads up to the second one's end as well."""
     extent = case.extent
     return is_continued_from(pool, before, extent) and (extent.leads_on or not is_continued_by(pool, extent))
 
 
-def underflow(case: Case, under: PoolNode, began_inside: Tenant | None) -> Verdict:
+def underflow(case: DamageCase, under: PoolNode, began_inside: Tenant | None) -> Verdict:
     """Damage that leads up to the start of a block; a single value there is a wild write as likely.
 
     Args:
@@ -154,7 +154,7 @@ def _seen_only_by_damage(under: PoolNode) -> str:
     )
 
 
-def _is_behind_lost(case: Case) -> bool:
+def _is_behind_lost(case: DamageCase) -> bool:
     """Whether damage begins at a node's first byte, and the node before is lost."""
     lost = [one for one in case.nodes if one.lost]
     lasts = [last_of(case.nodes, one) for one in lost]
@@ -162,7 +162,7 @@ def _is_behind_lost(case: Case) -> bool:
     return any(start << case.pool.log2 == case.extent.start for start in starts)
 
 
-def wild(case: Case, readings: tuple[VerdictReading, ...], part: Part) -> Verdict:
+def wild(case: DamageCase, readings: tuple[VerdictReading, ...], part: Part) -> Verdict:
     """Damage that touches no block's edge, or is taken for such.
 
     Args:
@@ -186,7 +186,7 @@ def wild(case: Case, readings: tuple[VerdictReading, ...], part: Part) -> Verdic
     )
 
 
-def _promised(case: Case) -> Extent:
+def _promised(case: DamageCase) -> Extent:
     """An extent that is no more than the least: of a header that is lost the last bytes need not be damaged."""
     extent = case.extent
     run = case.evidence.run_at(extent.stop - 1)
@@ -194,13 +194,13 @@ def _promised(case: Case) -> Extent:
     return extent._replace(stop=extent.certain) if is_guessed else extent
 
 
-def _may_be(case: Case, reading: VerdictReading) -> str:
+def _may_be(case: DamageCase, reading: VerdictReading) -> str:
     assert reading.culprit is not None
     how = _past_end if reading.kind == "heap-buffer-overflow" else _before_start
     return how(case, reading.culprit)
 
 
-def _past_end(case: Case, tenant: Tenant) -> str:
+def _past_end(case: DamageCase, tenant: Tenant) -> str:
     past = case.extent.start - tenant.end(case.pool)
     return (
         f"It begins {count(past, 'byte')} past the end of the block at {case.pool.payload(tenant.offset):#x}: "
@@ -208,7 +208,7 @@ def _past_end(case: Case, tenant: Tenant) -> str:
     )
 
 
-def _before_start(case: Case, tenant: Tenant) -> str:
+def _before_start(case: DamageCase, tenant: Tenant) -> str:
     ahead = start_of(case.pool, tenant.offset) - case.extent.stop
     where = f"{count(ahead, 'byte')} before" if ahead else "right before"
     return (
@@ -217,14 +217,14 @@ def _before_start(case: Case, tenant: Tenant) -> str:
     )
 
 
-def _began_inside_of(case: Case, tenant: Tenant) -> str:
+def _began_inside_of(case: DamageCase, tenant: Tenant) -> str:
     return (
         f"It began inside of the block at {case.pool.payload(tenant.offset):#x}, whose own bytes look the same: "
         "a write past the end of that block would, too."
     )
 
 
-def _index(case: Case, tenant: Tenant) -> str:
+def _index(case: DamageCase, tenant: Tenant) -> str:
     """The index of the single word that was hit, counted from a block's start: " (10 in elements of 8 bytes)"."""
     word = case.extent.start // WORD * WORD
     if case.extent.stop > word + WORD:

@@ -9,7 +9,7 @@ from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.pattern import reach_back
 from heapwitness.diagnose.suspects import near
-from heapwitness.diagnose.verdict import Case, Verdict, VerdictReading
+from heapwitness.diagnose.verdict import DamageCase, Verdict, VerdictReading
 from heapwitness.diagnose.where import (
     Part,
     continued_down,
@@ -39,7 +39,7 @@ def judge(
         earlier: the verdict on the damage that leads up to this one over bytes which nothing vouches for.
     """
     node, part = locate(pool, nodes, extent.start)
-    case = Case(
+    case = DamageCase(
         pool=pool,
         nodes=nodes,
         evidence=evidence,
@@ -67,7 +67,7 @@ def judge(
     return wild(case, () if part in ("control", "copy") else near(pool, nodes, extent), part)
 
 
-def _into_released(case: Case, node: PoolNode) -> Verdict:
+def _into_released(case: DamageCase, node: PoolNode) -> Verdict:
     """Damage that begins in a released block, by a write into that; or before the start of a block behind it, when it
     ends exactly there."""
     pool, nodes, extent = case.pool, case.nodes, case.extent

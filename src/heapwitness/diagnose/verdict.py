@@ -52,7 +52,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class DamageCase:
     """One damage in the nodes around it, with the evidence that was gathered from them. `victim` as in Verdict.
 
     `earlier` is the verdict on the damage that leads up to this one over bytes which nothing vouches for.

@@ -7,20 +7,20 @@ import msgspec
 
 from heapwitness.findings.model import Block, Finding, Frame, Site
 
-Stack = tuple[Frame, ...]
+Frames = tuple[Frame, ...]
 """Innermost frame first."""
 
 Act = Literal["detected", "allocated", "released", "accessed"]
 """What a stack of a finding was taken at: its detection, what was done with a block, or the access that a trap
 caught."""
 
-Change = Callable[[Act, Stack], Stack]
+StackChange = Callable[[Act, Frames], Frames]
 """What becomes of a stack that was taken at such an act."""
 
 _Finding = TypeVar("_Finding", bound=Finding)
 
 
-def with_stacks(finding: _Finding, change: Change) -> _Finding:
+def with_stacks(finding: _Finding, change: StackChange) -> _Finding:
     """The finding with each of its stacks changed."""
     detected, store = finding.detected, finding.store
     return msgspec.structs.replace(
@@ -37,7 +37,7 @@ def with_stacks(finding: _Finding, change: Change) -> _Finding:
     )
 
 
-def with_block_stacks(block: Block | None, change: Change) -> Block | None:
+def with_block_stacks(block: Block | None, change: StackChange) -> Block | None:
     """A block with the stacks of its allocation and its release changed."""
     if block is None:
         return None
@@ -48,11 +48,11 @@ def with_block_stacks(block: Block | None, change: Change) -> Block | None:
     )
 
 
-def stacks(finding: Finding) -> tuple[Stack, ...]:
+def stacks(finding: Finding) -> tuple[Frames, ...]:
     """Each stack of a finding, empty ones, too."""
-    found: list[Stack] = []
+    found: list[Frames] = []
 
-    def note(_: Act, stack: Stack) -> Stack:
+    def note(_: Act, stack: Frames) -> Frames:
         found.append(stack)
         return stack
 
@@ -69,7 +69,7 @@ def sites(*blocks: Block | None) -> Iterator[tuple[Act, Site]]:
             yield "released", block.freed
 
 
-def telling_stack(finding: Finding) -> tuple[bool, Stack]:
+def telling_stack(finding: Finding) -> tuple[bool, Frames]:
     """The stack that findings of one bug share: of the culprit's allocation, else that of detection.
 
     Returns:
@@ -79,5 +79,5 @@ def telling_stack(finding: Finding) -> tuple[bool, Stack]:
     return (True, site.stack) if site is not None and site.stack else (False, finding.detected.stack)
 
 
-def _with_stack(site: Site | None, change: Change, act: Act) -> Site | None:
+def _with_stack(site: Site | None, change: StackChange, act: Act) -> Site | None:
     return site and msgspec.structs.replace(site, stack=change(act, site.stack))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from heapwitness.findings.model import Finding
-    from heapwitness.findings.stacks import Stack
+    from heapwitness.findings.stacks import Frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Advice:
         return "; ".join(words)
 
 
-def _block_stacks(finding: "Finding") -> "list[Stack]":
+def _block_stacks(finding: "Finding") -> "list[Frames]":
     """The stacks of the blocks that a reader looks for the bug at."""
     from heapwitness.findings.stacks import sites
 
@@ -36,7 +36,7 @@ def _block_stacks(finding: "Finding") -> "list[Stack]":
     return [site.stack for _, site in sites(*blocks)]
 
 
-def _is_cut(stack: "Stack") -> bool:
+def _is_cut(stack: "Frames") -> bool:
     """Whether there is a single C call, and it is not where a program begins anyway."""
     calls = [frame for frame in stack if frame.language == "c"]
     return len({frame.pc for frame in calls}) == 1 and calls[-1].function != "main"

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from heapwitness.findings.model import Finding, Frame
-from heapwitness.findings.stacks import Act, Stack, with_stacks
+from heapwitness.findings.stacks import Act, Frames, with_stacks
 from heapwitness.supervise.python_stack import PythonFrame, is_python
 
 _EVALUATORS = ("_PyEval_EvalFrameDefault", "PyEval_EvalFrameEx")
@@ -44,7 +44,7 @@ def merged(finding: Finding, frames: Sequence[PythonFrame]) -> Finding:
     """
     trapped = finding.detected.when == "trap"
 
-    def change(act: Act, stack: Stack) -> Stack:
+    def change(act: Act, stack: Frames) -> Frames:
         if act in ("allocated", "released"):
             return _in_place(stack)
         return with_python(stack, frames) if frames and (trapped or act == "detected") else stack
@@ -52,7 +52,7 @@ def merged(finding: Finding, frames: Sequence[PythonFrame]) -> Finding:
     return with_stacks(finding, change)
 
 
-def _in_place(stack: Stack) -> Stack:
+def _in_place(stack: Frames) -> Frames:
     """As the diagnosis gives it, Python frames stand behind the C frames, and `pc` counts those that C code called."""
     python = [frame for frame in stack if frame.language == "python"]
     if not python:

@@ -47,7 +47,7 @@ _ThreadId = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Answered:
     """A finding that was answered and whose outcome is not known yet."""
 
     examined: Examined
@@ -82,7 +82,7 @@ class Session:
         self._mapper = mapper
         self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
         self._shares: OrderedDict[int, _Share] = OrderedDict()
-        self._told: OrderedDict[tuple[_ThreadId, int], _Told] = OrderedDict()
+        self._told: OrderedDict[tuple[_ThreadId, int], _Answered] = OrderedDict()
         # The finding that was answered last; without a key it was only counted.
         self._last: tuple[Event, tuple[_ThreadId, int] | None] | None = None
         self._unanswered: dict[tuple[int, ...], Event] = {}
@@ -237,7 +237,7 @@ class Session:
         self.modules.take(examined.maps)
         self._number += 1
         key = ((pid, event.tid), self._number)
-        self._told[key] = _Told(examined, time.monotonic() + OUTCOME_WAIT)
+        self._told[key] = _Answered(examined, time.monotonic() + OUTCOME_WAIT)
         self._last = (event, key)
         if self._on_error == "stop":
             self._report(lambda thread, _: thread == key[0])
@@ -304,7 +304,7 @@ class Session:
                 findings = tuple(with_stored(with_outcome(finding, outcome), stored) for finding in findings)
             self._reporter.submit(replace(told.examined, findings=findings))
 
-    def _report(self, which: Callable[[_ThreadId, _Told], bool]) -> None:
+    def _report(self, which: Callable[[_ThreadId, _Answered], bool]) -> None:
         for key in [key for key, told in self._told.items() if which(key[0], told)]:
             self._reporter.submit(self._told.pop(key).examined)
 
