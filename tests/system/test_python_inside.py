@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,6 +10,10 @@ import pytest
 from run_support import environment, heapwitness_run, needs_engine
 
 pytestmark = needs_engine
+
+NAME = "heapwitness.integrations.pytest_plugin"
+# An installed package brings its plugin by itself.
+PLUGIN = () if any(one.value == NAME for one in metadata.entry_points(group="pytest11")) else ("-p", NAME)
 
 ASKS = """\
 import ctypes, os
@@ -97,8 +102,7 @@ def test_teardown(late):
 
 def _pytest(tmp_path: Path, text: str, *options: str) -> "subprocess.CompletedProcess[str]":
     (tmp_path / "test_it.py").write_text(text)
-    plugin = ("-p", "heapwitness.integrations.pytest_plugin", "-p", "no:cacheprovider")
-    command = [sys.executable, "-m", "pytest", "-q", *plugin, *options, "test_it.py"]
+    command = [sys.executable, "-m", "pytest", "-q", *PLUGIN, "-p", "no:cacheprovider", *options, "test_it.py"]
     clean = {name: value for name, value in environment().items() if not name.startswith("PYTEST_")}
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=clean)
 
@@ -147,7 +151,7 @@ def test_without_the_option_nothing_changes(tmp_path: Path) -> None:
 
 
 def test_pytest_that_another_program_starts_is_refused(tmp_path: Path) -> None:
-    words = ["-p", "heapwitness.integrations.pytest_plugin", "--heapwitness", "."]
+    words = [*PLUGIN, "--heapwitness", "."]
     code = f"import pytest, sys; sys.exit(pytest.main({words!r}))"
 
     done = subprocess.run(

@@ -164,6 +164,7 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "HW_HELD": events.SectionKind.HELD,
         "HW_LEFT": events.SectionKind.LEFT,
         "HW_WENT_ON": events.SectionKind.WENT_ON,
+        "HW_FRAME": events.SectionKind.FRAME,
         "HW_TRAP_GOES_ON": events.TrapState.GOES_ON,
         "HW_TRAP_IS_NEAR": events.TrapState.IS_NEAR,
         "sizeof(hw_trap)": 8 * 5,

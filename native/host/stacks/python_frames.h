@@ -12,7 +12,7 @@
 
 #include "os/system.h"
 
-enum { HW_PYTHON_FAST = 4, HW_PYTHON_MOST = 16, HW_PYTHON_PAGES = 256, HW_PYTHON_LIVES = 4096 };
+enum { HW_PYTHON_FAST = 4, HW_PYTHON_MOST = 16, HW_PYTHON_PAGES = 256, HW_PYTHON_LIVES = 1 << 16 };
 
 /* Offsets in bytes within CPython's structures. */
 typedef struct hw_python_layout {

@@ -73,6 +73,7 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         event.windows = 1;
     }
     hw_put_stack(&m, &event, &context->caller);
+    hw_put_section(&m, HW_FRAME, (uint64_t)(uintptr_t)context->caller.frame, "", 0);
     if (context->left)
         hw_put_section(&m, HW_LEFT, 0, "", 0);
     if (released)

@@ -38,7 +38,8 @@ enum hw_section_kind {
     HW_STORED,
     HW_HELD,
     HW_LEFT,
-    HW_WENT_ON
+    HW_WENT_ON,
+    HW_FRAME
 };
 
 /* A block without a pool (huge.h, traps/blocks.h), as a section tells it. `before`: bytes before it that have the

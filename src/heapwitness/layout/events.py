@@ -97,6 +97,7 @@ class SectionKind(IntEnum):
     HELD = 11
     LEFT = 12
     WENT_ON = 13
+    FRAME = 14
 
 
 class Machine(IntEnum):
@@ -280,6 +281,7 @@ class Event:
     trap: Trap | None = None
     unpooled: Unpooled | None = None
     left: bool = False
+    frame: int = 0
     stored: tuple[int, bytes] | None = None
     held: CrashWords | None = None
     went_on: WentOn | None = None
@@ -412,6 +414,8 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = replace(event, went_on=WentOn(block=address, pc=pc, farthest=farthest, times=times))
             case SectionKind.HELD:
                 event = replace(event, held=_crash(data))
+            case SectionKind.FRAME:
+                event = replace(event, frame=address)
             case SectionKind.LEFT:
                 event = replace(event, left=True)
         at = min(at + (length + 7) // 8 * 8, len(message))

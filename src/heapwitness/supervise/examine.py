@@ -63,7 +63,9 @@ class Examiner:
             return None
         maps = self._code(pid)
         with memory:
-            found = diagnosed(event, memory, maps, lambda pointer: pointee(pointer, _all_maps(pid), pid))
+            found = diagnosed(
+                event, memory, maps, lambda pointer: pointee(pointer, _all_maps(pid), pid, (event.tid, event.frame))
+            )
             return Examined(found, maps, _program(pid))
 
     def crashed(self, event: Event, words: CrashWords, pid: int) -> Examined | None:

@@ -30,12 +30,13 @@ class _StackOwner(NamedTuple):
     stack: int
 
 
-def pointee(pointer: int, maps: str, pid: int = 0) -> Place:
+def pointee(pointer: int, maps: str, pid: int = 0, teller: tuple[int, int] = (0, 0)) -> Place:
     """Where a pointer leads that is in no heap.
 
     Args:
         maps: text of the process's whole /proc/PID/maps.
         pid: of the process while it waits; 0 for one that is only known by its record.
+        teller: the thread that waits, and an address in its stack: it may be on another one just now.
     """
     mappings = parse_maps(maps, unnamed=True)
     mapping = next((one for one in mappings if one.start <= pointer < one.end), None)
@@ -46,20 +47,24 @@ def pointee(pointer: int, maps: str, pid: int = 0) -> Place:
         return Place(kind="stack", thread=main.tid if main else 0, thread_name=main.name if main else "")
     if mapping.path.startswith("/") and mapping.path != _SHARED_MEMORY:
         return Place(kind="file", module=mapping.path)
-    owner = _owner(pointer, mapping, mappings, pid)
+    owner = _owner(pointer, mapping, mappings, pid, teller)
     if owner is not None:
         return Place(kind="stack", thread=owner.tid, thread_name=owner.name)
     others = sorted({one.path for one in mappings if _ALLOCATORS.search(one.path)})
     return Place(kind="break" if mapping.path == _BREAK else "mapped", module=others[0] if len(others) == 1 else None)
 
 
-def _owner(pointer: int, mapping: Mapping, mappings: tuple[Mapping, ...], pid: int) -> _StackOwner | None:
+def _owner(
+    pointer: int, mapping: Mapping, mappings: tuple[Mapping, ...], pid: int, teller: tuple[int, int]
+) -> _StackOwner | None:
     """The thread whose stack holds a pointer: it has its stack pointer in the same mapping, which has a guard below
     it and may have grown together with what was mapped above the stack."""
     guarded = any(one.end == mapping.start and not one.accessible for one in mappings)
     if not pid or not guarded or pointer >= mapping.start + _stack_limit(pid):
         return None
-    here = [one for one in _threads(pid) if mapping.start <= one.stack < mapping.end]
+    tid, frame = teller
+    threads = [one._replace(stack=frame) if frame and one.tid == tid else one for one in _threads(pid)]
+    here = [one for one in threads if mapping.start <= one.stack < mapping.end]
     return min(here, key=lambda one: (one.stack > pointer, abs(one.stack - pointer)), default=None)
 
 
