@@ -188,3 +188,14 @@ def test_interpreter_that_begins_forks_and_ends_many_times_is_clean(tmp_path: Pa
 
     assert (result.status, result.stdout) == (0, "done\n")
     assert not result.findings
+
+
+@each_python
+def test_without_lines_a_block_has_its_c_stack(tmp_path: Path, python: Path) -> None:
+    script = _write(tmp_path, "def first():\n    return libc.malloc(24)\nspoil(first())\n")
+
+    result = heapwitness_run(python, script, options=("--no-python-lines",))
+
+    (finding,) = result.findings
+    stack = finding["culprit"]["allocated"]["stack"]
+    assert stack and all(frame["language"] == "c" for frame in stack)

@@ -48,6 +48,7 @@ void hw_settings_read(void)
     bool unusual = hw_setting.check_every || !atomic_load(&hw_fences_are_uneven);
     atomic_store_explicit(&hw_setting.unusual, unusual, memory_order_release);
     hw_setting.check_signal = (int)number(value("HEAPWITNESS_CHECK_SIGNAL"), 0, 64);
+    hw_setting.python_lines = number(value("HEAPWITNESS_PYTHON_LINES"), 1, 1) != 0;
     hw_setting.map = number(value("HEAPWITNESS_MAP"), 0, 1) != 0;
     hw_setting.wait_ms = (unsigned)number(value("HEAPWITNESS_WAIT_MS"), 10000, 3600000);
     hw_setting.traps = value("HEAPWITNESS_TRAPS");

@@ -17,6 +17,7 @@ typedef struct hw_settings {
     unsigned wait_ms;     /* how long a thread waits for an answer */
     uint64_t check_every; /* operations of one thread between checks of everything, 0 for never */
     int check_signal;     /* 0 for none */
+    bool python_lines;    /* sites of Python programs are their lines */
     bool map;             /* whoever listens draws the heap: wait until it was read, at the end and at checks */
     const char *traps;    /* allocation sites to trap (stacks/named.h); in the environment, so for the start only */
     bool trap_found;      /* ... and those at which damage is found */

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "stacks/python_frames.h"
 
+#include "os/settings.h"
 #include "stacks/python_follow.h"
 
 #include <pthread.h>
@@ -91,7 +92,7 @@ static void find_keyed(void)
 
 void hw_python_look(void)
 {
-    if (!&Py_Version || !_PyRuntime || !PyCode_Type || !PyGILState_GetThisThreadState)
+    if (!hw_setting.python_lines || !&Py_Version || !_PyRuntime || !PyCode_Type || !PyGILState_GetThisThreadState)
         return;
     for (unsigned i = 0; i < HW_PYTHON_VERSIONS; i++)
         if (Py_Version >> 16 == (3u << 8 | hw_python_layouts[i].minor) && is_laid_out(&hw_python_layouts[i]) &&

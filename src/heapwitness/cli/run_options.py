@@ -109,6 +109,11 @@ _OPTIONS: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
         metavar="SECONDS",
         help="How long a thread that found something waits for heapwitness before it goes on by itself.",
     ),
+    click.option(
+        "--no-python-lines",
+        is_flag=True,
+        help="Keep no Python lines of blocks: Python programs run faster.",
+    ),
     click.option("--json", type=FILE, metavar="FILE", help="Write the report to a file, as JSON; - for stdout."),
     document_options,
     click.option(

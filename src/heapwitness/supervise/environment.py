@@ -64,6 +64,8 @@ def environment(
         made[f"{PREFIX}CHECK_EVERY"] = str(options.check_every)
     if options.check_signal is not None:
         made[f"{PREFIX}CHECK_SIGNAL"] = str(int(options.check_signal))
+    if options.no_python_lines:
+        made[f"{PREFIX}PYTHON_LINES"] = "0"
     if options.map:
         made[f"{PREFIX}MAP"] = "1"
     if options.trap_sample:

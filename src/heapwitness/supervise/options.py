@@ -29,6 +29,7 @@ class Options:
     then on; `trap_sample`: of all blocks one in so many, 0 for none; `trap_kind` is where trapped blocks lie, if not
     where each site says. `command` is program and arguments; `check_every` in operations, 0 for never; `wait_ms` is how
     long a thread of the program waits for an answer; `error_exitcode` 0 keeps the program's own status.
+    With `no_python_lines` blocks of Python programs have C stacks only.
     `outputs` are the documents beside JSON, `map` adds the heap's map to them.
     """
 
@@ -50,6 +51,7 @@ class Options:
     quiet: bool = False
     outputs: Outputs = NOTHING
     map: bool = False
+    no_python_lines: bool = False
     format: Literal["short", "full"] = "full"
 
     def advice(self) -> "Advice":
