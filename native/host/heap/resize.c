@@ -91,17 +91,26 @@ static void *resize_inside(hw_arena *arena, hw_descriptor *descriptor, void *poi
 }
 
 /* `family` is by which functions the old block is released. */
-static void *move(void *pointer, size_t size, size_t bytes, unsigned family, const hw_context *context)
+static void *move(void *pointer, size_t size, size_t bytes, unsigned family, hw_caller caller)
 {
-    void *fresh = hw_allocate_fast(bytes, HW_MALLOC, context->caller);
+    void *fresh = hw_allocate_fast(bytes, HW_MALLOC, caller);
     if (fresh) {
         memcpy(fresh, pointer, size < bytes ? size : bytes);
-        hw_heap_release(pointer, family, context->caller);
+        hw_heap_release(pointer, family, caller);
     }
     return fresh;
 }
 
-static void *resize_big(hw_descriptor *descriptor, void *pointer, size_t bytes, const hw_context *context)
+/* What came of a resize in place. Without a block, but with a size: that one has to be moved. It is, once the frames of
+   all this are gone from the stack. `by_choice`: it could stay where there is no memory for both. */
+typedef struct resized {
+    void *block;
+    size_t size;
+    unsigned family;
+    bool by_choice;
+} resized;
+
+static resized resize_big(hw_descriptor *descriptor, void *pointer, size_t bytes, const hw_context *context)
 {
     hw_inspect(NULL, descriptor, context);
     size_t size = pointer == (void *)hw_payload(descriptor->pool, descriptor->block) ? extent(descriptor, pointer) : 0;
@@ -111,7 +120,7 @@ static void *resize_big(hw_descriptor *descriptor, void *pointer, size_t bytes, 
         hw_tell_wrong_release(context, descriptor, HW_INVALID,
                               hw_locate(descriptor->pool, (uintptr_t)pointer - (uintptr_t)descriptor->pool), NULL);
         hw_big_unclaim(descriptor);
-        return NULL;
+        return (resized){0};
     }
     uint32_t meta = hw_own(descriptor->pool, descriptor->block)->meta;
     bool mismatch = !descriptor->lost && hw_is_mismatch(meta, HW_MALLOC);
@@ -120,13 +129,13 @@ static void *resize_big(hw_descriptor *descriptor, void *pointer, size_t bytes, 
     size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
     if (mismatch || context->trapped || bytes < threshold / 2) {
         hw_big_unclaim(descriptor);
-        return move(pointer, size, bytes, mismatch ? meta >> 6 & 3 : HW_MALLOC, context);
+        return (resized){.size = size, .family = mismatch ? meta >> 6 & 3 : HW_MALLOC};
     }
     bool moves = has_to_move(size, bytes, context);
     hw_released gone = {(uint64_t)(uintptr_t)pointer, size, moves ? hw_site_here(meta >> 8, context) : 0,
                         meta >> 6 & 3};
     void *same = hw_big_resize(descriptor, pointer, bytes, hw_site_here(0, context), moves ? &gone : NULL);
-    return same ? same : move(pointer, size, bytes, HW_MALLOC, context);
+    return (resized){.block = same, .size = size, .family = HW_MALLOC};
 }
 
 /* As resize_inside, from wherever. */
@@ -164,17 +173,10 @@ static size_t usual_to_move(const void *pointer, size_t bytes, hw_caller caller)
     return size != bytes ? size : 0;
 }
 
-void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
+/* `moves`: a block that could stay is moved where it ought to be. */
+static __attribute__((noinline)) resized resize_in_place(void *pointer, size_t bytes, hw_caller caller, bool moves)
 {
     hw_context context = {.when = HW_AT_REALLOC, .caller = caller, .pointer = pointer, .family = HW_MALLOC};
-    if (bytes > HW_LARGEST)
-        return NULL;
-    if (HW_UNLIKELY(hw_is_foreign()))
-        return hw_resize_foreign(pointer, bytes);
-    size_t usual = usual_to_move(pointer, bytes, caller);
-    void *moved = usual ? move(pointer, usual, bytes, HW_MALLOC, &context) : NULL;
-    if (moved)
-        return moved;
     hw_arena *mine = !hw_still_engaged(&caller) && hw_visit_begins(&caller) ? hw_arena_own() : NULL;
     context.trapped = hw_traps_on && mine && hw_site_trapped(hw_site_here(0, &context)) != HW_TRAP_NOT;
     uint32_t region = hw_region_of(pointer);
@@ -184,32 +186,47 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
         if (descriptor)
             return resize_big(descriptor, pointer, bytes, &context);
         if (hw_big_is_held(region))
-            return NULL;
+            return (resized){0};
         kind = HW_UNUSED;
     }
     if (kind == HW_TRAPPED_BLOCKS) {
         size_t size = hw_trap_judge_resize(pointer, &context);
-        return size ? move(pointer, size, bytes, HW_MALLOC, &context) : NULL;
+        return (resized){.size = size, .family = HW_MALLOC};
     }
     if (kind == HW_HUGE || kind == HW_HUGE_CLAIMED) {
         size_t size;
         void *same = hw_huge_resize(region, pointer, bytes, &size, &context);
-        return same || !size ? same : move(pointer, size, bytes, HW_MALLOC, &context);
+        return (resized){.block = same, .size = size, .family = HW_MALLOC};
     }
     hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
     hw_descriptor *descriptor = arena ? hw_descriptor_of(arena, pointer) : NULL;
     if (!descriptor) {
         hw_release_outside(pointer, &context);
-        return NULL;
+        return (resized){0};
     }
-    size_t size = 0;
-    unsigned family = HW_MALLOC;
-    void *fresh = resize_in_arena(arena, descriptor, pointer, bytes, mine, &context, &size, &family, true);
-    if (!fresh && size)
-        fresh = move(pointer, size, bytes, family, &context);
-    if (!fresh && size && has_to_move(size, bytes, &context)) /* no memory for both */
-        fresh = resize_in_arena(arena, descriptor, pointer, bytes, mine, &context, &size, &family, false);
-    return fresh;
+    resized r = {.family = HW_MALLOC};
+    r.block = resize_in_arena(arena, descriptor, pointer, bytes, mine, &context, &r.size, &r.family, moves);
+    r.by_choice = has_to_move(r.size, bytes, &context);
+    return r;
+}
+
+void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
+{
+    if (bytes > HW_LARGEST)
+        return NULL;
+    if (HW_UNLIKELY(hw_is_foreign()))
+        return hw_resize_foreign(pointer, bytes);
+    size_t usual = usual_to_move(pointer, bytes, caller);
+    void *moved = usual ? move(pointer, usual, bytes, HW_MALLOC, caller) : NULL;
+    if (moved)
+        return moved;
+    resized r = resize_in_place(pointer, bytes, caller, true);
+    if (r.block || !r.size)
+        return r.block;
+    moved = move(pointer, r.size, bytes, r.family, caller);
+    if (!moved && r.by_choice) /* no memory for both */
+        moved = resize_in_place(pointer, bytes, caller, false).block;
+    return moved;
 }
 
 size_t hw_heap_size(const void *pointer, hw_caller caller)
