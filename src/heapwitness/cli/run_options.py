@@ -99,7 +99,8 @@ _OPTIONS: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
         type=click.Choice(["auto", *TRAP_KINDS]),
         default="auto",
         show_default=True,
-        help="Where trapped blocks lie: their end at a guard, their start, or their very last byte.",
+        help="Where trapped blocks lie: their end at a guard, their start, or their very last byte; watch lets the "
+        "processor watch bytes beside some of them.",
     ),
     click.option(
         "--wait",

@@ -18,6 +18,7 @@ from heapwitness.supervise.mapping import Mapper
 from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
+from heapwitness.supervise.watched import WatchedStores
 
 OUTCOME_WAIT = 3.0
 """Seconds after a finding's answer in which its thread is expected to say what it repaired."""
@@ -93,6 +94,7 @@ class Session:
         self._number = 0
         # Where loops of trapped accesses ended, by process, block and instruction.
         self._ends: dict[tuple[int, int, int], WentOn] = {}
+        self._watched = WatchedStores()
 
     def message(self, peer: Peer, message: bytes) -> bytes | None:
         """See `channel.Handler.message`."""
@@ -128,6 +130,10 @@ class Session:
             return _ANSWERS["continue"]
         elif event.type is Type.FINDING:
             return self._found(event, pid)
+        elif event.type is Type.WATCHED:
+            self._last = None
+            self._watched.take(event, pid)
+            return _ANSWERS["continue"]
         elif event.type is Type.CRASH and event.crash is not None:
             return self._crashed(event, event.crash, pid)
         return None
@@ -224,6 +230,8 @@ class Session:
             return _ANSWERS[self._on_error]
         started = time.monotonic()
         examined = self._examiner.examine(event, pid)
+        if examined is not None:
+            examined = self._watched.told(examined, pid, event.ppid)
         if examined is not None and self._reporter.is_new(examined):
             examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
         for one in (share, self._share):
