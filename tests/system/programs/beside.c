@@ -1,5 +1,6 @@
 /* Thousands of blocks that are used in all the ways that are right, and now and then a store to control data or slack
-   beside one, by one line. Arguments: a seed, steps of each thread, of how many one is wrong (0: none), threads. */
+   beside one, by two lines: what each changes there tells which it was. Arguments: a seed, steps of each thread, of how
+   many one is wrong (0: none), threads. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
@@ -74,9 +75,13 @@ APART static void renew(run *r, int i)
     r->bytes[i] = n;
 }
 
-APART static void wrong_store(volatile unsigned char *at, unsigned char with)
+APART static void odd(volatile unsigned char *at, unsigned with)
 {
-    *at ^= with; /* wrong store */
+    *at ^= with | 1; /* odd */
+}
+APART static void even(volatile unsigned char *at, unsigned with)
+{
+    *at ^= with & 254 | 2; /* even */
 }
 
 static void *work(void *argument)
@@ -91,7 +96,7 @@ static void *work(void *argument)
             size_t slack = -r->bytes[i] & 15;
             long at =
                 slack && next(r, 2) ? (long)(r->bytes[i] + next(r, (unsigned)slack)) : -1 - (long)next(r, CONTROL);
-            wrong_store(r->block[i] + at, (unsigned char)(1 + next(r, 255)));
+            (next(r, 2) ? odd : even)(r->block[i] + at, next(r, 256));
             r->wrong++;
         }
     }
@@ -108,7 +113,7 @@ int main(int count, char **words)
     if (count > 5) { /* damage for every site, so that there is a report that names them */
         for (int way = 0; way < WAYS; way++) {
             unsigned char *p = make[way](60);
-            wrong_store(p + 60, 1);
+            odd(p + 60, 1);
             free(p);
         }
         return 0;
