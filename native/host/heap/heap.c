@@ -24,6 +24,15 @@ static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
         hw_heap_check_part(*caller);
 }
 
+/* What becomes of a block that was allocated as any other, or stands in for a trapped one: which the program gets. */
+static HW_COLD void *settled(void *payload, void *trapped, size_t bytes, uint32_t site)
+{
+    hw_watch_allocated(payload, trapped, bytes, site);
+    if (trapped && payload)
+        hw_trap_keep(trapped, payload);
+    return trapped ? trapped : payload;
+}
+
 static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site)
 {
     void *payload = hw_trap_allocate(bytes, align, origin, site);
@@ -40,16 +49,16 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
         return allocate_big(bytes, align, origin, &caller);
     hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
-    void *payload = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site) : NULL;
-    if (HW_UNLIKELY(payload))
-        return payload;
+    void *trapped = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site) : NULL;
+    if (HW_UNLIKELY(trapped && !hw_traps_stand_in))
+        return settled(NULL, trapped, bytes, site);
     hw_enter(arena, caller.frame);
-    payload = allocate_slowly(arena, bytes, align, origin, site, &context);
+    void *payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);
     if (HW_UNLIKELY(!payload))
         payload = allocate_as_guest(bytes, align, origin, site, &context);
     if (HW_UNLIKELY(hw_traps_on))
-        hw_watch_allocated(payload, bytes, site);
+        payload = settled(payload, trapped, bytes, site);
     check_now_and_then(arena, &caller);
     return payload;
 }
@@ -187,7 +196,7 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
     hw_context context = {.when = HW_AT_MALLOC, .caller = *caller};
     void *payload = arena && hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site) : NULL;
     if (payload)
-        return payload;
+        return settled(NULL, payload, bytes, site);
     if (!arena && !hw_is_engaged() && bytes < threshold)
         payload = allocate_as_guest(bytes, align, origin, site, &context);
     if (!payload)
@@ -195,7 +204,7 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
     if (payload && arena)
         arena->operations++;
     if (HW_UNLIKELY(hw_traps_on) && arena)
-        hw_watch_allocated(payload, bytes, site);
+        settled(payload, NULL, bytes, site);
     if (payload || !arena || bytes > HW_MOST_IN_POOL)
         return payload;
     /* Too many big blocks, or no address space for one of its own. */
