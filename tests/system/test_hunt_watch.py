@@ -131,6 +131,26 @@ def test_program_that_damages_nothing_does_the_same_with_watchpoints() -> None:
     assert watched.report["summary"]["operations"] == without.report["summary"]["operations"]
 
 
+def test_program_keeps_breakpoints_of_its_own() -> None:
+    hunted = heapwitness_hunt(build(SOURCE), "own_traps", options=("--trap-kind", "watch", "--tries", "2"))
+
+    assert_caught(hunted, "wild")
+    assert hunted.stdout == "2 traps\ndone\n" * 2
+
+
+def test_watchpoint_that_was_met_and_not_named_by_the_processor_does_not_end_the_program() -> None:
+    watched = watched_run("unsaid")
+
+    assert (watched.status, watched.stdout, watched.findings) == (0, "done\n", [])
+
+
+def test_site_that_allocates_all_the_time_is_watched_in_part_which_is_told() -> None:
+    watched = watched_run("hot")
+
+    assert (watched.status, watched.stdout, watched.findings) == (0, "done\n", [])
+    assert "because these allocate too often; 0 were, and" in watched.stderr
+
+
 def test_blocks_beside_damage_are_told_with_their_numbers_at_their_sites() -> None:
     result = watched_run("wild")
 

@@ -238,6 +238,14 @@ bool hw_watchpoint_was_late(const siginfo_t *information)
     return flags & LATE;
 }
 
+bool hw_watchpoint_is_unsaid(const siginfo_t *information, uintptr_t pc)
+{
+    enum { ICEBP = 0xF1, BREAKPOINT_TRAP = 1 }; /* what the kernel takes it for */
+    unsigned char before;
+    return information->si_signo == SIGTRAP && information->si_code == BREAKPOINT_TRAP && atomic_load(&mark) &&
+           hw_peek(&before, pc - 1, 1) == 1 && before != ICEBP;
+}
+
 int hw_watchpoint_of(const siginfo_t *information)
 {
     uint64_t data, known = atomic_load(&mark);

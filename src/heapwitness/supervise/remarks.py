@@ -95,8 +95,10 @@ def remarks(
 def _untrapped(ledger: "Ledger") -> Iterator[str]:
     """How many blocks were not trapped though their sites are."""
     if ledger.too_often:
+        watched = f", and {ledger.watched:,} were watched" if ledger.watched else ""
         yield (
-            f"not all blocks of trapped sites were trapped, because these allocate too often; {ledger.trapped:,} were."
+            "not all blocks of trapped sites were trapped, because these allocate too often; "
+            f"{ledger.trapped:,} were{watched}."
         )
     if ledger.too_many:
         yield (
