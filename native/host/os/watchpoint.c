@@ -222,6 +222,15 @@ void hw_watchpoint_clear(unsigned number)
             hw_call(SYS_ioctl, w->of[i].file, DISABLE, 0, 0, 0, 0);
 }
 
+bool hw_watchpoint_lasts(unsigned number)
+{
+    const watchpoint *w = points[number];
+    for (uint32_t i = 0; w && i < w->files; i++)
+        if (!is_there(w, i))
+            return false;
+    return true;
+}
+
 void hw_watchpoint_forget(unsigned number)
 {
     if (points[number])

@@ -18,6 +18,8 @@ enum { HW_WATCHPOINTS = 4 };
 int hw_watchpoint_set(unsigned number, uintptr_t at, unsigned length);
 /* Let it be nowhere. */
 void hw_watchpoint_clear(unsigned number);
+/* False: it was set, and the program has closed what it hangs on. */
+bool hw_watchpoint_lasts(unsigned number);
 /* In the child of a fork: those of the parent do not watch it, and are let go. */
 void hw_watchpoint_forget(unsigned number);
 

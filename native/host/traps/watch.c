@@ -19,9 +19,10 @@
 
 /* FREELY: so often a block is watched, or the engine's own stores to such bytes are met, then so many times a
    millisecond: each costs as much as hundreds of allocations. MET_MOST: stores by the program to one block's bytes;
-   then they are left alone. NEAR: how far from the asked number a block may be one that is watched where nothing else
-   is: a program may not repeat itself exactly. */
-enum { FREELY = 3000, THEN_A_MILLISECOND = 1, MET_MOST = 512, NEAR = 2, TOLD = 8 };
+   then they are left alone. LOOKED: blocks after which it is seen whether all watchpoints are still there. NEAR: how
+   far from the asked number a block may be one that is watched where nothing else is: a program may not repeat itself
+   exactly. */
+enum { FREELY = 3000, THEN_A_MILLISECOND = 1, MET_MOST = 512, LOOKED = 64, NEAR = 2, TOLD = 8 };
 enum state { UNUSED, BUSY, ARMED };
 /* How much a block is wanted. */
 enum wanted { NOT, ANY, SURELY };
@@ -41,7 +42,7 @@ typedef struct watch {
 } watch;
 static watch watches[HW_WATCHPOINTS];
 static _Atomic uint32_t to_be_had = HW_WATCHPOINTS;
-static _Atomic uint64_t candidates, since, spent;
+static _Atomic uint64_t looks, candidates, since, spent;
 
 static bool take(watch *w, uint32_t state)
 {
@@ -228,7 +229,7 @@ static void say_that_not(int error)
     uint32_t most = atomic_load(&to_be_had);
     if (error != ENOSPC || most <= 1)
         atomic_compare_exchange_strong(&hw_trap_counted.unwatched, &none, (uint64_t)error);
-    if (most)
+    if (most && error != EBADF)
         atomic_compare_exchange_strong(&to_be_had, &most, error == ENOSPC ? most - 1 : 0);
 }
 
@@ -272,6 +273,20 @@ static void put(const watch *wanted)
     give(w, ARMED);
 }
 
+void hw_watch_look(bool at_end)
+{
+    for (unsigned i = 0; i < HW_WATCHPOINTS; i++) {
+        watch *w = &watches[i];
+        if (!take(w, ARMED))
+            continue;
+        bool lasts = hw_watchpoint_lasts(i);
+        int error = lasts || at_end || !is_live(w) ? 0 : set(w);
+        give(w, error ? UNUSED : ARMED);
+        if (error || !lasts)
+            say_that_not(error ? error : EBADF);
+    }
+}
+
 HW_COLD void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site)
 {
     watch wanted = {.site = site};
@@ -282,6 +297,8 @@ HW_COLD void hw_watch_allocated(const void *payload, const void *trapped, size_t
     const hw_watch_wish *wish = hw_trap_next_wish(name, NULL);
     if (!wish || !payload || !atomic_load(&to_be_had) || !find_block(payload, bytes, &wanted))
         return;
+    if (atomic_fetch_add(&looks, 1) % LOOKED == 0)
+        hw_watch_look(false);
     for (; wish; wish = hw_trap_next_wish(name, wish)) {
         wanted.wanted = how_wanted(wish, wanted.number, wanted.payload);
         if (wanted.wanted != NOT && find_bytes(&wanted, wish->offset))

@@ -146,7 +146,7 @@ def hunt(options: Options, how: Hunt) -> int:
             found = options.trap_found and (guards or not watches)
             report = watch(replace(options, traps=traps, trap_sample=sample, trap_found=found), plan, quietly)
             other = trail.moved(report) if watches else ""
-            caught = trail.take(report, moved=bool(report.summary.trapped) and not watches)
+            caught = trail.take(report, moved=bool(traps) and not watches)
             can_watch = can_watch and not (watches and not report.summary.watched)
             if not options.quiet:
                 for finding in caught:
@@ -275,7 +275,8 @@ def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
     warnings = [*report.warnings, *quietly.sentences]
     if trail.hunted:
         left = count(len(trail.hunted), "finding")
-        why = "" if report.summary.trapped else ": no block of the trapped sites was allocated in the last run"
+        trapped = report.summary.trapped or report.summary.watched
+        why = "" if trapped else ": no block of the trapped sites was allocated in the last run"
         warnings.append(f"the store of {left} was not caught{why}.")
     return msgspec.structs.replace(report, findings=findings, summary=summary, warnings=tuple(dict.fromkeys(warnings)))
 

@@ -12,7 +12,7 @@ from heapwitness.findings.model import Program, Report
 from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, WentOn, parse_event
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.ends import with_end
-from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
+from heapwitness.supervise.examine import Examined, Examiner, code_of, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.mapping import Mapper
 from heapwitness.supervise.modules import LoadedFiles
@@ -132,7 +132,7 @@ class Session:
             return self._found(event, pid)
         elif event.type is Type.WATCHED:
             self._last = None
-            self._watched.take(event, pid)
+            self._watched.take(event, pid, lambda: self._examiner.python(event, pid, code_of(pid)))
             return _ANSWERS["continue"]
         elif event.type is Type.CRASH and event.crash is not None:
             return self._crashed(event, event.crash, pid)
