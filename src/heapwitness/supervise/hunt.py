@@ -7,7 +7,7 @@ import shlex
 import signal
 import stat
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -113,7 +113,7 @@ def hunt(options: Options, how: Hunt) -> int:
                     screen.sentence(_PIPED)
             everything = number > 1 and (not trail.hunted or trail.in_vain > 1)
             sample = 1 if everything else options.trap_sample
-            report = watch(replace(options, traps=traps, trap_sample=sample), plan, quietly)
+            report = watch(options._replace(traps=traps, trap_sample=sample), plan, quietly).report()
             caught = trail.take(report)
             if not options.quiet:
                 for finding in caught:
@@ -127,7 +127,8 @@ def hunt(options: Options, how: Hunt) -> int:
     write_json(report, options.json)
     write_documents(report, options.outputs)
     screen.check()
-    return status_of(report, options)
+    status = report.program.exit_status if report.program is not None else None
+    return status_of(report.summary.findings, status, options)
 
 
 _PIPED = (
