@@ -7,6 +7,7 @@
 #include "heap/release.h"
 #include "os/process.h"
 #include "stacks/named.h"
+#include "stacks/numbers.h"
 #include "traps/fault.h"
 
 #include <fcntl.h>
@@ -412,7 +413,7 @@ void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t sit
         return NULL;
     if (how == HW_TRAP_NOT && sampled && may_be_sampled(class, site))
         how = HW_TRAP_END;
-    if (how == HW_TRAP_NOT || !hw_trap_is_watched())
+    if (how == HW_TRAP_NOT || how == HW_TRAP_WATCH || !hw_trap_is_watched())
         return NULL;
     if (is_too_often()) {
         atomic_fetch_add(&hw_trap_counted.too_often, 1);
@@ -424,7 +425,9 @@ void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t sit
         payload = allocate(class, bytes, align, origin, site, how);
     hw_change_end();
     atomic_fetch_add(payload ? &hw_trap_counted.trapped : &hw_trap_counted.too_many, 1);
-    if (!payload)
+    if (payload)
+        hw_number_block(payload, site);
+    else
         atomic_fetch_sub(&live[class], 1);
     return payload;
 }
