@@ -22,3 +22,10 @@ def pythons() -> list[Path]:
 
 each_python = pytest.mark.parametrize("python", pythons(), ids=lambda path: re.sub(r"\W", "-", str(path))[-24:])
 """A test for each of them."""
+
+
+def each_python_with(package: str) -> pytest.MarkDecorator:
+    """A test for each of them that has a package; skipped where none has."""
+    have = [one for one in pythons() if any(one.parents[1].glob(f"lib/python3*/site-packages/{package}"))]
+    known = have or [pytest.param(None, marks=pytest.mark.skip(f"no Python has {package}"))]
+    return pytest.mark.parametrize("python", known, ids=lambda path: re.sub(r"\W", "-", str(path))[-24:])

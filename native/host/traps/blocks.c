@@ -477,7 +477,7 @@ void hw_trap_release(void *pointer, const hw_context *context)
         return;
     inspect(slot, context);
     tell_ends(slot);
-    if (hw_is_mismatch(slot->origin << 6, context->family))
+    if (hw_is_mismatch(slot->origin << 6, context->family) || hw_domain_differs(slot->site, &context->caller))
         tell_mismatch(slot, context);
     hw_change_begin();
     slot->gone_site = hw_site_here(slot->site, context);

@@ -13,6 +13,7 @@ from heapwitness.diagnose.blocks import Sites
 from heapwitness.diagnose.crash import examine_crash
 from heapwitness.diagnose.damage import damages, with_restored
 from heapwitness.diagnose.freeing import wrong_release
+from heapwitness.diagnose.python_objects import with_arrays
 from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, with_stored, with_trap
 from heapwitness.diagnose.unpooled import block_without_pool, overrun
 from heapwitness.findings.detection import detection
@@ -43,7 +44,7 @@ def diagnose(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | N
     """
     if event.type is not Type.FINDING:
         return ()
-    found = _diagnosed(event, memory, elsewhere)
+    found = tuple(with_arrays(one, memory, event.process) for one in _diagnosed(event, memory, elsewhere))
     if not event.left:
         return found
     return tuple(msgspec.structs.replace(one, detail=f"{one.detail} {_LEFT}".strip()) for one in found)
