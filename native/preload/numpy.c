@@ -15,17 +15,6 @@
 #include <link.h>
 #include <string.h>
 
-/* As NumPy has it, since 1.22. */
-typedef struct handler {
-    char name[127];
-    uint8_t version;
-    void *context;
-    void *(*malloc)(void *, size_t);
-    void *(*calloc)(void *, size_t, size_t);
-    void *(*realloc)(void *, void *, size_t);
-    void (*free)(void *, void *, size_t);
-} handler;
-
 static const struct {
     char name[127];
     uint8_t version;
@@ -35,8 +24,8 @@ static const struct {
 enum { LARGE = 4 << 20 };
 /* Up to so many it would keep; they are held back before they are used again (release.h). */
 enum { KEPT = HW_CLASSES << HW_FIXED_GRANULE_LOG2 };
-static handler own;
-static _Atomic(handler *) changed;
+static hw_array_handler own;
+static _Atomic(hw_array_handler *) changed;
 
 static void *take(void *context, size_t bytes)
 {
@@ -76,19 +65,42 @@ static void give_back(void *context, void *pointer, size_t bytes)
 }
 
 /* A handler for whoever sets one (numpy.py). */
-__attribute__((visibility("default"))) handler heapwitness_array_handler = {
+__attribute__((visibility("default"))) hw_array_handler heapwitness_array_handler = {
     "heapwitness", 1, (void *)((uintptr_t)HW_OF_ARRAYS << HW_DOMAIN_AT), take, take_cleared, resize, give_back};
+
+static void change(hw_array_handler *theirs)
+{
+    own = *theirs;
+    const hw_array_handler *ours = &heapwitness_array_handler;
+    __atomic_store_n(&theirs->free, ours->free, __ATOMIC_RELEASE);
+    __atomic_store_n(&theirs->realloc, ours->realloc, __ATOMIC_RELEASE);
+    __atomic_store_n(&theirs->calloc, ours->calloc, __ATOMIC_RELEASE);
+    __atomic_store_n(&theirs->malloc, ours->malloc, __ATOMIC_RELEASE);
+    __atomic_store_n(&theirs->context, ours->context, __ATOMIC_RELEASE);
+}
+
+/* The same for the handler that NumPy itself names (numpy.py). False: its functions are others. */
+__attribute__((visibility("default"))) bool heapwitness_take_arrays(hw_array_handler *theirs)
+{
+    hw_array_handler *none = NULL;
+    if (atomic_load(&changed) == theirs)
+        return true;
+    if (memcmp(theirs, &usual, sizeof usual) != 0 || !atomic_compare_exchange_strong(&changed, &none, theirs))
+        return false;
+    change(theirs);
+    return true;
+}
 
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
 extern int _dl_find_object(void *pc, struct dl_find_object *result) __attribute__((weak));
 
 /* In what was loaded there, as it is in the file; NULL: nothing in it looks like that, or more than one thing. */
-static handler *find(const struct dl_find_object *found)
+static hw_array_handler *find(const struct dl_find_object *found)
 {
     const char *start = found->dlfo_map_start;
     const ElfW(Ehdr) *head = (const void *)start;
     const ElfW(Phdr) *segment = (const void *)(start + head->e_phoff);
-    handler *only = NULL;
+    hw_array_handler *only = NULL;
     if (memcmp(head->e_ident, ELFMAG, SELFMAG) != 0 || head->e_phentsize != sizeof *segment)
         return NULL;
     for (unsigned i = 0; i < head->e_phnum; i++, segment++) {
@@ -96,9 +108,9 @@ static handler *find(const struct dl_find_object *found)
             continue;
         char *at = (char *)(found->dlfo_link_map->l_addr + segment->p_vaddr), *end = at + segment->p_memsz;
         while (at < end && (at = memmem(at, (size_t)(end - at), &usual, sizeof usual)) != NULL) {
-            if (only || (uintptr_t)at % _Alignof(handler) || (size_t)(end - at) < sizeof(handler))
+            if (only || (uintptr_t)at % _Alignof(hw_array_handler) || (size_t)(end - at) < sizeof(hw_array_handler))
                 return NULL;
-            only = (handler *)(void *)at;
+            only = (hw_array_handler *)(void *)at;
             at += sizeof usual;
         }
     }
@@ -110,7 +122,7 @@ static bool is_within(const struct dl_find_object *found, uintptr_t function)
     return function >= (uintptr_t)found->dlfo_map_start && function < (uintptr_t)found->dlfo_map_end;
 }
 
-static bool is_usual(const handler *h, const struct dl_find_object *found)
+static bool is_usual(const hw_array_handler *h, const struct dl_find_object *found)
 {
     return !h->context && is_within(found, (uintptr_t)h->malloc) && is_within(found, (uintptr_t)h->calloc) &&
            is_within(found, (uintptr_t)h->realloc) && is_within(found, (uintptr_t)h->free);
@@ -124,16 +136,10 @@ bool hw_numpy_met(uintptr_t pc)
     if (!&_dl_find_object || _dl_find_object((void *)pc, &found) != 0 ||
         !strstr(found.dlfo_link_map->l_name, "/_multiarray_umath."))
         return false;
-    handler *theirs = find(&found), *none = NULL;
+    hw_array_handler *theirs = find(&found), *none = NULL;
     if (!theirs || !is_usual(theirs, &found) || !atomic_compare_exchange_strong(&changed, &none, theirs))
         return false;
-    own = *theirs;
-    const handler *ours = &heapwitness_array_handler;
-    __atomic_store_n(&theirs->free, ours->free, __ATOMIC_RELEASE);
-    __atomic_store_n(&theirs->realloc, ours->realloc, __ATOMIC_RELEASE);
-    __atomic_store_n(&theirs->calloc, ours->calloc, __ATOMIC_RELEASE);
-    __atomic_store_n(&theirs->malloc, ours->malloc, __ATOMIC_RELEASE);
-    __atomic_store_n(&theirs->context, ours->context, __ATOMIC_RELEASE);
+    change(theirs);
     return true;
 }
 #else

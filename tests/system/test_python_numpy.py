@@ -1,9 +1,10 @@
 """NumPy's arrays: their data lies in the checked heap, and findings say what the array is."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
-from run_support import FOUND, Result, heapwitness_run, needs_engine
+from run_support import FOUND, Result, environment, heapwitness_run, needs_engine
 from support.pythons import each_python_with
 
 pytestmark = needs_engine
@@ -112,3 +113,76 @@ def test_healthy_arrays_are_no_finding(tmp_path: Path, python: Path) -> None:
 
     assert (result.status, result.stdout) == (0, "default_allocator\n")
     assert result.findings == []
+
+
+FENCED = """\
+import heapwitness
+fenced = heapwitness.numpy.fence(np.arange(13, dtype="i2"){option})
+assert (fenced == range(13)).all()
+def overrun(view):
+    view[{index}] = 5
+    sum([1, 2])
+    print("went on")
+try:
+    overrun({view})
+except heapwitness.HeapCorruption as error:
+    store = error.finding.store
+    print(error.finding.kind, error.finding.element, store.address - fenced.ctypes.data)
+"""
+
+
+@each_python_with("numpy")
+@pytest.mark.parametrize(
+    ("option", "view", "index", "told"),
+    [
+        ("", "as_strided(fenced, (14,), (2,))", 13, "heap-buffer-overflow [13] 26"),
+        (
+            ", start=True",
+            "np.frombuffer((ctypes.c_char * 4).from_address(fenced.ctypes.data - 4), 'i2')",
+            1,
+            "heap-buffer-underflow [-1] -2",
+        ),
+    ],
+    ids=["end", "start"],
+)
+def test_store_beyond_a_fence_raises_and_its_line_is_told(
+    tmp_path: Path, python: Path, option: str, view: str, index: int, told: str
+) -> None:
+    text = FENCED.format(option=option, view=view, index=index)
+
+    script, result = _run(tmp_path, python, text)
+
+    assert result.stdout.replace("(", "[").replace(",)", "]") == f"{told}\n"
+    finding = result.findings[0]
+    assert ("overrun", 8) in _lines(finding["store"], script)
+    assert _lines(finding["culprit"]["allocated"], script) == [("<module>", 5)]
+
+
+@each_python_with("numpy")
+def test_arrays_are_guarded_where_that_is_asked_for(tmp_path: Path, python: Path) -> None:
+    text = (
+        "import heapwitness\n"
+        "name = (np._core if hasattr(np, '_core') else np.core).multiarray.get_handler_name\n"
+        "with heapwitness.numpy.guarded():\n    inner = np.zeros(4)\n"
+        "print(name(inner), name(np.zeros(4)), heapwitness.numpy.install())\n"
+        "as_strided(inner, (5,), (8,))[4] = 1\ndel inner\n"
+    )
+
+    _, result = _run(tmp_path, python, text)
+
+    assert result.stdout == "heapwitness default_allocator True\n"
+    assert [one["culprit"]["array"]["shape"] for one in result.findings] == [[4]]
+
+
+@each_python_with("numpy")
+def test_without_an_engine_arrays_are_as_they_were(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import heapwitness, numpy\na = numpy.zeros(3)\n"
+        "with heapwitness.numpy.guarded(): b = heapwitness.numpy.fence(a)\n"
+        "print(b is a, heapwitness.numpy.install())\n"
+    )
+
+    done = subprocess.run([python, script], capture_output=True, text=True, env=environment(), check=True)
+
+    assert (done.stdout, done.stderr) == ("True False\n", "")

@@ -32,6 +32,8 @@ typedef struct hw_slot {
 bool hw_traps_init(void);
 /* NULL: the site is not trapped, or nothing more can be trapped now; then the block is as any other. */
 void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site);
+/* A block that is trapped whatever its site: where it lies, as enum hw_trap_how has it. NULL: there is no room. */
+void *hw_trap_fence(size_t bytes, uint32_t site, unsigned how);
 /* The rest is about pointers into the region. */
 bool hw_trap_holds(const void *pointer);
 void hw_trap_release(void *pointer, const hw_context *context);

@@ -13,6 +13,7 @@ from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Ty
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.ends import with_end
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
+from heapwitness.supervise.heard import QUESTION
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.mapping import Mapper
 from heapwitness.supervise.modules import LoadedFiles
@@ -96,6 +97,9 @@ class Session:
 
     def message(self, peer: Peer, message: bytes) -> bytes | None:
         """See `channel.Handler.message`."""
+        if message.startswith(QUESTION):
+            self._last = None
+            return self._reporter.heard.answer(message)
         try:
             event = parse_event(message)
         except HeapwitnessError:
