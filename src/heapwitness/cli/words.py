@@ -194,7 +194,8 @@ RUNNING = (
     ),
     Option(
         "--trap-kind",
-        "Where trapped blocks lie: their end at a guard, their start, or their very last byte.",
+        "Where trapped blocks lie: their end at a guard, their start, or their very last byte; watch lets the "
+        "processor watch bytes beside some of them.",
         OneOf(("auto", *TRAP_KINDS)),
         "auto",
     ),

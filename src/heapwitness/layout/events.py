@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from typing import BinaryIO, NamedTuple
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.witness import Origin
+from heapwitness.layout.witness import Domain, Origin
 
 MAGIC = 0x56455748
 VERSION = 2
@@ -19,6 +19,7 @@ EVENT_WORDS = struct.Struct("<IHHIIIIIIQQQQII16sIIQ")
 WINDOW_WORDS = struct.Struct("<II")
 SECTION_WORDS = struct.Struct("<IIQQ")
 CRASH_WORDS = struct.Struct("<11Q31Q")
+NUMBER_WORDS = struct.Struct("<QQQ")
 
 MESSAGE_LIMIT = 64 << 20
 WINDOWS_LIMIT = 1 << 16
@@ -28,7 +29,11 @@ SECTIONS_LIMIT = 1 << 16
 WORDS_LIMIT = 4096
 COMMAND_LIMIT = 1 << 20
 STORED_LIMIT = 4096
+NUMBERS_LIMIT = 4096
 BEFORE_LIMIT = 4096
+
+FAMILY_BITS = 8
+"""Above so many bits of an event's `family`, its origin, stands the domain that the release belongs to."""
 
 _PAGES = (4 << 10, 16 << 10, 64 << 10)
 _SIGNAL, _CUT_SHORT = 0xFF, 0x100
@@ -47,6 +52,7 @@ class Type(IntEnum):
     STRANGER = 5
     CRASH = 6
     CHECKED = 7
+    WATCHED = 8
 
 
 class When(IntEnum):
@@ -97,6 +103,8 @@ class SectionKind(IntEnum):
     LEFT = 12
     WENT_ON = 13
     FRAME = 14
+    WATCHED = 15
+    NUMBERED = 16
 
 
 class Machine(IntEnum):
@@ -142,7 +150,8 @@ class Stats(NamedTuple):
 
     `trapped`: blocks that were trapped; `too_often` and `too_many`: that were not though their sites are, since sites
     allocated too often, and since there were too many already or there was no room. `left`: places that were put right
-    after an operation of the heap was left in the middle.
+    after an operation of the heap was left in the middle. `watched`: blocks beside which bytes were watched;
+    `unwatched` is the system's error number for which they were not, or not as many at once as there could be.
     """
 
     operations: int
@@ -158,6 +167,8 @@ class Stats(NamedTuple):
     too_often: int = 0
     too_many: int = 0
     left: int = 0
+    watched: int = 0
+    unwatched: int = 0
 
 
 class Released(NamedTuple):
@@ -187,6 +198,27 @@ class WentOn(NamedTuple):
     pc: int
     farthest: int
     times: int
+
+
+class WatchedStore(NamedTuple):
+    """A store to watched bytes: where they lie, what they held before and after it; the block beside them, with its
+    requested size, site, and number among that site's."""
+
+    at: int
+    before: bytes
+    after: bytes
+    block: int
+    size: int
+    site: int
+    number: int
+
+
+class Numbered(NamedTuple):
+    """The block that began last at an address: its site, and how many this had allocated with it."""
+
+    address: int
+    site: int
+    number: int
 
 
 class Unpooled(NamedTuple):
@@ -242,7 +274,8 @@ class Event(NamedTuple):
     """One message, decoded. `frames` are return addresses, innermost first; `memory` is (address, bytes).
 
     A stranger's `command` is its file. `held` is what the processor held at an access that a trap let through, `stored`
-    what lies around its address after it, `went_on` where a loop of such accesses ended.
+    what lies around its address after it, `went_on` where a loop of such accesses ended. `watched` is a store to
+    watched bytes, right after which `held` is. `numbers` are of blocks around a finding.
     """
 
     type: Type
@@ -257,6 +290,7 @@ class Event(NamedTuple):
     pointer: int = 0
     node: int = 0
     family: Origin = Origin.MALLOC
+    domain: Domain = Domain.NONE
     thread: str = ""
     dropped: int = 0
     windows: tuple[Window, ...] = ()
@@ -275,6 +309,8 @@ class Event(NamedTuple):
     stored: tuple[int, bytes] | None = None
     held: CrashWords | None = None
     went_on: WentOn | None = None
+    watched: WatchedStore | None = None
+    numbers: tuple[Numbered, ...] = ()
 
     @property
     def stranger(self) -> Stranger | None:
@@ -313,7 +349,8 @@ def parse_event(message: bytes) -> Event:
     if windows > WINDOWS_LIMIT or frames > FRAMES_LIMIT or at + 8 * (windows + frames) > length:
         raise BadEvent("an event says that it holds more than its bytes.")
     try:
-        kind, moment, why, origin = Type(type_), When(when), Reason(reason), Origin(family)
+        kind, moment, why = Type(type_), When(when), Reason(reason)
+        origin, domain = Origin(family & (1 << FAMILY_BITS) - 1), Domain(family >> FAMILY_BITS)
     except ValueError as error:
         raise BadEvent("an event has a type, reason or family that is not known.") from error
     if (kind is Type.FINDING) == (why is Reason.NONE):
@@ -333,6 +370,7 @@ def parse_event(message: bytes) -> Event:
         pointer=pointer,
         node=node,
         family=origin,
+        domain=domain,
         thread=_text(thread.split(b"\0", 1)[0]),
         dropped=dropped,
         windows=decoded_windows,
@@ -408,6 +446,10 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = event._replace(frame=address)
             case SectionKind.LEFT:
                 event = event._replace(left=True)
+            case SectionKind.WATCHED:
+                event = event._replace(watched=_watched(data))
+            case SectionKind.NUMBERED:
+                event = event._replace(numbers=_numbers(data))
         at = min(at + (length + 7) // 8 * 8, len(message))
     raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
 
@@ -428,6 +470,7 @@ def _stats(data: bytes) -> Stats:
     ending = _words(data, 8)[7] if len(data) >= 64 else 0
     trapped, too_often, too_many = _words(data, 11)[8:] if len(data) >= 88 else (0, 0, 0)
     left = _words(data, 12)[11] if len(data) >= 96 else 0
+    watched, unwatched = _words(data, 14)[12:] if len(data) >= 112 else (0, 0)
     return Stats(
         operations=operations,
         nodes=nodes,
@@ -442,6 +485,8 @@ def _stats(data: bytes) -> Stats:
         too_often=too_often,
         too_many=too_many,
         left=left,
+        watched=watched,
+        unwatched=unwatched,
     )
 
 
@@ -470,6 +515,27 @@ def _unpooled(data: bytes) -> Unpooled:
         before=min(words[5], BEFORE_LIMIT) if len(words) > 5 else 0,
         page=page,
     )
+
+
+def _watched(data: bytes) -> WatchedStore:
+    at, length, before, after, block, size, site, number = _words(data, 8)
+    if length not in (1, 2, 4, 8):
+        raise BadEvent("an event has watched bytes of a length that no processor watches.")
+    return WatchedStore(
+        at=at,
+        before=before.to_bytes(8, "little")[:length],
+        after=after.to_bytes(8, "little")[:length],
+        block=block,
+        size=size,
+        site=site,
+        number=number,
+    )
+
+
+def _numbers(data: bytes) -> tuple[Numbered, ...]:
+    count = min(len(data) // NUMBER_WORDS.size, NUMBERS_LIMIT)
+    words = NUMBER_WORDS.iter_unpack(data[: count * NUMBER_WORDS.size])
+    return tuple(Numbered(address=address, site=site, number=number) for address, site, number in words)
 
 
 def _trap(data: bytes) -> Trap:

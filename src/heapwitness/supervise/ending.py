@@ -17,6 +17,7 @@ class Totals(NamedTuple):
     processes: int = 0
     dropped: int = 0
     trapped: int = 0
+    watched: int = 0
     missing: int = 0
 
 

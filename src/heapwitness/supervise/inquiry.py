@@ -19,6 +19,7 @@ from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
+from heapwitness.supervise.watched import WatchedStores
 
 if TYPE_CHECKING:
     from heapwitness.supervise.mapping import Mapper
@@ -100,6 +101,7 @@ class Inquiry:
         self._number = 0
         # Where loops of trapped accesses ended, by process, block and instruction.
         self._ends: dict[tuple[int, int, int], WentOn] = {}
+        self._watched = WatchedStores()
 
     def hear(self, event: Event, pid: int) -> bytes | None:
         """Take an event of a process; gives the answer, None for none."""
@@ -119,9 +121,18 @@ class Inquiry:
             return _ANSWERS["continue"]
         elif event.type is Type.FINDING:
             return self._found(event, pid)
+        elif event.type is Type.WATCHED:
+            self._last = None
+            self._watched.take(event, pid)
+            return _ANSWERS["continue"]
         elif event.type is Type.CRASH and event.crash is not None:
             return self._crashed(event, event.crash, pid)
         return None
+
+    def asked(self, question: bytes) -> bytes | None:
+        """A process asks what was found in it; gives the answer, None where the question makes no sense."""
+        self._last = None
+        return self._reporter.heard.answer(question)
 
     def failed(self, event: Event, error: Exception) -> bytes | None:
         """Something went wrong here: a finding is told without its details, of another message it is said."""
@@ -204,6 +215,8 @@ class Inquiry:
             return _ANSWERS[self._on_error]
         started = time.monotonic()
         examined = self._examiner.examine(event, pid)
+        if examined is not None:
+            examined = self._watched.told(examined, pid, event.ppid)
         if examined is not None and self._reporter.is_new(examined):
             examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
         for one in (share, self._share):

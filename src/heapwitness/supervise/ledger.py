@@ -16,6 +16,7 @@ STRANGERS_LIMIT = 1 << 10
 COUNTED_LIMIT = 1 << 32
 """Findings that a process may say it has counted."""
 
+ERRORS_LIMIT = 16
 _NAME_LIMIT = 64
 _BACKUP_BYTES = 16
 
@@ -49,7 +50,8 @@ class Ledger:
         nodes: live nodes at the peak, summed over those.
         reported: how many of the processes said at their end what they counted.
         dropped: findings that were not looked at because there were too many.
-        trapped, too_often, too_many: see `events.Stats`.
+        trapped, too_often, too_many, watched: see `events.Stats`.
+        unwatched: the system's error numbers for which bytes were not watched.
         strangers: files of programs that were started without the engine, and why, with how often.
     """
 
@@ -64,7 +66,8 @@ class Ledger:
         self.nodes = 0
         self.reported = 0
         self.dropped = 0
-        self.trapped = self.too_often = self.too_many = 0
+        self.trapped = self.too_often = self.too_many = self.watched = 0
+        self.unwatched: set[int] = set()
         self.left = 0
         # Of processes that are not told apart any more.
         self._missing = 0
@@ -136,6 +139,9 @@ class Ledger:
         self.trapped += stats.trapped
         self.too_often += stats.too_often
         self.too_many += stats.too_many
+        self.watched += stats.watched
+        if stats.unwatched and len(self.unwatched) < ERRORS_LIMIT:
+            self.unwatched.add(stats.unwatched)
 
     def totals(self, findings: "Sequence[Finding]", repaired: int, dropped: int) -> Totals:
         """All of it in numbers, with the findings, those repaired, and those not looked at."""
@@ -149,6 +155,7 @@ class Ledger:
             processes=self.processes,
             dropped=dropped,
             trapped=self.trapped,
+            watched=self.watched,
             missing=missing,
         )
 

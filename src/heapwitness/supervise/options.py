@@ -15,7 +15,7 @@ OnError = Literal["continue", "abort", "stop"]
 Stacks = Literal["caller", "fast", "full"]
 
 WAIT_MS = 10_000
-TRAP_KINDS = ("end", "start", "tight")
+TRAP_KINDS = ("end", "start", "tight", "watch")
 OFTEN = 1000
 """Operations between checks, as a first try."""
 
