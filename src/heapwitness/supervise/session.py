@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ONLY_NOTED = (Type.HELLO, Type.EXIT, Type.STRANGER, Type.CHECKED)
 _FOR_FINDINGS = (
+    "dataclasses",
     "msgspec",
     "heapwitness.findings.model",
     "heapwitness.layout.process",
