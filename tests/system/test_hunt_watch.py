@@ -78,10 +78,10 @@ def test_program_that_the_program_starts_is_watched() -> None:
 
 
 @pytest.mark.parametrize("optimise", ["-O0", "-O2"])
-def test_store_by_a_wild_pointer_is_told_at_its_line_after_three_runs(optimise: str) -> None:
+def test_store_by_a_wild_pointer_is_told_at_its_line_after_two_runs(optimise: str) -> None:
     place = heapwitness_run(build(SOURCE, optimise), "where").stdout.split()[0]
 
-    hunted = heapwitness_hunt(build(SOURCE, optimise), "wild_at", place, options=("--tries", "3"))
+    hunted = heapwitness_hunt(build(SOURCE, optimise), "wild_at", place, options=("--tries", "2"))
 
     assert_caught(hunted, "wild_at")
 

@@ -240,18 +240,17 @@ static void put(const watch *wanted)
     give(w, ARMED);
 }
 
-HW_COLD void hw_watch_allocated(const void *payload, size_t bytes, uint32_t site)
+HW_COLD void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site)
 {
     watch wanted = {.site = site};
-    unsigned how = hw_site_trapped(site);
-    if (!payload || how == HW_TRAP_NOT)
+    uint32_t name = hw_site_trapped(site) == HW_TRAP_NOT ? 0 : hw_number_name(site);
+    if (!name || (!payload && !trapped))
         return;
-    wanted.number = hw_number_block(payload, site);
-    if (how != HW_TRAP_WATCH || !atomic_load(&to_be_had) || !hw_trap_is_watched() ||
-        !find_block(payload, bytes, &wanted))
+    wanted.number = hw_number_block(trapped ? trapped : payload, trapped ? payload : NULL, site);
+    const hw_watch_wish *wish = hw_trap_next_wish(name, NULL);
+    if (!wish || !payload || !atomic_load(&to_be_had) || !hw_trap_is_watched() || !find_block(payload, bytes, &wanted))
         return;
-    uint32_t name = hw_number_name(site);
-    for (const hw_watch_wish *wish = NULL; name && (wish = hw_trap_next_wish(name, wish));) {
+    for (; wish; wish = hw_trap_next_wish(name, wish)) {
         wanted.wanted = how_wanted(wish, wanted.number, wanted.payload);
         if (wanted.wanted != NOT && find_bytes(&wanted, wish->offset))
             put(&wanted);

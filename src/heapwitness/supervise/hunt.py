@@ -14,7 +14,7 @@ import msgspec
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Crash, Finding, Report
-from heapwitness.findings.sites import TrappedSite
+from heapwitness.findings.sites import SITES_LIMIT, TrappedSite
 from heapwitness.findings.words import count
 from heapwitness.report.folding import same
 from heapwitness.report.text import place
@@ -26,8 +26,8 @@ from heapwitness.supervise.traps import catches, is_hunted, traps_for, watches_f
 
 _SITES_SHOWN = 4
 _SEEN_LIMIT = 64
-_IN_TURN = ("guard", "watch", "watch")
-"""Where both can catch something, so they take turns."""
+_ALONE = 1
+"""The run, of those in vain, in which bytes are watched without guards: nothing lies elsewhere then."""
 _ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + signal.SIGHUP)
 
 
@@ -133,6 +133,7 @@ def hunt(options: Options, how: Hunt) -> int:
         for number in range(1, how.tries + 1):
             traps = _traps(trail, options, can_watch)
             watches = any(one.how == "watch" for one in traps)
+            guards = any(one.how != "watch" for one in traps)
             if number > 1:
                 _reset(how.before, start)
             if not options.quiet:
@@ -141,11 +142,11 @@ def hunt(options: Options, how: Hunt) -> int:
                     screen.sentence(_PIPED)
             everything = number > 1 and not watches and (not trail.hunted or trail.in_vain > 1)
             sample = 1 if everything else options.trap_sample
-            # Guards would change where the blocks lie that are watched.
-            found = options.trap_found and not watches
+            # Without traps in the list trapped blocks have no stand-ins, and what is watched would lie elsewhere.
+            found = options.trap_found and (guards or not watches)
             report = watch(options._replace(traps=traps, trap_sample=sample, trap_found=found), plan, quietly).report()
             other = trail.moved(report) if watches else ""
-            caught = trail.take(report, moved=bool(report.summary.trapped))
+            caught = trail.take(report, moved=bool(report.summary.trapped) and not watches)
             can_watch = can_watch and not (watches and not report.summary.watched)
             if not options.quiet:
                 for finding in caught:
@@ -172,12 +173,12 @@ _PIPED = (
 
 
 def _traps(trail: _Trail, options: Options, can_watch: bool) -> tuple[TrappedSite, ...]:
-    """What to trap next: guards and watchpoints in turn, or those alone that were asked for."""
+    """What to trap next: by guards and watchpoints at once, or by those that were asked for."""
     watches = watches_for(trail.seen) if can_watch and options.trap_kind in ("auto", "watch") else ()
-    turn, left = divmod(trail.in_vain, len(_IN_TURN))
-    if watches and (options.trap_kind == "watch" or _IN_TURN[left] == "watch"):
+    if watches and (options.trap_kind == "watch" or trail.in_vain == _ALONE):
         return watches
-    return traps_for(trail.hunted, turn if watches else trail.in_vain)
+    attempt = trail.in_vain - (trail.in_vain > _ALONE) if watches else trail.in_vain
+    return (*traps_for(trail.hunted, attempt), *(watches if attempt == 0 else ()))[:SITES_LIMIT]
 
 
 def _number(finding: Finding) -> int:
@@ -235,11 +236,13 @@ def _announced(options: Options, how: Hunt, number: int, traps: tuple[TrappedSit
     shown = list(dict.fromkeys(filter(None, (_where(one) for one in trail.hunted))))
     more = ", ..." if len(shown) > _SITES_SHOWN else ""
     named = f": {', '.join(shown[:_SITES_SHOWN])}{more}" if shown else ""
-    if watched:
+    if watched and len(watched) == len(traps):
         sites = count(len({one.site for one in watched}), "allocation site")
         return f"{words} with watchpoints beside blocks of {sites}{named}."
     rest = ", and on all other blocks" if trail.in_vain > 1 else ""
-    return f"{words} with traps on {count(len(traps), 'allocation site')}{named}{rest}."
+    trapped = count(len(traps) - len(watched), "allocation site")
+    beside = ", and watchpoints beside some of their blocks" if watched else ""
+    return f"{words} with traps on {trapped}{named}{beside}{rest}."
 
 
 def _where(finding: Finding) -> str:
