@@ -13,9 +13,8 @@ import msgspec
 
 from heapwitness.findings.model import Finding
 from heapwitness.supervise.cases import Case
+from heapwitness.supervise.channel import QUESTION
 from heapwitness.supervise.examine import Examined
-
-QUESTION = b"HEAPWITNESS?"
 
 KEPT_LIMIT = 256
 """Findings of a process that are kept for it, the last ones."""
