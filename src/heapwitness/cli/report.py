@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from heapwitness.accept.asked import Accepting
+from heapwitness.cli.accepting import accepting_options
 from heapwitness.cli.documents import FILE, document_options
 from heapwitness.outputs import FORMATS, Outputs
 
@@ -19,12 +21,13 @@ from heapwitness.outputs import FORMATS, Outputs
     show_default=True,
     help="Show each finding in full, or in one line; or print a document instead.",
 )
-@click.option("--quiet", is_flag=True, help="Say nothing when the file has no finding.")
-def command(file: Path, json: Path | None, outputs: Outputs, format: str, quiet: bool) -> int:
+@accepting_options
+@click.option("--quiet/--no-quiet", help="Say nothing when the file has no finding.")
+def command(file: Path, json: Path | None, outputs: Outputs, format: str, quiet: bool, accepting: Accepting) -> int:
     """Show what the engine recorded in FILE (HEAPWITNESS_LOG, or `run --log`), or a report that --json wrote.
 
     The exit status is 99 when there is a finding in it.
     """
     from heapwitness.supervise.recorded import report
 
-    return report(file, json, quiet=quiet, outputs=outputs, format=format)
+    return report(file, json, quiet=quiet, outputs=outputs, format=format, accepting=accepting)

@@ -26,7 +26,7 @@ from heapwitness.cli.run_options import RunCommand, run_options
     metavar="FILE",
     help="The same of the sites of a file: one on a line, or the report of a run, as JSON.",
 )
-@click.option("--trap-found", is_flag=True, help="Trap what a site allocates after damage of its blocks was found.")
+@click.option("--trap-found/--no-trap-found", help="Trap what a site allocates after damage of its blocks was found.")
 def command(program: tuple[str, ...], wait: float, trap: tuple[str, ...], traps: Path | None, **options: Any) -> int:
     """Run a program on a heap whose headers have witnesses; it needs no rebuilding.
 

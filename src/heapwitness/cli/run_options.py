@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from heapwitness.cli.accepting import accepting_options
 from heapwitness.cli.documents import FILE, FORMAT, document_options
 from heapwitness.supervise.options import TRAP_KINDS
 
@@ -79,7 +80,7 @@ _OPTIONS: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
         show_default=True,
         help="How much of the call stack is kept for each block.",
     ),
-    click.option("--poison", is_flag=True, help="Hold released blocks back and look for writes anywhere in them."),
+    click.option("--poison/--no-poison", help="Hold released blocks back and look for writes anywhere in them."),
     click.option(
         "--check-every",
         type=click.IntRange(min=0),
@@ -110,15 +111,13 @@ _OPTIONS: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
         help="How long a thread that found something waits for heapwitness before it goes on by itself.",
     ),
     click.option(
-        "--no-python-lines",
-        is_flag=True,
+        "--no-python-lines/--python-lines",
         help="Keep no Python lines of blocks: Python programs run faster.",
     ),
     click.option("--json", type=FILE, metavar="FILE", help="Write the report to a file, as JSON; - for stdout."),
     document_options,
     click.option(
-        "--map",
-        is_flag=True,
+        "--map/--no-map",
         help="Add maps of the heap to the report: at the first finding, at a check signal, at exit.",
     ),
     FORMAT,
@@ -134,7 +133,8 @@ _OPTIONS: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
         metavar="N",
         help="Exit status when there was a finding; 0 for the program's own.",
     ),
-    click.option("--quiet", is_flag=True, help="Say nothing when nothing was found."),
+    accepting_options,
+    click.option("--quiet/--no-quiet", help="Say nothing when nothing was found."),
 )
 
 

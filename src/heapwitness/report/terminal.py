@@ -244,6 +244,10 @@ def summed_up(summary: Summary) -> str:
     ]
     if summary.processes > 1:
         words.append(f"{summary.processes:,} processes")
+    if summary.suppressed:
+        words.append(f"{summary.suppressed:,} suppressed")
+    if summary.known:
+        words.append(f"{summary.known:,} known")
     if summary.missing:
         words.append(f"{summary.missing:,} missing")
     if summary.dropped:

@@ -9,11 +9,12 @@ import stat
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Crash, Finding, Report
+from heapwitness.findings.model import Accepted, Crash, Finding, Report, Suppression
 from heapwitness.findings.sites import TrappedSite
 from heapwitness.findings.words import count
 from heapwitness.report.folding import same
@@ -23,6 +24,9 @@ from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.supervisor import plan_for, status_of, watch
 from heapwitness.supervise.traps import catches, is_hunted, traps_for
+
+if TYPE_CHECKING:
+    from heapwitness.accept.acceptance import Acceptance
 
 _SITES_SHOWN = 4
 _ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + signal.SIGHUP)
@@ -49,6 +53,8 @@ class _Trail:
         self.caught: list[Finding] = []
         self.hunted: list[Finding] = []
         self.others: list[Finding] = []
+        self.accepted: list[Accepted] = []
+        self.suppressions: tuple[Suppression, ...] = ()
 
     def take(self, report: Report) -> list[Finding]:
         """Add what a run found; gives what it caught."""
@@ -61,7 +67,18 @@ class _Trail:
             if finding.store is None and not _has(kept, finding) and not self._is_caught(finding):
                 kept.append(finding)
         self.in_vain = self.in_vain + 1 if len(self.hunted) == before else 0
+        self._take_accepted(report)
         return new
+
+    def _take_accepted(self, report: Report) -> None:
+        """What does not count, over all runs; a suppression fired as often as in the run in which it did most."""
+        kept = [one.finding for one in self.accepted]
+        self.accepted += [one for one in report.accepted if not _has(kept, one.finding)]
+        fired = {(one.file, one.line): one.fired for one in self.suppressions}
+        self.suppressions = tuple(
+            msgspec.structs.replace(one, fired=max(one.fired, fired.get((one.file, one.line), 0)))
+            for one in report.suppressions
+        )
 
     def findings(self) -> tuple[Finding, ...]:
         return (*self.caught, *self.hunted, *self.others)
@@ -99,7 +116,7 @@ def hunt(options: Options, how: Hunt) -> int:
     plan = plan_for(options)
     trail = _Trail()
     if how.source is not None:
-        _take_source(trail, how.source)
+        _take_source(trail, how.source, plan.acceptance)
     start = _offset_of_input()
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         report, quietly = Report(), _Quietly()
@@ -136,16 +153,20 @@ _PIPED = (
 )
 
 
-def _take_source(trail: _Trail, source: Path) -> None:
+def _take_source(trail: _Trail, source: Path, acceptance: "Acceptance | None") -> None:
     from heapwitness.report.json import decode
 
     try:
         report = decode(source.read_bytes())
     except OSError as error:
         raise HeapwitnessError(f"{source} cannot be read: {error.strerror}.") from error
+    if acceptance is not None:
+        from heapwitness.accept.acceptance import applied
+
+        report = applied(report, acceptance.fresh())
     # What was caught there is to be caught here, too.
     findings = tuple(msgspec.structs.replace(one, store=None) for one in report.findings)
-    trail.take(msgspec.structs.replace(report, findings=findings))
+    trail.take(msgspec.structs.replace(report, findings=findings, accepted=(), suppressions=()))
     if not traps_for(trail.hunted):
         raise HeapwitnessError(
             f"{source} has no finding whose store could be hunted; it takes the JSON report of a run in which one was "
@@ -215,14 +236,25 @@ def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
     findings = trail.findings()
     total = sum(one.count for one in findings) + report.summary.dropped
     summary = msgspec.structs.replace(
-        report.summary, findings=total, repaired=sum(one.count for one in findings if one.repaired)
+        report.summary,
+        findings=total,
+        repaired=sum(one.count for one in findings if one.repaired),
+        suppressed=sum(one.finding.count for one in trail.accepted if one.by == "suppression"),
+        known=sum(one.finding.count for one in trail.accepted if one.by == "baseline"),
     )
     warnings = [*report.warnings, *quietly.sentences]
     if trail.hunted:
         left = count(len(trail.hunted), "finding")
         why = "" if report.summary.trapped else ": no block of the trapped sites was allocated in the last run"
         warnings.append(f"the store of {left} was not caught{why}.")
-    return msgspec.structs.replace(report, findings=findings, summary=summary, warnings=tuple(dict.fromkeys(warnings)))
+    return msgspec.structs.replace(
+        report,
+        findings=findings,
+        summary=summary,
+        warnings=tuple(dict.fromkeys(warnings)),
+        accepted=tuple(trail.accepted),
+        suppressions=trail.suppressions,
+    )
 
 
 def _show(report: Report, screen: Screen, options: Options) -> None:

@@ -80,9 +80,10 @@ class Screen:
 
     def end(self, report: "Report") -> None:
         """Show what only the end tells: warnings, how often each finding was seen, and the sum of all."""
+        from heapwitness.report import accepted
         from heapwitness.report.terminal import summed_up
 
-        for warning in report.warnings:
+        for warning in (*report.warnings, *accepted.sentences(report)):
             self.sentence(warning)
         if any(finding.count > 1 for finding in report.findings):
             import msgspec

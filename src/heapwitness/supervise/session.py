@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Program, Report
@@ -18,6 +19,9 @@ from heapwitness.supervise.mapping import Mapper
 from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
+
+if TYPE_CHECKING:
+    from heapwitness.accept.acceptance import Acceptance
 
 OUTCOME_WAIT = 3.0
 """Seconds after a finding's answer in which its thread is expected to say what it repaired."""
@@ -62,6 +66,7 @@ class Session:
         shower: shows the findings as they come.
         trap_found: the blocks of sites at which damage is found are trapped from then on.
         mapper: draws the heap, where that was asked for; then ends and checks of processes are answered, too.
+        acceptance: which findings do not count.
 
     Attributes:
         ledger: what the engines say of their processes.
@@ -70,14 +75,21 @@ class Session:
     """
 
     def __init__(
-        self, on_error: OnError, shower: Shower, mapper: Mapper | None = None, *, trap_found: bool = False
+        self,
+        on_error: OnError,
+        shower: Shower,
+        mapper: Mapper | None = None,
+        *,
+        trap_found: bool = False,
+        acceptance: "Acceptance | None" = None,
     ) -> None:
         self.ledger = Ledger()
         self.modules = LoadedFiles()
         self.malformed = 0
         self._on_error: OnError = on_error
         self._trap_found = trap_found
-        self._reporter = Reporter(shower)
+        self._acceptance = acceptance
+        self._reporter = Reporter(shower, acceptance=acceptance)
         self._examiner = Examiner()
         self._mapper = mapper
         self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
@@ -189,7 +201,7 @@ class Session:
             self._reporter.map(mapped, code)
         findings, repaired = self._reporter.close()
         findings = tuple(with_end(finding, self._ends) for finding in findings)
-        return Report(
+        report = Report(
             program=Program(argv=command, pid=pid, exit_status=status),
             findings=findings,
             summary=self.ledger.summary(findings, repaired, self.ledger.dropped + self._reporter.dropped),
@@ -197,6 +209,7 @@ class Session:
             crashes=self._reporter.crashes,
             maps=self._reporter.maps,
         )
+        return report if self._acceptance is None else self._acceptance.noted(report, self._reporter.accepted)
 
     def _take_log(self, log: Path, start: int) -> None:
         from heapwitness.supervise.records import read_records
