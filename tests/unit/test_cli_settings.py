@@ -6,8 +6,8 @@ from typing import Any
 import click
 import pytest
 
-from heapwitness.cli import settings
-from heapwitness.cli.main import configurable, group
+from heapwitness.cli import project as settings
+from heapwitness.cli.group import configurable, group
 
 
 def options(name: str, *words: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@
 #include "heap/release.h"
 #include "stacks/named.h"
 #include "traps/blocks.h"
+#include "traps/watch.h"
 
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context);
@@ -23,12 +24,33 @@ static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
         hw_heap_check_part(*caller);
 }
 
-static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site)
+/* Whether it is this allocation's turn to be trapped by chance. */
+static bool is_sampled(hw_arena *arena)
 {
-    void *payload = hw_trap_allocate(bytes, align, origin, site);
+    if (hw_traps_sample <= 1)
+        return false;
+    if (!arena->until_sampled)
+        arena->until_sampled = hw_trap_gap();
+    return --arena->until_sampled == 0;
+}
+
+static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
+                                      bool sampled)
+{
+    void *payload = hw_trap_allocate(bytes, align, origin, site, sampled);
     arena->operations += payload != NULL;
-    if (hw_traps_sample > 1 || hw_trap_is_enough()) /* another site takes the long way next time, and may be chosen */
+    if (hw_trap_is_enough()) /* another site takes the long way next time, and may be chosen */
         hw_site_forget_one(&arena->sites, (unsigned)arena->operations);
+    return payload;
+}
+
+/* Where some are chosen: one of the others, as usual. */
+static void *allocate_unsampled(size_t bytes, unsigned origin, hw_caller caller)
+{
+    hw_arena *arena = hw_this_thread.ready;
+    void *payload = hw_traps_sample > 1 ? hw_allocate_usual(arena, bytes, origin, caller) : NULL;
+    if (HW_UNLIKELY(payload && hw_check_is_asked_for(arena)))
+        hw_leave_slowly(arena);
     return payload;
 }
 
@@ -38,8 +60,12 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
     if (!arena || hw_still_engaged(&caller) || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed))
         return allocate_big(bytes, align, origin, &caller);
     hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
+    bool sampled = is_sampled(arena);
+    void *payload = sampled || align ? NULL : allocate_unsampled(bytes, origin, caller);
+    if (payload)
+        return payload;
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
-    void *payload = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site) : NULL;
+    payload = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, sampled) : NULL;
     if (HW_UNLIKELY(payload))
         return payload;
     hw_enter(arena, caller.frame);
@@ -47,6 +73,8 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
     hw_leave(arena);
     if (HW_UNLIKELY(!payload))
         payload = allocate_as_guest(bytes, align, origin, site, &context);
+    if (HW_UNLIKELY(hw_traps_on))
+        hw_watch_allocated(payload, bytes, site);
     check_now_and_then(arena, &caller);
     return payload;
 }
@@ -182,7 +210,8 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
         return hw_heap_allocate(bytes, align, origin, *caller);
     uint32_t site = arena ? hw_site_of(&arena->sites, caller, 0) : 0;
     hw_context context = {.when = HW_AT_MALLOC, .caller = *caller};
-    void *payload = arena && hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site) : NULL;
+    void *payload =
+        arena && hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, is_sampled(arena)) : NULL;
     if (payload)
         return payload;
     if (!arena && !hw_is_engaged() && bytes < threshold)
@@ -191,6 +220,8 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
         payload = hw_big_allocate(bytes, align, origin, site);
     if (payload && arena)
         arena->operations++;
+    if (HW_UNLIKELY(hw_traps_on) && arena)
+        hw_watch_allocated(payload, bytes, site);
     if (payload || !arena || bytes > HW_MOST_IN_POOL)
         return payload;
     /* Too many big blocks, or no address space for one of its own. */

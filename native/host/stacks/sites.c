@@ -4,6 +4,7 @@
 #include "os/process.h"
 #include "stacks/calls.h"
 #include "stacks/named.h"
+#include "stacks/numbers.h"
 #include "stacks/python_sites.h"
 #include "stacks/unwound.h"
 
@@ -237,11 +238,18 @@ static inline const record *record_at(const site_table *t, uint32_t site)
 }
 
 /* How what it allocates is trapped: as its native site is, which was written before. */
-static unsigned judged(const site_table *t, const record *r, const uint64_t *words)
+static unsigned judged(const site_table *t, const record *r, const uint64_t *words, uint32_t site)
 {
+    uint32_t name;
     if (r->prior || r->kind == HW_SITE_CODE)
         return HW_TRAP_NOT;
-    return r->kind == HW_SITE_PYTHON ? record_at(t, (uint32_t)words[0])->trapped : hw_trap_named(words, r->count);
+    if (r->kind == HW_SITE_PYTHON) {
+        hw_number_site(site, hw_number_name((uint32_t)words[0]));
+        return record_at(t, (uint32_t)words[0])->trapped;
+    }
+    unsigned how = hw_trap_named(words, r->count, &name);
+    hw_number_site(site, name);
+    return how;
 }
 
 /* A new record's number; 0: there is no room. */
@@ -255,7 +263,7 @@ static uint32_t write_record(site_table *t, const record *key, const uint64_t *w
     } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
     record *r = (record *)(void *)(t->area.start + at);
     *r = *key;
-    r->trapped = (uint8_t)(hw_traps_on ? judged(t, r, words) : HW_TRAP_NOT);
+    r->trapped = (uint8_t)(hw_traps_on ? judged(t, r, words, (uint32_t)(at / 16)) : HW_TRAP_NOT);
     memcpy(r->word, words, key->count * sizeof *words);
     return (uint32_t)(at / 16);
 }
@@ -299,7 +307,8 @@ uint32_t hw_site_intern_record(record *key, const uint64_t *words)
 
 bool hw_site_may_be_kept(uint32_t site)
 {
-    return !hw_site_trapped(site) || hw_trap_is_enough();
+    unsigned how = hw_site_trapped(site);
+    return how != HW_TRAP_WATCH && (how == HW_TRAP_NOT || hw_trap_is_enough());
 }
 
 unsigned hw_site_trapped(uint32_t site)
@@ -333,7 +342,7 @@ void hw_sites_judge_again(void)
             break;
         bytes = hw_round_up(sizeof *r + r->count * sizeof *r->word, 16);
         if (!r->trapped && at + bytes <= used)
-            r->trapped = (uint8_t)judged(t, r, r->word);
+            r->trapped = (uint8_t)judged(t, r, r->word, (uint32_t)(at / 16));
     }
 }
 

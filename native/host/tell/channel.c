@@ -86,6 +86,10 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         hw_put_section(&m, HW_TRAPPED, 0, &trapped, sizeof trapped);
     if (context->held)
         hw_put_section(&m, HW_HELD, 0, context->held, sizeof *context->held);
+    if (pool)
+        hw_put_numbers(&m, pool, fault);
+    else if (context->unpooled || released)
+        hw_put_number_of(&m, context->unpooled ? context->unpooled->address : released->address);
     hw_message_finish(&m, &event);
     char answer = hw_ask(&m);
     last_was_logged = false;

@@ -31,7 +31,9 @@ typedef struct hw_slot {
 /* Have the region. False: there is no address space for it, and nothing is trapped. */
 bool hw_traps_init(void);
 /* NULL: the site is not trapped, or nothing more can be trapped now; then the block is as any other. */
-void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site);
+void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site, bool sampled);
+/* The how manieth allocation of a thread from now on is to be `sampled`: in the mean hw_traps_sample, at least 1. */
+uint32_t hw_trap_gap(void);
 /* The rest is about pointers into the region. */
 bool hw_trap_holds(const void *pointer);
 void hw_trap_release(void *pointer, const hw_context *context);

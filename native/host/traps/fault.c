@@ -8,6 +8,7 @@
 #include "stacks/named.h"
 #include "tell/held.h"
 #include "traps/blocks.h"
+#include "traps/watch.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -191,6 +192,8 @@ static bool take_fault(siginfo_t *information, void *interrupted)
 static bool take_step(siginfo_t *information, void *interrupted)
 {
     ucontext_t *context = interrupted;
+    if (hw_watch_take(information, interrupted))
+        return true;
     if (!here.on || information->si_code <= 0)
         return false;
     end_step(context);
@@ -235,8 +238,10 @@ void hw_traps_watch(void)
 
 void hw_traps_end(void)
 {
-    if (atomic_exchange(&watching, false))
-        hw_traps_open();
+    if (!atomic_exchange(&watching, false))
+        return;
+    hw_watch_end();
+    hw_traps_open();
 }
 
 bool hw_trap_is_watched(void)

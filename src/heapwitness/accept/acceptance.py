@@ -7,7 +7,7 @@ from copy import deepcopy
 import msgspec
 
 from heapwitness.accept import baseline, suppressions
-from heapwitness.accept.asked import Accepting, Mark
+from heapwitness.accept.asked import Accepting, Mark, counts
 from heapwitness.accept.baseline import Baseline
 from heapwitness.accept.suppressions import Rule
 from heapwitness.findings.model import Accepted, Compared, Finding, Report, Suppression
@@ -51,25 +51,22 @@ class Acceptance:
         for one in accepted:
             if one.rule is not None:
                 fired[one.rule] += one.finding.count
-        known = sum(one.finding.count for one in accepted if one.by == "baseline")
         rules = tuple(
             Suppression(file=rule.file, line=rule.line, text=rule.text, fired=fired[number])
             for number, rule in enumerate(self._rules)
         )
         compared = None
         if self._baseline is not None:
-            compared = Compared(file=self._baseline.name, known=known, missing=self._baseline.left)
+            compared = Compared(file=self._baseline.name, known=counts(accepted)["known"], missing=self._baseline.left)
         before = len(report.suppressions)
         added = [msgspec.structs.replace(one, rule=None if one.rule is None else one.rule + before) for one in accepted]
-        summary = report.summary
+        numbers = {name: count + getattr(report.summary, name) for name, count in counts(accepted).items()}
         return msgspec.structs.replace(
             report,
             accepted=(*report.accepted, *added),
             suppressions=(*report.suppressions, *rules),
             baseline=compared or report.baseline,
-            summary=msgspec.structs.replace(
-                summary, suppressed=summary.suppressed + fired.total(), known=summary.known + known
-            ),
+            summary=msgspec.structs.replace(report.summary, **numbers),
         )
 
 

@@ -1,8 +1,11 @@
 """Which findings a run is asked to accept; nothing that takes time to import."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from heapwitness.findings.model import Accepted
 
 
 class Mark(NamedTuple):
@@ -12,8 +15,7 @@ class Mark(NamedTuple):
     rule: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepting:
+class Accepting(NamedTuple):
     """Files of suppressions, and the report of an earlier run whose findings are known.
 
     With `at_once` a finding that a baseline may know is judged when it comes, not when all are there.
@@ -26,3 +28,20 @@ class Accepting:
 
 NONE = Accepting()
 """All findings count."""
+
+
+def with_accepting(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by names, of which those that `Accepting` has are together in `accepting`, where they are there."""
+    if "suppressions" not in values:
+        return dict(values)
+    accepting = Accepting(tuple(values["suppressions"]), values["baseline"])
+    rest = {name: value for name, value in values.items() if name not in Accepting._fields}
+    return {**rest, "accepting": accepting}
+
+
+def counts(accepted: "Iterable[Accepted]") -> dict[str, int]:
+    """How many findings were suppressed, and how many known, as a summary calls them."""
+    numbers = {"suppressed": 0, "known": 0}
+    for one in accepted:
+        numbers["suppressed" if one.by == "suppression" else "known"] += one.finding.count
+    return numbers

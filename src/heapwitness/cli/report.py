@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from heapwitness.accept.asked import Accepting
-from heapwitness.cli.accepting import accepting_options
 from heapwitness.cli.documents import FILE, document_options
+from heapwitness.cli.shapes import with_options
+from heapwitness.cli.words import ACCEPTING
 from heapwitness.outputs import FORMATS, Outputs
 
 
@@ -14,6 +15,7 @@ from heapwitness.outputs import FORMATS, Outputs
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--json", type=FILE, metavar="OUT", help="Write the report to a file, as JSON; - for stdout.")
 @document_options
+@lambda function: with_options(function, ACCEPTING)
 @click.option(
     "--format",
     type=click.Choice(["short", "full", *FORMATS]),
@@ -21,7 +23,6 @@ from heapwitness.outputs import FORMATS, Outputs
     show_default=True,
     help="Show each finding in full, or in one line; or print a document instead.",
 )
-@accepting_options
 @click.option("--quiet/--no-quiet", help="Say nothing when the file has no finding.")
 def command(file: Path, json: Path | None, outputs: Outputs, format: str, quiet: bool, accepting: Accepting) -> int:
     """Show what the engine recorded in FILE (HEAPWITNESS_LOG, or `run --log`), or a report that --json wrote.

@@ -6,7 +6,6 @@ command's name in it (`[tool.heapwitness.hunt]`) is for that command alone. Path
 
 import os
 import shlex
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +13,13 @@ from typing import Any
 
 import click
 
-from heapwitness.errors import HeapwitnessError
-from heapwitness.regular import open_regular
+from heapwitness.cli import project
+from heapwitness.cli.project import TABLE, VARIABLE, BadSettings
 
-VARIABLE = "HEAPWITNESS_OPTIONS"
-FILE = "pyproject.toml"
 COMMANDS = ("run", "hunt", "report", "pytest")
 """Commands that have settings; those of `pytest --heapwitness` are those of `run`."""
 
-_BYTES_LIMIT = 4 << 20
-_TABLE = "tool.heapwitness"
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-
-
-class BadSettings(HeapwitnessError):
-    """A setting has a name or a value that cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,58 +76,17 @@ def _by_name(command: click.Command) -> dict[str, click.Option]:
 
 def _from_project(command: str) -> Iterator[_Setting]:
     """Those of the nearest pyproject.toml upwards that has the table; the command's own last."""
-    file, table = _project()
-    if file is None:
+    found = project.project()
+    if found is None:
         return
+    file, table = found
     for name, value in table.items():
         if not isinstance(value, dict):
-            yield _Setting(f"{file}: [{_TABLE}]", name.replace("_", "-"), value, file.parent)
+            yield _Setting(f"{file}: [{TABLE}]", name.replace("_", "-"), value, file.parent)
         elif name not in COMMANDS:
-            raise BadSettings(f"{file}: [{_TABLE}.{name}] is for no command; there are {', '.join(COMMANDS)}.")
+            raise BadSettings(f"{file}: [{TABLE}.{name}] is for no command; there are {', '.join(COMMANDS)}.")
     for name, value in table.get(command, {}).items():
-        yield _Setting(f"{file}: [{_TABLE}.{command}]", name.replace("_", "-"), value, file.parent)
-
-
-def _project() -> tuple[Path | None, dict[str, Any]]:
-    try:
-        here = Path.cwd()
-    except OSError:  # the directory was removed
-        return None, {}
-    for directory in (here, *here.parents):
-        file = directory / FILE
-        if file.exists() and not _is_planted(file):
-            table = _table(file)
-            if table is not None:
-                return file, table
-    return None, {}
-
-
-def _is_planted(file: Path) -> bool:
-    """Whether it lies where everybody may put files, as /tmp, and is somebody else's."""
-    return bool(file.parent.stat().st_mode & stat.S_IWOTH) and file.stat().st_uid != os.geteuid()
-
-
-def _table(file: Path) -> dict[str, Any] | None:
-    try:
-        with open(open_regular(str(file), _BYTES_LIMIT), "rb") as stream:
-            data = stream.read(_BYTES_LIMIT)
-    except OSError as error:
-        raise BadSettings(f"{file} cannot be read: {error.strerror or error}.") from error
-    if b"heapwitness" not in data:
-        return None
-    import tomllib
-
-    try:
-        document = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{file} is no TOML: {error}.") from error
-    tool = document.get("tool")
-    table = tool.get("heapwitness") if isinstance(tool, dict) else None
-    if table is None:
-        return None
-    if not isinstance(table, dict):
-        raise BadSettings(f"{file}: {_TABLE} must be a table.")
-    return table
+        yield _Setting(f"{file}: [{TABLE}.{command}]", name.replace("_", "-"), value, file.parent)
 
 
 def _from_environment(known: Callable[[], Mapping[str, click.Option]]) -> Iterator[_Setting]:

@@ -67,7 +67,8 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     """A heap block as its program knows it: `address` and requested `size` of the payload.
 
     A block in state "used" with a `freed` site was released by another thread than its owner and waits
-    for that one. `task` is the owning task's name, where the format records tasks.
+    for that one. `task` is the owning task's name, where the format records tasks. `number`: how many its allocation
+    site had allocated with it, in a run that counted them; else 0.
     """
 
     address: int
@@ -77,6 +78,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     allocated: Site | None = None
     freed: Site | None = None
     task: str | None = None
+    number: int = 0
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,7 +262,7 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What was checked, over all processes; `backup_bytes` is the memory for backups (nodes at peak x 16).
 
-    `trapped` blocks lay at guards of their own.
+    `trapped` blocks lay at guards of their own, beside `watched` ones the processor watched bytes.
 
     `findings` counts all: those that are shown, the `dropped`, which came too fast to be looked at, and the `missing`,
     which processes had counted when they ended and could not tell; but not those that were accepted: `suppressed`
@@ -276,6 +278,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
     trapped: int = 0
     missing: int = 0
+    watched: int = 0
     suppressed: int = 0
     known: int = 0
 

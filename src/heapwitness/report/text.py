@@ -10,35 +10,11 @@ from collections.abc import Sequence
 from heapwitness.findings.model import Block, Finding, Frame, Place, Site
 from heapwitness.findings.words import count
 from heapwitness.report.frames import named
-
-_LONGEST = 300
+from heapwitness.report.plain import amount as amount
+from heapwitness.report.plain import clean as clean
+from heapwitness.report.plain import harmless as harmless
 
 _RELEASE = {"malloc": "free", "aligned": "free", "new": "delete", "new[]": "delete[]"}
-
-
-def clean(text: str) -> str:
-    """Text of the target's, on one line, without anything that a terminal would obey; cut when very long."""
-    if len(text) > _LONGEST:
-        text = text[: _LONGEST - 3] + "..."
-    return harmless(text)
-
-
-def harmless(text: str) -> str:
-    """The same without a cut, for sentences of our own that hold names."""
-    return "".join(one if one.isprintable() else _escaped(one) for one in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
-
-
-def amount(size: int) -> str:
-    """A size in bytes for people: "96 bytes", "1.5 KiB"."""
-    if size < 10_000:
-        return count(size, "byte")
-    units = ("KiB", "MiB", "GiB", "TiB")
-    power = min((size.bit_length() - 1) // 10, len(units))
-    return f"{size / 1024**power:,.1f} {units[power - 1]}"
 
 
 def function(frame: Frame) -> str:

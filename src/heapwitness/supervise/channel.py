@@ -11,9 +11,8 @@ import socket
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.supervise import places
@@ -30,8 +29,7 @@ _ADDRESS_LIMIT = 107
 _CREDENTIALS = struct.Struct("=iII")
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """The process at the other end, as the kernel vouches for it; `pid` is 0 when it cannot be seen from here."""
 
     pid: int

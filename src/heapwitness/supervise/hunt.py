@@ -7,7 +7,7 @@ import shlex
 import signal
 import stat
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,15 @@ from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.supervisor import plan_for, status_of, watch
-from heapwitness.supervise.traps import catches, is_hunted, traps_for
+from heapwitness.supervise.traps import catches, is_hunted, traps_for, watches_for
 
 if TYPE_CHECKING:
     from heapwitness.accept.acceptance import Acceptance
 
 _SITES_SHOWN = 4
+_SEEN_LIMIT = 64
+_IN_TURN = ("guard", "watch", "watch")
+"""Where both can catch something, so they take turns."""
 _ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + signal.SIGHUP)
 
 
@@ -45,7 +48,8 @@ class Hunt:
 class _Trail:
     """What is known after some runs: findings whose store was caught, those whose store is hunted, and all others.
 
-    `in_vain`: runs since anything new was known.
+    `in_vain`: runs since anything was caught, `seen`: what is hunted as it was in the last run whose blocks lay where
+    they lie without traps, and in those before.
     """
 
     def __init__(self) -> None:
@@ -53,20 +57,30 @@ class _Trail:
         self.caught: list[Finding] = []
         self.hunted: list[Finding] = []
         self.others: list[Finding] = []
+        self.seen: list[Finding] = []
         self.accepted: list[Accepted] = []
         self.suppressions: tuple[Suppression, ...] = ()
 
-    def take(self, report: Report) -> list[Finding]:
-        """Add what a run found; gives what it caught."""
+    def take(self, report: Report, *, moved: bool = False) -> list[Finding]:
+        """Add what a run found; gives what it caught.
+
+        Args:
+            moved: blocks lay at guards, which changes where others lie.
+        """
         new = [one for one in report.findings if one.store is not None and not _has(self.caught, one)]
-        before = len(self.hunted)
+        known = len(self.hunted)
         self.caught += new
         self.hunted = [one for one in self.hunted if not self._is_caught(one)]
+        left = len(self.hunted)
         for finding in report.findings:
             kept = self.hunted if is_hunted(finding) else self.others
             if finding.store is None and not _has(kept, finding) and not self._is_caught(finding):
                 kept.append(finding)
-        self.in_vain = self.in_vain + 1 if len(self.hunted) == before else 0
+        if not moved:
+            self.seen = [one for one in report.findings if is_hunted(one)] + self.seen
+        self.seen = [one for one in self.seen if not self._is_caught(one)][:_SEEN_LIMIT]
+        is_first = not known and not new
+        self.in_vain = 0 if is_first or left < known else self.in_vain + 1
         self._take_accepted(report)
         return new
 
@@ -79,6 +93,18 @@ class _Trail:
             msgspec.structs.replace(one, fired=max(one.fired, fired.get((one.file, one.line), 0)))
             for one in report.suppressions
         )
+
+    def moved(self, report: Report) -> str:
+        """What to say where the program did not repeat itself: blocks of one site with other numbers were hit."""
+        for finding in filter(is_hunted, report.findings):
+            for before in self.seen:
+                then, now = _number(before), _number(finding)
+                if then and now and then != now and same(before) == same(finding):
+                    return (
+                        f"the program does not repeat itself: of {_where(finding)} it was block {then:,} that was hit "
+                        f"before, and block {now:,} now; those next to both are watched, too."
+                    )
+        return ""
 
     def findings(self) -> tuple[Finding, ...]:
         return (*self.caught, *self.hunted, *self.others)
@@ -120,21 +146,29 @@ def hunt(options: Options, how: Hunt) -> int:
     start = _offset_of_input()
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         report, quietly = Report(), _Quietly()
+        can_watch = True
         for number in range(1, how.tries + 1):
-            traps = traps_for(trail.hunted, trail.in_vain)
+            traps = _traps(trail, options, can_watch)
+            watches = any(one.how == "watch" for one in traps)
             if number > 1:
                 _reset(how.before, start)
             if not options.quiet:
                 screen.sentence(_announced(options, how, number, traps, trail))
                 if number == 2 and start is None:
                     screen.sentence(_PIPED)
-            everything = number > 1 and (not trail.hunted or trail.in_vain > 1)
+            everything = number > 1 and not watches and (not trail.hunted or trail.in_vain > 1)
             sample = 1 if everything else options.trap_sample
-            report = watch(replace(options, traps=traps, trap_sample=sample), plan, quietly)
-            caught = trail.take(report)
+            # Guards would change where the blocks lie that are watched.
+            found = options.trap_found and not watches
+            report = watch(options._replace(traps=traps, trap_sample=sample, trap_found=found), plan, quietly).report()
+            other = trail.moved(report) if watches else ""
+            caught = trail.take(report, moved=bool(report.summary.trapped))
+            can_watch = can_watch and not (watches and not report.summary.watched)
             if not options.quiet:
                 for finding in caught:
                     screen.sentence(f"caught: {_caught(finding)}")
+                if other and trail.hunted:
+                    screen.sentence(other)
             # A crash without a finding is one that no damage near a block explains: then every block is trapped.
             riddle = report.crashes and not trail.findings() and not everything
             if not (trail.hunted or riddle) or _is_over(report):
@@ -144,13 +178,28 @@ def hunt(options: Options, how: Hunt) -> int:
     write_json(report, options.json)
     write_documents(report, options.outputs)
     screen.check()
-    return status_of(report, options)
+    status = report.program.exit_status if report.program is not None else None
+    return status_of(report.summary.findings, status, options)
 
 
 _PIPED = (
     "its standard input is no file, so it gets what is left there; give the input as a file (< FILE) to have it read "
     "from its start each time."
 )
+
+
+def _traps(trail: _Trail, options: Options, can_watch: bool) -> tuple[TrappedSite, ...]:
+    """What to trap next: guards and watchpoints in turn, or those alone that were asked for."""
+    watches = watches_for(trail.seen) if can_watch and options.trap_kind in ("auto", "watch") else ()
+    turn, left = divmod(trail.in_vain, len(_IN_TURN))
+    if watches and (options.trap_kind == "watch" or _IN_TURN[left] == "watch"):
+        return watches
+    return traps_for(trail.hunted, turn if watches else trail.in_vain)
+
+
+def _number(finding: Finding) -> int:
+    block = finding.victim or finding.culprit
+    return block.number if block is not None else 0
 
 
 def _take_source(trail: _Trail, source: Path, acceptance: "Acceptance | None") -> None:
@@ -166,7 +215,7 @@ def _take_source(trail: _Trail, source: Path, acceptance: "Acceptance | None") -
         report = applied(report, acceptance.fresh())
     # What was caught there is to be caught here, too.
     findings = tuple(msgspec.structs.replace(one, store=None) for one in report.findings)
-    trail.take(msgspec.structs.replace(report, findings=findings, accepted=(), suppressions=()))
+    trail.take(msgspec.structs.replace(report, findings=findings))
     if not traps_for(trail.hunted):
         raise HeapwitnessError(
             f"{source} has no finding whose store could be hunted; it takes the JSON report of a run in which one was "
@@ -201,11 +250,15 @@ def _announced(options: Options, how: Hunt, number: int, traps: tuple[TrappedSit
     again = " again" if number > 1 else ""
     reset = f" after `{how.before}`" if how.before is not None and number > 1 else ""
     words = f"try {number} of {how.tries}: runs `{shlex.join(options.command)}`{again}{reset}"
+    watched = [one for one in traps if one.how == "watch"]
     if not traps:
         return f"{words} {'with traps on all blocks' if number > 1 else 'to see what is overwritten'}."
     shown = list(dict.fromkeys(filter(None, (_where(one) for one in trail.hunted))))
     more = ", ..." if len(shown) > _SITES_SHOWN else ""
     named = f": {', '.join(shown[:_SITES_SHOWN])}{more}" if shown else ""
+    if watched:
+        sites = count(len({one.site for one in watched}), "allocation site")
+        return f"{words} with watchpoints beside blocks of {sites}{named}."
     rest = ", and on all other blocks" if trail.in_vain > 1 else ""
     return f"{words} with traps on {count(len(traps), 'allocation site')}{named}{rest}."
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from heapwitness.accept.acceptance import Acceptance, applied, load
 from heapwitness.accept.asked import NONE, Accepting
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Report
+from heapwitness.findings.model import Program, Report, Summary
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.layout.events import BadEvent
 from heapwitness.outputs import FORMATS, NOTHING, STDOUT, Format, Outputs
@@ -126,10 +126,10 @@ def _from_records(
     if trouble is not None and not ledger.processes:
         raise HeapwitnessError(f"{file}: {trouble}") from trouble
     found = Report(
-        program=ledger.program,
+        program=Program(argv=ledger.program[0], pid=ledger.program[1]) if ledger.program is not None else None,
         source=str(file),
         findings=findings,
-        summary=ledger.summary(findings, repaired, ledger.dropped + reporter.dropped),
+        summary=Summary(**ledger.totals(findings, repaired, ledger.dropped + reporter.dropped)._asdict()),
         warnings=(*((f"{file}: {trouble}",) if trouble is not None else ()), *missing(ledger)),
         crashes=reporter.crashes,
     )
