@@ -83,7 +83,7 @@ void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.arena;
     hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
-    if (hw_setting.poison && hw_this_thread.ready && !hw_is_inside(arena)) {
+    if (hw_is_held_back(&context) && hw_this_thread.ready && !hw_is_inside(arena)) {
         hw_fetch_around((uintptr_t)pointer);
         hw_enter(arena, caller.frame);
         bool done = hw_delay_usual(arena, pointer, &context);

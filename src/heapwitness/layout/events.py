@@ -10,7 +10,7 @@ from enum import IntEnum, IntFlag
 from typing import BinaryIO, NamedTuple
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.witness import Origin
+from heapwitness.layout.witness import Domain, Origin
 
 MAGIC = 0x56455748
 VERSION = 2
@@ -31,6 +31,9 @@ COMMAND_LIMIT = 1 << 20
 STORED_LIMIT = 4096
 NUMBERS_LIMIT = 4096
 BEFORE_LIMIT = 4096
+
+FAMILY_BITS = 8
+"""Above so many bits of an event's `family`, its origin, stands the domain that the release belongs to."""
 
 _PAGES = (4 << 10, 16 << 10, 64 << 10)
 _SIGNAL, _CUT_SHORT = 0xFF, 0x100
@@ -287,6 +290,7 @@ class Event(NamedTuple):
     pointer: int = 0
     node: int = 0
     family: Origin = Origin.MALLOC
+    domain: Domain = Domain.NONE
     thread: str = ""
     dropped: int = 0
     windows: tuple[Window, ...] = ()
@@ -345,7 +349,8 @@ def parse_event(message: bytes) -> Event:
     if windows > WINDOWS_LIMIT or frames > FRAMES_LIMIT or at + 8 * (windows + frames) > length:
         raise BadEvent("an event says that it holds more than its bytes.")
     try:
-        kind, moment, why, origin = Type(type_), When(when), Reason(reason), Origin(family)
+        kind, moment, why = Type(type_), When(when), Reason(reason)
+        origin, domain = Origin(family & (1 << FAMILY_BITS) - 1), Domain(family >> FAMILY_BITS)
     except ValueError as error:
         raise BadEvent("an event has a type, reason or family that is not known.") from error
     if (kind is Type.FINDING) == (why is Reason.NONE):
@@ -365,6 +370,7 @@ def parse_event(message: bytes) -> Event:
         pointer=pointer,
         node=node,
         family=origin,
+        domain=domain,
         thread=_text(thread.split(b"\0", 1)[0]),
         dropped=dropped,
         windows=decoded_windows,

@@ -63,6 +63,16 @@ class Origin(IntEnum):
     ALIGNED = 3
 
 
+class Domain(IntEnum):
+    """By which of Python's and NumPy's allocators a block came, or was released; its site's record has the value."""
+
+    NONE = 0
+    RAW = 1
+    MEMORY = 2
+    OBJECTS = 3
+    ARRAYS = 4
+
+
 _STATES = tuple(State)
 _ORIGINS = tuple(Origin)
 

@@ -18,6 +18,9 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.supervise import places
 
 MESSAGE_LIMIT = 256 << 10
+QUESTION = b"HEAPWITNESS?"
+"""What a message begins with by which a process asks something, and which is no event."""
+
 CONNECTIONS_LIMIT = 512
 SILENCE = 2.0
 """Seconds that a connection may stay without a message."""

@@ -132,6 +132,11 @@ class Inquiry:
             return self._crashed(event, event.crash, pid)
         return None
 
+    def asked(self, question: bytes) -> bytes | None:
+        """A process asks what was found in it; gives the answer, None where the question makes no sense."""
+        self._last = None
+        return self._reporter.heard.answer(question)
+
     def failed(self, event: Event, error: Exception) -> bytes | None:
         """Something went wrong here: a finding is told without its details, of another message it is said."""
         self._last = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from heapwitness.findings.model import Accepted, Crash, Finding, HeapMap
 from heapwitness.supervise.cases import Case, Cases, Shown
 from heapwitness.supervise.examine import Examined
+from heapwitness.supervise.heard import Heard
 
 if TYPE_CHECKING:
     from heapwitness.accept.acceptance import Acceptance
@@ -58,11 +59,13 @@ class Reporter:
     Attributes:
         crashes: in the order in which they came; complete after `close`.
         maps: as crashes.
+        heard: what processes that ask are told.
     """
 
     def __init__(self, shower: Shower, until: float | None = None, acceptance: "Acceptance | None" = None) -> None:
         self.crashes: tuple[Crash, ...] = ()
         self.maps: tuple[HeapMap, ...] = ()
+        self.heard = Heard()
         self._acceptance = acceptance
         self._undecided: list[tuple[Case, Finding]] = []
         self._shower = shower
@@ -93,6 +96,7 @@ class Reporter:
             time.sleep(_PATIENCE)
         for case, finding in self._cases.add(examined):
             self._put(partial(self._show, case, finding, examined))
+        self.heard.note(examined, self._cases.of(examined))
         if examined.crash is not None and self._crashed < CRASHES_LIMIT:
             self._crashed += 1
             self._put(partial(self._show_crash, examined.crash, examined))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.events import Event, Type, parse_event
-from heapwitness.supervise.channel import Peer
+from heapwitness.supervise.channel import QUESTION, Peer
 from heapwitness.supervise.ending import NOTHING_FOUND, Ending
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.modules import LoadedFiles
@@ -73,6 +73,8 @@ class Session:
 
     def message(self, peer: Peer, message: bytes) -> bytes | None:
         """See `channel.Handler.message`."""
+        if message.startswith(QUESTION):
+            return self._inquiry().asked(message)
         try:
             event = parse_event(message)
         except HeapwitnessError:
