@@ -92,6 +92,35 @@ def test_code_that_comes_to_lie_where_other_code_was_is_not_taken_for_it(tmp_pat
 
 
 @each_python
+def test_library_that_is_called_by_code_where_other_code_was_leads_to_the_right_one(
+    tmp_path: Path, python: Path
+) -> None:
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    (library / "library.py").write_text(BLOCKS + "def make(take=libc.malloc):\n    return take(24)\n")
+    script = _write(
+        tmp_path,
+        f"import sys\nsys.path.insert(0, {str(library)!r})\nfrom library import make\n"
+        "codes = [compile('\\n' * number + 'block = make()', f'<cell {number:02}>', 'exec') for number in range(40)]\n"
+        "scope = {'make': make}\nblocks = []\n"
+        "def run_all():\n"
+        "    while codes:\n"
+        "        exec(codes.pop().replace(), scope)\n"
+        "        blocks.insert(0, scope['block'])\n"
+        "run_all()\n"
+        "for number in (5, 6, 30):\n    spoil(blocks[number])\n",
+    )
+
+    findings = heapwitness_run(python, script).findings
+
+    named = [one["culprit"]["allocated"]["stack"] for one in findings]
+    lines = sorted(
+        (frame["file"], frame["line"]) for stack in named for frame in stack if "<cell" in str(frame["file"])
+    )
+    assert lines == [("<cell 05>", 6), ("<cell 06>", 7), ("<cell 30>", 31)]
+
+
+@each_python
 def test_generators_and_threads_have_their_lines(tmp_path: Path, python: Path) -> None:
     script = _write(
         tmp_path,

@@ -93,11 +93,15 @@ __attribute__((noinline)) uint32_t hw_site_recall_deep(const hw_site_cache *cach
     return HW_LIKELY(site != HW_SITE_UNKNOWN) ? site : recall_believable(cache, caller, prior);
 }
 
+void (*hw_site_met)(uintptr_t pc);
+
 __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint64_t pc[HW_FAST_FRAMES];
     if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
         return 0;
+    if (hw_site_met && !prior)
+        hw_site_met((uintptr_t)hw_address_of((uintptr_t)caller->pc));
     if (cache->most == 0)
         return cache->python ? hw_python_learn(cache, caller, prior) : hw_unwound_learn(cache, caller, prior);
     unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
@@ -247,7 +251,11 @@ static unsigned judged(const site_table *t, const record *r, const uint64_t *wor
         hw_number_site(site, hw_number_name((uint32_t)words[0]));
         return record_at(t, (uint32_t)words[0])->trapped;
     }
-    unsigned how = hw_trap_named(words, r->count, &name);
+    uint64_t pc[HW_FULL_FRAMES];
+    unsigned frames = r->count < HW_FULL_FRAMES ? r->count : HW_FULL_FRAMES;
+    memcpy(pc, words, frames * sizeof *pc);
+    pc[0] = hw_address_of(pc[0]);
+    unsigned how = hw_trap_named(pc, frames, &name);
     hw_number_site(site, name);
     return how;
 }
@@ -358,6 +366,15 @@ const hw_site_record *hw_site_at(uint32_t site)
     if (!t || (uint64_t)site * 16 + sizeof(record) > atomic_load(&hw_this_process.sites_used) || site == 0)
         return NULL;
     return record_at(t, site);
+}
+
+unsigned hw_site_domain(uint32_t site, uint64_t *pc)
+{
+    const record *r = hw_site_at(site);
+    if (r && r->kind == HW_SITE_PYTHON && r->count)
+        r = hw_site_at((uint32_t)r->word[0] & HW_SITE_NUMBER);
+    *pc = r && r->kind == HW_SITE_NATIVE && r->count ? r->word[0] : 0;
+    return hw_domain_of(*pc);
 }
 
 uint32_t hw_site_prior(uint32_t site)

@@ -65,7 +65,7 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
     event.pool_bytes = pool ? bytes : 0;
     event.pointer = (uint64_t)(uintptr_t)context->pointer;
     event.node = fault->node;
-    event.family = context->family;
+    event.family = context->family | hw_domain_of((uintptr_t)context->caller.pc) << HW_FAMILY_BITS;
     event.dropped = atomic_exchange(&hw_dropped, 0);
     if (fault->reason == HW_HEADERS) {
         uint32_t window[2] = {fault->low, fault->high};

@@ -19,6 +19,9 @@ enum hw_when { HW_AT_MALLOC, HW_AT_FREE, HW_AT_REALLOC, HW_AT_CHECK, HW_AT_EXIT,
 /* The reasons after those of the core (core.h, enum hw_reason). */
 enum { HW_DOUBLE = 6, HW_INVALID, HW_MISMATCH, HW_GUARD };
 
+/* In an event's `family`: above the origin stands the domain that the release belongs to. */
+enum { HW_FAMILY_BITS = 8 };
+
 typedef struct hw_event {
     uint32_t magic;
     uint16_t version, type;

@@ -32,7 +32,11 @@ typedef struct hw_slot {
 /* Have the region. False: there is no address space for it, and nothing is trapped. */
 bool hw_traps_init(void);
 /* NULL: the site is not trapped, or nothing more can be trapped now; then the block is as any other. */
-void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site);
+void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site, bool sampled);
+/* The how manieth allocation of a thread from now on is to be `sampled`: in the mean hw_traps_sample, at least 1. */
+uint32_t hw_trap_gap(void);
+/* A block that is trapped whatever its site: where it lies, as enum hw_trap_how has it. NULL: there is no room. */
+void *hw_trap_fence(size_t bytes, uint32_t site, unsigned how);
 /* The rest is about pointers into the region. */
 bool hw_trap_holds(const void *pointer);
 /* Returns the block's stand-in, which is to be released, too; NULL: it has none. */

@@ -34,6 +34,8 @@ typedef struct step {
 } step;
 static __thread step here;
 
+void (*hw_trap_was_told)(void);
+
 static bool set_rights(uintptr_t page, int rights)
 {
     return hw_call(SYS_mprotect, (long)page, hw_page(), rights, 0, 0, 0) == 0;
@@ -185,6 +187,8 @@ static bool take_fault(siginfo_t *information, void *interrupted)
                            .access = writes ? HW_WRITES : HW_READS,
                            .state = HW_TRAP_GOES_ON | (t.near ? HW_TRAP_IS_NEAR : 0)};
         hw_with_room(tell, &t);
+        if (hw_trap_was_told)
+            hw_trap_was_told();
     }
     return let_through(context, t.slot, address, first);
 }

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from heapwitness.layout.events import CrashWords, Machine
@@ -84,7 +83,7 @@ def instruction_before(words: CrashWords, address: int, memory: Memory) -> tuple
         return None
     likely: tuple[int, Instruction] | None = None
     for start in _beginnings(words.pc, memory):
-        instruction = instruction_of(replace(words, pc=start), address, memory)
+        instruction = instruction_of(words._replace(pc=start), address, memory)
         if instruction is None:
             continue
         if instruction.size:

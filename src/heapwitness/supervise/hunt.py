@@ -7,13 +7,14 @@ import shlex
 import signal
 import stat
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Crash, Finding, Report
+from heapwitness.findings.model import Accepted, Crash, Finding, Report, Suppression
 from heapwitness.findings.sites import SITES_LIMIT, TrappedSite
 from heapwitness.findings.words import count
 from heapwitness.report.folding import same
@@ -23,6 +24,9 @@ from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.supervisor import plan_for, status_of, watch
 from heapwitness.supervise.traps import catches, is_hunted, traps_for, watches_for
+
+if TYPE_CHECKING:
+    from heapwitness.accept.acceptance import Acceptance
 
 _SITES_SHOWN = 4
 _SEEN_LIMIT = 64
@@ -54,6 +58,8 @@ class _Trail:
         self.hunted: list[Finding] = []
         self.others: list[Finding] = []
         self.seen: list[Finding] = []
+        self.accepted: list[Accepted] = []
+        self.suppressions: tuple[Suppression, ...] = ()
 
     def take(self, report: Report, *, moved: bool = False) -> list[Finding]:
         """Add what a run found; gives what it caught.
@@ -75,7 +81,18 @@ class _Trail:
         self.seen = [one for one in self.seen if not self._is_caught(one)][:_SEEN_LIMIT]
         is_first = not known and not new
         self.in_vain = 0 if is_first or left < known else self.in_vain + 1
+        self._take_accepted(report)
         return new
+
+    def _take_accepted(self, report: Report) -> None:
+        """What does not count, over all runs; a suppression fired as often as in the run in which it did most."""
+        kept = [one.finding for one in self.accepted]
+        self.accepted += [one for one in report.accepted if not _has(kept, one.finding)]
+        fired = {(one.file, one.line): one.fired for one in self.suppressions}
+        self.suppressions = tuple(
+            msgspec.structs.replace(one, fired=max(one.fired, fired.get((one.file, one.line), 0)))
+            for one in report.suppressions
+        )
 
     def moved(self, report: Report) -> str:
         """What to say where the program did not repeat itself: blocks of one site with other numbers were hit."""
@@ -125,7 +142,7 @@ def hunt(options: Options, how: Hunt) -> int:
     plan = plan_for(options)
     trail = _Trail()
     if how.source is not None:
-        _take_source(trail, how.source)
+        _take_source(trail, how.source, plan.acceptance)
     start = _offset_of_input()
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         report, quietly = Report(), _Quietly()
@@ -144,7 +161,7 @@ def hunt(options: Options, how: Hunt) -> int:
             sample = 1 if everything else options.trap_sample
             # Without traps in the list trapped blocks have no stand-ins, and what is watched would lie elsewhere.
             found = options.trap_found and (guards or not watches)
-            report = watch(replace(options, traps=traps, trap_sample=sample, trap_found=found), plan, quietly)
+            report = watch(options._replace(traps=traps, trap_sample=sample, trap_found=found), plan, quietly).report()
             other = trail.moved(report) if watches else ""
             caught = trail.take(report, moved=bool(traps) and not watches)
             can_watch = can_watch and not (watches and not report.summary.watched)
@@ -162,7 +179,8 @@ def hunt(options: Options, how: Hunt) -> int:
     write_json(report, options.json)
     write_documents(report, options.outputs)
     screen.check()
-    return status_of(report, options)
+    status = report.program.exit_status if report.program is not None else None
+    return status_of(report.summary.findings, status, options)
 
 
 _PIPED = (
@@ -185,13 +203,17 @@ def _number(finding: Finding) -> int:
     return block.number if block is not None else 0
 
 
-def _take_source(trail: _Trail, source: Path) -> None:
+def _take_source(trail: _Trail, source: Path, acceptance: "Acceptance | None") -> None:
     from heapwitness.report.json import decode
 
     try:
         report = decode(source.read_bytes())
     except OSError as error:
         raise HeapwitnessError(f"{source} cannot be read: {error.strerror}.") from error
+    if acceptance is not None:
+        from heapwitness.accept.acceptance import applied
+
+        report = applied(report, acceptance.fresh())
     # What was caught there is to be caught here, too.
     findings = tuple(msgspec.structs.replace(one, store=None) for one in report.findings)
     trail.take(msgspec.structs.replace(report, findings=findings))
@@ -270,7 +292,11 @@ def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
     findings = trail.findings()
     total = sum(one.count for one in findings) + report.summary.dropped
     summary = msgspec.structs.replace(
-        report.summary, findings=total, repaired=sum(one.count for one in findings if one.repaired)
+        report.summary,
+        findings=total,
+        repaired=sum(one.count for one in findings if one.repaired),
+        suppressed=sum(one.finding.count for one in trail.accepted if one.by == "suppression"),
+        known=sum(one.finding.count for one in trail.accepted if one.by == "baseline"),
     )
     warnings = [*report.warnings, *quietly.sentences]
     if trail.hunted:
@@ -278,7 +304,14 @@ def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
         trapped = report.summary.trapped or report.summary.watched
         why = "" if trapped else ": no block of the trapped sites was allocated in the last run"
         warnings.append(f"the store of {left} was not caught{why}.")
-    return msgspec.structs.replace(report, findings=findings, summary=summary, warnings=tuple(dict.fromkeys(warnings)))
+    return msgspec.structs.replace(
+        report,
+        findings=findings,
+        summary=summary,
+        warnings=tuple(dict.fromkeys(warnings)),
+        accepted=tuple(trail.accepted),
+        suppressions=trail.suppressions,
+    )
 
 
 def _show(report: Report, screen: Screen, options: Options) -> None:

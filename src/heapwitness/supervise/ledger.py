@@ -3,10 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from heapwitness.findings.model import Finding, Program, Summary
 from heapwitness.layout.events import Event, Stats, Stranger, Type
+from heapwitness.supervise.ending import Totals
+
+if TYPE_CHECKING:
+    from heapwitness.findings.model import Finding
 
 PROCESSES_LIMIT = 1 << 16
 STRANGERS_LIMIT = 1 << 10
@@ -18,19 +21,18 @@ _NAME_LIMIT = 64
 _BACKUP_BYTES = 16
 
 
-@dataclass(slots=True)
 class _Process:
     """`ended`: it said so. `left`: another program, which has no engine, took its place.
 
     `heard` are the findings that came from it, `counted` those that it had counted when it ended.
     """
 
-    name: str = ""
-    ended: bool = False
-    left: bool = False
-    cut_short: bool = False
-    heard: int = 0
-    counted: int = 0
+    __slots__ = ("counted", "cut_short", "ended", "heard", "left", "name")
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.ended = self.left = self.cut_short = False
+        self.heard = self.counted = 0
 
     @property
     def missing(self) -> int:
@@ -41,7 +43,7 @@ class Ledger:
     """Processes by pid, and totals; at most PROCESSES_LIMIT processes are told apart.
 
     Attributes:
-        program: the first that said what it is.
+        program: command and pid of the first that said what it is.
         processes: how many were seen.
         loaded: how many programs were started with the engine in them.
         operations: allocations and releases checked, in the processes that ended in an orderly way.
@@ -57,7 +59,7 @@ class Ledger:
         # By pid; a number may be used again.
         self._processes: dict[int, _Process] = {}
         self.strangers: Counter[tuple[str, Stranger]] = Counter()
-        self.program: Program | None = None
+        self.program: tuple[tuple[str, ...], int] | None = None
         self.processes = 0
         self.loaded = 0
         self.operations = 0
@@ -86,7 +88,7 @@ class Ledger:
         if event.command is not None:
             process.name = _name(event.command)
             if self.program is None:
-                self.program = Program(argv=event.command, pid=event.pid)
+                self.program = (event.command, event.pid)
         self.dropped += event.dropped
         process.heard += event.dropped + (event.type is Type.FINDING)
         if event.type is Type.HELLO:
@@ -141,10 +143,10 @@ class Ledger:
         if stats.unwatched and len(self.unwatched) < ERRORS_LIMIT:
             self.unwatched.add(stats.unwatched)
 
-    def summary(self, findings: Sequence[Finding], repaired: int, dropped: int) -> Summary:
-        """All of it as the report's summary, with the findings, those repaired, and those not looked at."""
+    def totals(self, findings: "Sequence[Finding]", repaired: int, dropped: int) -> Totals:
+        """All of it in numbers, with the findings, those repaired, and those not looked at."""
         missing, _ = self.missing()
-        return Summary(
+        return Totals(
             operations=self.operations,
             nodes=self.nodes,
             findings=sum(one.count for one in findings) + dropped + missing,

@@ -103,7 +103,7 @@ def _crash(event: Event, words: CrashWords) -> Recorded:
 
     maps = _code(event)
     examined = crashed(event, words, SegmentsMemory(event.memory), maps, _program(event))
-    return Recorded(replace(event, memory=(), maps=None, command=None), examined)
+    return Recorded(event._replace(memory=(), maps=None, command=None), examined)
 
 
 def _size(event: Event) -> int:
@@ -125,4 +125,4 @@ def _recorded(event: Event) -> Recorded:
 
     maps, whole = _code(event), event.maps or ""
     findings = diagnosed(event, SegmentsMemory(event.memory), maps, lambda pointer: pointee(pointer, whole))
-    return Recorded(replace(event, memory=(), maps=None, command=None), Examined(findings, maps, _program(event)))
+    return Recorded(event._replace(memory=(), maps=None, command=None), Examined(findings, maps, _program(event)))

@@ -7,7 +7,7 @@ from signal import Signals
 from typing import TYPE_CHECKING
 
 from heapwitness.layout.events import Stranger
-from heapwitness.supervise.python_stack import is_python
+from heapwitness.supervise.modules import is_python
 
 if TYPE_CHECKING:
     from heapwitness.supervise.ledger import Ledger
