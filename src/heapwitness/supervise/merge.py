@@ -3,8 +3,10 @@
 import itertools
 from collections.abc import Sequence
 
-from heapwitness.findings.model import Finding, Frame
-from heapwitness.findings.stacks import Act, Frames, with_stacks
+import msgspec
+
+from heapwitness.findings.model import Crash, Finding, Frame
+from heapwitness.findings.stacks import Act, Frames, with_block_stacks, with_stacks
 from heapwitness.supervise.modules import is_python
 from heapwitness.supervise.python_stack import PythonFrame
 
@@ -51,6 +53,16 @@ def merged(finding: Finding, frames: Sequence[PythonFrame]) -> Finding:
         return with_python(stack, frames) if frames and (trapped or act == "detected") else stack
 
     return with_stacks(finding, change)
+
+
+def merged_crash(crash: Crash, frames: Sequence[PythonFrame]) -> Crash:
+    """A crash with all Python frames among the C frames, which have names by now; `frames` as of `merged`."""
+    stale = tuple(
+        msgspec.structs.replace(one, block=with_block_stacks(one.block, lambda _, stack: _in_place(stack)))
+        for one in crash.stale
+    )
+    stack = with_python(crash.stack, frames) if frames else crash.stack
+    return msgspec.structs.replace(crash, stack=stack, stale=stale)
 
 
 def _in_place(stack: Frames) -> Frames:
