@@ -84,7 +84,8 @@ def test_what_is_no_object_has_no_type() -> None:
     at = np.frombuffer(data, "u1").ctypes.data
     with ProcessMemory(os.getpid()) as memory:
         nothing = [type_at(memory, at), type_at(memory, 8), type_at(memory, 1 << 63)]
-        kinds = [type_at(memory, id(one)) for one in (1.5, [], np.zeros(1), Heard)]
+        objects: list[object] = [1.5, [], np.zeros(1), Heard]
+        kinds = [type_at(memory, id(one)) for one in objects]
 
     assert nothing == [None, None, None]
     assert kinds == ["float", "list", "numpy.ndarray", "type"]
