@@ -21,7 +21,7 @@ static const hw_python_layout hw_python_layouts[] = {
     {.minor = 13, .told = 23, .finalizing = 608, .key = 2160, .state = 72, .nested = HW_PYTHON_NONE, .code = 0, .instruction = 56,
      .previous = 8, .owner = 70, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128, .lines = 136,
      .bytecode = 200, .ascii = 40, .compact = 56},
-    {.minor = 14, .told = 26, .finalizing = 784, .key = HW_PYTHON_NONE, .state = 72, .nested = HW_PYTHON_NONE, .code = 0,
+    {.minor = 14, .told = 26, .finalizing = 784, .key = 2336, .state = 72, .nested = HW_PYTHON_NONE, .code = 0,
      .instruction = 56, .previous = 8, .owner = 74, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128,
      .lines = 136, .bytecode = 208, .ascii = 40, .compact = 56},
 };
