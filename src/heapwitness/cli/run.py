@@ -14,6 +14,7 @@ from heapwitness.cli.run_options import RunCommand, run_options
     options_metavar="[options] --",
 )
 @run_options
+@click.option("--poison", is_flag=True, help="Hold released blocks back and look for writes anywhere in them.")
 @click.option(
     "--trap",
     multiple=True,

@@ -79,7 +79,6 @@ _OPTIONS: tuple[Callable[[Callable[..., int]], Callable[..., int]], ...] = (
         show_default=True,
         help="How much of the call stack is kept for each block.",
     ),
-    click.option("--poison", is_flag=True, help="Hold released blocks back and look for writes anywhere in them."),
     click.option(
         "--check-every",
         type=click.IntRange(min=0),

@@ -31,27 +31,34 @@ _ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hunt:
     """How to hunt: at most `tries` runs, `source` is the report of an earlier one, `before` a shell command that is run
-    before each repetition."""
+    before each repetition. `look_inside`: the run that is to see what is overwritten is one with poison, so that it
+    sees writes anywhere in released blocks."""
 
     tries: int = 5
     source: Path | None = None
     before: str | None = None
+    look_inside: bool = True
 
 
 class _Trail:
     """What is known after some runs: findings whose store was caught, those whose store is hunted, and all others.
 
-    `in_vain`: runs since anything new was known.
+    `in_vain`: runs since anything new was known; `silent`: runs in which nothing went wrong though something had
+    before. `crashed`: a run crashed without any finding so far.
     """
 
     def __init__(self) -> None:
-        self.in_vain = 0
+        self.in_vain = self.silent = 0
+        self.crashed = False
         self.caught: list[Finding] = []
         self.hunted: list[Finding] = []
         self.others: list[Finding] = []
 
     def take(self, report: Report) -> list[Finding]:
         """Add what a run found; gives what it caught."""
+        if not report.findings and not report.crashes and (self.hunted or self.crashed):
+            self.silent += 1
+        self.crashed |= bool(report.crashes)
         new = [one for one in report.findings if one.store is not None and not _has(self.caught, one)]
         before = len(self.hunted)
         self.caught += new
@@ -65,6 +72,12 @@ class _Trail:
 
     def findings(self) -> tuple[Finding, ...]:
         return (*self.caught, *self.hunted, *self.others)
+
+    def is_cold(self, last: Report, *, everything: bool) -> bool:
+        """Whether another run would tell nothing more. A crash that no finding explains is one that no damage near a
+        block explains: then every block is trapped, until it came again in spite of that."""
+        riddle = self.crashed and not self.findings() and not (everything and last.crashes)
+        return not (self.hunted or riddle)
 
     def _is_caught(self, finding: Finding) -> bool:
         return is_hunted(finding) and any(catches(one, finding) for one in self.caught)
@@ -113,14 +126,13 @@ def hunt(options: Options, how: Hunt) -> int:
                     screen.sentence(_PIPED)
             everything = number > 1 and (not trail.hunted or trail.in_vain > 1)
             sample = 1 if everything else options.trap_sample
-            report = watch(replace(options, traps=traps, trap_sample=sample), plan, quietly)
+            poison = options.poison or (how.look_inside and not traps and not everything)
+            report = watch(replace(options, traps=traps, trap_sample=sample, poison=poison), plan, quietly)
             caught = trail.take(report)
             if not options.quiet:
                 for finding in caught:
                     screen.sentence(f"caught: {_caught(finding)}")
-            # A crash without a finding is one that no damage near a block explains: then every block is trapped.
-            riddle = report.crashes and not trail.findings() and not everything
-            if not (trail.hunted or riddle) or _is_over(report):
+            if trail.is_cold(report, everything=everything) or _is_over(report):
                 break
         report = _summed_up(report, trail, quietly)
         _show(report, screen, options)
@@ -222,6 +234,11 @@ def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
         left = count(len(trail.hunted), "finding")
         why = "" if report.summary.trapped else ": no block of the trapped sites was allocated in the last run"
         warnings.append(f"the store of {left} was not caught{why}.")
+    if trail.silent and not trail.caught:
+        warnings.append(
+            f"in {count(trail.silent, 'run')} nothing went wrong: it may happen now and then only; --tries N runs the "
+            "program more often."
+        )
     return msgspec.structs.replace(report, findings=findings, summary=summary, warnings=tuple(dict.fromkeys(warnings)))
 
 
