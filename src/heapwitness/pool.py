@@ -67,7 +67,7 @@ class _Fault(ctypes.Structure):
 
 
 class _Outcome(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_uint64) for name in Outcome.__slots__)
+    _fields_ = tuple((name, ctypes.c_uint64) for name in Outcome._fields)
 
 
 class _Header(ctypes.Structure):
@@ -335,7 +335,7 @@ class Pool:
         outcome = _Outcome()
         if not _core().hw_repair(self._address, self._bytes, self.granule_log2, outcome):
             raise HeapwitnessError("the pool's control block and its copy are both lost: it cannot be repaired.")
-        return Outcome(**{name: getattr(outcome, name) for name in Outcome.__slots__})
+        return Outcome(**{name: getattr(outcome, name) for name in Outcome._fields})
 
     def extend(self, size: int) -> bool:
         """Let the pool grow to `size` bytes of its buffer; False when that is too little more.

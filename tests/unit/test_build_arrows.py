@@ -13,13 +13,14 @@ SOURCES = ROOT / "src" / "heapwitness"
 
 # From the ground up.
 STAGES: tuple[str, ...] = (
-    "inside",
     "errors",
     "regular",
     "replacing",
     "outputs",
     "native",
     "findings",
+    "inside",
+    "numpy",
     "memory",
     "layout",
     "heap",

@@ -1,5 +1,6 @@
 """What is said of processes that ended unchecked, of programs without the engine and of heaps that are not seen."""
 
+import errno
 import os
 import signal
 from collections.abc import Iterable
@@ -171,3 +172,23 @@ def test_findings_that_came_under_another_number_are_not_missing() -> None:
     lines = said(hello(PID), finds(7), exits(PID, findings=1), program=Program(pid=PID))
 
     assert not any("missing" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "watched", "remark"),
+    [
+        (errno.EACCES, 0, "no bytes beside blocks that were to be watched were, because the kernel does not permit it"),
+        (errno.ENOSPC, 3, "not all bytes beside blocks that were to be watched were, because others use"),
+        (errno.EMFILE, 0, "because the program may have no more files"),
+        (errno.EBUSY, 0, "because a debugger is attached"),
+        (errno.E2BIG, 0, "because this kernel or processor has none"),
+    ],
+)
+def test_bytes_that_could_not_be_watched_are_said_with_the_reason(error: int, watched: int, remark: str) -> None:
+    words = (10, 2, 2, 0, 0, 1, *[0] * 6, watched, error)
+    stats = section(STATS, b"".join(word.to_bytes(8, "little") for word in words))
+
+    (sentence,) = said((HELLO, PID, b""), (EXIT, PID, stats))
+
+    assert remark in sentence
+    assert sentence.endswith("guard pages and checks are used all the same.")

@@ -4,12 +4,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Damage, Detected, Finding, Frame, Kind, Reading, Report, Site, Store
 from heapwitness.report.json import encode
-from heapwitness.supervise.traps import catches, is_hunted, traps_asked_for, traps_for
+from heapwitness.supervise.traps import catches, is_hunted, traps_asked_for, traps_for, watches_for
 
 SIZE = 24
 
@@ -155,3 +156,44 @@ def test_likeliest_block_of_a_finding_is_trapped_on_its_side_whatever_it_is_to_o
     other = finding("heap-buffer-underflow", culprit=block(8), suspect=block(9, 0x3000), damage=damage(0xFFC))
 
     assert trapped(ahead, other)[:2] == ["start 8", "start 9"]
+
+
+def watched(*findings: Finding) -> list[str]:
+    return [
+        f"{trap.offset} {trap.site.frames[0].offset} {trap.place:#x} #{trap.number}" for trap in watches_for(findings)
+    ]
+
+
+def test_first_damaged_byte_is_watched_from_each_block_that_it_lies_beside() -> None:
+    victim, before = block(10, 0x1060), block(9, 0x1000, size=50)
+    found = finding("header-overwrite", victim=victim, previous=before, damage=damage(0x1044, offset=None))
+
+    assert watched(found) == ["-28 10 0x1060 #0", "18 9 0x1000 #0"]
+
+
+def test_watched_block_is_asked_for_by_its_number_and_its_place() -> None:
+    culprit = msgspec.structs.replace(block(9, 0x7F00_0012_3450, size=25), number=58)
+    found = finding("heap-buffer-overflow", culprit=culprit, damage=damage(0x7F00_0012_3450 + 25, 1))
+
+    assert watched(found) == ["0 9 0x23450 #58"]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        finding("use-after-free-write", culprit=block(9), damage=damage(0x1000 + SIZE)),
+        finding("heap-buffer-overflow", culprit=block(9)),
+        finding("heap-buffer-overflow", culprit=block(9), damage=damage(0x1000 + 500)),
+        finding("header-overwrite", victim=block(0, 0x1060), damage=damage(0x1050)),
+    ],
+)
+def test_what_no_watchpoint_helps_with_is_not_watched(found: Finding) -> None:
+    assert watched(found) == []
+
+
+def test_store_that_was_watched_catches_the_damage_of_the_same_sites() -> None:
+    store = Store(address=0x1040, size=8, stack=())
+    told = finding("header-overwrite", victim=block(10), damage=damage(0x1040), store=store, access="write")
+
+    assert catches(told, finding("heap-buffer-underflow", culprit=block(10), damage=damage(0x2040)))
+    assert not catches(told, finding("heap-buffer-underflow", culprit=block(9), damage=damage(0x2040)))

@@ -237,7 +237,9 @@ void hw_tell_end(uint64_t how)
                                       atomic_load(&traps->trapped),
                                       atomic_load(&traps->too_often),
                                       atomic_load(&traps->too_many),
-                                      atomic_load(&hw_left_places)};
+                                      atomic_load(&hw_left_places),
+                                      atomic_load(&traps->watched),
+                                      atomic_load(&traps->unwatched)};
     hw_tell_exit(stats);
 }
 

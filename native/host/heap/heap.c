@@ -11,6 +11,7 @@
 #include "heap/release.h"
 #include "stacks/named.h"
 #include "traps/blocks.h"
+#include "traps/watch.h"
 
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context);
@@ -72,6 +73,8 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
     hw_leave(arena);
     if (HW_UNLIKELY(!payload))
         payload = allocate_as_guest(bytes, align, origin, site, &context);
+    if (HW_UNLIKELY(hw_traps_on))
+        hw_watch_allocated(payload, bytes, site);
     check_now_and_then(arena, &caller);
     return payload;
 }
@@ -80,7 +83,7 @@ void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.arena;
     hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
-    if (hw_setting.poison && hw_this_thread.ready && !hw_is_inside(arena)) {
+    if (hw_is_held_back(&context) && hw_this_thread.ready && !hw_is_inside(arena)) {
         hw_fetch_around((uintptr_t)pointer);
         hw_enter(arena, caller.frame);
         bool done = hw_delay_usual(arena, pointer, &context);
@@ -217,6 +220,8 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
         payload = hw_big_allocate(bytes, align, origin, site);
     if (payload && arena)
         arena->operations++;
+    if (HW_UNLIKELY(hw_traps_on) && arena)
+        hw_watch_allocated(payload, bytes, site);
     if (payload || !arena || bytes > HW_MOST_IN_POOL)
         return payload;
     /* Too many big blocks, or no address space for one of its own. */

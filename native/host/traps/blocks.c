@@ -7,6 +7,7 @@
 #include "heap/release.h"
 #include "os/process.h"
 #include "stacks/named.h"
+#include "stacks/numbers.h"
 #include "traps/fault.h"
 
 #include <fcntl.h>
@@ -405,6 +406,21 @@ static unsigned class_of(size_t bytes)
     return class;
 }
 
+static void *allocate_counted(unsigned class, size_t bytes, size_t align, unsigned origin, uint32_t site, unsigned how)
+{
+    hw_change_begin();
+    void *payload = NULL;
+    if (atomic_fetch_add(&live[class], 1) < slot_count[class] && !are_too_many(class))
+        payload = allocate(class, bytes, align, origin, site, how);
+    hw_change_end();
+    atomic_fetch_add(payload ? &hw_trap_counted.trapped : &hw_trap_counted.too_many, 1);
+    if (payload)
+        hw_number_block(payload, site);
+    else
+        atomic_fetch_sub(&live[class], 1);
+    return payload;
+}
+
 void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site, bool sampled)
 {
     unsigned how = hw_site_trapped(site), class = class_of(bytes);
@@ -412,21 +428,21 @@ void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t sit
         return NULL;
     if (how == HW_TRAP_NOT && sampled && may_be_sampled(class, site))
         how = HW_TRAP_END;
-    if (how == HW_TRAP_NOT || !hw_trap_is_watched())
+    if (how == HW_TRAP_NOT || how == HW_TRAP_WATCH || !hw_trap_is_watched())
         return NULL;
     if (is_too_often()) {
         atomic_fetch_add(&hw_trap_counted.too_often, 1);
         return NULL;
     }
-    hw_change_begin();
-    void *payload = NULL;
-    if (atomic_fetch_add(&live[class], 1) < slot_count[class] && !are_too_many(class))
-        payload = allocate(class, bytes, align, origin, site, how);
-    hw_change_end();
-    atomic_fetch_add(payload ? &hw_trap_counted.trapped : &hw_trap_counted.too_many, 1);
-    if (!payload)
-        atomic_fetch_sub(&live[class], 1);
-    return payload;
+    return allocate_counted(class, bytes, align, origin, site, how);
+}
+
+void *hw_trap_fence(size_t bytes, uint32_t site, unsigned how)
+{
+    unsigned class = class_of(bytes);
+    if (!region || class >= CLASSES || !slot_count[class] || !hw_trap_is_watched())
+        return NULL;
+    return allocate_counted(class, bytes, 0, HW_MALLOC, site, how);
 }
 
 /* --- blocks by pointers -------------------------------------------------------------------------- */
@@ -494,7 +510,7 @@ void hw_trap_release(void *pointer, const hw_context *context)
         return;
     inspect(slot, context);
     tell_ends(slot);
-    if (hw_is_mismatch(slot->origin << 6, context->family))
+    if (hw_is_mismatch(slot->origin << 6, context->family) || hw_domain_differs(slot->site, &context->caller))
         tell_mismatch(slot, context);
     hw_change_begin();
     slot->gone_site = hw_site_here(slot->site, context);

@@ -34,6 +34,8 @@ bool hw_traps_init(void);
 void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site, bool sampled);
 /* The how manieth allocation of a thread from now on is to be `sampled`: in the mean hw_traps_sample, at least 1. */
 uint32_t hw_trap_gap(void);
+/* A block that is trapped whatever its site: where it lies, as enum hw_trap_how has it. NULL: there is no room. */
+void *hw_trap_fence(size_t bytes, uint32_t site, unsigned how);
 /* The rest is about pointers into the region. */
 bool hw_trap_holds(const void *pointer);
 void hw_trap_release(void *pointer, const hw_context *context);

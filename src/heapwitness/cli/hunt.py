@@ -38,7 +38,7 @@ from heapwitness.cli.run_options import RunCommand, run_options
 @click.option(
     "--poison/--no-poison",
     default=None,
-    help="Look for writes anywhere in released blocks: in every run, or in none; by default in the first.",
+    help="Look for writes anywhere in released blocks, which are held back; by default without --from.",
 )
 @click.option("--before", metavar="COMMAND", help="A shell command that is run before each repetition.")
 def command(

@@ -17,7 +17,7 @@ from heapwitness.layout import witness
 from heapwitness.layout.events import Released
 from heapwitness.layout.process import Process, PythonCall, SiteRecord, read_code, read_process, read_site
 from heapwitness.layout.python_code import PythonCode
-from heapwitness.layout.witness import HEADER_WORDS, NodeHeader, Origin, State
+from heapwitness.layout.witness import HEADER_WORDS, Domain, NodeHeader, Origin, State
 from heapwitness.memory import Memory, Unreadable
 
 _SEARCH = 64 << 10
@@ -33,6 +33,13 @@ ORIGINS: dict[Origin, model.Origin] = {
     Origin.NEW: "new",
     Origin.NEW_ARRAY: "new[]",
     Origin.ALIGNED: "aligned",
+}
+
+DOMAINS: dict[Domain, model.Domain] = {
+    Domain.RAW: "PyMem_RawMalloc",
+    Domain.MEMORY: "PyMem_Malloc",
+    Domain.OBJECTS: "PyObject_Malloc",
+    Domain.ARRAYS: "NumPy",
 }
 
 
@@ -76,6 +83,13 @@ class Sites:
             self._codes[number] = read_code(self._memory, self._process, number)
         return self._codes[number]
 
+    def domain(self, number: int) -> model.Domain | None:
+        """By which of Python's allocators a block came that was allocated at this site, or released at it."""
+        record = self._record(number)
+        if record is not None and record.prior:
+            record = self._record(record.prior)
+        return DOMAINS.get(record.domain) if record is not None else None
+
     def prior(self, number: int) -> Site | None:
         """Where the block was allocated that was released at this site."""
         record = self._record(number)
@@ -114,6 +128,7 @@ def released_block(sites: Sites, released: Released) -> Block:
         origin=ORIGINS[released.origin],
         allocated=sites.prior(released.site),
         freed=sites.site(released.site),
+        domain=sites.domain(released.site),
     )
 
 
@@ -133,6 +148,7 @@ def block_of(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Block:
         origin=ORIGINS[header.origin],
         allocated=allocated,
         freed=freed,
+        domain=None if header.quarantined else sites.domain(header.site),
     )
 
 

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from heapwitness.findings.model import Crash, Finding, Frame, Header, Report, Site, Summary
+from heapwitness.findings.model import Crash, Finding, Frame, Header, Report, Site
 from heapwitness.findings.stacks import sites
 from heapwitness.findings.words import count
 from heapwitness.report import crash as crash_text
@@ -19,6 +19,7 @@ from heapwitness.report.advice import Advice
 from heapwitness.report.facts import facts, thread
 from heapwitness.report.frames import folded
 from heapwitness.report.picture import BYTES, Row, rows
+from heapwitness.report.plain import summed_up
 from heapwitness.report.spots import spot
 
 if TYPE_CHECKING:
@@ -232,23 +233,6 @@ def _end(report: Report, console: "Console") -> None:
     for warning in report.warnings:
         out.paragraph(text.clean(warning), "warning: ")
     out.plain(f"heapwitness: {summed_up(report.summary)}")
-
-
-def summed_up(summary: Summary) -> str:
-    """A summary in one line."""
-    words = [
-        f"{count(summary.findings, 'finding')}, {summary.repaired:,} repaired; "
-        f"{count(summary.operations, 'operation')} checked",
-        count(summary.nodes, "node"),
-        f"{text.amount(summary.backup_bytes)} of backups",
-    ]
-    if summary.processes > 1:
-        words.append(f"{summary.processes:,} processes")
-    if summary.missing:
-        words.append(f"{summary.missing:,} missing")
-    if summary.dropped:
-        words.append(f"{summary.dropped:,} not shown")
-    return ", ".join(words)
 
 
 class _Lines:

@@ -30,13 +30,15 @@ _Key = tuple[Hashable, int]
 class Case:
     """Findings that are surely the same, by their bare addresses.
 
-    `number` tells apart those of one event, `is_told` whether its table knows what becomes of it.
+    `number` tells apart those of one event, `is_told` whether its table knows what becomes of it, and `finding` is what
+    it was told as.
     """
 
     number: int
     count: int = 0
     repaired: int = 0
     is_told: bool = False
+    finding: Finding | None = None
 
     def add(self, finding: Finding) -> None:
         """Count a finding."""
@@ -78,6 +80,10 @@ class Cases:
             else:
                 self.dropped += finding.count
 
+    def of(self, examined: Examined) -> Iterator[Case | None]:
+        """The cases of findings that were taken; None for those that were too many to keep."""
+        return map(self._cases.get, _keys(examined))
+
     def _has_room(self, finding: Finding) -> bool:
         frames = self._frames + _frames(finding)
         if len(self._cases) >= CASES_LIMIT or frames > _share(finding):
@@ -109,6 +115,7 @@ class Shown:
         """Tell a case as a finding with names; whether it is a new one, and there is room for it."""
         key = (same(finding), case.number)
         case.is_told = True
+        case.finding = finding
         if key in self._told:
             self._told[key].cases.append(case)
             return False
@@ -124,6 +131,7 @@ class Shown:
         """Tell a case that could not be named as a finding of its own, unless it is told."""
         if not case.is_told:
             case.is_told = True
+            case.finding = finding
             self._told[case] = _Told(finding, [case])
 
     def findings(self) -> tuple[tuple[Finding, ...], int]:

@@ -11,14 +11,16 @@ import socket
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.supervise import places
 
 MESSAGE_LIMIT = 256 << 10
+QUESTION = b"HEAPWITNESS?"
+"""What a message begins with by which a process asks something, and which is no event."""
+
 CONNECTIONS_LIMIT = 512
 SILENCE = 2.0
 """Seconds that a connection may stay without a message."""
@@ -30,8 +32,7 @@ _ADDRESS_LIMIT = 107
 _CREDENTIALS = struct.Struct("=iII")
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """The process at the other end, as the kernel vouches for it; `pid` is 0 when it cannot be seen from here."""
 
     pid: int

@@ -1,7 +1,7 @@
 """From one event of a waiting thread to findings, with everything read that is gone once the thread goes on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,9 @@ from heapwitness.findings.model import Crash, Finding, Place
 from heapwitness.layout.events import CrashWords, Event
 from heapwitness.layout.reasons import detection_of, kind_of
 from heapwitness.supervise.families import believable
+from heapwitness.supervise.modules import is_python
 from heapwitness.supervise.pointee import pointee
-from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
+from heapwitness.supervise.python_stack import PythonFrame, PythonStacks
 from heapwitness.symbols.maps import code_lines
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def crashed(event: Event, words: CrashWords, memory: "Memory", maps: str, progra
     try:
         crash, findings = examine_crash(event, words, memory)
     except Exception:  # a forged heap may surprise the search; what the event says must not be lost
-        crash, findings = examine_crash(replace(event, process=0), words, SegmentsMemory(()))
+        crash, findings = examine_crash(event._replace(process=0), words, SegmentsMemory(()))
     return Examined(findings, maps, program, crash=crash)
 
 

@@ -7,7 +7,7 @@ import shlex
 import signal
 import stat
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -22,17 +22,20 @@ from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.supervisor import plan_for, status_of, watch
-from heapwitness.supervise.traps import catches, is_hunted, traps_for
+from heapwitness.supervise.traps import catches, is_hunted, traps_for, watches_for
 
 _SITES_SHOWN = 4
+_SEEN_LIMIT = 64
+_IN_TURN = ("guard", "watch", "watch")
+"""Where both can catch something, so they take turns."""
 _ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hunt:
     """How to hunt: at most `tries` runs, `source` is the report of an earlier one, `before` a shell command that is run
-    before each repetition. `look_inside`: the run that is to see what is overwritten is one with poison, so that it
-    sees writes anywhere in released blocks."""
+    before each repetition. `look_inside`: without such a report runs are with poison, so that writes anywhere in
+    released blocks are seen."""
 
     tries: int = 5
     source: Path | None = None
@@ -43,8 +46,9 @@ class Hunt:
 class _Trail:
     """What is known after some runs: findings whose store was caught, those whose store is hunted, and all others.
 
-    `in_vain`: runs since anything new was known; `silent`: runs in which nothing went wrong though something had
-    before. `crashed`: a run crashed without any finding so far.
+    `in_vain`: runs since anything was caught, `seen`: what is hunted as it was in the last run whose blocks lay where
+    they lie without traps, and in those before. `silent`: runs in which nothing went wrong though something had before.
+    `crashed`: some run did.
     """
 
     def __init__(self) -> None:
@@ -53,22 +57,44 @@ class _Trail:
         self.caught: list[Finding] = []
         self.hunted: list[Finding] = []
         self.others: list[Finding] = []
+        self.seen: list[Finding] = []
 
-    def take(self, report: Report) -> list[Finding]:
-        """Add what a run found; gives what it caught."""
+    def take(self, report: Report, *, moved: bool = False) -> list[Finding]:
+        """Add what a run found; gives what it caught.
+
+        Args:
+            moved: blocks lay at guards, which changes where others lie.
+        """
         if not report.findings and not report.crashes and (self.hunted or self.crashed):
             self.silent += 1
         self.crashed |= bool(report.crashes)
         new = [one for one in report.findings if one.store is not None and not _has(self.caught, one)]
-        before = len(self.hunted)
+        known = len(self.hunted)
         self.caught += new
         self.hunted = [one for one in self.hunted if not self._is_caught(one)]
+        left = len(self.hunted)
         for finding in report.findings:
             kept = self.hunted if is_hunted(finding) else self.others
             if finding.store is None and not _has(kept, finding) and not self._is_caught(finding):
                 kept.append(finding)
-        self.in_vain = self.in_vain + 1 if len(self.hunted) == before else 0
+        if not moved:
+            self.seen = [one for one in report.findings if is_hunted(one)] + self.seen
+        self.seen = [one for one in self.seen if not self._is_caught(one)][:_SEEN_LIMIT]
+        is_first = not known and not new
+        self.in_vain = 0 if is_first or left < known else self.in_vain + 1
         return new
+
+    def moved(self, report: Report) -> str:
+        """What to say where the program did not repeat itself: blocks of one site with other numbers were hit."""
+        for finding in filter(is_hunted, report.findings):
+            for before in self.seen:
+                then, now = _number(before), _number(finding)
+                if then and now and then != now and same(before) == same(finding):
+                    return (
+                        f"the program does not repeat itself: of {_where(finding)} it was block {then:,} that was hit "
+                        f"before, and block {now:,} now; those next to both are watched, too."
+                    )
+        return ""
 
     def findings(self) -> tuple[Finding, ...]:
         return (*self.caught, *self.hunted, *self.others)
@@ -113,25 +139,34 @@ def hunt(options: Options, how: Hunt) -> int:
     trail = _Trail()
     if how.source is not None:
         _take_source(trail, how.source)
+    elif how.look_inside:  # in all runs: what is held back changes where blocks lie
+        options = options._replace(poison=True)
     start = _offset_of_input()
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         report, quietly = Report(), _Quietly()
+        can_watch = True
         for number in range(1, how.tries + 1):
-            traps = traps_for(trail.hunted, trail.in_vain)
+            traps = _traps(trail, options, can_watch)
+            watches = any(one.how == "watch" for one in traps)
             if number > 1:
                 _reset(how.before, start)
             if not options.quiet:
                 screen.sentence(_announced(options, how, number, traps, trail))
                 if number == 2 and start is None:
                     screen.sentence(_PIPED)
-            everything = number > 1 and (not trail.hunted or trail.in_vain > 1)
+            everything = number > 1 and not watches and (not trail.hunted or trail.in_vain > 1)
             sample = 1 if everything else options.trap_sample
-            poison = options.poison or (how.look_inside and not traps and not everything)
-            report = watch(replace(options, traps=traps, trap_sample=sample, poison=poison), plan, quietly)
-            caught = trail.take(report)
+            # Guards would change where the blocks lie that are watched.
+            found = options.trap_found and not watches
+            report = watch(options._replace(traps=traps, trap_sample=sample, trap_found=found), plan, quietly).report()
+            other = trail.moved(report) if watches else ""
+            caught = trail.take(report, moved=bool(report.summary.trapped))
+            can_watch = can_watch and not (watches and not report.summary.watched)
             if not options.quiet:
                 for finding in caught:
                     screen.sentence(f"caught: {_caught(finding)}")
+                if other and trail.hunted:
+                    screen.sentence(other)
             if trail.is_cold(report, everything=everything) or _is_over(report):
                 break
         report = _summed_up(report, trail, quietly)
@@ -139,13 +174,28 @@ def hunt(options: Options, how: Hunt) -> int:
     write_json(report, options.json)
     write_documents(report, options.outputs)
     screen.check()
-    return status_of(report, options)
+    status = report.program.exit_status if report.program is not None else None
+    return status_of(report.summary.findings, status, options)
 
 
 _PIPED = (
     "its standard input is no file, so it gets what is left there; give the input as a file (< FILE) to have it read "
     "from its start each time."
 )
+
+
+def _traps(trail: _Trail, options: Options, can_watch: bool) -> tuple[TrappedSite, ...]:
+    """What to trap next: guards and watchpoints in turn, or those alone that were asked for."""
+    watches = watches_for(trail.seen) if can_watch and options.trap_kind in ("auto", "watch") else ()
+    turn, left = divmod(trail.in_vain, len(_IN_TURN))
+    if watches and (options.trap_kind == "watch" or _IN_TURN[left] == "watch"):
+        return watches
+    return traps_for(trail.hunted, turn if watches else trail.in_vain)
+
+
+def _number(finding: Finding) -> int:
+    block = finding.victim or finding.culprit
+    return block.number if block is not None else 0
 
 
 def _take_source(trail: _Trail, source: Path) -> None:
@@ -192,11 +242,15 @@ def _announced(options: Options, how: Hunt, number: int, traps: tuple[TrappedSit
     again = " again" if number > 1 else ""
     reset = f" after `{how.before}`" if how.before is not None and number > 1 else ""
     words = f"try {number} of {how.tries}: runs `{shlex.join(options.command)}`{again}{reset}"
+    watched = [one for one in traps if one.how == "watch"]
     if not traps:
         return f"{words} {'with traps on all blocks' if number > 1 else 'to see what is overwritten'}."
     shown = list(dict.fromkeys(filter(None, (_where(one) for one in trail.hunted))))
     more = ", ..." if len(shown) > _SITES_SHOWN else ""
     named = f": {', '.join(shown[:_SITES_SHOWN])}{more}" if shown else ""
+    if watched:
+        sites = count(len({one.site for one in watched}), "allocation site")
+        return f"{words} with watchpoints beside blocks of {sites}{named}."
     rest = ", and on all other blocks" if trail.in_vain > 1 else ""
     return f"{words} with traps on {count(len(traps), 'allocation site')}{named}{rest}."
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from heapwitness.findings.model import Finding, Frame
 from heapwitness.findings.stacks import Act, Frames, with_stacks
-from heapwitness.supervise.python_stack import PythonFrame, is_python
+from heapwitness.supervise.modules import is_python
+from heapwitness.supervise.python_stack import PythonFrame
 
 _EVALUATORS = ("_PyEval_EvalFrameDefault", "PyEval_EvalFrameEx")
 

@@ -1,9 +1,8 @@
 """What a run is asked to do."""
 
 import signal
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.outputs import NOTHING, Outputs
@@ -16,13 +15,12 @@ OnError = Literal["continue", "abort", "stop"]
 Stacks = Literal["caller", "fast", "full"]
 
 WAIT_MS = 10_000
-TRAP_KINDS = ("end", "start", "tight")
+TRAP_KINDS = ("end", "start", "tight", "watch")
 OFTEN = 1000
 """Operations between checks, as a first try."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(NamedTuple):
     """The options of a run.
 
     `traps` are the allocation sites whose blocks are trapped; `trap_found`: those at which damage is found, too, from

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Report
+from heapwitness.findings.model import Program, Report, Summary
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.layout.events import BadEvent
 from heapwitness.outputs import FORMATS, NOTHING, STDOUT, Format, Outputs
@@ -115,10 +115,10 @@ def _from_records(file: Path, stream: BinaryIO, until: float, screen: Screen) ->
     if trouble is not None and not ledger.processes:
         raise HeapwitnessError(f"{file}: {trouble}") from trouble
     found = Report(
-        program=ledger.program,
+        program=Program(argv=ledger.program[0], pid=ledger.program[1]) if ledger.program is not None else None,
         source=str(file),
         findings=findings,
-        summary=ledger.summary(findings, repaired, ledger.dropped + reporter.dropped),
+        summary=Summary(**ledger.totals(findings, repaired, ledger.dropped + reporter.dropped)._asdict()),
         warnings=(*((f"{file}: {trouble}",) if trouble is not None else ()), *missing(ledger)),
         crashes=reporter.crashes,
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from heapwitness.findings.model import Crash, Finding, HeapMap
 from heapwitness.supervise.cases import Case, Cases, Shown
 from heapwitness.supervise.examine import Examined
+from heapwitness.supervise.heard import Heard
 
 if TYPE_CHECKING:
     from heapwitness.supervise.namer import Namer
@@ -56,11 +57,13 @@ class Reporter:
     Attributes:
         crashes: in the order in which they came; complete after `close`.
         maps: as crashes.
+        heard: what processes that ask are told.
     """
 
     def __init__(self, shower: Shower, until: float | None = None) -> None:
         self.crashes: tuple[Crash, ...] = ()
         self.maps: tuple[HeapMap, ...] = ()
+        self.heard = Heard()
         self._shower = shower
         self._until = until
         self._cases = Cases()
@@ -89,6 +92,7 @@ class Reporter:
             time.sleep(_PATIENCE)
         for case, finding in self._cases.add(examined):
             self._put(partial(self._show, case, finding, examined))
+        self.heard.note(examined, self._cases.of(examined))
         if examined.crash is not None and self._crashed < CRASHES_LIMIT:
             self._crashed += 1
             self._put(partial(self._show_crash, examined.crash, examined))

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Finding, Kind, Site
-from heapwitness.findings.sites import FRAMES_LIMIT, SITES_LIMIT, How, SiteName, TrappedSite, name_of, parse_trap
+from heapwitness.findings.sites import (
+    FRAMES_LIMIT,
+    PLACES,
+    SITES_LIMIT,
+    How,
+    SiteName,
+    TrappedSite,
+    name_of,
+    parse_trap,
+)
 
 _HUNTED: frozenset[Kind] = frozenset(
     (
@@ -17,6 +26,9 @@ _HUNTED: frozenset[Kind] = frozenset(
 _FILE_LIMIT = 64 << 20
 _AS_IT_WAS, _INNER = 2, 2
 _OTHER: dict[How, How] = {"end": "tight", "tight": "end", "start": "end"}
+_CONTROL = 32
+"""Bytes of header and backup before each payload."""
+_WATCHED_LIMIT = 64
 _LEAST_ALIGNMENT, _MOST_ALIGNMENT = 8, 16
 
 
@@ -52,6 +64,39 @@ def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[TrappedSit
     )[:SITES_LIMIT]
 
 
+def watches_for(findings: Sequence[Finding]) -> tuple[TrappedSite, ...]:
+    """What to watch so that the stores of findings are caught where a guard does not fit, the likeliest first: within
+    the slack of a block, over its end into the control data behind, or by a pointer that comes from elsewhere.
+
+    Args:
+        findings: with symbols resolved, of runs whose blocks lay where they will lie again.
+    """
+    found: dict[TrappedSite, None] = {}
+    for finding in findings:
+        for block, offset in _anchors(finding):
+            site = name_of(block.allocated)
+            if site is not None:
+                place = block.address % PLACES
+                found.setdefault(TrappedSite(site, "watch", offset=offset, number=block.number, place=place))
+    return tuple(found)[:_WATCHED_LIMIT]
+
+
+def _anchors(finding: Finding) -> Iterator[tuple[Block, int]]:
+    """Blocks from which the first damaged byte can be told, and its offset as in `TrappedSite`."""
+    damage = finding.damage
+    if damage is None or not is_hunted(finding) or finding.kind == "use-after-free-write":
+        return
+    readings = (one.culprit for one in finding.readings)
+    for block in (finding.victim, finding.culprit, finding.suspect, *readings, finding.previous):
+        if block is None or block.state == "end":
+            continue
+        end = block.address + block.size
+        if 0 < block.address - damage.address <= _CONTROL:
+            yield block, damage.address - block.address
+        elif 0 <= damage.address - end < 2 * _CONTROL:
+            yield block, damage.address - end
+
+
 def _shortened(site: SiteName, attempt: int) -> SiteName:
     """A site as it was, and after some attempts all that share its inner frames: it may be reached in another way."""
     return SiteName(site.frames[:_INNER]) if attempt >= _AS_IT_WAS else site
@@ -71,6 +116,8 @@ def trapped_from_now_on(findings: Sequence[Finding]) -> tuple[tuple[How, tuple[i
 
 def catches(caught: Finding, finding: Finding) -> bool:
     """Whether the access of `caught` is what `finding` tells the damage of."""
+    if caught.store is not None and caught.damage is not None and _is_same_damage(caught, finding):
+        return True
     site = caught.culprit.allocated if caught.culprit is not None else None
     name = name_of(site)
     if caught.store is None or name is None or (finding.kind != "use-after-free-read" and caught.access == "read"):
@@ -79,6 +126,16 @@ def catches(caught: Finding, finding: Finding) -> bool:
         return True
     # The finding may be that of a report, and the program built anew since.
     return any(_is_same_function(site, block.allocated) for block, _ in _blocks(finding))
+
+
+def _is_same_damage(one: Finding, other: Finding) -> bool:
+    """Whether two findings can be of the same store, in two runs: beside blocks of the same sites."""
+    if other.damage is None:
+        return False
+    names = [name_of(block.allocated) for block in (one.culprit, one.victim) if block is not None]
+    blocks = (other.culprit, other.victim, *(reading.culprit for reading in other.readings))
+    others = [name_of(block.allocated) for block in blocks if block is not None]
+    return any(name is not None and found is not None and name.is_same(found) for name in names for found in others)
 
 
 def _is_same_function(one: Site | None, other: Site | None) -> bool:

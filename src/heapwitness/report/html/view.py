@@ -13,8 +13,8 @@ from heapwitness.report import facts, text
 from heapwitness.report.explain import EXPLANATIONS, Explanation
 from heapwitness.report.html.picture import Picture, picture_of
 from heapwitness.report.html.stacks import Group, Sources, groups
+from heapwitness.report.plain import summed_up
 from heapwitness.report.spots import Stack, spot, stacks
-from heapwitness.report.terminal import summed_up
 
 _TITLES = {
     "store": "stored",
