@@ -13,7 +13,6 @@ import ctypes
 import functools
 import json
 import os
-import re
 import socket
 import sys
 import time
@@ -35,7 +34,6 @@ _STEP = 0.01
 
 _ANSWER_LIMIT = 1 << 20
 _ARGUMENTS_SHOWN = 12
-_CDATA = re.compile(r"<cdata '([^']+)'")
 
 
 class Counts(NamedTuple):
@@ -308,5 +306,8 @@ class _WatchedFunction:
 
 def _type_name(value: object) -> str:
     kind = type(value)
-    told = _CDATA.match(repr(value)) if kind.__module__ == "_cffi_backend" else None
-    return told[1] if told is not None else kind.__qualname__
+    if kind.__module__ != "_cffi_backend":
+        return kind.__qualname__
+    before, _, rest = repr(value).partition("'")  # <cdata 'int *' 0x...>
+    name, quote, _ = rest.partition("'")
+    return name if before == "<cdata " and quote else kind.__qualname__
