@@ -105,6 +105,16 @@ def test_register_that_holds_a_blocks_address_tells_whose_store_it_is() -> None:
     assert finding["damage"]["offset"] == 16
 
 
+def test_block_far_away_whose_pointer_led_there_is_named() -> None:
+    hunted = heapwitness_hunt(build(SOURCE), "far_index", place(), options=("--tries", "2"))
+
+    assert_caught(hunted, "far_index")
+    (finding,) = hunted.stores
+    assert (finding["kind"], finding["certain"], finding["culprit"]["size"]) == ("heap-buffer-overflow", True, 16)
+    assert finding["damage"]["offset"] == finding["victim"]["address"] - 32 - finding["culprit"]["address"] - 16
+    assert "far_index wrote 8 bytes past the end of a 16-byte block" in hunted.stderr
+
+
 def test_access_is_told_with_its_size_value_and_instruction() -> None:
     hunted = heapwitness_hunt(build(SOURCE), "wild", options=("--trap-kind", "watch", "--tries", "2"))
 

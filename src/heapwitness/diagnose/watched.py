@@ -1,30 +1,39 @@
 """Stores to watched bytes, which the processor told of as they happened, and the damage that is theirs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
+from heapwitness.diagnose.blocks import Sites, block_at
 from heapwitness.diagnose.instruction import instruction_before
-from heapwitness.findings.model import Damage, Finding, Frame, Reading, Store
+from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.model import Block, Damage, Finding, Frame, Kind, Reading, Store
+from heapwitness.findings.words import count
 from heapwitness.layout.events import Event, WatchedStore
-from heapwitness.memory import SegmentsMemory
+from heapwitness.layout.process import read_process, read_regions
+from heapwitness.memory import Memory, SegmentsMemory
 
 _HEX = 2
 _MASKED = "] {k"
 
 
 class Caught(NamedTuple):
-    """A store to watched bytes, and what it changed there."""
+    """A store to watched bytes, and what it changed there; `block` is the one in use whose address a register held
+    that the store's was made of."""
 
     watched: WatchedStore
     store: Store
+    block: Block | None = None
 
 
-def caught(event: Event) -> Caught | None:
+def caught(event: Event, memory: Memory | None = None) -> Caught | None:
     """The store that an event tells of; None where nothing was changed by it, or the event tells of none.
 
     The processor tells of it when it was done: the thread is behind its instruction.
+
+    Args:
+        memory: of the process, while the thread waits, where it can be read.
     """
     watched = event.watched
     if watched is None or watched.before == watched.after:
@@ -41,18 +50,29 @@ def caught(event: Event) -> Caught | None:
     if _MASKED in instruction.text:  # how much of it was stored stands in a register that is not told
         instruction = instruction._replace(size=0)
     start = instruction.start if instruction.size and instruction.start != address else None
-    return Caught(
-        watched,
-        msgspec.structs.replace(
-            store,
-            stack=(Frame(pc=at), *callers),
-            size=instruction.size,
-            start=start,
-            instruction=instruction.text,
-            registers=instruction.registers,
-            value=_value(event, start if start is not None else address, instruction.size),
-        ),
+    store = msgspec.structs.replace(
+        store,
+        stack=(Frame(pc=at), *callers),
+        size=instruction.size,
+        start=start,
+        instruction=instruction.text,
+        registers=instruction.registers,
+        value=_value(event, start if start is not None else address, instruction.size),
     )
+    return Caught(watched, store, _only_block(event, instruction.registers.values(), memory))
+
+
+def _only_block(event: Event, values: Iterable[int], memory: Memory | None) -> Block | None:
+    """The block in use that begins at one of some addresses; None where there are several, or none."""
+    if memory is None:
+        return None
+    try:
+        regions = read_regions(memory, read_process(memory, event.process))
+        found = [block_at(memory, regions, Sites(memory, event.process), value) for value in values]
+    except HeapwitnessError:
+        return None
+    blocks = [one for one in found if one is not None]
+    return blocks[0] if len(blocks) == 1 else None
 
 
 def is_damage_of(one: Caught, finding: Finding) -> bool:
@@ -70,6 +90,8 @@ def with_store(finding: Finding, one: Caught) -> Finding:
     told = msgspec.structs.replace(finding, store=one.store, access="write")
     if finding.certain:
         return told
+    if one.block is not None and one.block.address not in [block.address for block in _read_as(finding)]:
+        return _from_afar(told, one, one.block)
     for reading in finding.readings:
         if reading.culprit is not None and reading.culprit.address in one.store.registers.values():
             return msgspec.structs.replace(
@@ -89,6 +111,30 @@ def with_store(finding: Finding, one: Caught) -> Finding:
         suspect=finding.suspect or finding.culprit,
         damage=msgspec.structs.replace(finding.damage, offset=None) if finding.damage is not None else None,
         detail="The instruction does not show which pointer led there: a wild one, or one of a block beside it.",
+    )
+
+
+def _read_as(finding: Finding) -> Iterator[Block]:
+    yield from (reading.culprit for reading in finding.readings if reading.culprit is not None)
+
+
+def _from_afar(finding: Finding, one: Caught, block: Block) -> Finding:
+    """By a block's pointer that is none of those beside the damage: an index too far."""
+    damage = finding.damage
+    end = block.address + block.size
+    below = one.store.address < block.address
+    kind: Kind = "heap-buffer-underflow" if below else "heap-buffer-overflow"
+    offset = one.store.address - (block.address if below else end)
+    distance = count(abs(offset), "byte")
+    return msgspec.structs.replace(
+        finding,
+        kind=kind,
+        culprit=block,
+        suspect=None,
+        readings=(),
+        certain=True,
+        damage=msgspec.structs.replace(damage, offset=offset) if damage is not None else None,
+        detail=f"The address was made of the block's, which a register held: an index {distance} too far.",
     )
 
 
