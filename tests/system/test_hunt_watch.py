@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hunt_support import Hunted, heapwitness_hunt, line_of_store
+from hunt_support import Hunted, heapwitness_hunt, line_of_store, needs_watchpoints
 from programs.harness import build, line_of
 from run_support import (
     FOUND,
@@ -24,7 +24,7 @@ from heapwitness.findings.sites import encoded
 from heapwitness.native import library
 from heapwitness.supervise.traps import traps_asked_for
 
-pytestmark = needs_engine
+pytestmark = [needs_engine, needs_watchpoints]
 
 SOURCE = "watched.c"
 CASES = (
@@ -113,6 +113,15 @@ def test_block_far_away_whose_pointer_led_there_is_named() -> None:
     assert (finding["kind"], finding["certain"], finding["culprit"]["size"]) == ("heap-buffer-overflow", True, 16)
     assert finding["damage"]["offset"] == finding["victim"]["address"] - 32 - finding["culprit"]["address"] - 16
     assert "far_index wrote 8 bytes past the end of a 16-byte block" in hunted.stderr
+
+
+def test_block_far_away_whose_pointer_led_to_a_guard_is_named() -> None:
+    hunted = heapwitness_hunt(build(SOURCE), "far_to_guard", options=("--trap-kind", "start", "--tries", "2"))
+
+    (finding,) = hunted.stores
+    assert line_of_store(finding, SOURCE) == line_of(SOURCE, "far_to_guard")
+    assert (finding["kind"], finding["certain"]) == ("heap-buffer-overflow", True)
+    assert (finding["culprit"]["size"], finding["victim"]["size"]) == (16, 40)
 
 
 def test_access_is_told_with_its_size_value_and_instruction() -> None:

@@ -5,13 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from heapwitness.diagnose.blocks import Sites, block_at
 from heapwitness.diagnose.instruction import instruction_before
-from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Block, Damage, Finding, Frame, Kind, Reading, Store
-from heapwitness.findings.words import count
+from heapwitness.diagnose.pointer import from_afar, only_block
+from heapwitness.findings.model import Block, Damage, Finding, Frame, Reading, Store
 from heapwitness.layout.events import Event, WatchedStore
-from heapwitness.layout.process import read_process, read_regions
 from heapwitness.memory import Memory, SegmentsMemory
 
 _HEX = 2
@@ -59,20 +56,7 @@ def caught(event: Event, memory: Memory | None = None) -> Caught | None:
         registers=instruction.registers,
         value=_value(event, start if start is not None else address, instruction.size),
     )
-    return Caught(watched, store, _only_block(event, instruction.registers.values(), memory))
-
-
-def _only_block(event: Event, values: Iterable[int], memory: Memory | None) -> Block | None:
-    """The block in use that begins at one of some addresses; None where there are several, or none."""
-    if memory is None:
-        return None
-    try:
-        regions = read_regions(memory, read_process(memory, event.process))
-        found = [block_at(memory, regions, Sites(memory, event.process), value) for value in values]
-    except HeapwitnessError:
-        return None
-    blocks = [one for one in found if one is not None]
-    return blocks[0] if len(blocks) == 1 else None
+    return Caught(watched, store, only_block(event, instruction.registers.values(), memory))
 
 
 def is_damage_of(one: Caught, finding: Finding) -> bool:
@@ -91,7 +75,7 @@ def with_store(finding: Finding, one: Caught) -> Finding:
     if finding.certain:
         return told
     if one.block is not None and one.block.address not in [block.address for block in _read_as(finding)]:
-        return _from_afar(told, one, one.block)
+        return from_afar(told, one.store, one.block)
     for reading in finding.readings:
         if reading.culprit is not None and reading.culprit.address in one.store.registers.values():
             return msgspec.structs.replace(
@@ -116,26 +100,6 @@ def with_store(finding: Finding, one: Caught) -> Finding:
 
 def _read_as(finding: Finding) -> Iterator[Block]:
     yield from (reading.culprit for reading in finding.readings if reading.culprit is not None)
-
-
-def _from_afar(finding: Finding, one: Caught, block: Block) -> Finding:
-    """By a block's pointer that is none of those beside the damage: an index too far."""
-    damage = finding.damage
-    end = block.address + block.size
-    below = one.store.address < block.address
-    kind: Kind = "heap-buffer-underflow" if below else "heap-buffer-overflow"
-    offset = one.store.address - (block.address if below else end)
-    distance = count(abs(offset), "byte")
-    return msgspec.structs.replace(
-        finding,
-        kind=kind,
-        culprit=block,
-        suspect=None,
-        readings=(),
-        certain=True,
-        damage=msgspec.structs.replace(damage, offset=offset) if damage is not None else None,
-        detail=f"The address was made of the block's, which a register held: an index {distance} too far.",
-    )
 
 
 def _counted_from(damage: Damage | None, reading: Reading) -> Damage | None:

@@ -111,11 +111,13 @@ def trapped_from_now_on(findings: Sequence[Finding]) -> tuple[tuple[How, tuple[i
 
 def catches(caught: Finding, finding: Finding) -> bool:
     """Whether the access of `caught` is what `finding` tells the damage of."""
-    if caught.store is not None and caught.damage is not None and _is_same_damage(caught, finding):
+    if caught.store is None:
+        return False
+    if (caught.damage is not None or caught.victim is not None) and _is_same_damage(caught, finding):
         return True
     site = caught.culprit.allocated if caught.culprit is not None else None
     name = name_of(site)
-    if caught.store is None or name is None or (finding.kind != "use-after-free-read" and caught.access == "read"):
+    if name is None or (finding.kind != "use-after-free-read" and caught.access == "read"):
         return False
     if any(name.is_same(other) for other, _ in _candidates(finding)):
         return True

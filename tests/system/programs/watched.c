@@ -181,6 +181,14 @@ static void far_index(void)
     block[index] = 0x4141414141414141; /* far_index */
 }
 
+/* The same, wherever the block lies that is hit. */
+static void far_to_guard(void)
+{
+    uint64_t *volatile block = (void *)anchor;
+    long volatile index = (victims[HIT] - anchor) / 8 - 1;
+    block[index] = 0x4141414141414141; /* far_to_guard */
+}
+
 /* Breakpoints of its own, by both instructions for that. */
 static void own_traps(void)
 {
@@ -242,6 +250,7 @@ static const struct {
     {"in_handler", in_handler},
     {"exec", exec},
     {"far_index", far_index},
+    {"far_to_guard", far_to_guard},
     {"own_traps", own_traps},
     {"unsaid", unsaid},
     {"hot", hot},
