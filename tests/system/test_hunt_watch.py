@@ -48,7 +48,7 @@ def report_of(name: str) -> Path:
 
 
 def watched_run(name: str, *options: str) -> Result:
-    """A run in which the blocks of a wild store's sites are watched, wherever they lie."""
+    """A run in which what a wild store hit is watched, and other blocks of the same sites."""
     traps = ("--traps", str(report_of("wild")), "--trap-kind", "watch")
     return heapwitness_run(build(SOURCE), name, options=(*traps, *options))
 
@@ -175,6 +175,7 @@ def test_blocks_beside_damage_are_told_with_their_numbers_at_their_sites() -> No
     result = watched_run("wild")
 
     (finding,) = result.findings
+    assert line_of_store(finding, SOURCE) == line_of(SOURCE, "wild")
     assert finding["victim"]["number"] == 58
     assert finding["previous"]["number"] == 57
 
