@@ -70,6 +70,6 @@ def run(program: tuple[str, ...], wait: float, trap: tuple[str, ...], traps: Pat
     if trap or traps is not None:
         from heapwitness.supervise.traps import traps_asked_for
 
-        wanted = traps_asked_for(trap, traps)
+        wanted = traps_asked_for(trap, traps, watch=others["trap_kind"] == "watch")
     options = Options(command=program, wait_ms=round(wait * 1000), traps=wanted, **with_accepting(with_outputs(others)))
     return supervise.run(options)
