@@ -39,7 +39,10 @@ _CDATA = re.compile(r"<cdata '([^']+)'")
 
 
 class Counts(NamedTuple):
-    """What was checked in this process so far, and found: operations, nodes that there are now, findings, repairs."""
+    """What was checked in this process so far, and found: operations, nodes that there are now, findings, repairs.
+
+    Source: docs/python.md.
+    """
 
     operations: int = 0
     nodes: int = 0
@@ -48,7 +51,7 @@ class Counts(NamedTuple):
 
 
 class HeapCorruption(RuntimeError):
-    """Damage of the heap was found.
+    """Damage of the heap was found (docs/python.md).
 
     Attributes:
         count: how many findings came since the last check.

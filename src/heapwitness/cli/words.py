@@ -130,6 +130,12 @@ class Option(NamedTuple):
     many: bool = False
 
     @property
+    def opposite(self) -> str:
+        """What turns a flag off again, which other settings may have turned on."""
+        bare = self.name.removeprefix("--")
+        return f"--{bare.removeprefix('no-')}" if bare.startswith("no-") else f"--no-{bare}"
+
+    @property
     def parameter(self) -> str:
         """What its value is called in a program."""
         return self.name.removeprefix("--").replace("-", "_")
@@ -163,6 +169,25 @@ DOCUMENTS = (
         metavar="DIR",
     ),
 )
+
+ACCEPTING = (
+    Option(
+        "--suppressions",
+        "Count the findings that a line of this file speaks of, and do not fail for them. Repeatable.",
+        _PLAIN_FILE,
+        metavar="FILE",
+        many=True,
+    ),
+    Option(
+        "--baseline",
+        "Fail for findings only that are not in this JSON report of an earlier run.",
+        _PLAIN_FILE,
+        metavar="FILE",
+    ),
+)
+"""What is known already: counted, and neither shown in full nor a failure."""
+
+QUIET = Option("--quiet", "Say nothing when nothing was found.")
 
 RUNNING = (
     Option(
@@ -219,7 +244,8 @@ RUNNING = (
         99,
         metavar="N",
     ),
-    Option("--quiet", "Say nothing when nothing was found."),
+    *ACCEPTING,
+    QUIET,
 )
 """What all commands have that run a program, but for `--poison`, which is not the same for each."""
 
