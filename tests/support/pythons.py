@@ -19,8 +19,8 @@ def pythons() -> list[Path]:
         if _KNOWN.fullmatch(one.name):
             found.setdefault(one.name.rpartition(".")[0], one / "bin" / "python3")
     for minor in range(11, 15):
-        if one := shutil.which(f"python3.{minor}"):
-            found.setdefault(f"3.{minor}", Path(one))
+        if path := shutil.which(f"python3.{minor}"):
+            found.setdefault(f"3.{minor}", Path(path))
     return list(found.values())
 
 

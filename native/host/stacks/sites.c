@@ -4,6 +4,7 @@
 #include "os/process.h"
 #include "stacks/calls.h"
 #include "stacks/named.h"
+#include "stacks/python_frames.h"
 #include "stacks/python_sites.h"
 #include "stacks/unwound.h"
 
@@ -97,6 +98,8 @@ __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_
     uint64_t pc[HW_FAST_FRAMES];
     if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
         return 0;
+    if (HW_UNLIKELY(hw_python_may_come) && !cache->python && hw_python_comes((uintptr_t)caller->pc))
+        hw_python_renew(cache);
     if (cache->most == 0)
         return cache->python ? hw_python_learn(cache, caller, prior) : hw_unwound_learn(cache, caller, prior);
     unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
