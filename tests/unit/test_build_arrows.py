@@ -26,7 +26,7 @@ STAGES: tuple[str, ...] = (
     "heap",
     "pool",
 )
-STAGES += ("diagnose", "survey", "symbols", "report", "supervise", "integrations", "liteos", "cli")
+STAGES += ("diagnose", "survey", "symbols", "report", "accept", "supervise", "liteos", "cli", "integrations")
 STAGES += ("__main__",)
 LITEOS: tuple[str, ...] = (
     "errors",

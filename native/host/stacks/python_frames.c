@@ -4,6 +4,7 @@
 #include "os/settings.h"
 #include "stacks/python_follow.h"
 
+#include <link.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -12,8 +13,11 @@ enum { CODE_NAME = 24, CODE_DEALLOC = 48, OWN_KEYS = 32, THREAD = 0x580 };
 enum { TOLD = 64, TOLD_FINALIZING = 4, TOLD_FRAME = 6 };
 
 static unsigned version = HW_PYTHON_VERSIONS;
-_Atomic uint32_t hw_python_lives[HW_PYTHON_LIVES];
+_Atomic uint32_t hw_python_lives[HW_PYTHON_LIVES], hw_python_deaths;
+_Atomic uint64_t hw_python_turns[HW_PYTHON_TURNS];
 static void (*dealloc)(void *);
+/* CPython's own code. */
+static uintptr_t own_start, own_bytes;
 /* From a thread's descriptor: where the C library keeps what the first keys lead to; 0: not known. */
 static unsigned keyed;
 
@@ -34,11 +38,25 @@ unsigned hw_python_version(void)
 
 /* --- which CPython ----------------------------------------------------------------------------- */
 
+bool hw_python_is_own(uintptr_t pc)
+{
+    return pc - own_start < own_bytes;
+}
+
 /* Another code object may come to lie where one was: what is known of its frames is told apart by that. */
 static void code_dies(void *code)
 {
+    const hw_python_layout *l = hw_python_here();
     _Atomic uint32_t *life = hw_python_life((uintptr_t)code);
-    atomic_store(life, (atomic_load(life) & ~(uint32_t)HW_PYTHON_LIBRARY) + HW_PYTHON_DEATH);
+    uint32_t was = atomic_load(life);
+    if (was & HW_PYTHON_SEEN) {
+        uintptr_t at = (uintptr_t)code + l->bytecode;
+        uintptr_t end = at + HW_PYTHON_UNIT * hw_word_of((uintptr_t)code + HW_PYTHON_SIZE);
+        for (unsigned pages = 0; at < end && pages < HW_PYTHON_TURNS; at = (at | (HW_LEAST_PAGE - 1)) + 1, pages++)
+            atomic_fetch_add(hw_python_turn(at), 1);
+        atomic_fetch_add(&hw_python_deaths, 1);
+    }
+    atomic_store(life, (was & ~(uint32_t)HW_PYTHON_LIBRARY) + HW_PYTHON_DEATH);
     dealloc(code);
 }
 
@@ -90,6 +108,22 @@ static void find_keyed(void)
     pthread_key_delete(key);
 }
 
+/* Where a module's code is that has some of CPython's functions. */
+static int find_own(struct dl_phdr_info *module, size_t bytes, void *within)
+{
+    (void)bytes;
+    for (unsigned i = 0; i < module->dlpi_phnum; i++) {
+        const ElfW(Phdr) *p = &module->dlpi_phdr[i];
+        uintptr_t start = module->dlpi_addr + p->p_vaddr;
+        if (p->p_type == PT_LOAD && p->p_flags & PF_X && (uintptr_t)within - start < p->p_memsz) {
+            own_start = start;
+            own_bytes = p->p_memsz;
+            return 1;
+        }
+    }
+    return 0;
+}
+
 void hw_python_look(void)
 {
     if (!hw_setting.python_lines || !&Py_Version || !_PyRuntime || !PyCode_Type || !PyGILState_GetThisThreadState)
@@ -98,8 +132,10 @@ void hw_python_look(void)
         if (Py_Version >> 16 == (3u << 8 | hw_python_layouts[i].minor) && is_laid_out(&hw_python_layouts[i]) &&
             watch_deaths())
             version = i;
-    if (hw_python_here())
-        find_keyed();
+    if (!hw_python_here())
+        return;
+    find_keyed();
+    dl_iterate_phdr(find_own, (void *)(uintptr_t)&PyGILState_GetThisThreadState);
 }
 
 /* --- the slow part of following ------------------------------------------------------------------ */
@@ -117,6 +153,22 @@ void hw_python_forget(hw_python_view *view)
 {
     memset(view, 0xFF, sizeof *view); /* neither a key, nor a page, nor a state is ever that */
     view->busy = false;
+    view->none = 0;
+    view->state = &view->none;
+    view->chain.count = 0;
+}
+
+/* Where the C library keeps what the interpreter's key leads to; NULL: the key is not there yet, or that is not known.
+ */
+static const uintptr_t *place_of_state(const hw_python_layout *l)
+{
+    uint32_t words[2];
+    if (!keyed || l->key == HW_PYTHON_NONE)
+        return NULL;
+    memcpy(words, _PyRuntime + l->key, sizeof words);
+    return words[0] == 1 && words[1] < OWN_KEYS
+               ? (const uintptr_t *)((uintptr_t)pthread_self() + keyed) + 2 * (size_t)words[1]
+               : NULL;
 }
 
 /* The calling thread's state; 0: it has none. */
@@ -129,14 +181,10 @@ static uintptr_t state_of(hw_python_view *view, const hw_python_layout *l)
     uintptr_t state = (uintptr_t)PyGILState_GetThisThreadState();
     atomic_signal_fence(memory_order_seq_cst);
     view->busy = false;
-    if (state && keyed && l->key != HW_PYTHON_NONE) {
-        uint32_t words[2];
-        memcpy(words, _PyRuntime + l->key, sizeof words);
-        const uintptr_t *named = (const uintptr_t *)((uintptr_t)pthread_self() + keyed) + 2 * (size_t)words[1];
-        if (words[0] == 1 && words[1] < OWN_KEYS && *named == state) { /* else they lie elsewhere in this build */
-            view->state = named;
-            memcpy(&view->key, words, sizeof words);
-        }
+    const uintptr_t *place = state ? place_of_state(l) : NULL;
+    if (place && *place == state) { /* else they lie elsewhere in this build */
+        view->state = place;
+        memcpy(&view->key, _PyRuntime + l->key, sizeof view->key);
     }
     return state;
 }
@@ -144,30 +192,47 @@ static uintptr_t state_of(hw_python_view *view, const hw_python_layout *l)
 /* The innermost frame of the calling thread; 0 for none. */
 static uintptr_t innermost(hw_python_view *view, const hw_python_layout *l)
 {
+    uintptr_t frame;
+    if (hw_python_glance(view, *l, &frame))
+        return frame;
     uintptr_t state = state_of(view, l), ends = hw_word_of((uintptr_t)_PyRuntime + l->finalizing);
     /* At the interpreter's end other threads' states are freed under them. */
     if (!state || (ends && ends != state) || !hw_python_is_there(view->frames, state + l->state, sizeof state))
         return 0;
     view->known = state;
-    uintptr_t frame = hw_word_of(state + l->state);
+    frame = hw_word_of(state + l->state);
     if (l->nested == HW_PYTHON_NONE)
         return frame;
     return frame && hw_python_is_there(view->nested, frame + l->nested, sizeof frame) ? hw_word_of(frame + l->nested)
                                                                                       : 0;
 }
 
+/* A signal handler may come at any time, and may allocate itself. */
+static void keep_chain(hw_python_chain *to, const hw_python_chain *c)
+{
+    to->count = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    memcpy(to->at, c->at, c->count * sizeof *c->at);
+    to->key = c->key;
+    to->deaths = c->deaths;
+    atomic_signal_fence(memory_order_seq_cst);
+    to->count = c->count;
+}
+
 unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, bool whole, uint64_t *key)
 {
     const hw_python_layout *l = hw_python_here();
-    unsigned n = 0;
-    bool library = true;
-    uintptr_t frame = innermost(view, l);
-    *key = 0;
-    for (unsigned step = 0; frame && step < 2 * most + 1; step++) {
+    hw_python_chain chain;
+    unsigned n = 0, step = 0;
+    bool library = true, shim = false;
+    chain.key = HW_PYTHON_SEVERAL;
+    chain.deaths = atomic_load_explicit(&hw_python_deaths, memory_order_relaxed);
+    for (uintptr_t frame = innermost(view, l); frame && step < 2 * most + 1; step++) {
         if (!hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME))
             break;
-        const char *at = (const char *)frame;
-        if (l->entry == HW_PYTHON_NONE && (unsigned char)at[l->owner] >= HW_PYTHON_SHIM) {
+        uintptr_t instruction = hw_word_of(frame + l->instruction);
+        if (hw_python_is_shim(*l, frame)) {
+            shim |= n == 0;
             if (n)
                 frames[n - 1].entry = true;
         } else if (n == most || (!whole && !library)) {
@@ -175,13 +240,22 @@ unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigne
         } else {
             hw_python_frame *to = &frames[n++];
             to->code = hw_word_of(frame + l->code) & ~(uintptr_t)HW_PYTHON_MARKS;
-            to->instruction = hw_word_of(frame + l->instruction);
-            to->entry = l->entry != HW_PYTHON_NONE && at[l->entry];
+            to->instruction = instruction;
+            to->entry = l->entry != HW_PYTHON_NONE && ((const char *)frame)[l->entry];
             uint32_t life = atomic_load_explicit(hw_python_life(to->code), memory_order_relaxed);
             library = life & HW_PYTHON_LIBRARY;
-            *key = hw_python_key_on(*key, to->instruction, life);
+            chain.key = hw_python_key_on(chain.key, instruction, life);
+        }
+        if (step < HW_PYTHON_CHAIN) {
+            chain.at[step].frame = frame;
+            chain.at[step].instruction = instruction;
         }
         frame = hw_word_of(frame + l->previous);
     }
+    chain.count = step;
+    if (!whole && most == HW_PYTHON_FAST && (n == most || !library) && step <= HW_PYTHON_CHAIN)
+        keep_chain(&view->chain, &chain);
+    bool alone = !whole && !shim && (most == 1 || (n == 1 && !library));
+    *key = n == 0 ? 0 : alone ? hw_python_key_of(frames->instruction) : chain.key;
     return n;
 }

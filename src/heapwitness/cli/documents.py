@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+from heapwitness.accept.asked import with_accepting
 from heapwitness.cli import words
 from heapwitness.cli.shapes import Command, as_click, shape, with_options
 from heapwitness.outputs import with_outputs
@@ -13,11 +14,12 @@ FORMAT = as_click(words.FORMAT)
 
 
 def packed(function: Command) -> Command:
-    """Lets a function that is given the values of these options have them as `outputs`."""
+    """Lets a function that is given the values of these options have them as `outputs`, and those of what is known
+    already as `accepting`."""
 
     @functools.wraps(function)
     def wrapped(*arguments: Any, **values: Any) -> int:
-        return function(*arguments, **with_outputs(values))
+        return function(*arguments, **with_accepting(with_outputs(values)))
 
     return wrapped
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from heapwitness import __version__
+from heapwitness.cli import settings
 from heapwitness.cli.failures import telling
 from heapwitness.errors import HeapwitnessError
 
@@ -41,6 +42,14 @@ class _Lazy(click.Group):
         assert isinstance(found, click.Command)
         return found
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, found, rest = super().resolve_command(ctx, args)
+        if name in settings.COMMANDS and found is not None and not (ctx.resilient_parsing or _asks_for_help(rest)):
+            ctx.default_map = {name: settings.configured(found, name, lambda: configurable(self, ctx))}
+        return name, found, rest
+
     def make_context(self, *arguments: Any, **more: Any) -> click.Context:
         with telling():
             return super().make_context(*arguments, **more)
@@ -54,6 +63,17 @@ class _Lazy(click.Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, what) for name, (_, what) in COMMANDS.items()])
+
+
+def _asks_for_help(rest: list[str]) -> bool:
+    """Settings that are wrong must not be in the way of it."""
+    return rest[:1] in (["--help"], ["-h"])
+
+
+def configurable(group: click.Group, context: click.Context) -> dict[str, click.Option]:
+    """The options of all commands that have settings."""
+    found = [group.get_command(context, name) for name in settings.COMMANDS]
+    return settings.options_of(*(one for one in found if one is not None))
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

@@ -35,12 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _called(words: list[str]) -> int:
-    """The exit status of what the words ask for; a program is run without click, where these are plain."""
+    """The exit status of what the words ask for; a program is run without click, where these are plain and there
+    are no settings."""
     if words[:1] == ["run"] and _COMPLETION not in os.environ:
-        from heapwitness.cli import straight
+        from heapwitness.cli import project, straight
 
         values = straight.given(words[1:])
-        if values is not None:
+        if values is not None and not project.is_set():
             with telling():
                 status = straight.run(**values)
                 sys.stdout.flush()

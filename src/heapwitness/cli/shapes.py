@@ -47,7 +47,7 @@ def with_options(command: Command, options: Iterable[Option]) -> Command:
 def as_click(option: Option) -> Callable[[Command], Command]:
     """What gives a command an option."""
     if option.reading is None:
-        return click.option(option.name, is_flag=True, help=option.help)
+        return click.option(f"{option.name}/{option.opposite}", help=option.help)
     return click.option(
         option.name,
         type=shape(option.reading),

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from heapwitness.accept.asked import with_accepting
 from heapwitness.cli.words import RUN, Option
 from heapwitness.outputs import with_outputs
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.python_command import starts_python
 
 _KNOWN = {option.name: option for option in RUN}
+_OPPOSITES = {option.opposite: option for option in RUN if option.reading is None}
 
 
 def given(words: Sequence[str]) -> dict[str, Any] | None:
@@ -27,6 +29,10 @@ def given(words: Sequence[str]) -> dict[str, Any] | None:
         word = words[at]
         if word == "--" or starts_python(word):
             break
+        if word in _OPPOSITES:
+            values[_OPPOSITES[word].parameter] = False
+            at += 1
+            continue
         name, given_with_it, text = word.partition("=")
         option = _KNOWN.get(name)
         if option is None:
@@ -65,5 +71,5 @@ def run(program: tuple[str, ...], wait: float, trap: tuple[str, ...], traps: Pat
         from heapwitness.supervise.traps import traps_asked_for
 
         wanted = traps_asked_for(trap, traps)
-    options = Options(command=program, wait_ms=round(wait * 1000), traps=wanted, **with_outputs(others))
+    options = Options(command=program, wait_ms=round(wait * 1000), traps=wanted, **with_accepting(with_outputs(others)))
     return supervise.run(options)

@@ -130,6 +130,12 @@ class Option(NamedTuple):
     many: bool = False
 
     @property
+    def opposite(self) -> str:
+        """What turns a flag off again, which other settings may have turned on."""
+        bare = self.name.removeprefix("--")
+        return f"--{bare.removeprefix('no-')}" if bare.startswith("no-") else f"--no-{bare}"
+
+    @property
     def parameter(self) -> str:
         """What its value is called in a program."""
         return self.name.removeprefix("--").replace("-", "_")
@@ -164,6 +170,25 @@ DOCUMENTS = (
     ),
 )
 
+ACCEPTING = (
+    Option(
+        "--suppressions",
+        "Count the findings that a line of this file speaks of, and do not fail for them. Repeatable.",
+        _PLAIN_FILE,
+        metavar="FILE",
+        many=True,
+    ),
+    Option(
+        "--baseline",
+        "Fail for findings only that are not in this JSON report of an earlier run.",
+        _PLAIN_FILE,
+        metavar="FILE",
+    ),
+)
+"""What is known already: counted, and neither shown in full nor a failure."""
+
+QUIET = Option("--quiet", "Say nothing when nothing was found.")
+
 RUNNING = (
     Option(
         "--on-error",
@@ -177,7 +202,6 @@ RUNNING = (
         OneOf(("caller", "fast", "full")),
         "fast",
     ),
-    Option("--poison", "Hold released blocks back and look for writes anywhere in them."),
     Option(
         "--check-every",
         "Check the next 256 KiB of the heap every N allocations and releases of a thread; 0 for never.",
@@ -220,12 +244,14 @@ RUNNING = (
         99,
         metavar="N",
     ),
-    Option("--quiet", "Say nothing when nothing was found."),
+    *ACCEPTING,
+    QUIET,
 )
-"""What all commands have that run a program."""
+"""What all commands have that run a program, but for `--poison`, which is not the same for each."""
 
 RUN = (
     *RUNNING,
+    Option("--poison", "Hold released blocks back and look for writes anywhere in them."),
     Option(
         "--trap",
         "Let the blocks of an allocation site end where nothing may be touched; `hunt` finds and names sites.",

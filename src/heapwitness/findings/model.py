@@ -282,7 +282,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `trapped` blocks lay at guards of their own, beside `watched` ones the processor watched bytes.
 
     `findings` counts all: those that are shown, the `dropped`, which came too fast to be looked at, and the `missing`,
-    which processes had counted when they ended and could not tell.
+    which processes had counted when they ended and could not tell; but not those that were accepted: `suppressed`
+    ones and those that the baseline has, `known`.
     """
 
     operations: int = 0
@@ -295,6 +296,40 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     trapped: int = 0
     missing: int = 0
     watched: int = 0
+    suppressed: int = 0
+    known: int = 0
+
+
+AcceptedBy = Literal["suppression", "baseline"]
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """A finding that does not count: by the `rule`-th of the report's `suppressions`, or since the baseline has it.
+
+    `rule` is null for the baseline's, and where an earlier report had accepted it already.
+    """
+
+    finding: Finding
+    by: AcceptedBy
+    rule: int | None = None
+
+
+class Suppression(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a file of suppressions, and for how many findings it was the one that fired."""
+
+    file: str
+    line: int
+    text: str
+    fired: int = 0
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """The baseline that the findings were compared with: how many are `known` from it, and how many different ones of
+    it were `missing`, not seen again."""
+
+    file: str
+    known: int = 0
+    missing: int = 0
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
@@ -417,7 +452,8 @@ class HeapMap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole document. `warnings` are sentences about what was guessed, cut short or could not be read.
+    """The whole document. `warnings` are sentences about what was guessed, cut short or could not be read. What was
+    `accepted` beforehand is no part of `findings`.
 
     Addresses are the process's, sizes in bytes. Source: docs/report.md; `schema` names its version.
     """
@@ -430,3 +466,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     crashes: tuple[Crash, ...] = ()
     maps: tuple[HeapMap, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
+    baseline: Compared | None = None

@@ -49,6 +49,16 @@ class Summed(Protocol):
         ...
 
     @property
+    def suppressed(self) -> int:
+        """See `Summary`."""
+        ...
+
+    @property
+    def known(self) -> int:
+        """See `Summary`."""
+        ...
+
+    @property
     def missing(self) -> int:
         """See `Summary`."""
         ...
@@ -89,6 +99,10 @@ def summed_up(summary: Summed) -> str:
     ]
     if summary.processes > 1:
         words.append(f"{summary.processes:,} processes")
+    if summary.suppressed:
+        words.append(f"{summary.suppressed:,} suppressed")
+    if summary.known:
+        words.append(f"{summary.known:,} known")
     if summary.missing:
         words.append(f"{summary.missing:,} missing")
     if summary.dropped:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from heapwitness.findings.model import Finding
+from heapwitness.accept.asked import Mark
+from heapwitness.findings.model import Accepted, Finding
 from heapwitness.findings.stacks import stacks, telling_stack
 from heapwitness.report.folding import same
 from heapwitness.supervise.examine import Examined
@@ -97,6 +98,12 @@ class _Told:
     finding: Finding
     cases: list[Case] = field(default_factory=list)
 
+    def counted(self) -> tuple[Finding, int]:
+        """The finding with how often it was seen, and how often it was repaired."""
+        count = sum(case.count for case in self.cases)
+        repaired = sum(case.repaired for case in self.cases)
+        return msgspec.structs.replace(self.finding, count=count, repaired=repaired == count), repaired
+
 
 class Shown:
     """Findings by their names, as they are told."""
@@ -104,6 +111,8 @@ class Shown:
     def __init__(self) -> None:
         self._told: dict[object, _Told] = {}
         self._unkept: list[Case] = []
+        # By the case that was the first of a finding.
+        self._marks: dict[Case, Mark] = {}
         self._frames = 0
 
     @property
@@ -134,17 +143,21 @@ class Shown:
             case.finding = finding
             self._told[case] = _Told(finding, [case])
 
+    def accept(self, case: Case, mark: Mark) -> None:
+        """Say of a case that was told as a new finding that it does not count."""
+        self._marks[case] = mark
+
     def findings(self) -> tuple[tuple[Finding, ...], int]:
-        """The different findings with their counts, and how many were repaired."""
-        counted = [
-            (one.finding, sum(case.count for case in one.cases), sum(case.repaired for case in one.cases))
-            for one in self._told.values()
-        ]
-        findings = tuple(
-            msgspec.structs.replace(finding, count=count, repaired=repaired == count)
-            for finding, count, repaired in counted
+        """The different findings that count, with how often, and how many were repaired."""
+        counted = [one.counted() for one in self._told.values() if one.cases[0] not in self._marks]
+        return tuple(finding for finding, _ in counted), sum(repaired for _, repaired in counted)
+
+    def accepted(self) -> tuple[Accepted, ...]:
+        """The different findings that do not."""
+        marked = [(one, self._marks.get(one.cases[0])) for one in self._told.values()]
+        return tuple(
+            Accepted(finding=one.counted()[0], by=mark.by, rule=mark.rule) for one, mark in marked if mark is not None
         )
-        return findings, sum(repaired for _, _, repaired in counted)
 
 
 def _frames(finding: Finding) -> int:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from heapwitness.findings.model import Crash, Finding, HeapMap, Report
+    from heapwitness.accept.acceptance import Acceptance
+    from heapwitness.findings.model import Accepted, Crash, Finding, HeapMap, Report
 
 
 class Totals(NamedTuple):
@@ -17,18 +18,22 @@ class Totals(NamedTuple):
     processes: int = 0
     dropped: int = 0
     trapped: int = 0
-    watched: int = 0
     missing: int = 0
+    watched: int = 0
+    suppressed: int = 0
+    known: int = 0
 
 
 class Inquired(NamedTuple):
-    """What there is to tell of findings and crashes; `dropped` are those that were too many to keep."""
+    """What there is to tell of findings and crashes; `dropped` are those that were too many to keep, and `accepted`
+    those that do not count."""
 
     findings: "tuple[Finding, ...]" = ()
     repaired: int = 0
     dropped: int = 0
     crashes: "tuple[Crash, ...]" = ()
     maps: "tuple[HeapMap, ...]" = ()
+    accepted: "tuple[Accepted, ...]" = ()
 
 
 NOTHING_FOUND = Inquired()
@@ -43,12 +48,13 @@ class Ending(NamedTuple):
     totals: Totals
     warnings: tuple[str, ...]
     inquired: Inquired
+    acceptance: "Acceptance | None" = None
 
     def report(self) -> "Report":
         """All of it as a report."""
         from heapwitness.findings.model import Program, Report, Summary
 
-        return Report(
+        report = Report(
             program=Program(argv=self.command, pid=self.pid, exit_status=self.status),
             findings=self.inquired.findings,
             summary=Summary(**self.totals._asdict()),
@@ -56,3 +62,4 @@ class Ending(NamedTuple):
             crashes=self.inquired.crashes,
             maps=self.inquired.maps,
         )
+        return report if self.acceptance is None else self.acceptance.noted(report, self.inquired.accepted)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, WentOn
 from heapwitness.supervise.ending import Inquired
 from heapwitness.supervise.ends import with_end
-from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
+from heapwitness.supervise.examine import Examined, Examiner, code_of, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
@@ -22,6 +22,7 @@ from heapwitness.supervise.reporter import Reporter, Shower
 from heapwitness.supervise.watched import WatchedStores
 
 if TYPE_CHECKING:
+    from heapwitness.accept.acceptance import Acceptance
     from heapwitness.supervise.mapping import Mapper
 
 OUTCOME_WAIT = 3.0
@@ -69,6 +70,7 @@ class Inquiry:
         modules: is told the files of which processes run code.
         trap_found: the blocks of sites at which damage is found are trapped from then on.
         mapper: draws the heap, where that was asked for; then ends and checks of processes are answered, too.
+        acceptance: which findings do not count.
     """
 
     def __init__(
@@ -80,12 +82,13 @@ class Inquiry:
         mapper: "Mapper | None",
         *,
         trap_found: bool,
+        acceptance: "Acceptance | None" = None,
     ) -> None:
         self._ledger = ledger
         self._modules = modules
         self._on_error: OnError = on_error
         self._trap_found = trap_found
-        self._reporter = Reporter(shower)
+        self._reporter = Reporter(shower, acceptance=acceptance)
         self._examiner = Examiner()
         self._mapper = mapper
         self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
@@ -123,7 +126,7 @@ class Inquiry:
             return self._found(event, pid)
         elif event.type is Type.WATCHED:
             self._last = None
-            self._watched.take(event, pid)
+            self._watched.take(event, pid, lambda: self._examiner.python(event, pid, code_of(pid)))
             return _ANSWERS["continue"]
         elif event.type is Type.CRASH and event.crash is not None:
             return self._crashed(event, event.crash, pid)
@@ -187,7 +190,8 @@ class Inquiry:
             self._reporter.map(mapped, code)
         findings, repaired = self._reporter.close()
         findings = tuple(with_end(finding, self._ends) for finding in findings)
-        return Inquired(findings, repaired, self._reporter.dropped, self._reporter.crashes, self._reporter.maps)
+        told = self._reporter
+        return Inquired(findings, repaired, told.dropped, told.crashes, told.maps, told.accepted)
 
     def _take_log(self, log: Path, start: int) -> None:
         from heapwitness.supervise.records import read_records

@@ -48,11 +48,22 @@ def merged(finding: Finding, frames: Sequence[PythonFrame]) -> Finding:
     trapped = finding.detected.when == "trap"
 
     def change(act: Act, stack: Frames) -> Frames:
-        if act in ("allocated", "released"):
+        if act in ("allocated", "released") or (act == "accessed" and _has_python(stack)):
             return _in_place(stack)
         return with_python(stack, frames) if frames and (trapped or act == "detected") else stack
 
     return with_stacks(finding, change)
+
+
+def behind(stack: Frames, frames: Sequence[PythonFrame]) -> Frames:
+    """A stack of C frames that have no names yet, with Python frames as `_in_place` takes them."""
+    entered = 0
+    whole = list(stack)
+    for one in frames:
+        line = one.line if one.line > 0 else None
+        whole.append(Frame(pc=entered, function=one.function, file=one.file, line=line, language="python"))
+        entered += one.entry
+    return tuple(whole)
 
 
 def merged_crash(crash: Crash, frames: Sequence[PythonFrame]) -> Crash:
@@ -63,6 +74,10 @@ def merged_crash(crash: Crash, frames: Sequence[PythonFrame]) -> Crash:
     )
     stack = with_python(crash.stack, frames) if frames else crash.stack
     return msgspec.structs.replace(crash, stack=stack, stale=stale)
+
+
+def _has_python(stack: Frames) -> bool:
+    return any(frame.language == "python" for frame in stack)
 
 
 def _in_place(stack: Frames) -> Frames:

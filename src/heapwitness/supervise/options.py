@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from heapwitness.accept.asked import NONE, Accepting
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.outputs import NOTHING, Outputs
 
@@ -28,7 +29,8 @@ class Options(NamedTuple):
     where each site says. `command` is program and arguments; `check_every` in operations, 0 for never; `wait_ms` is how
     long a thread of the program waits for an answer; `error_exitcode` 0 keeps the program's own status.
     With `no_python_lines` blocks of Python programs have C stacks only.
-    `outputs` are the documents beside JSON, `map` adds the heap's map to them.
+    `accepting` says which findings do not count. `outputs` are the documents beside JSON, `map` adds the heap's map to
+    them.
     """
 
     command: tuple[str, ...]
@@ -47,6 +49,7 @@ class Options(NamedTuple):
     log: Path | None = None
     error_exitcode: int = FINDINGS_EXIT
     quiet: bool = False
+    accepting: Accepting = NONE
     outputs: Outputs = NOTHING
     map: bool = False
     no_python_lines: bool = False

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from heapwitness.findings.model import Crash, Finding, HeapMap
+from heapwitness.findings.model import Accepted, Crash, Finding, HeapMap
 from heapwitness.supervise.cases import Case, Cases, Shown
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.heard import Heard
 
 if TYPE_CHECKING:
+    from heapwitness.accept.acceptance import Acceptance
     from heapwitness.supervise.namer import Namer
 
     _Job = Callable[[Namer], None]
@@ -53,6 +54,7 @@ class Reporter:
     Args:
         shower: shows each different finding once.
         until: for records, their time in seconds since 1970; see `symbols.Resolver`.
+        acceptance: which findings do not count, and are not shown.
 
     Attributes:
         crashes: in the order in which they came; complete after `close`.
@@ -60,10 +62,12 @@ class Reporter:
         heard: what processes that ask are told.
     """
 
-    def __init__(self, shower: Shower, until: float | None = None) -> None:
+    def __init__(self, shower: Shower, until: float | None = None, acceptance: "Acceptance | None" = None) -> None:
         self.crashes: tuple[Crash, ...] = ()
         self.maps: tuple[HeapMap, ...] = ()
         self.heard = Heard()
+        self._acceptance = acceptance
+        self._undecided: list[tuple[Case, Finding]] = []
         self._shower = shower
         self._until = until
         self._cases = Cases()
@@ -106,12 +110,17 @@ class Reporter:
         self._put(lambda _: self._shower.sentence(text))
 
     def close(self) -> tuple[tuple[Finding, ...], int]:
-        """Wait until everything is shown; the different findings with their counts, and how many were repaired."""
+        """Wait until everything is shown; the different findings that count, how often, and how many were repaired."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
         return self._shown.findings()
+
+    @property
+    def accepted(self) -> tuple[Accepted, ...]:
+        """The different findings that do not count; complete after `close`."""
+        return self._shown.accepted()
 
     def _put(self, job: "_Job") -> None:
         if self._thread is None:
@@ -126,6 +135,8 @@ class Reporter:
         namer = Namer(self._shower.sentence, self._until)
         while (job := self._queue.get()) is not None:
             job(namer)
+        for case, finding in self._undecided:
+            self._settle(case, finding)
         namer.close()
 
     def _show(self, case: Case, finding: Finding, examined: Examined, namer: "Namer") -> None:
@@ -133,10 +144,30 @@ class Reporter:
             named = namer.finding(finding, examined)
             if self._shown.add(case, named.finding):
                 namer.keep(named)
-                self._shower.finding(named.finding)
+                self._tell(case, named.finding)
         except Exception as error:  # what befalls one finding must not keep the next from being shown
             self._shown.add_bare(case, finding)
             self._shower.sentence(f"a finding could not be shown in full: {type(error).__name__}: {error}")
+
+    def _tell(self, case: Case, finding: Finding) -> None:
+        """Show a finding that is told apart from all before it, if it counts."""
+        if self._acceptance is None:
+            self._shower.finding(finding)
+            return
+        mark, is_decided = self._acceptance.judge(finding)
+        if not is_decided:
+            self._undecided.append((case, finding))
+        elif mark is not None:
+            self._shown.accept(case, mark)
+        else:
+            self._shower.finding(finding)
+
+    def _settle(self, case: Case, finding: Finding) -> None:
+        mark = self._acceptance.settle(finding) if self._acceptance is not None else None
+        if mark is not None:
+            self._shown.accept(case, mark)
+        else:
+            self._shower.finding(finding)
 
     def _name_map(self, taken: HeapMap, code: str, namer: "Namer") -> None:
         try:

@@ -81,13 +81,16 @@ class Screen:
 
     def end(self, report: "Report") -> None:
         """Show what only the end tells: warnings, how often each finding was seen, and the sum of all."""
+        from heapwitness.report import accepted
+
+        sentences = (*report.warnings, *accepted.sentences(report))
         if not any(finding.count > 1 for finding in report.findings):
-            self.sum(report.summary, report.warnings)
+            self.sum(report.summary, sentences)
             return
         import msgspec
 
-        for warning in report.warnings:
-            self.sentence(warning)
+        for sentence in sentences:
+            self.sentence(sentence)
         self._render(msgspec.structs.replace(report, warnings=()))
 
     def sum(self, summary: "Summed", warnings: Iterable[str]) -> None:

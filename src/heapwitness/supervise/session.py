@@ -14,12 +14,14 @@ from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
 
 if TYPE_CHECKING:
+    from heapwitness.accept.acceptance import Acceptance
     from heapwitness.supervise.inquiry import Inquiry
     from heapwitness.supervise.mapping import Mapper
     from heapwitness.supervise.reporter import Shower
 
 _ONLY_NOTED = (Type.HELLO, Type.EXIT, Type.STRANGER, Type.CHECKED)
 _FOR_FINDINGS = (
+    "dataclasses",
     "msgspec",
     "heapwitness.findings.model",
     "heapwitness.layout.process",
@@ -42,6 +44,7 @@ class Session:
         shower: shows the findings as they come.
         trap_found: the blocks of sites at which damage is found are trapped from then on.
         mapper: draws the heap, where that was asked for; then ends and checks of processes are answered, too.
+        acceptance: which findings do not count.
 
     Attributes:
         ledger: what the engines say of their processes.
@@ -50,7 +53,13 @@ class Session:
     """
 
     def __init__(
-        self, on_error: OnError, shower: "Shower", mapper: "Mapper | None" = None, *, trap_found: bool = False
+        self,
+        on_error: OnError,
+        shower: "Shower",
+        mapper: "Mapper | None" = None,
+        *,
+        trap_found: bool = False,
+        acceptance: "Acceptance | None" = None,
     ) -> None:
         self.ledger = Ledger()
         self.modules = LoadedFiles()
@@ -59,6 +68,7 @@ class Session:
         self._shower = shower
         self._mapper = mapper
         self._trap_found = trap_found
+        self._acceptance = acceptance
         self._begun: Inquiry | None = None
         self._unprepared = list(reversed(_FOR_FINDINGS))
 
@@ -106,14 +116,14 @@ class Session:
 
         A finding that was neither diagnosed while its thread waited nor recorded is reported as it is known.
         """
-        if self._begun is not None or (log.exists() and log.stat().st_size > start):
+        if self._begun is not None or _may_have_more(log, start):
             self._inquiry().take_records(log, start)
 
     def end(self, command: tuple[str, ...], pid: int, status: int | None, warnings: Iterable[str] = ()) -> Ending:
         """Wait until everything is shown, and put it together."""
         inquired = NOTHING_FOUND if self._begun is None and self._mapper is None else self._inquiry().close()
         totals = self.ledger.totals(inquired.findings, inquired.repaired, self.ledger.dropped + inquired.dropped)
-        return Ending(command, pid, status, totals, tuple(warnings), inquired)
+        return Ending(command, pid, status, totals, tuple(warnings), inquired, self._acceptance)
 
     def _is_only_noted(self, event: Event) -> bool:
         nobody = self._begun is None and self._mapper is None
@@ -130,8 +140,18 @@ class Session:
                 self.modules,
                 self._mapper,
                 trap_found=self._trap_found,
+                acceptance=self._acceptance,
             )
         return self._begun
+
+
+def _may_have_more(log: Path, start: int) -> bool:
+    try:
+        return log.stat().st_size > start
+    except FileNotFoundError:
+        return False
+    except OSError:  # what is wrong with it is said by who reads it
+        return True
 
 
 def _is_known_inside_as(pid: int, inside: int) -> bool:

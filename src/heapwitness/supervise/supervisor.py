@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from heapwitness import native
+from heapwitness.accept.asked import NONE
 from heapwitness.supervise import places
 from heapwitness.supervise.channel import Channel
 from heapwitness.supervise.environment import environment
@@ -18,6 +19,7 @@ from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.target import Target, check_program, check_system, find_program
 
 if TYPE_CHECKING:
+    from heapwitness.accept.acceptance import Acceptance
     from heapwitness.supervise.ending import Ending
     from heapwitness.supervise.reporter import Shower
     from heapwitness.supervise.session import Session
@@ -34,12 +36,13 @@ _LINGER = 0.2
 
 
 class Plan(NamedTuple):
-    """What is started: the file, its arguments, and what is known of it beforehand."""
+    """What is started: the file, its arguments, and what is known of it and of its findings beforehand."""
 
     file: str
     arguments: tuple[str, ...]
     target: Target
     engine: Path
+    acceptance: "Acceptance | None" = None
 
 
 def run(options: Options) -> int:
@@ -56,7 +59,7 @@ def run(options: Options) -> int:
     plan = plan_for(options)
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         ending = watch(options, plan, screen)
-        documents = options.json is not None or options.outputs.are_wanted
+        documents = options.json is not None or options.outputs.are_wanted or plan.acceptance is not None
         report = ending.report() if ending.inquired.findings or documents else None
         if ending.totals.findings or not options.quiet:
             if report is not None:
@@ -101,7 +104,8 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Ending":
             from heapwitness.supervise.mapping import Mapper
 
             mapper = Mapper(program.pid, options.wait_ms / 2000)
-        session = Session(options.on_error, screen, mapper, trap_found=options.trap_found)
+        acceptance = plan.acceptance.fresh() if plan.acceptance is not None else None
+        session = Session(options.on_error, screen, mapper, trap_found=options.trap_found, acceptance=acceptance)
         _serve(channel, session, program)
         session.take_records(log.path, log.start)
     program.release_signals()
@@ -119,7 +123,8 @@ def plan_for(options: Options) -> Plan:
     """What is started for a run, and what of it can be known beforehand.
 
     Raises:
-        HeapwitnessError: the program cannot be run under heapwitness, or a file that is asked for cannot be written.
+        HeapwitnessError: the program cannot be run under heapwitness, a file that is asked for cannot be written, or
+            one of what is accepted cannot be read.
     """
     check_system()
     engine = native.library("preload").absolute()
@@ -129,7 +134,15 @@ def plan_for(options: Options) -> Plan:
     for written in (options.json, options.output, *(path for _, path in options.outputs.files)):
         check_writable(written)
     check_log(options.log)
-    return Plan(file, arguments, target, engine)
+    return Plan(file, arguments, target, engine, _acceptance(options))
+
+
+def _acceptance(options: Options) -> "Acceptance | None":
+    if options.accepting == NONE:
+        return None
+    from heapwitness.accept.acceptance import load
+
+    return load(options.accepting)
 
 
 def _serve(channel: Channel, session: "Session", program: RunningProgram) -> None:
@@ -152,6 +165,9 @@ def _serve(channel: Channel, session: "Session", program: RunningProgram) -> Non
             channel.sleep_through(program.finished)
             ended, wait = now, 0.0
         elif now - ended > (_DRAIN_LIMIT if busy else _LINGER) or not (busy or session.ledger.running()):
-            return
+            break
         elif not busy:
             wait = _LINGER / 4
+    session.ledger.settle()
+    while channel.serve(session, 0.0) and time.monotonic() - now < _DRAIN_LIMIT:
+        pass
