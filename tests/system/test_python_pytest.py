@@ -257,7 +257,9 @@ def test_where_checks_are_spread_the_finding_says_since_when(run, monkeypatch) -
     )
 
     assert failed(done) == ["FAILED test_frees"]
-    done.stdout.fnmatch_lines(["It was done in one of the phases since test_it.py::test_first (setup); checks were spread*"])
+    done.stdout.fnmatch_lines(
+        ["It was done in one of the phases since test_it.py::test_first (setup); checks were spread*"]
+    )
 
 
 def test_without_the_option_nothing_changes(run) -> None:  # type: ignore[no-untyped-def]
