@@ -119,7 +119,7 @@ def test_watched_store_that_is_told_is_the_one_that_did_the_damage(
     for finding in result.findings:
         if finding["store"] is None:
             continue
-        lines = ("odd", "even")
+        lines: tuple[str, ...] = ("odd", "even")
         if finding["damage"] is not None:
             lines = ("odd",) if changed(finding) & 1 else ("even",)
         assert line_of_store(finding, BESIDE) in [line_of(BESIDE, one) for one in lines]

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -131,6 +132,26 @@ def test_program_that_damages_nothing_does_the_same_with_watchpoints() -> None:
     assert watched.report["summary"]["operations"] == without.report["summary"]["operations"]
 
 
+def test_program_keeps_breakpoints_of_its_own() -> None:
+    hunted = heapwitness_hunt(build(SOURCE), "own_traps", options=("--trap-kind", "watch", "--tries", "2"))
+
+    assert_caught(hunted, "wild")
+    assert hunted.stdout == "2 traps\ndone\n" * 2
+
+
+def test_watchpoint_that_was_met_and_not_named_by_the_processor_does_not_end_the_program() -> None:
+    watched = watched_run("unsaid")
+
+    assert (watched.status, watched.stdout, watched.findings) == (0, "done\n", [])
+
+
+def test_site_that_allocates_all_the_time_is_watched_in_part_which_is_told() -> None:
+    watched = watched_run("hot")
+
+    assert (watched.status, watched.stdout, watched.findings) == (0, "done\n", [])
+    assert "because these allocate too often; 0 were, and" in watched.stderr
+
+
 def test_blocks_beside_damage_are_told_with_their_numbers_at_their_sites() -> None:
     result = watched_run("wild")
 
@@ -248,6 +269,57 @@ def test_program_that_does_not_repeat_itself_is_told_to_be_one(tmp_path: Path) -
     said = "the program does not repeat itself: of make at source.c:5 it was block 32 that was hit before, and block 43"
     assert hunted.status == FOUND
     assert said in hunted.stderr or hunted.stores
+
+
+PYTHON = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+def make(): return libc.malloc(40)
+def wild(block): ctypes.memset(block - 28, 7, 1)
+blocks = [make() for _ in range(50)]
+wild(blocks[20])
+for block in blocks: libc.free(block)
+"""
+"""Its blocks lie elsewhere in each run, as hashes of texts are others."""
+
+
+def test_block_of_a_program_that_lays_its_blocks_out_anew_each_time_is_watched_by_its_number(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(PYTHON)
+
+    hunted = heapwitness_hunt(sys.executable, script, options=("--trap-kind", "watch", "--tries", "4"))
+
+    (finding,) = hunted.stores
+    python = [frame for frame in finding["store"]["stack"] if frame["language"] == "python"]
+    assert [(frame["function"], frame["line"]) for frame in python] == [("wild", 7), ("<module>", 9)]
+    assert finding["victim"]["number"] == 21
+
+
+CLOSES = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((noinline)) void *make(void) { return malloc(40); }
+int main(int count, char **words) {
+    volatile char *block = make();
+    for (int i = 3; i < 5000; i++) close(i);
+    for (int i = 0; i < atoi(words[1]); i++) free(make());
+    block[-28] = 7;
+    free((void *)block);
+    puts("done");
+}
+"""
+
+
+@pytest.mark.parametrize(("blocks", "caught"), [("1000", True), ("0", False)])
+def test_watchpoint_whose_file_the_program_closed_is_set_again_which_is_said(blocks: str, caught: bool) -> None:
+    hunted = heapwitness_hunt(compiled(CLOSES), blocks, options=("--trap-kind", "watch", "--tries", "2"))
+
+    assert bool(hunted.stores) is caught
+    assert "because the program closed files that are not its own" in hunted.stderr
 
 
 def test_record_of_a_watched_store_gives_the_same_report(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from run_support import FOUND, engine, heapwitness_command, heapwitness_run, needs_engine
-from support.pythons import each_python
+from support.pythons import each_named_python, each_python
 
 pytestmark = needs_engine
 
@@ -159,18 +159,28 @@ def test_release_has_its_line(tmp_path: Path, python: Path) -> None:
     assert "first by give_back at script.py:10" in " ".join(result.stderr.split())
 
 
-@each_python
-def test_whole_stacks_have_all_python_frames_in_their_places(tmp_path: Path, python: Path) -> None:
+def _whole_stack(directory: Path, python: Path) -> list[dict[str, Any]]:
+    """Of a block that `inner` allocates, which `max(map(...))` in `outer` calls."""
     script = _write(
-        tmp_path,
+        directory,
         "def inner(_):\n    return libc.malloc(24)\ndef outer():\n    return max(map(inner, [0]))\nspoil(outer())\n",
     )
-
     (finding,) = heapwitness_run(python, script, options=("--stacks", "full")).findings
+    return list(finding["culprit"]["allocated"]["stack"])
 
-    stack = finding["culprit"]["allocated"]["stack"]
+
+@each_python
+def test_whole_stacks_have_all_python_frames(tmp_path: Path, python: Path) -> None:
+    stack = _whole_stack(tmp_path, python)
+
     own = [("inner", 9), ("outer", 11), ("<module>", 12)]
-    assert _python_lines(finding["culprit"]["allocated"], str(script)) == own
+    assert _python_lines({"stack": stack}, str(tmp_path / "script.py")) == own
+
+
+@each_named_python
+def test_whole_stacks_have_python_frames_in_their_places(tmp_path: Path, python: Path) -> None:
+    stack = _whole_stack(tmp_path, python)
+
     place = {one["function"]: number for number, one in enumerate(stack) if one["function"]}
     between = {one["language"] for one in stack[place["inner"] + 1 : place["outer"]]}
     assert between == {"c"}

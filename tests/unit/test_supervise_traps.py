@@ -151,6 +151,13 @@ def test_file_without_sites_is_refused_in_a_sentence(tmp_path: Path, content: st
         traps_asked_for([], file)
 
 
+def test_likeliest_block_of_a_finding_is_trapped_on_its_side_whatever_it_is_to_other_findings() -> None:
+    ahead = finding("heap-buffer-underflow", culprit=block(9, 0x2000), suspect=block(8), damage=damage(0x1FFC))
+    other = finding("heap-buffer-underflow", culprit=block(8), suspect=block(9, 0x3000), damage=damage(0xFFC))
+
+    assert trapped(ahead, other)[:2] == ["start 8", "start 9"]
+
+
 def watched(*findings: Finding) -> list[str]:
     return [
         f"{trap.offset} {trap.site.frames[0].offset} {trap.place:#x} #{trap.number}" for trap in watches_for(findings)

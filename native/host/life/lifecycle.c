@@ -9,6 +9,7 @@
 #include "life/fork.h"
 #include "life/go_exit.h"
 #include "os/confined.h"
+#include "os/inherited.h"
 #include "os/record.h"
 #include "os/signals.h"
 #include "stacks/named.h"
@@ -79,13 +80,23 @@ static void thread_ends(void *arena)
 #error "heapwitness's engine reads and writes its headers as words of little-endian processors only."
 #endif
 
+static void watch_signals(void)
+{
+    hw_endings_watch();
+    if (hw_setting.check_signal)
+        hw_signal_take(hw_setting.check_signal, check_is_asked_for, SA_RESTART | SA_NODEFER, true);
+    hw_crash_watch();
+}
+
 __attribute__((constructor(101))) static void start(void)
 {
     int before = errno;
+    hw_inherited_look();
     hw_fence_init();
     hw_settings_read();
     hw_traps_read(hw_setting.traps, hw_setting.trap_found, hw_setting.trap_sample);
-    hw_say_init();
+    if (!hw_is_quiet())
+        hw_say_init();
     hw_memory_init();
     hw_ready_again();
     hw_arenas_init(thread_ends);
@@ -94,13 +105,14 @@ __attribute__((constructor(101))) static void start(void)
     if (hw_this_thread.arena) /* the program allocated before this */
         hw_sites_renew(&hw_this_thread.arena->sites, hw_process_id());
     pthread_atfork(hw_before_fork, in_parent, in_child);
-    hw_endings_watch();
-    if (hw_setting.check_signal)
-        hw_signal_take(hw_setting.check_signal, check_is_asked_for, SA_RESTART | SA_NODEFER, true);
-    hw_crash_watch();
-    hw_traps_watch();
+    if (!hw_confined || hw_may_end_by_signal())
+        watch_signals();
+    if (!hw_confined || hw_may_trap())
+        hw_traps_watch();
     hw_go_exit_watch();
     at_quick_exit(end);
+    if (hw_confined && !hw_is_quiet() && !hw_may_tell())
+        hw_record_keep();
     hw_tell_hello();
     errno = before;
 }

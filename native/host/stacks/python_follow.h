@@ -21,7 +21,7 @@ static const hw_python_layout hw_python_layouts[] = {
     {.minor = 13, .told = 23, .finalizing = 608, .key = 2160, .state = 72, .nested = HW_PYTHON_NONE, .code = 0, .instruction = 56,
      .previous = 8, .owner = 70, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128, .lines = 136,
      .bytecode = 200, .ascii = 40, .compact = 56},
-    {.minor = 14, .told = 26, .finalizing = 784, .key = HW_PYTHON_NONE, .state = 72, .nested = HW_PYTHON_NONE, .code = 0,
+    {.minor = 14, .told = 26, .finalizing = 784, .key = 2336, .state = 72, .nested = HW_PYTHON_NONE, .code = 0,
      .instruction = 56, .previous = 8, .owner = 74, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128,
      .lines = 136, .bytecode = 208, .ascii = 40, .compact = 56},
 };
@@ -49,13 +49,7 @@ static inline uintptr_t *hw_python_page(uintptr_t *known, uintptr_t at)
     return &known[at / HW_LEAST_PAGE % HW_PYTHON_PAGES];
 }
 
-/* The word at or around an address, in the same page. */
-static inline uintptr_t hw_word_around(uintptr_t at)
-{
-    return hw_word_of(at & ~(uintptr_t)(sizeof(uintptr_t) - 1));
-}
-
-/* Known to be there, by one look: else there is more to do. */
+/* A word that is known to be there, by one look: else there is more to do. */
 static inline bool hw_python_is_known(const uintptr_t *known, uintptr_t at)
 {
     return known[at / HW_LEAST_PAGE % HW_PYTHON_PAGES] == at / HW_LEAST_PAGE;
@@ -71,7 +65,8 @@ static inline bool hw_python_is_there(uintptr_t *known, uintptr_t at, unsigned b
 /* The key of a frame of the program's own that is the innermost, or of any frame where the others do not count. */
 static inline uint64_t hw_python_key_of(uintptr_t instruction)
 {
-    return instruction ^ (uint64_t)atomic_load_explicit(hw_python_turn(instruction), memory_order_relaxed) << 48;
+    return instruction * UINT64_C(0x9E3779B97F4A7C15) +
+           atomic_load_explicit(hw_python_turn(instruction), memory_order_relaxed);
 }
 
 /* The key of several, one on another; the first one on HW_PYTHON_SEVERAL. */
@@ -94,24 +89,24 @@ static inline bool hw_python_is_in_library(const hw_python_layout l, uintptr_t f
     return atomic_load_explicit(hw_python_life(code), memory_order_relaxed) & HW_PYTHON_LIBRARY;
 }
 
-/* Where all is as usual: the innermost frame, and the word of its instruction is known to be there; else 0. */
-static inline __attribute__((always_inline)) uintptr_t hw_python_glance(const hw_python_view *view,
-                                                                        const hw_python_layout l)
+/* Where all is as usual: the innermost frame, the word of whose instruction is known to be there. */
+static inline __attribute__((always_inline)) bool hw_python_glance(const hw_python_view *view, const hw_python_layout l,
+                                                                   uintptr_t *frame)
 {
     const char *runtime = _PyRuntime;
     if ((l.key != HW_PYTHON_NONE && view->key != hw_word_of((uintptr_t)runtime + l.key)) ||
         hw_word_of((uintptr_t)runtime + l.finalizing))
-        return 0;
+        return false;
     uintptr_t state = *view->state;
     if (state != view->known)
-        return 0;
-    uintptr_t frame = hw_word_of(state + l.state);
+        return false;
+    *frame = hw_word_of(state + l.state);
     if (l.nested != HW_PYTHON_NONE) {
-        if (!hw_python_is_known(view->nested, frame + l.nested))
-            return 0;
-        frame = hw_word_around(frame + l.nested);
+        if (!hw_python_is_known(view->nested, *frame + l.nested))
+            return false;
+        *frame = hw_word_of(*frame + l.nested);
     }
-    return hw_python_is_known(view->frames, frame + l.instruction) ? frame : 0;
+    return hw_python_is_known(view->frames, *frame + l.instruction);
 }
 
 /* Whether the frames are those that were followed last. */

@@ -13,7 +13,8 @@ enum { CODE_NAME = 24, CODE_DEALLOC = 48, OWN_KEYS = 32, THREAD = 0x580 };
 enum { TOLD = 64, TOLD_FINALIZING = 4, TOLD_FRAME = 6 };
 
 static unsigned version = HW_PYTHON_VERSIONS;
-_Atomic uint32_t hw_python_lives[HW_PYTHON_LIVES], hw_python_deaths, hw_python_turns[HW_PYTHON_TURNS];
+_Atomic uint32_t hw_python_lives[HW_PYTHON_LIVES], hw_python_deaths;
+_Atomic uint64_t hw_python_turns[HW_PYTHON_TURNS];
 static void (*dealloc)(void *);
 /* CPython's own code. */
 static uintptr_t own_start, own_bytes;
@@ -191,15 +192,15 @@ static uintptr_t state_of(hw_python_view *view, const hw_python_layout *l)
 /* The innermost frame of the calling thread; 0 for none. */
 static uintptr_t innermost(hw_python_view *view, const hw_python_layout *l)
 {
-    uintptr_t seen = hw_python_glance(view, *l);
-    if (seen)
-        return seen;
+    uintptr_t frame;
+    if (hw_python_glance(view, *l, &frame))
+        return frame;
     uintptr_t state = state_of(view, l), ends = hw_word_of((uintptr_t)_PyRuntime + l->finalizing);
     /* At the interpreter's end other threads' states are freed under them. */
     if (!state || (ends && ends != state) || !hw_python_is_there(view->frames, state + l->state, sizeof state))
         return 0;
     view->known = state;
-    uintptr_t frame = hw_word_of(state + l->state);
+    frame = hw_word_of(state + l->state);
     if (l->nested == HW_PYTHON_NONE)
         return frame;
     return frame && hw_python_is_there(view->nested, frame + l->nested, sizeof frame) ? hw_word_of(frame + l->nested)

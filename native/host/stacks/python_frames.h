@@ -74,8 +74,9 @@ static inline _Atomic uint32_t *hw_python_life(uintptr_t code)
 
 /* Of those of which there is a record: how many died, and how many had instructions in some pages. So where a frame is
    can be told from where another one was, without a look at its code. */
-extern _Atomic uint32_t hw_python_deaths, hw_python_turns[HW_PYTHON_TURNS];
-static inline _Atomic uint32_t *hw_python_turn(uintptr_t instruction)
+extern _Atomic uint32_t hw_python_deaths;
+extern _Atomic uint64_t hw_python_turns[HW_PYTHON_TURNS];
+static inline _Atomic uint64_t *hw_python_turn(uintptr_t instruction)
 {
     return &hw_python_turns[instruction / HW_LEAST_PAGE % HW_PYTHON_TURNS];
 }

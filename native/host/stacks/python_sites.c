@@ -21,9 +21,11 @@ typedef struct hw_python {
 /* What HW_SITE_RECALL looks for first must not be found: no site is as large. */
 #define PYTHON UINT32_C(0x80000000)
 
+/* Addresses of callers are near each other: their lowest bits are the ones that choose a slot, which the rest of a key
+   has its best bits for. A key of several C frames is mixed already. */
 static inline uint64_t both(uint64_t native, uint64_t python)
 {
-    return hw_key_end(hw_key_on(native * UINT64_C(0xD6E8FEB86659FD93), python), 2);
+    return native ^ (python >> 32 | python << 32);
 }
 
 /* Where there are Python frames, C frames lead to them: up to the first of CPython's own. */
@@ -77,19 +79,17 @@ static inline __attribute__((always_inline)) uint32_t recall_further(const hw_si
                                                                      const hw_python_layout layout)
 {
     hw_python_view *view = &cache->python->view;
+    uint64_t pc = (uint64_t)(uintptr_t)caller.pc;
+    bool chain = !prior && hw_python_is_chain(&view->chain, layout, frame, hw_word_of(frame + layout.instruction));
+    if (chain)
+        key = both(pc, view->chain.key);
     uint32_t site = hw_site_recent(cache, key, prior | PYTHON);
     if (site != HW_SITE_UNKNOWN)
         return site;
-    if (!hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME) || hw_python_is_shim(layout, frame))
+    if (!hw_python_is_own(pc) || !hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME) ||
+        hw_python_is_shim(layout, frame) || (!prior && !chain && hw_python_is_in_library(layout, frame)))
         return recall_slowly(cache, caller, prior);
-    if (!prior && hw_python_is_in_library(layout, frame)) {
-        if (!hw_python_is_chain(&view->chain, layout, frame, hw_word_of(frame + layout.instruction)))
-            return recall_slowly(cache, caller, prior);
-        site = hw_site_recent(cache, both((uint64_t)(uintptr_t)caller.pc, view->chain.key), PYTHON);
-        if (site != HW_SITE_UNKNOWN)
-            return site;
-    }
-    return hw_python_is_own((uintptr_t)caller.pc) ? HW_SITE_UNKNOWN : recall_slowly(cache, caller, prior);
+    return HW_SITE_UNKNOWN;
 }
 
 /* Where all is as usual: of an allocation by the program's own code, and of a release. */
@@ -98,14 +98,18 @@ static inline __attribute__((always_inline)) uint32_t recall(const hw_site_cache
                                                              uint32_t (*further)(const hw_site_cache *, hw_caller,
                                                                                  uint32_t, uintptr_t, uint64_t))
 {
-    uintptr_t frame = hw_python_glance(&cache->python->view, layout);
-    if (HW_UNLIKELY(!frame))
+    const hw_python_view *view = &cache->python->view;
+    uintptr_t frame;
+    if (HW_UNLIKELY(!hw_python_glance(view, layout, &frame)))
         return recall_slowly(cache, caller, prior);
-    uint64_t key = both((uint64_t)(uintptr_t)caller.pc, hw_python_key_of(hw_word_around(frame + layout.instruction)));
-    const hw_recent *seen = &cache->recent[hw_recent_slot(key, prior | PYTHON)];
+    uintptr_t instruction = hw_word_of(frame + layout.instruction);
+    uint64_t key = both((uint64_t)(uintptr_t)caller.pc, hw_python_key_of(instruction));
+    prior |= PYTHON;
+    const hw_recent *seen = &cache->recent[hw_recent_slot(key, prior)];
     uint32_t site = seen->site;
-    return HW_LIKELY(seen->key == key && seen->prior == (prior | PYTHON)) ? site
-                                                                          : further(cache, caller, prior, frame, key);
+    if (HW_LIKELY(seen->key == key && seen->prior == prior))
+        return site;
+    return further(cache, caller, prior & ~PYTHON, frame, key);
 }
 
 #define RECALL(version)                                                                                                \

@@ -17,6 +17,9 @@
 void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site);
 /* For the handler of SIGTRAP: whether a watchpoint raised it. */
 bool hw_watch_take(const siginfo_t *information, void *interrupted);
+/* Whether all that is watched really is: a program may close files that are not its own. What is not is watched again,
+   or, at the end of the process, said. */
+void hw_watch_look(bool at_end);
 /* In the child of a fork. */
 void hw_watch_after_fork(void);
 /* Nothing is watched any more. */

@@ -11,6 +11,7 @@ from heapwitness.layout.events import Event, WatchedStore
 from heapwitness.memory import SegmentsMemory
 
 _HEX = 2
+_MASKED = "] {k"
 
 
 class Caught(NamedTuple):
@@ -37,6 +38,8 @@ def caught(event: Event) -> Caught | None:
     if found is None:
         return Caught(watched, store)
     at, instruction = found
+    if _MASKED in instruction.text:  # how much of it was stored stands in a register that is not told
+        instruction = instruction._replace(size=0)
     start = instruction.start if instruction.size and instruction.start != address else None
     return Caught(
         watched,

@@ -38,7 +38,7 @@ class Answer(msgspec.Struct):
     sentences: list[str] = []
 
 
-class _Heard(NamedTuple):
+class _KeptFinding(NamedTuple):
     number: int
     case: Case | None
 
@@ -47,13 +47,13 @@ class Heard:
     """The findings of each process, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._of: OrderedDict[int, deque[_Heard]] = OrderedDict()
+        self._of: OrderedDict[int, deque[_KeptFinding]] = OrderedDict()
 
     def note(self, examined: Examined, cases: Iterable[Case | None]) -> None:
         """Keep findings and what they are counted as."""
         for finding, case in zip(examined.findings, cases, strict=True):
             kept = self._of.setdefault(finding.detected.pid, deque(maxlen=KEPT_LIMIT))
-            kept.append(_Heard(kept[-1].number + 1 if kept else 1, case))
+            kept.append(_KeptFinding(kept[-1].number + 1 if kept else 1, case))
         if len(self._of) > PROCESSES_LIMIT:
             self._of.popitem(last=False)
 

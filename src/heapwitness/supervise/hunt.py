@@ -38,22 +38,26 @@ _ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hunt:
     """How to hunt: at most `tries` runs, `source` is the report of an earlier one, `before` a shell command that is run
-    before each repetition."""
+    before each repetition. `look_inside`: without such a report runs are with poison, so that writes anywhere in
+    released blocks are seen."""
 
     tries: int = 5
     source: Path | None = None
     before: str | None = None
+    look_inside: bool = True
 
 
 class _Trail:
     """What is known after some runs: findings whose store was caught, those whose store is hunted, and all others.
 
     `in_vain`: runs since anything was caught, `seen`: what is hunted as it was in the last run whose blocks lay where
-    they lie without traps, and in those before.
+    they lie without traps, and in those before. `silent`: runs in which nothing went wrong though something had before.
+    `crashed`: some run did.
     """
 
     def __init__(self) -> None:
-        self.in_vain = 0
+        self.in_vain = self.silent = 0
+        self.crashed = False
         self.caught: list[Finding] = []
         self.hunted: list[Finding] = []
         self.others: list[Finding] = []
@@ -67,6 +71,9 @@ class _Trail:
         Args:
             moved: blocks lay at guards, which changes where others lie.
         """
+        if not report.findings and not report.crashes and (self.hunted or self.crashed):
+            self.silent += 1
+        self.crashed |= bool(report.crashes)
         new = [one for one in report.findings if one.store is not None and not _has(self.caught, one)]
         known = len(self.hunted)
         self.caught += new
@@ -109,6 +116,12 @@ class _Trail:
     def findings(self) -> tuple[Finding, ...]:
         return (*self.caught, *self.hunted, *self.others)
 
+    def is_cold(self, last: Report, *, everything: bool) -> bool:
+        """Whether another run would tell nothing more. A crash that no finding explains is one that no damage near a
+        block explains: then every block is trapped, until it came again in spite of that."""
+        riddle = self.crashed and not self.findings() and not (everything and last.crashes)
+        return not (self.hunted or riddle)
+
     def _is_caught(self, finding: Finding) -> bool:
         return is_hunted(finding) and any(catches(one, finding) for one in self.caught)
 
@@ -143,6 +156,8 @@ def hunt(options: Options, how: Hunt) -> int:
     trail = _Trail()
     if how.source is not None:
         _take_source(trail, how.source, plan.acceptance)
+    elif how.look_inside:  # in all runs: what is held back changes where blocks lie
+        options = options._replace(poison=True)
     start = _offset_of_input()
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         report, quietly = Report(), _Quietly()
@@ -163,16 +178,14 @@ def hunt(options: Options, how: Hunt) -> int:
             found = options.trap_found and (guards or not watches)
             report = watch(options._replace(traps=traps, trap_sample=sample, trap_found=found), plan, quietly).report()
             other = trail.moved(report) if watches else ""
-            caught = trail.take(report, moved=bool(report.summary.trapped) and not watches)
+            caught = trail.take(report, moved=bool(traps) and not watches)
             can_watch = can_watch and not (watches and not report.summary.watched)
             if not options.quiet:
                 for finding in caught:
                     screen.sentence(f"caught: {_caught(finding)}")
                 if other and trail.hunted:
                     screen.sentence(other)
-            # A crash without a finding is one that no damage near a block explains: then every block is trapped.
-            riddle = report.crashes and not trail.findings() and not everything
-            if not (trail.hunted or riddle) or _is_over(report):
+            if trail.is_cold(report, everything=everything) or _is_over(report):
                 break
         report = _summed_up(report, trail, quietly)
         _show(report, screen, options)
@@ -301,8 +314,14 @@ def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
     warnings = [*report.warnings, *quietly.sentences]
     if trail.hunted:
         left = count(len(trail.hunted), "finding")
-        why = "" if report.summary.trapped else ": no block of the trapped sites was allocated in the last run"
+        trapped = report.summary.trapped or report.summary.watched
+        why = "" if trapped else ": no block of the trapped sites was allocated in the last run"
         warnings.append(f"the store of {left} was not caught{why}.")
+    if trail.silent and not trail.caught:
+        warnings.append(
+            f"in {count(trail.silent, 'run')} nothing went wrong: it may happen now and then only; --tries N runs the "
+            "program more often."
+        )
     return msgspec.structs.replace(
         report,
         findings=findings,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, WentOn
 from heapwitness.supervise.ending import Inquired
 from heapwitness.supervise.ends import with_end
-from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
+from heapwitness.supervise.examine import Examined, Examiner, code_of, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
@@ -126,7 +126,7 @@ class Inquiry:
             return self._found(event, pid)
         elif event.type is Type.WATCHED:
             self._last = None
-            self._watched.take(event, pid)
+            self._watched.take(event, pid, lambda: self._examiner.python(event, pid, code_of(pid)))
             return _ANSWERS["continue"]
         elif event.type is Type.CRASH and event.crash is not None:
             return self._crashed(event, event.crash, pid)

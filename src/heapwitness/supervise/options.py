@@ -62,4 +62,5 @@ class Options(NamedTuple):
         return Advice(
             stacks="" if self.stacks == "full" else "--stacks full",
             checks="" if self.check_every else f"--check-every {OFTEN}",
+            poison="" if self.poison else "--poison",
         )

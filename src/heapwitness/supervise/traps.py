@@ -44,12 +44,17 @@ def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[TrappedSit
         findings: with symbols resolved.
         attempt: how many runs with these traps came before; one after the other traps at other sides.
     """
+    # What a run with traps found, and did not catch, tells more than what came before; and the likeliest block of each
+    # finding more than the others, which may be the likeliest of another one.
+    likeliest: list[tuple[SiteName, How]] = []
+    others: list[tuple[SiteName, How]] = []
+    for candidates in map(list, map(_candidates, reversed(findings))):
+        likeliest += candidates[:1]
+        others += candidates[1:]
     found: dict[SiteName, list[How]] = {}
-    # What a run with traps found, and did not catch, tells more than what came before.
-    for finding in reversed(findings):
-        for site, how in _candidates(finding):
-            known = found.setdefault(site, [])
-            known += [one for one in (how,) if one not in known]
+    for site, how in (*likeliest, *others):
+        known = found.setdefault(site, [])
+        known += [one for one in (how,) if one not in known]
     for known in found.values():
         known += [other for one in tuple(known) if (other := _OTHER[one]) not in known]
     return tuple(
