@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hunt_support import line_of_store
+from hunt_support import line_of_store, needs_watchpoints
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from programs.harness import build, line_of
@@ -101,6 +101,7 @@ def test_thousands_of_blocks_that_are_used_as_they_may_be_are_no_finding(threads
     assert (status, wrong, told.total()) == (0, 0, 0)
 
 
+@needs_watchpoints
 # Not shrunk: each try runs a program.
 @settings(max_examples=6, phases=(Phase.generate,))
 @given(
@@ -125,12 +126,14 @@ def test_watched_store_that_is_told_is_the_one_that_did_the_damage(
         assert line_of_store(finding, BESIDE) in [line_of(BESIDE, one) for one in lines]
 
 
+@needs_watchpoints
 def test_watchpoints_catch_some_of_the_stores_that_chance_has_beside_them() -> None:
     stores = [one["store"] for seed in range(4) for one in watched(seed, 2000, 10, 2, (-32, 0))[1].findings]
 
     assert len([one for one in stores if one is not None]) > 0
 
 
+@needs_watchpoints
 @pytest.mark.parametrize(("threads", "guarded"), [(1, False), (4, False), (1, True), (4, True)])
 def test_blocks_that_are_watched_and_used_as_they_may_be_are_no_finding(threads: int, guarded: bool) -> None:
     wrong, result = watched(7, 20_000 // threads, 0, threads, (-32, -24, -16, -8, 0, 8), guarded=guarded)

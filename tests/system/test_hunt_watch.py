@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hunt_support import Hunted, heapwitness_hunt, line_of_store
+from hunt_support import Hunted, heapwitness_hunt, line_of_store, needs_watchpoints
 from programs.harness import build, line_of
 from run_support import (
     FOUND,
@@ -24,7 +24,7 @@ from heapwitness.findings.sites import encoded
 from heapwitness.native import library
 from heapwitness.supervise.traps import traps_asked_for
 
-pytestmark = needs_engine
+pytestmark = [needs_engine, needs_watchpoints]
 
 SOURCE = "watched.c"
 CASES = (
@@ -48,7 +48,7 @@ def report_of(name: str) -> Path:
 
 
 def watched_run(name: str, *options: str) -> Result:
-    """A run in which the blocks of a wild store's sites are watched, wherever they lie."""
+    """A run in which what a wild store hit is watched, and other blocks of the same sites."""
     traps = ("--traps", str(report_of("wild")), "--trap-kind", "watch")
     return heapwitness_run(build(SOURCE), name, options=(*traps, *options))
 
@@ -105,6 +105,25 @@ def test_register_that_holds_a_blocks_address_tells_whose_store_it_is() -> None:
     assert finding["damage"]["offset"] == 16
 
 
+def test_block_far_away_whose_pointer_led_there_is_named() -> None:
+    hunted = heapwitness_hunt(build(SOURCE), "far_index", place(), options=("--tries", "2"))
+
+    assert_caught(hunted, "far_index")
+    (finding,) = hunted.stores
+    assert (finding["kind"], finding["certain"], finding["culprit"]["size"]) == ("heap-buffer-overflow", True, 16)
+    assert finding["damage"]["offset"] == finding["victim"]["address"] - 32 - finding["culprit"]["address"] - 16
+    assert "far_index wrote 8 bytes past the end of a 16-byte block" in hunted.stderr
+
+
+def test_block_far_away_whose_pointer_led_to_a_guard_is_named() -> None:
+    hunted = heapwitness_hunt(build(SOURCE), "far_to_guard", options=("--trap-kind", "start", "--tries", "2"))
+
+    (finding,) = hunted.stores
+    assert line_of_store(finding, SOURCE) == line_of(SOURCE, "far_to_guard")
+    assert (finding["kind"], finding["certain"]) == ("heap-buffer-overflow", True)
+    assert (finding["culprit"]["size"], finding["victim"]["size"]) == (16, 40)
+
+
 def test_access_is_told_with_its_size_value_and_instruction() -> None:
     hunted = heapwitness_hunt(build(SOURCE), "wild", options=("--trap-kind", "watch", "--tries", "2"))
 
@@ -156,6 +175,7 @@ def test_blocks_beside_damage_are_told_with_their_numbers_at_their_sites() -> No
     result = watched_run("wild")
 
     (finding,) = result.findings
+    assert line_of_store(finding, SOURCE) == line_of(SOURCE, "wild")
     assert finding["victim"]["number"] == 58
     assert finding["previous"]["number"] == 57
 

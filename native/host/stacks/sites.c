@@ -5,6 +5,7 @@
 #include "stacks/calls.h"
 #include "stacks/named.h"
 #include "stacks/numbers.h"
+#include "stacks/python_frames.h"
 #include "stacks/python_sites.h"
 #include "stacks/unwound.h"
 
@@ -102,6 +103,8 @@ __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_
         return 0;
     if (hw_site_met && !prior)
         hw_site_met((uintptr_t)hw_address_of((uintptr_t)caller->pc));
+    if (HW_UNLIKELY(hw_python_may_come) && !cache->python && hw_python_comes((uintptr_t)caller->pc))
+        hw_python_renew(cache);
     if (cache->most == 0)
         return cache->python ? hw_python_learn(cache, caller, prior) : hw_unwound_learn(cache, caller, prior);
     unsigned frames = hw_site_follow(cache, caller, pc, cache->most);

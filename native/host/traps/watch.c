@@ -245,7 +245,8 @@ static void put(const watch *wanted)
     if (!w)
         return;
     if (!hw_trap_is_watched()) {
-        give(w, UNUSED);
+        give(w, ARMED);
+        hw_watch_end();
         return;
     }
     atomic_fetch_add(&spent, 1);

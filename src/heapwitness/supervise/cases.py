@@ -32,7 +32,7 @@ class Case:
     """Findings that are surely the same, by their bare addresses.
 
     `number` tells apart those of one event, `is_told` whether its table knows what becomes of it, and `finding` is what
-    it was told as.
+    it was told as. With a `mark` it does not count. `asked`: its process was told of it, as it had asked for.
     """
 
     number: int
@@ -40,6 +40,8 @@ class Case:
     repaired: int = 0
     is_told: bool = False
     finding: Finding | None = None
+    mark: Mark | None = None
+    asked: bool = False
 
     def add(self, finding: Finding) -> None:
         """Count a finding."""
@@ -111,8 +113,6 @@ class Shown:
     def __init__(self) -> None:
         self._told: dict[object, _Told] = {}
         self._unkept: list[Case] = []
-        # By the case that was the first of a finding.
-        self._marks: dict[Case, Mark] = {}
         self._frames = 0
 
     @property
@@ -124,8 +124,8 @@ class Shown:
         """Tell a case as a finding with names; whether it is a new one, and there is room for it."""
         key = (same(finding), case.number)
         case.is_told = True
-        case.finding = finding
         if key in self._told:
+            case.mark = self._told[key].cases[0].mark
             self._told[key].cases.append(case)
             return False
         # Inlined functions make many frames of one address.
@@ -140,24 +140,24 @@ class Shown:
         """Tell a case that could not be named as a finding of its own, unless it is told."""
         if not case.is_told:
             case.is_told = True
-            case.finding = finding
             self._told[case] = _Told(finding, [case])
-
-    def accept(self, case: Case, mark: Mark) -> None:
-        """Say of a case that was told as a new finding that it does not count."""
-        self._marks[case] = mark
 
     def findings(self) -> tuple[tuple[Finding, ...], int]:
         """The different findings that count, with how often, and how many were repaired."""
-        counted = [one.counted() for one in self._told.values() if one.cases[0] not in self._marks]
+        counted = [one.counted() for one in self._told.values() if one.cases[0].mark is None]
         return tuple(finding for finding, _ in counted), sum(repaired for _, repaired in counted)
 
     def accepted(self) -> tuple[Accepted, ...]:
         """The different findings that do not."""
-        marked = [(one, self._marks.get(one.cases[0])) for one in self._told.values()]
+        marked = [(one, one.cases[0].mark) for one in self._told.values()]
         return tuple(
             Accepted(finding=one.counted()[0], by=mark.by, rule=mark.rule) for one, mark in marked if mark is not None
         )
+
+    def unasked(self) -> tuple[bool, ...]:
+        """Of each of `findings`, whether none of the processes that it came from has asked."""
+        counted = [one for one in self._told.values() if one.cases[0].mark is None]
+        return tuple(not any(case.asked for case in one.cases) for one in counted)
 
 
 def _frames(finding: Finding) -> int:

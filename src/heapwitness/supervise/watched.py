@@ -1,24 +1,17 @@
 """Stores to watched bytes, kept until a check finds the damage that they did."""
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from heapwitness.supervise.examine import Examined
-from heapwitness.supervise.merge import behind
-from heapwitness.supervise.python_stack import PythonFrame
 
 if TYPE_CHECKING:
     from heapwitness.diagnose import Caught
     from heapwitness.findings.model import Finding
-    from heapwitness.layout.events import Event
 
 _PROCESSES_LIMIT, _STORES_LIMIT = 256, 1024
-_ASKED_LIMIT = 64
-"""Stores for which an interpreter is read, which takes a while."""
 
 
 @dataclass(slots=True)
@@ -32,23 +25,11 @@ class WatchedStores:
 
     def __init__(self) -> None:
         self._stores: OrderedDict[int, deque[_Kept]] = OrderedDict()
-        self._asked = 0
 
-    def take(self, event: "Event", pid: int, python: Callable[[], Sequence[PythonFrame]] = tuple) -> None:
-        """Take down the store that an event of process `pid` tells of.
-
-        Args:
-            python: gives the frames of its thread, which waits.
-        """
-        from heapwitness.diagnose import caught
-
-        store = caught(event)
+    def take(self, store: "Caught | None", pid: int) -> None:
+        """Take down a store of process `pid`; None is none that could do damage."""
         if store is None:
             return
-        if self._asked < _ASKED_LIMIT:
-            self._asked += 1
-            stack = behind(store.store.stack, python())
-            store = store._replace(store=msgspec.structs.replace(store.store, stack=stack))
         self._stores.setdefault(pid, deque(maxlen=_STORES_LIMIT)).append(_Kept(store))
         if len(self._stores) > _PROCESSES_LIMIT:
             self._stores.popitem(last=False)

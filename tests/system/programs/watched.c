@@ -173,6 +173,22 @@ static void in_handler(void)
     raise(SIGSEGV);
 }
 
+/* By the pointer of a block that is far away. */
+static void far_index(void)
+{
+    uint64_t *volatile block = (void *)anchor;
+    long volatile index = ((long)strtoul(place, NULL, 16) - 32 - (long)((uintptr_t)anchor % PLACES)) / 8;
+    block[index] = 0x4141414141414141; /* far_index */
+}
+
+/* The same, wherever the block lies that is hit. */
+static void far_to_guard(void)
+{
+    uint64_t *volatile block = (void *)anchor;
+    long volatile index = (victims[HIT] - anchor) / 8 - 1;
+    block[index] = 0x4141414141414141; /* far_to_guard */
+}
+
 /* Breakpoints of its own, by both instructions for that. */
 static void own_traps(void)
 {
@@ -233,6 +249,8 @@ static const struct {
     {"by_kernel", by_kernel},
     {"in_handler", in_handler},
     {"exec", exec},
+    {"far_index", far_index},
+    {"far_to_guard", far_to_guard},
     {"own_traps", own_traps},
     {"unsaid", unsaid},
     {"hot", hot},
