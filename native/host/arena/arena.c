@@ -210,7 +210,8 @@ void hw_arena_disown(hw_arena *arena)
 {
     hw_this_thread.refused = true; /* a signal handler that allocates now must not wait for the lock */
     hw_this_thread.ended = true;
-    hw_this_thread.arena = hw_this_thread.ready = hw_this_thread.ready_to_release = NULL;
+    hw_this_thread.arena = NULL;
+    hw_this_thread.ready = hw_this_thread.ready_to_allocate = hw_this_thread.ready_to_release = NULL;
     hw_arenas_lock();
     hw_arena_orphan(arena);
     hw_arenas_unlock();

@@ -16,6 +16,7 @@
 #include "stacks/python_frames.h"
 #include "traps/blocks.h"
 #include "traps/fault.h"
+#include "traps/watch.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -82,6 +83,7 @@ static void in_child(void)
     hw_checks_after_fork();
     hw_endings_after_fork();
     hw_crash_after_fork();
+    hw_watch_after_fork();
     hw_tell_hello();
 }
 

@@ -163,10 +163,21 @@ hw_signal_entry *hw_front_entry(void)
     return front;
 }
 
-/* What is installed for an action of the program's: the same stack, the same signals blocked. */
+/* Without the signals that must get through. */
+static struct sigaction let_through(const struct sigaction *action)
+{
+    struct sigaction with = *action;
+    uint64_t mask;
+    memcpy(&mask, &with.sa_mask, sizeof mask);
+    mask &= ~let_in;
+    memcpy(&with.sa_mask, &mask, sizeof mask);
+    return with;
+}
+
+/* What is installed for an action of the program's: the same stack, the same signals blocked, but for those. */
 static struct sigaction front_of(int number, const struct sigaction *action)
 {
-    struct sigaction ours = *action;
+    struct sigaction ours = let_through(action);
     if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN)
         ours = (struct sigaction){.sa_flags = on_stack | SA_NODEFER};
     if (action->sa_handler == SIG_DFL && entry_of[number])
@@ -272,17 +283,6 @@ void hw_signals_spare_stacks(void)
 static bool is_default_for(int number, hw_handler handler)
 {
     return handler == SIG_DFL && entry_for(number) && hw_process_is_ours();
-}
-
-/* Without the signals that must get through. */
-static struct sigaction let_through(const struct sigaction *action)
-{
-    struct sigaction with = *action;
-    uint64_t mask;
-    memcpy(&mask, &with.sa_mask, sizeof mask);
-    mask &= ~let_in;
-    memcpy(&with.sa_mask, &mask, sizeof mask);
-    return with;
 }
 
 int hw_signal_change(int number, const struct sigaction *action, struct sigaction *old)
