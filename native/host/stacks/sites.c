@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 enum {
     AREA = 256 << 20,
@@ -173,8 +174,9 @@ void hw_sites_adopt(hw_site_cache *cache, uint32_t thread)
        for the bounds it takes a lock of the thread's, under which it allocates itself (pthread_getattr_np);
        so the size is that of any thread which did not ask for another. */
     uintptr_t here = (uintptr_t)__builtin_frame_address(0), high = (uintptr_t)__builtin_thread_pointer();
-    struct rlimit limit;
-    uintptr_t most = getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur < MAIN_STACK ? limit.rlim_cur : MAIN_STACK;
+    uint64_t limit[2] = {MAIN_STACK, 0};                           /* soft, hard */
+    hw_call(SYS_prlimit64, 0, RLIMIT_STACK, 0, (long)limit, 0, 0); /* libc's function may be one that we look at */
+    uintptr_t most = limit[0] < MAIN_STACK ? limit[0] : MAIN_STACK;
     if (here < high && high - here < most) {
         cache->stack_high = high;
         cache->stack_low = high - most;
