@@ -192,6 +192,17 @@ def test_one_block_of_a_site_is_watched_by_its_number() -> None:
     assert [one["store"] for one in wrong.findings] == [None]
 
 
+def test_more_stores_than_there_are_watchpoints_are_caught_in_turn() -> None:
+    program = build("many.c")
+    places = heapwitness_run(program).stdout.split()[:6]
+
+    hunted = heapwitness_hunt(program, *places)
+
+    lines = {line_of_store(one, "many.c") for one in hunted.stores}
+    assert lines == {line_of("many.c", f"store_{number}") for number in range(6)}
+    assert len(hunted.stores) == len(hunted.report["findings"])
+
+
 ALONE = """
 #define _GNU_SOURCE
 #include <stddef.h>

@@ -207,3 +207,4 @@ def test_store_that_was_watched_catches_the_damage_of_the_same_sites() -> None:
 
     assert catches(told, finding("heap-buffer-underflow", culprit=block(10), damage=damage(0x2040)))
     assert not catches(told, finding("heap-buffer-underflow", culprit=block(9), damage=damage(0x2040)))
+    assert not catches(told, finding("heap-buffer-overflow", culprit=block(10), victim=block(9), damage=damage(0x2040)))

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from heapwitness.accept.acceptance import Acceptance
 
 _SITES_SHOWN = 4
-_SEEN_LIMIT = 64
-_ALONE = 1
-"""The run, of those in vain, in which bytes are watched without guards: nothing lies elsewhere then."""
+_SEEN_LIMIT, _WATCHPOINTS = 64, 4
 _ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + signal.SIGHUP)
 
 
@@ -100,6 +98,13 @@ class _Trail:
             msgspec.structs.replace(one, fired=max(one.fired, fired.get((one.file, one.line), 0)))
             for one in report.suppressions
         )
+
+    def next_seen(self) -> list[Finding]:
+        """As many different ones of those as there can be watchpoints, others after each run in vain."""
+        different = list(dict.fromkeys(map(same, self.seen)))
+        start = _WATCHPOINTS * self.in_vain % len(different) if len(different) > _WATCHPOINTS else 0
+        chosen = (different + different)[start : start + _WATCHPOINTS]
+        return [one for one in self.seen if same(one) in chosen]
 
     def moved(self, report: Report) -> str:
         """What to say where the program did not repeat itself: blocks of one site with other numbers were hit."""
@@ -203,11 +208,12 @@ _PIPED = (
 
 
 def _traps(trail: _Trail, options: Options, can_watch: bool) -> tuple[TrappedSite, ...]:
-    """What to trap next: by guards and watchpoints at once, or by those that were asked for."""
-    watches = watches_for(trail.seen) if can_watch and options.trap_kind in ("auto", "watch") else ()
-    if watches and (options.trap_kind == "watch" or trail.in_vain == _ALONE):
+    """What to trap next: by guards and watchpoints at once, after a run in vain by watchpoints alone; or by those that
+    were asked for."""
+    watches = watches_for(trail.next_seen()) if can_watch and options.trap_kind in ("auto", "watch") else ()
+    attempt, alone = divmod(trail.in_vain, 2) if watches else (trail.in_vain, 0)
+    if watches and (alone or options.trap_kind == "watch"):
         return watches
-    attempt = trail.in_vain - (trail.in_vain > _ALONE) if watches else trail.in_vain
     return (*traps_for(trail.hunted, attempt), *(watches if attempt == 0 else ()))[:SITES_LIMIT]
 
 
