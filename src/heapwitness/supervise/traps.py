@@ -83,6 +83,12 @@ def watches_for(findings: Sequence[Finding]) -> tuple[TrappedSite, ...]:
     return tuple(found)[:_WATCHED_LIMIT]
 
 
+def may_pass_a_guard(finding: Finding) -> bool:
+    """Whether the store behind a finding may be one that no guard at a block's edge catches."""
+    in_slack = finding.kind == "heap-buffer-overflow" and _stays_in_slack(finding)
+    return in_slack or finding.kind == "header-overwrite" or not finding.certain
+
+
 def _anchors(finding: Finding) -> Iterator[tuple[Block, int]]:
     """Blocks from which the first damaged byte can be told, and its offset as in `TrappedSite`."""
     damage = finding.damage
