@@ -13,7 +13,6 @@ import ctypes
 import functools
 import json
 import os
-import re
 import socket
 import sys
 import time
@@ -35,7 +34,6 @@ _STEP = 0.01
 
 _ANSWER_LIMIT = 1 << 20
 _ARGUMENTS_SHOWN = 12
-_CDATA = re.compile(r"<cdata '([^']+)'")
 
 
 class Counts(NamedTuple):
@@ -72,10 +70,11 @@ class HeapCorruption(RuntimeError):
 
 
 class Told(NamedTuple):
-    """A finding as the supervisor tells it."""
+    """A finding as the supervisor tells it; `accepted` says why it does not count, "" where it does."""
 
     finding: "Finding"
     sentence: str
+    accepted: str = ""
 
 
 @functools.cache
@@ -118,6 +117,38 @@ def _say_absent() -> None:
     )
 
 
+def total() -> int:
+    """Check the whole heap; how many findings there were in this process."""
+    program = engine()
+    return program.heapwitness_check() if program is not None else 0
+
+
+def noticed() -> int:
+    """The same without a check."""
+    counts = (ctypes.c_uint64 * 4)()
+    program = engine()
+    if program is not None:
+        program.heapwitness_count(counts)
+    return Counts(*counts).findings
+
+
+def switch(name: str, value: int) -> int:
+    """Change `poison` (0 or 1) or `check_every` (operations) while the program runs; gives what it was."""
+    program = engine()
+    if program is None:
+        return 0
+    function = getattr(program, f"heapwitness_{name}")
+    kind = ctypes.c_int if name == "poison" else ctypes.c_uint64
+    function.argtypes, function.restype = [kind], kind
+    before: int = function(value)
+    return before
+
+
+def counted(count: int) -> str:
+    """ "1 finding", "2 findings"."""
+    return f"{count} {'finding' if count == 1 else 'findings'}"
+
+
 def findings() -> int:
     """Check the whole heap; how many findings came since this was last asked, in all of the process."""
     program = engine()
@@ -130,8 +161,11 @@ def findings() -> int:
 
 
 def _raise_found(fresh: int, call: str = "") -> None:
-    if fresh:
-        raise HeapCorruption(fresh, told_since(), call)
+    told = told_since() if fresh else ()
+    counting = tuple(one for one in told if not one.accepted)
+    left = fresh - (len(told) - len(counting))
+    if left > 0:
+        raise HeapCorruption(left, counting, call)
 
 
 def told_since() -> tuple[Told, ...]:
@@ -143,14 +177,35 @@ def told_since() -> tuple[Told, ...]:
     if answer is None:
         return ()
     seen.told = answer.told
-    return tuple(map(Told, answer.findings, answer.sentences))
+    return tuple(map(Told, answer.findings, answer.sentences, answer.accepted))
 
 
-def _asked(since: int) -> Any:
+class ShownFinding(NamedTuple):
+    """A finding as the report shows it; `accepted` as in `Told`. `text` is "" where that was too long."""
+
+    sentence: str
+    text: str
+    accepted: str
+
+
+def shown_since(since: int) -> tuple[int, tuple[ShownFinding, ...]]:
+    """What the supervisor tells of this process and those that it started: how many findings there were, and those that
+    came after so many; it waits until they have names."""
+    until = time.monotonic() + _PATIENCE
+    while (answer := _asked(since, family=True, texts=True)) is not None and not answer.ready:
+        if time.monotonic() > until:
+            break
+        time.sleep(_STEP)
+    if answer is None:
+        return since, ()
+    return answer.told, tuple(map(ShownFinding, answer.sentences, answer.texts, answer.accepted))
+
+
+def _asked(since: int, **how: bool) -> Any:
     """The supervisor's answer (`supervise/heard.py`); None when there is none."""
     program = engine()
     place: bytes = program.heapwitness_supervisor() if program is not None else b""
-    question = _QUESTION + json.dumps({"pid": os.getpid(), "since": since}).encode()
+    question = _QUESTION + json.dumps({"pid": os.getpid(), "since": since, **how}).encode()
     # In another root the socket has a name, but no place.
     for address in (place, b"\0" + place) if place else ():
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
@@ -308,5 +363,8 @@ class _WatchedFunction:
 
 def _type_name(value: object) -> str:
     kind = type(value)
-    told = _CDATA.match(repr(value)) if kind.__module__ == "_cffi_backend" else None
-    return told[1] if told is not None else kind.__qualname__
+    if kind.__module__ != "_cffi_backend":
+        return kind.__qualname__
+    before, _, rest = repr(value).partition("'")  # <cdata 'int *' 0x...>
+    name, quote, _ = rest.partition("'")
+    return name if before == "<cdata " and quote else kind.__qualname__

@@ -21,7 +21,8 @@ static void *allocate_as_guest(size_t bytes, size_t align, unsigned origin, uint
 
 static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
 {
-    if (arena && hw_setting.check_every && arena->operations % hw_setting.check_every == 0)
+    uint64_t every = hw_setting.check_every;
+    if (arena && every && arena->operations % every == 0)
         hw_heap_check_part(*caller);
 }
 

@@ -30,6 +30,26 @@ void hw_process_ends(hw_caller caller)
         hw_last_check(caller);
 }
 
+/* The operations that the only thread of a fork's child had done before. */
+static uint64_t before_fork;
+static bool is_forked;
+
+static uint64_t own_operations(void)
+{
+    return hw_this_thread.arena ? hw_this_thread.arena->operations : 0;
+}
+
+void hw_program_is_replaced(hw_caller caller)
+{
+    enum { NEXT_TO_NOTHING = 1000 };
+    if (!hw_process_is_ours() || !hw_has_libcs_storage() ||
+        (is_forked && own_operations() - before_fork < NEXT_TO_NOTHING))
+        return;
+    int before = errno;
+    hw_heap_check(HW_AT_EXIT, caller);
+    errno = before;
+}
+
 /* --- signals ---------------------------------------------------------------------------------- */
 
 static void check_is_asked_for(int number, siginfo_t *information, void *context)
@@ -56,6 +76,8 @@ static void in_child(void)
     hw_after_fork(true);
     hw_process_note();
     hw_memory_init();
+    is_forked = true;
+    before_fork = own_operations();
     atomic_store(&hw_findings, 0);
     atomic_store(&hw_repairs, 0);
     hw_checks_after_fork();

@@ -6,9 +6,8 @@
 
 #include <string.h>
 
-extern const unsigned long Py_Version __attribute__((weak));
-extern char _PyRuntime[4096] __attribute__((weak)), PyCode_Type[64] __attribute__((weak));
-extern void *PyGILState_GetThisThreadState(void) __attribute__((weak));
+/* Where CPython's _PyRuntime is. */
+extern char *hw_python_runtime;
 
 /* clang-format off */
 static const hw_python_layout hw_python_layouts[] = {
@@ -93,7 +92,7 @@ static inline bool hw_python_is_in_library(const hw_python_layout l, uintptr_t f
 static inline __attribute__((always_inline)) bool hw_python_glance(const hw_python_view *view, const hw_python_layout l,
                                                                    uintptr_t *frame)
 {
-    const char *runtime = _PyRuntime;
+    const char *runtime = hw_python_runtime;
     if ((l.key != HW_PYTHON_NONE && view->key != hw_word_of((uintptr_t)runtime + l.key)) ||
         hw_word_of((uintptr_t)runtime + l.finalizing))
         return false;

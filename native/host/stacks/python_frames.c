@@ -3,8 +3,8 @@
 
 #include "os/settings.h"
 #include "stacks/python_follow.h"
+#include "stacks/python_symbols.h"
 
-#include <link.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -12,41 +12,45 @@ enum { CODE_NAME = 24, CODE_DEALLOC = 48, OWN_KEYS = 32, THREAD = 0x580 };
 /* Words of what the runtime tells: where the first of each are. */
 enum { TOLD = 64, TOLD_FINALIZING = 4, TOLD_FRAME = 6 };
 
-static unsigned version = HW_PYTHON_VERSIONS;
+static _Atomic unsigned version = HW_PYTHON_VERSIONS;
 _Atomic uint32_t hw_python_lives[HW_PYTHON_LIVES], hw_python_deaths;
 _Atomic uint64_t hw_python_turns[HW_PYTHON_TURNS];
+/* How code objects that die are laid out, and what CPython does with them. */
+static const hw_python_layout *dying;
 static void (*dealloc)(void *);
-/* CPython's own code. */
-static uintptr_t own_start, own_bytes;
+static hw_python_symbols symbols;
+char *hw_python_runtime;
+_Atomic bool hw_python_may_come;
 /* From a thread's descriptor: where the C library keeps what the first keys lead to; 0: not known. */
 static unsigned keyed;
 
 uintptr_t hw_python_code_type(void)
 {
-    return (uintptr_t)PyCode_Type;
+    return (uintptr_t)symbols.code_type;
 }
 
 const hw_python_layout *hw_python_here(void)
 {
-    return version < HW_PYTHON_VERSIONS ? &hw_python_layouts[version] : NULL;
+    unsigned known = hw_python_version();
+    return known < HW_PYTHON_VERSIONS ? &hw_python_layouts[known] : NULL;
 }
 
 unsigned hw_python_version(void)
 {
-    return version;
+    return atomic_load_explicit(&version, memory_order_acquire);
 }
 
 /* --- which CPython ----------------------------------------------------------------------------- */
 
 bool hw_python_is_own(uintptr_t pc)
 {
-    return pc - own_start < own_bytes;
+    return pc - symbols.start < symbols.bytes;
 }
 
 /* Another code object may come to lie where one was: what is known of its frames is told apart by that. */
 static void code_dies(void *code)
 {
-    const hw_python_layout *l = hw_python_here();
+    const hw_python_layout *l = dying;
     _Atomic uint32_t *life = hw_python_life((uintptr_t)code);
     uint32_t was = atomic_load(life);
     if (was & HW_PYTHON_SEEN) {
@@ -65,26 +69,27 @@ static void code_dies(void *code)
 static bool is_laid_out(const hw_python_layout *l)
 {
     uint64_t words[TOLD];
-    memcpy(words, _PyRuntime, sizeof words);
+    memcpy(words, hw_python_runtime, sizeof words);
     const uint64_t *state = words + l->told, *frame = state + TOLD_FRAME;
-    return l->minor < 13 || (words[1] == Py_Version && words[2] == 0 && words[TOLD_FINALIZING] == l->finalizing &&
+    return l->minor < 13 || (words[1] == *symbols.version && words[2] == 0 && words[TOLD_FINALIZING] == l->finalizing &&
                              state[0] == l->state && frame[0] == l->previous && frame[1] == l->code &&
                              frame[2] == l->instruction && frame[4] == l->owner);
 }
 
 /* With other objects, as some builds for debugging have, the type's words are elsewhere. */
-static bool watch_deaths(void)
+static bool watch_deaths(const hw_python_layout *l)
 {
     const char *name;
-    memcpy(&name, PyCode_Type + CODE_NAME, sizeof name);
+    memcpy(&name, symbols.code_type + CODE_NAME, sizeof name);
     char text[5] = {0};
     if (hw_peek(text, (uintptr_t)name, sizeof text) != sizeof text || memcmp(text, "code", sizeof text) != 0)
         return false;
-    memcpy((void *)&dealloc, PyCode_Type + CODE_DEALLOC, sizeof dealloc);
+    memcpy((void *)&dealloc, symbols.code_type + CODE_DEALLOC, sizeof dealloc);
     if (!dealloc)
         return false;
+    dying = l;
     void (*ours)(void *) = code_dies;
-    memcpy(PyCode_Type + CODE_DEALLOC, (void *)&ours, sizeof ours);
+    memcpy(symbols.code_type + CODE_DEALLOC, (void *)&ours, sizeof ours);
     return true;
 }
 
@@ -108,34 +113,43 @@ static void find_keyed(void)
     pthread_key_delete(key);
 }
 
-/* Where a module's code is that has some of CPython's functions. */
-static int find_own(struct dl_phdr_info *module, size_t bytes, void *within)
+static void take(const hw_python_symbols *found)
 {
-    (void)bytes;
-    for (unsigned i = 0; i < module->dlpi_phnum; i++) {
-        const ElfW(Phdr) *p = &module->dlpi_phdr[i];
-        uintptr_t start = module->dlpi_addr + p->p_vaddr;
-        if (p->p_type == PT_LOAD && p->p_flags & PF_X && (uintptr_t)within - start < p->p_memsz) {
-            own_start = start;
-            own_bytes = p->p_memsz;
-            return 1;
+    if (!found->version)
+        return;
+    symbols = *found;
+    hw_python_runtime = found->runtime;
+    for (unsigned i = 0; i < HW_PYTHON_VERSIONS; i++)
+        if (*symbols.version >> 16 == (3u << 8 | hw_python_layouts[i].minor) && is_laid_out(&hw_python_layouts[i]) &&
+            watch_deaths(&hw_python_layouts[i])) {
+            find_keyed();
+            atomic_store(&version, i);
         }
-    }
-    return 0;
 }
 
 void hw_python_look(void)
 {
-    if (!hw_setting.python_lines || !&Py_Version || !_PyRuntime || !PyCode_Type || !PyGILState_GetThisThreadState)
-        return;
-    for (unsigned i = 0; i < HW_PYTHON_VERSIONS; i++)
-        if (Py_Version >> 16 == (3u << 8 | hw_python_layouts[i].minor) && is_laid_out(&hw_python_layouts[i]) &&
-            watch_deaths())
-            version = i;
-    if (!hw_python_here())
-        return;
-    find_keyed();
-    dl_iterate_phdr(find_own, (void *)(uintptr_t)&PyGILState_GetThisThreadState);
+    hw_python_symbols found = hw_python_linked();
+    if (hw_setting.python_lines)
+        take(&found);
+}
+
+bool hw_python_comes(uintptr_t pc)
+{
+    static _Atomic bool came;
+    if (hw_python_here())
+        return true;
+    if (!hw_setting.python_lines || atomic_load_explicit(&came, memory_order_relaxed))
+        return false;
+    hw_python_symbols found = hw_python_loaded(pc);
+    if (found.version && !atomic_exchange(&came, true))
+        take(&found);
+    return hw_python_here() != NULL;
+}
+
+const char *hw_python_file(void)
+{
+    return hw_python_here() ? symbols.file : NULL;
 }
 
 /* --- the slow part of following ------------------------------------------------------------------ */
@@ -165,7 +179,7 @@ static const uintptr_t *place_of_state(const hw_python_layout *l)
     uint32_t words[2];
     if (!keyed || l->key == HW_PYTHON_NONE)
         return NULL;
-    memcpy(words, _PyRuntime + l->key, sizeof words);
+    memcpy(words, hw_python_runtime + l->key, sizeof words);
     return words[0] == 1 && words[1] < OWN_KEYS
                ? (const uintptr_t *)((uintptr_t)pthread_self() + keyed) + 2 * (size_t)words[1]
                : NULL;
@@ -178,13 +192,13 @@ static uintptr_t state_of(hw_python_view *view, const hw_python_layout *l)
         return 0;
     view->busy = true;
     atomic_signal_fence(memory_order_seq_cst);
-    uintptr_t state = (uintptr_t)PyGILState_GetThisThreadState();
+    uintptr_t state = (uintptr_t)symbols.state();
     atomic_signal_fence(memory_order_seq_cst);
     view->busy = false;
     const uintptr_t *place = state ? place_of_state(l) : NULL;
     if (place && *place == state) { /* else they lie elsewhere in this build */
         view->state = place;
-        memcpy(&view->key, _PyRuntime + l->key, sizeof view->key);
+        memcpy(&view->key, hw_python_runtime + l->key, sizeof view->key);
     }
     return state;
 }
@@ -195,7 +209,7 @@ static uintptr_t innermost(hw_python_view *view, const hw_python_layout *l)
     uintptr_t frame;
     if (hw_python_glance(view, *l, &frame))
         return frame;
-    uintptr_t state = state_of(view, l), ends = hw_word_of((uintptr_t)_PyRuntime + l->finalizing);
+    uintptr_t state = state_of(view, l), ends = hw_word_of((uintptr_t)hw_python_runtime + l->finalizing);
     /* At the interpreter's end other threads' states are freed under them. */
     if (!state || (ends && ends != state) || !hw_python_is_there(view->frames, state + l->state, sizeof state))
         return 0;

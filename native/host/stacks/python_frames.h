@@ -1,10 +1,11 @@
 /* The Python frames of the calling thread, as CPython keeps them: which code object, and where in it.
 
-   CPython is looked for among what the program was linked with or is itself (3.11 to 3.14, with the GIL); its frames
-   are read by offsets, a row a version, which the tests hold against interpreters. A thread reads what it alone
-   changes. All the same nothing is taken on trust, for it may be in the middle of a change (a signal, a library of
-   coroutines that exchanges stacks, the end of the interpreter): an address is followed once its page is known to be
-   there, and a code object is one by its type (python_code.h). What makes no sense is no frame.
+   CPython is looked for among what the program was linked with or is itself, and where it loads libraries, in those
+   that allocate (3.11 to 3.14, with the GIL); its frames are read by offsets, a row a version, which the tests hold
+   against interpreters. A thread reads what it alone changes. All the same nothing is taken on trust, for it may be in
+   the middle of a change (a signal, a library of coroutines that exchanges stacks, the end of the interpreter): an
+   address is followed once its page is known to be there, and a code object is one by its type (python_code.h). What
+   makes no sense is no frame.
 
    Frames are followed through libraries' code up to the first that is none: most are the program's own at once. Then
    where it is tells which code it is, too, and nothing of the code need be looked at. */
@@ -83,6 +84,12 @@ static inline _Atomic uint64_t *hw_python_turn(uintptr_t instruction)
 
 /* Once, when everything is loaded that the program was linked with. */
 void hw_python_look(void);
+/* Set once a library was loaded: then code that allocates and is not known yet may be CPython's. Returns whether there
+   is one by now. */
+extern _Atomic bool hw_python_may_come;
+bool hw_python_comes(uintptr_t pc);
+/* The library that it came with, which must stay; NULL: none. */
+const char *hw_python_file(void);
 /* The view is another thread's from now on. */
 void hw_python_forget(hw_python_view *view);
 /* What was found; NULL: no CPython that is known. */

@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -80,6 +80,25 @@ def configurable(group: click.Group, context: click.Context) -> dict[str, click.
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def group() -> None:
     """Find who overwrote the heap: every block's neighbour is a witness."""
+
+
+def read(command: click.Command, name: str, words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a command's parameters by a command line.
+
+    Args:
+        command: whose line it is.
+        name: what it is called in errors.
+        words: the line.
+        defaults: what holds where it does not say.
+
+    Raises:
+        HeapwitnessError: what click finds wrong with it.
+    """
+    try:
+        with telling(), command.make_context(name, list(words), default_map=dict(defaults)) as context:
+            return dict(context.params)
+    except click.ClickException as error:
+        raise HeapwitnessError(_sentence(error)) from error
 
 
 def call(arguments: Sequence[str]) -> int:

@@ -62,14 +62,18 @@ def _take(option: Option, text: str, joined: bool, values: dict[str, Any]) -> bo
     return True
 
 
-def run(program: tuple[str, ...], wait: float, trap: tuple[str, ...], traps: Path | None, **others: Any) -> int:
-    """Run a program, with the values of all other options of `run` by their parameters; gives the exit status."""
+def run(**values: Any) -> int:
+    """Run a program, with the values of all options of `run` by their parameters; gives the exit status."""
     from heapwitness import supervise
 
+    return supervise.run(options(**values))
+
+
+def options(program: tuple[str, ...], wait: float, trap: tuple[str, ...], traps: Path | None, **others: Any) -> Options:
+    """These values as the options of a run."""
     wanted: tuple[Any, ...] = ()
     if trap or traps is not None:
         from heapwitness.supervise.traps import traps_asked_for
 
         wanted = traps_asked_for(trap, traps, watch=others["trap_kind"] == "watch")
-    options = Options(command=program, wait_ms=round(wait * 1000), traps=wanted, **with_accepting(with_outputs(others)))
-    return supervise.run(options)
+    return Options(command=program, wait_ms=round(wait * 1000), traps=wanted, **with_accepting(with_outputs(others)))

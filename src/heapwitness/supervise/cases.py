@@ -14,7 +14,7 @@ import msgspec
 from heapwitness.accept.asked import Mark
 from heapwitness.findings.model import Accepted, Finding
 from heapwitness.findings.stacks import stacks, telling_stack
-from heapwitness.report.folding import same
+from heapwitness.report.folding import alike, same
 from heapwitness.supervise.examine import Examined
 
 CASES_LIMIT = 10_000
@@ -32,7 +32,7 @@ class Case:
     """Findings that are surely the same, by their bare addresses.
 
     `number` tells apart those of one event, `is_told` whether its table knows what becomes of it, and `finding` is what
-    it was told as.
+    it was told as. With a `mark` it does not count. `asked`: its process was told of it, as it had asked for.
     """
 
     number: int
@@ -40,6 +40,8 @@ class Case:
     repaired: int = 0
     is_told: bool = False
     finding: Finding | None = None
+    mark: Mark | None = None
+    asked: bool = False
 
     def add(self, finding: Finding) -> None:
         """Count a finding."""
@@ -111,8 +113,6 @@ class Shown:
     def __init__(self) -> None:
         self._told: dict[object, _Told] = {}
         self._unkept: list[Case] = []
-        # By the case that was the first of a finding.
-        self._marks: dict[Case, Mark] = {}
         self._frames = 0
 
     @property
@@ -122,42 +122,43 @@ class Shown:
 
     def add(self, case: Case, finding: Finding) -> bool:
         """Tell a case as a finding with names; whether it is a new one, and there is room for it."""
-        key = (same(finding), case.number)
         case.is_told = True
-        case.finding = finding
-        if key in self._told:
-            self._told[key].cases.append(case)
-            return False
+        for known in alike(finding):
+            told = self._told.get((known, case.number))
+            if told is not None:
+                case.mark = told.cases[0].mark
+                told.cases.append(case)
+                return False
         # Inlined functions make many frames of one address.
         self._frames += _frames(finding)
         if self._frames > 2 * FRAMES_LIMIT:
             self._unkept.append(case)
             return False
-        self._told[key] = _Told(finding, [case])
+        self._told[same(finding), case.number] = _Told(finding, [case])
         return True
 
     def add_bare(self, case: Case, finding: Finding) -> None:
         """Tell a case that could not be named as a finding of its own, unless it is told."""
         if not case.is_told:
             case.is_told = True
-            case.finding = finding
             self._told[case] = _Told(finding, [case])
-
-    def accept(self, case: Case, mark: Mark) -> None:
-        """Say of a case that was told as a new finding that it does not count."""
-        self._marks[case] = mark
 
     def findings(self) -> tuple[tuple[Finding, ...], int]:
         """The different findings that count, with how often, and how many were repaired."""
-        counted = [one.counted() for one in self._told.values() if one.cases[0] not in self._marks]
+        counted = [one.counted() for one in self._told.values() if one.cases[0].mark is None]
         return tuple(finding for finding, _ in counted), sum(repaired for _, repaired in counted)
 
     def accepted(self) -> tuple[Accepted, ...]:
         """The different findings that do not."""
-        marked = [(one, self._marks.get(one.cases[0])) for one in self._told.values()]
+        marked = [(one, one.cases[0].mark) for one in self._told.values()]
         return tuple(
             Accepted(finding=one.counted()[0], by=mark.by, rule=mark.rule) for one, mark in marked if mark is not None
         )
+
+    def unasked(self) -> tuple[bool, ...]:
+        """Of each of `findings`, whether none of the processes that it came from has asked."""
+        counted = [one for one in self._told.values() if one.cases[0].mark is None]
+        return tuple(not any(case.asked for case in one.cases) for one in counted)
 
 
 def _frames(finding: Finding) -> int:

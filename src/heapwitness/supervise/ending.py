@@ -26,7 +26,7 @@ class Totals(NamedTuple):
 
 class Inquired(NamedTuple):
     """What there is to tell of findings and crashes; `dropped` are those that were too many to keep, and `accepted`
-    those that do not count."""
+    those that do not count. `unasked` says of each of the findings whether no process was told of it that had asked."""
 
     findings: "tuple[Finding, ...]" = ()
     repaired: int = 0
@@ -34,6 +34,7 @@ class Inquired(NamedTuple):
     crashes: "tuple[Crash, ...]" = ()
     maps: "tuple[HeapMap, ...]" = ()
     accepted: "tuple[Accepted, ...]" = ()
+    unasked: tuple[bool, ...] = ()
 
 
 NOTHING_FOUND = Inquired()

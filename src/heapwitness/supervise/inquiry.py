@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heapwitness.findings.model import RELEASES
 from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, WentOn
+from heapwitness.supervise.ancestors import ancestors
 from heapwitness.supervise.ending import Inquired
 from heapwitness.supervise.ends import with_end
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
@@ -54,10 +56,11 @@ _ThreadId = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """A finding that was answered and whose outcome is not known yet."""
+    """A finding that was answered and whose outcome is not known yet; `family` as in `Reporter.submit`."""
 
     examined: Examined
     until: float
+    family: tuple[int, ...] = ()
 
 
 class Inquiry:
@@ -135,6 +138,9 @@ class Inquiry:
     def asked(self, question: bytes) -> bytes | None:
         """A process asks what was found in it; gives the answer, None where the question makes no sense."""
         self._last = None
+        # Of a wrong release nothing comes after it.
+        for key in [key for key, told in self._told.items() if _is_release(told.examined)]:
+            self._submit(self._told.pop(key))
         return self._reporter.heard.answer(question)
 
     def failed(self, event: Event, error: Exception) -> bytes | None:
@@ -191,7 +197,7 @@ class Inquiry:
         findings, repaired = self._reporter.close()
         findings = tuple(with_end(finding, self._ends) for finding in findings)
         told = self._reporter
-        return Inquired(findings, repaired, told.dropped, told.crashes, told.maps, told.accepted)
+        return Inquired(findings, repaired, told.dropped, told.crashes, told.maps, told.accepted, told.unasked)
 
     def _take_log(self, log: Path, start: int) -> None:
         from heapwitness.supervise.records import read_records
@@ -234,7 +240,7 @@ class Inquiry:
         self._modules.take(examined.maps)
         self._number += 1
         key = ((pid, event.tid), self._number)
-        self._told[key] = _Answered(examined, time.monotonic() + OUTCOME_WAIT)
+        self._told[key] = _Answered(examined, time.monotonic() + OUTCOME_WAIT, ancestors(pid))
         self._last = (event, key)
         if self._on_error == "stop":
             self._report(lambda thread, _: thread == key[0])
@@ -299,11 +305,14 @@ class Inquiry:
             # Shown without its outcome rather than not at all.
             with contextlib.suppress(Exception):
                 findings = tuple(with_stored(with_outcome(finding, outcome), stored) for finding in findings)
-            self._reporter.submit(replace(told.examined, findings=findings))
+            self._submit(replace(told, examined=replace(told.examined, findings=findings)))
 
     def _report(self, which: Callable[[_ThreadId, _Answered], bool]) -> None:
         for key in [key for key, told in self._told.items() if which(key[0], told)]:
-            self._reporter.submit(self._told.pop(key).examined)
+            self._submit(self._told.pop(key))
+
+    def _submit(self, told: _Answered) -> None:
+        self._reporter.submit(told.examined, family=told.family)
 
     def _await_record(self, event: Event, pid: int) -> None:
         identity = _identity(event)
@@ -348,6 +357,10 @@ class _Share:
             return False
         self.findings.spend(1)
         return True
+
+
+def _is_release(examined: Examined) -> bool:
+    return all(finding.kind in RELEASES for finding in examined.findings)
 
 
 def _identity(event: Event) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from there to the screen.
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -86,17 +86,18 @@ class Reporter:
         """Whether one of the findings was not asked for before."""
         return self._cases.is_new(examined)
 
-    def submit(self, examined: Examined, *, patiently: bool = False) -> None:
+    def submit(self, examined: Examined, *, patiently: bool = False, family: Sequence[int] = ()) -> None:
         """Count findings; those that are new are named and shown.
 
         Args:
             patiently: wait while many are to be shown, as of a file of them; else what was submitted is kept.
+            family: the processes that started theirs, and those before.
         """
         while patiently and self._queue.qsize() >= QUEUED_LIMIT:
             time.sleep(_PATIENCE)
         for case, finding in self._cases.add(examined):
             self._put(partial(self._show, case, finding, examined))
-        self.heard.note(examined, self._cases.of(examined))
+        self.heard.note(examined, self._cases.of(examined), family)
         if examined.crash is not None and self._crashed < CRASHES_LIMIT:
             self._crashed += 1
             self._put(partial(self._show_crash, examined.crash, examined))
@@ -122,6 +123,11 @@ class Reporter:
         """The different findings that do not count; complete after `close`."""
         return self._shown.accepted()
 
+    @property
+    def unasked(self) -> tuple[bool, ...]:
+        """Of each of the findings that `close` gave, whether no process was told of it that had asked."""
+        return self._shown.unasked()
+
     def _put(self, job: "_Job") -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="reporter", daemon=True)
@@ -145,8 +151,10 @@ class Reporter:
             if self._shown.add(case, named.finding):
                 namer.keep(named)
                 self._tell(case, named.finding)
+            case.finding = named.finding
         except Exception as error:  # what befalls one finding must not keep the next from being shown
             self._shown.add_bare(case, finding)
+            case.finding = finding
             self._shower.sentence(f"a finding could not be shown in full: {type(error).__name__}: {error}")
 
     def _tell(self, case: Case, finding: Finding) -> None:
@@ -158,15 +166,13 @@ class Reporter:
         if not is_decided:
             self._undecided.append((case, finding))
         elif mark is not None:
-            self._shown.accept(case, mark)
+            case.mark = mark
         else:
             self._shower.finding(finding)
 
     def _settle(self, case: Case, finding: Finding) -> None:
-        mark = self._acceptance.settle(finding) if self._acceptance is not None else None
-        if mark is not None:
-            self._shown.accept(case, mark)
-        else:
+        case.mark = self._acceptance.settle(finding) if self._acceptance is not None else None
+        if case.mark is None:
             self._shower.finding(finding)
 
     def _name_map(self, taken: HeapMap, code: str, namer: "Namer") -> None:
