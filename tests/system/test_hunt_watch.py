@@ -47,6 +47,11 @@ def report_of(name: str) -> Path:
     return file
 
 
+def site_of_victims() -> str:
+    stack = json.loads(report_of("wild").read_text())["findings"][0]["victim"]["allocated"]["stack"]
+    return ",".join(f"{Path(one['module']).name}@{one['build_id'][:16]}+{one['offset']:#x}" for one in stack[:2])
+
+
 def watched_run(name: str, *options: str) -> Result:
     """A run in which what a wild store hit is watched, and other blocks of the same sites."""
     traps = ("--traps", str(report_of("wild")), "--trap-kind", "watch")
@@ -181,15 +186,32 @@ def test_blocks_beside_damage_are_told_with_their_numbers_at_their_sites() -> No
 
 
 def test_one_block_of_a_site_is_watched_by_its_number() -> None:
-    program = build(SOURCE)
-    traps = json.loads(report_of("wild").read_text())["findings"][0]["victim"]["allocated"]["stack"]
-    site = ",".join(f"{Path(one['module']).name}@{one['build_id'][:16]}+{one['offset']:#x}" for one in traps[:2])
+    program, site = build(SOURCE), site_of_victims()
 
     right = heapwitness_run(program, "wild", options=("--trap", f"watch-20:{site}#58"))
     wrong = heapwitness_run(program, "wild", options=("--trap", f"watch-20:{site}#90"))
 
     assert [line_of_store(one, SOURCE) for one in right.findings] == [line_of(SOURCE, "wild")]
     assert [one["store"] for one in wrong.findings] == [None]
+
+
+def test_one_block_of_a_site_is_trapped_by_its_number() -> None:
+    result = heapwitness_run(build(SOURCE), "slack", options=("--trap", f"tight:{site_of_victims()}#59"))
+
+    assert [line_of_store(one, SOURCE) for one in result.findings] == [line_of(SOURCE, "slack")]
+    assert result.findings[0]["culprit"]["number"] == 59
+    assert result.report["summary"]["trapped"] == 1
+
+
+def test_more_stores_than_there_are_watchpoints_are_caught_in_turn() -> None:
+    program = build("many.c")
+    places = heapwitness_run(program).stdout.split()[:6]
+
+    hunted = heapwitness_hunt(program, *places)
+
+    lines = {line_of_store(one, "many.c") for one in hunted.stores}
+    assert lines == {line_of("many.c", f"store_{number}") for number in range(6)}
+    assert len(hunted.stores) == len(hunted.report["findings"])
 
 
 ALONE = """

@@ -10,7 +10,7 @@ import pytest
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Damage, Detected, Finding, Frame, Kind, Reading, Report, Site, Store
 from heapwitness.report.json import encode
-from heapwitness.supervise.traps import catches, is_hunted, traps_asked_for, traps_for, watches_for
+from heapwitness.supervise.traps import catches, is_hunted, may_pass_a_guard, traps_asked_for, traps_for, watches_for
 
 SIZE = 24
 
@@ -201,9 +201,24 @@ def test_what_no_watchpoint_helps_with_is_not_watched(found: Finding) -> None:
     assert watched(found) == []
 
 
+@pytest.mark.parametrize(
+    ("found", "may"),
+    [
+        (finding("header-overwrite", damage=damage(0x1050)), True),
+        (finding("heap-buffer-overflow", culprit=block(9), damage=damage(0x1020, offset=8), certain=False), True),
+        (finding("heap-buffer-overflow", culprit=block(9, size=25), damage=damage(0x1019, 1)), True),
+        (finding("heap-buffer-overflow", culprit=block(9), damage=damage(0x1018, 4)), False),
+        (finding("heap-buffer-underflow", culprit=block(9), damage=damage(0xFF8, 8, offset=-8)), False),
+    ],
+)
+def test_guard_is_enough_for_damage_that_begins_at_a_blocks_edge(found: Finding, may: bool) -> None:
+    assert may_pass_a_guard(found) is may
+
+
 def test_store_that_was_watched_catches_the_damage_of_the_same_sites() -> None:
     store = Store(address=0x1040, size=8, stack=())
     told = finding("header-overwrite", victim=block(10), damage=damage(0x1040), store=store, access="write")
 
     assert catches(told, finding("heap-buffer-underflow", culprit=block(10), damage=damage(0x2040)))
     assert not catches(told, finding("heap-buffer-underflow", culprit=block(9), damage=damage(0x2040)))
+    assert not catches(told, finding("heap-buffer-overflow", culprit=block(10), victim=block(9), damage=damage(0x2040)))

@@ -10,6 +10,7 @@
 #include "heap/huge.h"
 #include "heap/release.h"
 #include "stacks/named.h"
+#include "stacks/numbers.h"
 #include "traps/blocks.h"
 #include "traps/watch.h"
 
@@ -26,9 +27,9 @@ static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
 }
 
 /* What becomes of a block that was allocated as any other, or stands in for a trapped one: which the program gets. */
-static HW_COLD void *settled(void *payload, void *trapped, size_t bytes, uint32_t site)
+static HW_COLD void *settled(void *payload, void *trapped, size_t bytes, uint32_t site, uint64_t number)
 {
-    hw_watch_allocated(payload, trapped, bytes, site);
+    hw_watch_allocated(payload, trapped, bytes, site, number);
     if (trapped && payload)
         hw_trap_keep(trapped, payload);
     return trapped ? trapped : payload;
@@ -45,9 +46,10 @@ static bool is_sampled(hw_arena *arena)
 }
 
 static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
-                                      bool sampled)
+                                      bool sampled, uint64_t *number)
 {
-    void *payload = hw_trap_allocate(bytes, align, origin, site, sampled);
+    *number = hw_number_next(site);
+    void *payload = hw_trap_allocate(bytes, align, origin, site, *number, sampled);
     arena->operations += payload != NULL;
     if (hw_trap_is_enough()) /* another site takes the long way next time, and may be chosen */
         hw_site_forget_one(&arena->sites, (unsigned)arena->operations);
@@ -75,16 +77,17 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
     if (payload)
         return payload;
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
-    void *trapped = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, sampled) : NULL;
+    uint64_t number = 0;
+    void *trapped = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, sampled, &number) : NULL;
     if (HW_UNLIKELY(trapped && !hw_traps_stand_in))
-        return settled(NULL, trapped, bytes, site);
+        return settled(NULL, trapped, bytes, site, number);
     hw_enter(arena, caller.frame);
     payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);
     if (HW_UNLIKELY(!payload))
         payload = allocate_as_guest(bytes, align, origin, site, &context);
     if (HW_UNLIKELY(hw_traps_on))
-        payload = settled(payload, trapped, bytes, site);
+        payload = settled(payload, trapped, bytes, site, number);
     check_now_and_then(arena, &caller);
     return payload;
 }
@@ -220,10 +223,11 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
         return hw_heap_allocate(bytes, align, origin, *caller);
     uint32_t site = arena ? hw_site_of(&arena->sites, caller, 0) : 0;
     hw_context context = {.when = HW_AT_MALLOC, .caller = *caller};
+    uint64_t number = 0;
     void *payload =
-        arena && hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, is_sampled(arena)) : NULL;
+        arena && hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, is_sampled(arena), &number) : NULL;
     if (payload)
-        return settled(NULL, payload, bytes, site);
+        return settled(NULL, payload, bytes, site, number);
     if (!arena && !hw_is_engaged() && bytes < threshold)
         payload = allocate_as_guest(bytes, align, origin, site, &context);
     if (!payload)
@@ -231,7 +235,7 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
     if (payload && arena)
         arena->operations++;
     if (HW_UNLIKELY(hw_traps_on) && arena)
-        settled(payload, NULL, bytes, site);
+        settled(payload, NULL, bytes, site, number);
     if (payload || !arena || bytes > HW_MOST_IN_POOL)
         return payload;
     /* Too many big blocks, or no address space for one of its own. */

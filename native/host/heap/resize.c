@@ -9,6 +9,7 @@
 #include "heap/huge.h"
 #include "heap/release.h"
 #include "stacks/named.h"
+#include "stacks/numbers.h"
 #include "traps/blocks.h"
 #include "traps/watch.h"
 
@@ -151,7 +152,7 @@ static void *resize_in_arena(hw_arena *arena, hw_descriptor *descriptor, void *p
         same = resize_inside(arena, descriptor, pointer, bytes, site, context, size, family, moves);
         hw_leave(arena);
         if (HW_UNLIKELY(hw_traps_on))
-            hw_watch_allocated(same, NULL, bytes, site);
+            hw_watch_allocated(same, NULL, bytes, site, same ? hw_number_next(site) : 0);
     } else if ((!*size || *size >= WORTH_A_VISIT) && mine && hw_seize(arena, 0)) {
         /* Worth a visit: to judge what is odd, or to spare the copy. */
         uint32_t site = hw_site_here(0, context);

@@ -315,6 +315,15 @@ uint64_t hw_trap_count(uint32_t name)
     return all ? atomic_fetch_add(&s->blocks, 1) + 1 : 0;
 }
 
+bool hw_trap_is_meant(uint32_t name, uint64_t number)
+{
+    for (unsigned i = name - 1; i < count; i++)
+        if (sites[i].name == name && sites[i].how != HW_TRAP_WATCH &&
+            (!sites[i].wish.number || sites[i].wish.number == number))
+            return true;
+    return false;
+}
+
 const hw_watch_wish *hw_trap_next_wish(uint32_t name, const hw_watch_wish *last)
 {
     bool passed = !last;

@@ -38,6 +38,9 @@ unsigned hw_trap_named(const uint64_t *pc, unsigned frames, uint32_t *name);
 /* Count one more block of the sites of that name: 1 for the first. 0: not all of them are counted any more. */
 uint64_t hw_trap_count(uint32_t name);
 
+/* Whether the name's block with that number is to lie at a guard, where its site's do. */
+bool hw_trap_is_meant(uint32_t name, uint64_t number);
+
 /* What is to be watched of a name's blocks: the bytes `offset` from a block's end on, or, where that is negative, from
    its start. Of the block with that `number`, or that lies at that `place`; each may be any. */
 typedef struct hw_watch_wish {

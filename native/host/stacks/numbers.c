@@ -57,8 +57,9 @@ static uint64_t place_of(uint64_t address)
     return (address * MIX) >> 48;
 }
 
-static void note(uint64_t address, uint32_t site, uint64_t number)
+void hw_number_note(const void *payload, uint32_t site, uint64_t number)
 {
+    uint64_t address = (uint64_t)(uintptr_t)payload;
     entry *table = have((_Atomic(void *) *)(void *)&blocks, BLOCKS * sizeof *table);
     uint64_t at = place_of(address);
     entry *taken = table ? &table[(at + number % PROBES) % BLOCKS] : NULL;
@@ -77,15 +78,10 @@ static void note(uint64_t address, uint32_t site, uint64_t number)
     atomic_store(&taken->what, site | number << NUMBER_SHIFT);
 }
 
-uint64_t hw_number_block(const void *payload, const void *stand_in, uint32_t site)
+uint64_t hw_number_next(uint32_t site)
 {
-    uint32_t name = hw_number_name(site);
-    uint64_t number = name ? hw_trap_count(name) : 0;
-    if (number)
-        note((uint64_t)(uintptr_t)payload, site, number);
-    if (number && stand_in)
-        note((uint64_t)(uintptr_t)stand_in, site, number);
-    return number;
+    uint32_t name = hw_site_trapped(site) ? hw_number_name(site) : 0;
+    return name ? hw_trap_count(name) : 0;
 }
 
 size_t hw_numbers_between(uintptr_t low, uintptr_t high, hw_numbered *into, size_t most)

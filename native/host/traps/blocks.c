@@ -434,14 +434,16 @@ static void *allocate_counted(unsigned class, size_t bytes, size_t align, unsign
     return payload;
 }
 
-void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site, bool sampled)
+void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site, uint64_t number, bool sampled)
 {
     unsigned how = hw_site_trapped(site), class = class_of(bytes);
     if (!region || class >= CLASSES || !slot_count[class] || align > hw_page())
         return NULL;
     if (how == HW_TRAP_NOT && sampled && may_be_sampled(class, site))
         how = HW_TRAP_END;
-    if (how == HW_TRAP_NOT || how == HW_TRAP_WATCH || !hw_trap_is_watched())
+    uint32_t name = how == HW_TRAP_NOT ? 0 : hw_number_name(site);
+    if (how == HW_TRAP_NOT || how == HW_TRAP_WATCH || (name && !hw_trap_is_meant(name, number)) ||
+        !hw_trap_is_watched())
         return NULL;
     if (is_too_often()) {
         atomic_fetch_add(&hw_trap_counted.too_often, 1);

@@ -35,7 +35,7 @@ typedef struct hw_slot {
 /* Have the region. False: there is no address space for it, and nothing is trapped. */
 bool hw_traps_init(void);
 /* NULL: the site is not trapped, or nothing more can be trapped now; then the block is as any other. */
-void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site, bool sampled);
+void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site, uint64_t number, bool sampled);
 /* The how manieth allocation of a thread from now on is to be `sampled`: in the mean hw_traps_sample, at least 1. */
 uint32_t hw_trap_gap(void);
 /* A block that is trapped whatever its site: where it lies, as enum hw_trap_how has it. NULL: there is no room. */

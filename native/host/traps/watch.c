@@ -288,13 +288,16 @@ void hw_watch_look(bool at_end)
     }
 }
 
-HW_COLD void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site)
+HW_COLD void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site, uint64_t number)
 {
-    watch wanted = {.site = site};
+    watch wanted = {.site = site, .number = number};
     uint32_t name = hw_site_trapped(site) == HW_TRAP_NOT ? 0 : hw_number_name(site);
-    if (!name || (!payload && !trapped))
+    if (!name)
         return;
-    wanted.number = hw_number_block(trapped ? trapped : payload, trapped ? payload : NULL, site);
+    if (trapped && number)
+        hw_number_note(trapped, site, number);
+    if (payload && number)
+        hw_number_note(payload, site, number);
     const hw_watch_wish *wish = hw_trap_next_wish(name, NULL);
     if (!wish || !payload || !atomic_load(&to_be_had) || !find_block(payload, bytes, &wanted))
         return;

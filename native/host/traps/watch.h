@@ -12,9 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A block was allocated, or became one of that site by a resize: count it, if its site is trapped, and watch what is to
-   be. `trapped`: it lies in a slot, and `payload` is its stand-in; each of them may be NULL. */
-void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site);
+/* A block was allocated, or became one of that site by a resize, with a number at it: watch what is to be. `trapped`:
+   it lies in a slot, and `payload` is its stand-in; each of them may be NULL. */
+void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site, uint64_t number);
 /* For the handler of SIGTRAP: whether a watchpoint raised it. */
 bool hw_watch_take(const siginfo_t *information, void *interrupted);
 /* Whether all that is watched really is: a program may close files that are not its own. What is not is watched again,

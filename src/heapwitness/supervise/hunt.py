@@ -23,15 +23,13 @@ from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.supervisor import plan_for, status_of, watch
-from heapwitness.supervise.traps import catches, is_hunted, traps_for, watches_for
+from heapwitness.supervise.traps import catches, is_hunted, may_pass_a_guard, traps_for, watches_for
 
 if TYPE_CHECKING:
     from heapwitness.accept.acceptance import Acceptance
 
 _SITES_SHOWN = 4
-_SEEN_LIMIT = 64
-_ALONE = 1
-"""The run, of those in vain, in which bytes are watched without guards: nothing lies elsewhere then."""
+_SEEN_LIMIT, _WATCHPOINTS = 64, 4
 _ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + signal.SIGHUP)
 
 
@@ -50,8 +48,8 @@ class Hunt:
 class _Trail:
     """What is known after some runs: findings whose store was caught, those whose store is hunted, and all others.
 
-    `in_vain`: runs since anything was caught, `seen`: what is hunted as it was in the last run whose blocks lay where
-    they lie without traps, and in those before. `silent`: runs in which nothing went wrong though something had before.
+    `in_vain`: runs since anything new was known. `seen`: what is hunted as it was in the last run whose blocks lay as
+    without traps, and in those before. `silent`: runs in which nothing went wrong though something had before.
     `crashed`: some run did.
     """
 
@@ -78,7 +76,6 @@ class _Trail:
         known = len(self.hunted)
         self.caught += new
         self.hunted = [one for one in self.hunted if not self._is_caught(one)]
-        left = len(self.hunted)
         for finding in report.findings:
             kept = self.hunted if is_hunted(finding) else self.others
             if finding.store is None and not _has(kept, finding) and not self._is_caught(finding):
@@ -86,8 +83,7 @@ class _Trail:
         if not moved:
             self.seen = [one for one in report.findings if is_hunted(one)] + self.seen
         self.seen = [one for one in self.seen if not self._is_caught(one)][:_SEEN_LIMIT]
-        is_first = not known and not new
-        self.in_vain = 0 if is_first or left < known else self.in_vain + 1
+        self.in_vain = self.in_vain + 1 if len(self.hunted) == known else 0
         self._take_accepted(report)
         return new
 
@@ -100,6 +96,13 @@ class _Trail:
             msgspec.structs.replace(one, fired=max(one.fired, fired.get((one.file, one.line), 0)))
             for one in report.suppressions
         )
+
+    def next_seen(self) -> list[Finding]:
+        """As many different ones of those as there can be watchpoints, others after each run in vain."""
+        different = list(dict.fromkeys(map(same, self.seen)))
+        start = _WATCHPOINTS * self.in_vain % len(different) if len(different) > _WATCHPOINTS else 0
+        chosen = (different + different)[start : start + _WATCHPOINTS]
+        return [one for one in self.seen if same(one) in chosen]
 
     def moved(self, report: Report) -> str:
         """What to say where the program did not repeat itself: blocks of one site with other numbers were hit."""
@@ -203,12 +206,14 @@ _PIPED = (
 
 
 def _traps(trail: _Trail, options: Options, can_watch: bool) -> tuple[TrappedSite, ...]:
-    """What to trap next: by guards and watchpoints at once, or by those that were asked for."""
-    watches = watches_for(trail.seen) if can_watch and options.trap_kind in ("auto", "watch") else ()
-    if watches and (options.trap_kind == "watch" or trail.in_vain == _ALONE):
+    """What to trap next: by guards, and watchpoints where these may not do; after a run in vain by watchpoints alone.
+    Or by those that were asked for."""
+    watches = watches_for(trail.next_seen()) if can_watch and options.trap_kind in ("auto", "watch") else ()
+    attempt, alone = divmod(trail.in_vain, 2) if watches else (trail.in_vain, 0)
+    if watches and (alone or options.trap_kind == "watch"):
         return watches
-    attempt = trail.in_vain - (trail.in_vain > _ALONE) if watches else trail.in_vain
-    return (*traps_for(trail.hunted, attempt), *(watches if attempt == 0 else ()))[:SITES_LIMIT]
+    beside = watches_for([one for one in trail.next_seen() if may_pass_a_guard(one)]) if watches and not attempt else ()
+    return (*traps_for(trail.hunted, attempt), *beside)[:SITES_LIMIT]
 
 
 def _number(finding: Finding) -> int:

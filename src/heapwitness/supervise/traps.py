@@ -83,6 +83,12 @@ def watches_for(findings: Sequence[Finding]) -> tuple[TrappedSite, ...]:
     return tuple(found)[:_WATCHED_LIMIT]
 
 
+def may_pass_a_guard(finding: Finding) -> bool:
+    """Whether the store behind a finding may be one that no guard at a block's edge catches."""
+    in_slack = finding.kind == "heap-buffer-overflow" and _stays_in_slack(finding)
+    return in_slack or finding.kind == "header-overwrite" or not finding.certain
+
+
 def _anchors(finding: Finding) -> Iterator[tuple[Block, int]]:
     """Blocks from which the first damaged byte can be told, and its offset as in `TrappedSite`."""
     damage = finding.damage
@@ -133,13 +139,12 @@ def catches(caught: Finding, finding: Finding) -> bool:
 
 
 def _is_same_damage(one: Finding, other: Finding) -> bool:
-    """Whether two findings can be of the same store, in two runs: beside blocks of the same sites."""
-    if other.damage is None:
+    """Whether two findings can be of the same store, in two runs: what was hit is of the same site."""
+    hit, also = (finding.victim or finding.culprit for finding in (one, other))
+    if other.damage is None or hit is None or also is None:
         return False
-    names = [name_of(block.allocated) for block in (one.culprit, one.victim) if block is not None]
-    blocks = (other.culprit, other.victim, *(reading.culprit for reading in other.readings))
-    others = [name_of(block.allocated) for block in blocks if block is not None]
-    return any(name is not None and found is not None and name.is_same(found) for name in names for found in others)
+    name, found = name_of(hit.allocated), name_of(also.allocated)
+    return name is not None and found is not None and name.is_same(found)
 
 
 def _is_same_function(one: Site | None, other: Site | None) -> bool:
