@@ -1,4 +1,4 @@
-"""How long it takes to the line of a wrong store: `heapwitness hunt`, an AddressSanitizer build and Valgrind.
+"""How long it takes to the line of a wrong store: `heapwitness hunt`, an AddressSanitizer build, Valgrind, and gdb.
 
 python benchmarks/stores.py                    a table
 python benchmarks/stores.py --into docs/hunt.md
@@ -7,6 +7,10 @@ Each program of `tests/system/programs/stores.c` does one wrong store on a marke
 stack that it tells first goes through that line, or through the head of its loop, one line before. The tools take
 turns, program by program. Times are of everything that a user waits for: for the sanitizer the build as well, for the
 hunt all its runs.
+
+gdb is told what a user would have to know: which call of `make` gives the block, and which byte is overwritten. It
+watches that byte by the processor, and stops behind a store: the line after counts, too. It has found the store when
+that is where it stops first, second or third.
 """
 
 import argparse
@@ -17,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import page
@@ -26,6 +31,22 @@ SOURCE = ROOT / "tests" / "system" / "programs" / "stores.c"
 FLAGS = ("-g", "-O1", "-w", "-fno-builtin", "-fno-optimize-sibling-calls", "-pthread")
 CASE = re.compile(r'^    \{"(\w+)", \w+\},$', re.MULTILINE)
 NOT_FOUND = "no"
+WATCHED = {
+    "negative": -4,
+    "off_by_one": 96,
+    "struct_past_end": 576,
+    "flexible": 200,
+    "after_free_at_start": 0,
+    "after_free_inside": 17,
+    "stale": 0,
+    "slack": 25,
+    "jump": 32,
+    "header": -16,
+}
+"""Offset of the overwritten byte in the block, where it is not 24."""
+SECOND = ("header",)
+"""Whose block is that of the second call of `make`."""
+STOPS = 3
 
 
 def line_of(name: str) -> int:
@@ -70,6 +91,23 @@ def valgrind(program: Path, name: str) -> bool:
     return tells(subprocess.run(command, capture_output=True, text=True, check=False).stderr, name)
 
 
+def gdb(program: Path, name: str) -> bool:
+    calls = ["-ex", "break make", "-ex", f"ignore 1 {int(name in SECOND)}", "-ex", f"run {name}", "-ex", "finish"]
+    watch = ["-ex", "set $block = (char *)$rax", "-ex", f"watch *($block + {WATCHED.get(name, 24)})"]
+    stops = ["-ex", "continue", "-ex", "echo STOP\\n", "-ex", "bt 12"] * STOPS
+    usual = ["-ex", "set confirm off", "-ex", "set follow-fork-mode child", "-ex", "set width 0"]
+    command = ["gdb", "-q", "-batch", "-nx", *usual, *calls, *watch, *stops, str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    lines = [re.search(rf"{re.escape(SOURCE.name)}:(\d+)", stop) for stop in done.stdout.split("STOP")[1:]]
+    return any(one is not None and abs(int(one[1]) - line_of(name)) <= 1 for one in lines)
+
+
+def timed(find: Callable[[], bool]) -> str:
+    started = time.perf_counter()
+    found = find()
+    return cell(found, time.perf_counter() - started)
+
+
 def cell(found: bool, seconds: float, more: str = "") -> str:
     return f"{seconds:.1f} s{more}" if found else NOT_FOUND
 
@@ -78,16 +116,12 @@ def row(name: str, program: Path, into: Path) -> list[str]:
     started = time.perf_counter()
     caught, runs = hunt(program, name, into)
     hunted = time.perf_counter() - started
-    started = time.perf_counter()
-    sane = sanitizer(into, name)
-    sanitized = time.perf_counter() - started
-    started = time.perf_counter()
-    seen = valgrind(program, name) if shutil.which("valgrind") else False
     return [
         f"`{name}`",
         cell(caught, hunted, f", {runs} run{'' if runs == 1 else 's'}"),
-        cell(sane, sanitized),
-        cell(seen, time.perf_counter() - started),
+        timed(lambda: sanitizer(into, name)),
+        timed(lambda: valgrind(program, name)) if shutil.which("valgrind") else NOT_FOUND,
+        timed(lambda: gdb(program, name)) if shutil.which("gdb") else NOT_FOUND,
     ]
 
 
@@ -97,7 +131,7 @@ def table() -> list[str]:
         into = Path(directory)
         program = build(into)
         rows = [row(name, program, into) for name in names]
-    heading = ["store", "hunt", "AddressSanitizer, with its build", "Valgrind"]
+    heading = ["store", "hunt", "AddressSanitizer, with its build", "Valgrind", "gdb by hand"]
     told = [str(sum(one[column] != NOT_FOUND for one in rows)) for column in range(1, len(heading))]
     rows.append([f"lines told, of {len(rows)}", *told])
     return [

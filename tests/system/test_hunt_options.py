@@ -153,6 +153,32 @@ def test_quiet_hunt_says_only_what_it_found() -> None:
     assert hunted.stderr.startswith("heap-buffer-overflow: spoil wrote right past the end of a 24-byte block")
 
 
+NOW_AND_THEN = """
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((noinline)) volatile char *make(void) { return malloc(24); }
+int main(int count, char **words) {
+    int again = access(words[1], F_OK) == 0;
+    volatile char *block = make();
+    block[again && count == 2 ? 24 : 0] = 1;
+    free((void *)block);
+    if (again && count > 2) *(volatile char *)8 = 1;
+}
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("crash",)])
+def test_what_does_not_come_again_is_hunted_in_all_tries_and_told(tmp_path: Path, more: tuple[str, ...]) -> None:
+    cause = tmp_path / "cause"
+    cause.touch()
+    options = ("--tries", "3", "--before", f"rm -f {cause}")
+
+    hunted = heapwitness_hunt(compiled(NOW_AND_THEN), cause, *more, options=options)
+
+    assert hunted.tries == 3
+    assert "in 2 runs nothing went wrong: it may happen now and then only" in hunted.stderr
+
+
 HOT = """
 #include <stdlib.h>
 __attribute__((noinline)) volatile char *make(void) { return malloc(24); }

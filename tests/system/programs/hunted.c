@@ -369,78 +369,6 @@ APART static void never_released(size_t n)
     block[n] = 1; /* never_released */
 }
 
-/* --- values that come from elsewhere --------------------------------------------------------------- */
-
-static size_t global;
-typedef struct parcel {
-    void *block;
-    size_t count;
-} parcel;
-
-APART static size_t too_many(size_t n)
-{
-    return n + 7;
-}
-
-APART static void sink(char *block, size_t count)
-{
-    memcpy(block, text, count); /* length_from_a_function */
-}
-
-APART static void length_from_a_function(size_t n)
-{
-    char *block = malloc(n - 4);
-    sink(block, too_many(n) - 2);
-    done_with(block);
-}
-
-APART static void length_from_a_global(size_t n)
-{
-    short *block = malloc(n * sizeof *block);
-    for (size_t i = 0; i < global + n; i++)
-        block[i] = 5; /* length_from_a_global */
-    done_with(block);
-}
-
-APART static void by_struct(parcel p)
-{
-    memmove(p.block, text, p.count); /* length_from_a_struct */
-}
-
-APART static void length_from_a_struct(size_t n)
-{
-    parcel p = {malloc(n), n + 5};
-    by_struct(p);
-    done_with(p.block);
-}
-
-APART static void by_pointer(void *argument)
-{
-    parcel *p = argument;
-    ((volatile char *)p->block)[p->count] = 1; /* index_by_a_pointer */
-}
-static void (*volatile chosen)(void *) = by_pointer;
-
-APART static void index_by_a_pointer(size_t n)
-{
-    parcel p = {malloc(n), n + 1};
-    chosen(&p);
-    done_with(p.block);
-}
-
-APART static void *released(size_t n)
-{
-    void *block = malloc(n);
-    done_with(block);
-    return block;
-}
-
-APART static void released_by_a_function(size_t n)
-{
-    volatile int *block = released(2 * n);
-    block[7] = 5; /* released_by_a_function */
-}
-
 #define CASE(name) {#name, name}
 static const struct {
     const char *name;
@@ -485,16 +413,10 @@ static const struct {
     CASE(one_of_five_hundred),
     CASE(before_a_longjmp),
     CASE(never_released),
-    CASE(length_from_a_function),
-    CASE(length_from_a_global),
-    CASE(length_from_a_struct),
-    CASE(index_by_a_pointer),
-    CASE(released_by_a_function),
 };
 
 int main(int count, char **words)
 {
-    global = 3;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (count == 1)
             puts(cases[i].name);
