@@ -95,3 +95,20 @@ def test_block_of_another_thread_is_judged_as_well(tmp_path: Path, python: Path)
     (finding,) = heapwitness_run(python, script).findings
 
     assert (finding["kind"], finding["culprit"]["size"]) == ("mismatched-free", 100)
+
+
+@each_python
+def test_array_data_that_came_by_numpys_own_functions_goes_back_rightly(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{START}handler = ctypes.addressof(ctypes.c_char.in_dll(ctypes.CDLL(None), 'heapwitness_array_handler'))\n"
+        "context, free = (ctypes.c_void_p.from_address(handler + at).value for at in (128, 160))\n"
+        "release = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)(free)\n"
+        "for make in (api.PyMem_RawMalloc, libc.malloc, api.PyMem_Malloc):\n"
+        "    for size in (100, 5_000_000):\n        release(context, make(size), size)\n"
+    )
+
+    result = heapwitness_run(python, script)
+
+    wrong = [(one["kind"], one["culprit"]["domain"], one["released_with"]) for one in result.findings]
+    assert wrong == [("mismatched-free", "PyMem_Malloc", "NumPy")]

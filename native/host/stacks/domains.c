@@ -23,7 +23,9 @@ bool hw_domain_differs(uint32_t allocated, const hw_caller *caller)
     of = hw_site_domain(allocated, &there);
     if (of == by || there == 0)
         return false;
-    /* The raw domain's and NumPy's own functions ask malloc themselves. */
+    /* NumPy's own functions, which array data may have come by, ask malloc or the raw domain, and that asks malloc. */
+    if (of == HW_OF_RAW && by == HW_OF_ARRAYS)
+        return false;
     if (of == HW_NO_DOMAIN)
         return (by == HW_OF_MEMORY || by == HW_OF_OBJECTS) && !is_pythons(there);
     return by != HW_NO_DOMAIN || !is_pythons(here);
