@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 class Advice:
     """What may be asked for, in the words in which the user asks; "" for what was asked for already.
 
-    `stacks` keeps whole stacks, `checks` checks the heap while the program runs.
+    `stacks` keeps whole stacks, `checks` checks the heap while the program runs, `full` shows all of a finding.
     """
 
     stacks: str = ""
     checks: str = ""
+    full: str = ""
 
     def on(self, finding: "Finding") -> str:
         """One sentence for a finding whose blocks' stacks are one frame, or that was noticed at exit; else ""."""
