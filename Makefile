@@ -98,10 +98,10 @@ screenshots: $(VENV)/.installed ## take the pictures of docs/images in a browser
 menuconfig: $(VENV)/.installed ## edit .config of a LiteOS kernel's heap
 	$(VENV)/bin/heapwitness menuconfig
 
-build: $(VENV)/.build-tools ## compile only: both libraries into src/heapwitness/_lib, for PYTHONPATH=src
+build: $(VENV)/.build-tools ## compile only: the libraries into src/heapwitness/_lib, for PYTHONPATH=src
 	@mkdir -p build
 	$(CMAKE) -S . -B build/dev -DCMAKE_BUILD_TYPE=Release -DHEAPWITNESS_STRICT=ON >build/dev.log || { cat build/dev.log; exit 1; }
-	$(CMAKE) --build build/dev -j2 --target heapwitness_core_shared heapwitness_preload
+	$(CMAKE) --build build/dev -j2 --target heapwitness_core_shared heapwitness_blocks heapwitness_preload
 	mkdir -p src/heapwitness/_lib
 	cp --remove-destination build/dev/native/libheapwitness_*.so src/heapwitness/_lib/
 

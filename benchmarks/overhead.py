@@ -122,7 +122,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="heapwitness-overhead-") as folder:
         work = Path(folder)
-        lines = [*table(work, options.rounds), "", *many(work, max(1, options.rounds // 8))]
+        lines = [*table(work, options.rounds), "", *many(work, max(3, options.rounds // 4))]
     text = "\n".join([page.made_by(), *lines])
     print(text)
     if options.into:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from heapwitness.pool import Damaged as Damaged
     from heapwitness.pool import NoSuchNode as NoSuchNode
     from heapwitness.pool import Pool as Pool
+    from heapwitness.pool import PoolBlock as PoolBlock
+    from heapwitness.pool import PoolStats as PoolStats
     from heapwitness.report.json import BadReport as BadReport
     from heapwitness.report.json import load as load_report
 
@@ -42,6 +44,8 @@ __all__ = [
     "HeapwitnessError",
     "NoSuchNode",
     "Pool",
+    "PoolBlock",
+    "PoolStats",
     "ProcessMemory",
     "Report",
     "SegmentsMemory",
@@ -69,6 +73,8 @@ _HOMES = {
     "HeapwitnessError": ("errors", "HeapwitnessError"),
     "NoSuchNode": (_POOL, "NoSuchNode"),
     "Pool": (_POOL, "Pool"),
+    "PoolBlock": (_POOL, "PoolBlock"),
+    "PoolStats": (_POOL, "PoolStats"),
     "ProcessMemory": (_MEMORY, "ProcessMemory"),
     "Report": (_MODEL, "Report"),
     "SegmentsMemory": (_MEMORY, "SegmentsMemory"),

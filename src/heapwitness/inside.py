@@ -13,7 +13,6 @@ import ctypes
 import functools
 import json
 import os
-import re
 import socket
 import sys
 import time
@@ -35,11 +34,13 @@ _STEP = 0.01
 
 _ANSWER_LIMIT = 1 << 20
 _ARGUMENTS_SHOWN = 12
-_CDATA = re.compile(r"<cdata '([^']+)'")
 
 
 class Counts(NamedTuple):
-    """What was checked in this process so far, and found: operations, nodes that there are now, findings, repairs."""
+    """What was checked in this process so far, and found: operations, nodes that there are now, findings, repairs.
+
+    Source: docs/python.md.
+    """
 
     operations: int = 0
     nodes: int = 0
@@ -48,7 +49,7 @@ class Counts(NamedTuple):
 
 
 class HeapCorruption(RuntimeError):
-    """Damage of the heap was found.
+    """Damage of the heap was found (docs/python.md).
 
     Attributes:
         count: how many findings came since the last check.
@@ -362,5 +363,8 @@ class _WatchedFunction:
 
 def _type_name(value: object) -> str:
     kind = type(value)
-    told = _CDATA.match(repr(value)) if kind.__module__ == "_cffi_backend" else None
-    return told[1] if told is not None else kind.__qualname__
+    if kind.__module__ != "_cffi_backend":
+        return kind.__qualname__
+    before, _, rest = repr(value).partition("'")  # <cdata 'int *' 0x...>
+    name, quote, _ = rest.partition("'")
+    return name if before == "<cdata " and quote else kind.__qualname__

@@ -1,11 +1,12 @@
-"""NumPy's arrays on the checked heap, and single ones at guard pages.
+"""NumPy's arrays on the checked heap, and single ones at guard pages (docs/python.md).
 
     heapwitness.numpy.install()               the data of all arrays from now on; under `heapwitness run` done by itself
     with heapwitness.numpy.guarded(): ...     of those that are made in a block, in its context
     fenced = heapwitness.numpy.fence(array)   a copy behind whose end nothing can be touched
 
 NumPy keeps small blocks that were released in a cache of its own, which is passed by: so a write into the data of an
-array that is gone is seen. Without an engine in the process all of it does nothing.
+array that is gone is seen. Without an engine in the process all of it does nothing. What cannot be done raises
+`HeapwitnessError`, a fence that was touched `HeapCorruption`.
 """
 
 import contextlib

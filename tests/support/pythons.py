@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,10 +12,13 @@ _KNOWN = re.compile(r"3\.1[1-4]\.\d+")
 
 
 def pythons() -> list[Path]:
-    """This interpreter, and one of each other known version that pyenv has."""
+    """This interpreter, and one of each other known version that pyenv or PATH has."""
     found = {f"3.{sys.version_info.minor}": Path(sys.executable)}
     for one in _installed():
         found.setdefault(one.parents[1].name.rpartition(".")[0], one)
+    for minor in range(11, 15):
+        if named := shutil.which(f"python3.{minor}"):
+            found.setdefault(f"3.{minor}", Path(named))
     return list(found.values())
 
 
@@ -26,6 +30,11 @@ def _installed() -> list[Path]:
 
 each_python = pytest.mark.parametrize("python", pythons(), ids=lambda path: re.sub(r"\W", "-", str(path))[-24:])
 """A test for each of them."""
+
+each_named_python = pytest.mark.parametrize(
+    "python", [one for one in pythons() if "3.14" not in str(one)], ids=lambda path: re.sub(r"\W", "-", str(path))[-24:]
+)
+"""... whose C frames have names, also where it is stripped."""
 
 
 def each_python_with(package: str) -> pytest.MarkDecorator:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hunt_support import line_of_store
+from hunt_support import line_of_store, needs_watchpoints
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from programs.harness import build, line_of
@@ -46,9 +46,12 @@ def sites_beside() -> tuple[str, ...]:
     return tuple(str(one).partition(":")[2] for one in traps_asked_for((), file))
 
 
-def watched(seed: int, steps: int, one_in: int, threads: int, offsets: Sequence[int]) -> tuple[int, Result]:
-    """How many stores were wrong, and the run; bytes so far from blocks are watched."""
-    traps = [f"watch{offset:+x}:{site}" for site in sites_beside() for offset in offsets]
+def watched(
+    seed: int, steps: int, one_in: int, threads: int, offsets: Sequence[int], *, guarded: bool = False
+) -> tuple[int, Result]:
+    """How many stores were wrong, and the run; bytes so far from blocks are watched, and those may be guarded, too."""
+    traps = [f"end:{site}" for site in sites_beside() if guarded]
+    traps += [f"watch{offset:+x}:{site}" for site in sites_beside() for offset in offsets]
     options = tuple(word for trap in traps for word in ("--trap", trap))
     result = heapwitness_run(build(BESIDE), *map(str, (seed, steps, one_in, threads)), options=options)
     return int(result.stdout.split()[0]), result
@@ -98,6 +101,7 @@ def test_thousands_of_blocks_that_are_used_as_they_may_be_are_no_finding(threads
     assert (status, wrong, told.total()) == (0, 0, 0)
 
 
+@needs_watchpoints
 # Not shrunk: each try runs a program.
 @settings(max_examples=6, phases=(Phase.generate,))
 @given(
@@ -105,28 +109,34 @@ def test_thousands_of_blocks_that_are_used_as_they_may_be_are_no_finding(threads
     one_in=st.sampled_from((10, 40)),
     threads=st.integers(1, 4),
     offsets=st.lists(st.sampled_from((0, 4, 8, -32, -24, -16, -8)), min_size=1, max_size=3, unique=True),
+    guarded=st.booleans(),
 )
 def test_watched_store_that_is_told_is_the_one_that_did_the_damage(
-    seed: int, one_in: int, threads: int, offsets: list[int]
+    seed: int, one_in: int, threads: int, offsets: list[int], guarded: bool
 ) -> None:
-    wrong, result = watched(seed, 2000, one_in, threads, offsets)
+    wrong, result = watched(seed, 2000, one_in, threads, offsets, guarded=guarded)
 
     assert result.status == (FOUND if wrong else 0)
     for finding in result.findings:
-        if finding["store"] is not None:
-            line = line_of(BESIDE, "odd" if changed(finding) & 1 else "even")
-            assert line_of_store(finding, BESIDE) == line
+        if finding["store"] is None:
+            continue
+        lines: tuple[str, ...] = ("odd", "even")
+        if finding["damage"] is not None:
+            lines = ("odd",) if changed(finding) & 1 else ("even",)
+        assert line_of_store(finding, BESIDE) in [line_of(BESIDE, one) for one in lines]
 
 
+@needs_watchpoints
 def test_watchpoints_catch_some_of_the_stores_that_chance_has_beside_them() -> None:
     stores = [one["store"] for seed in range(4) for one in watched(seed, 2000, 10, 2, (-32, 0))[1].findings]
 
     assert len([one for one in stores if one is not None]) > 0
 
 
-@pytest.mark.parametrize("threads", [1, 4])
-def test_blocks_that_are_watched_and_used_as_they_may_be_are_no_finding(threads: int) -> None:
-    wrong, result = watched(7, 20_000 // threads, 0, threads, (-32, -24, -16, -8, 0, 8))
+@needs_watchpoints
+@pytest.mark.parametrize(("threads", "guarded"), [(1, False), (4, False), (1, True), (4, True)])
+def test_blocks_that_are_watched_and_used_as_they_may_be_are_no_finding(threads: int, guarded: bool) -> None:
+    wrong, result = watched(7, 20_000 // threads, 0, threads, (-32, -24, -16, -8, 0, 8), guarded=guarded)
 
     assert (result.status, wrong, result.findings) == (0, 0, [])
     assert result.report["summary"]["watched"] > 100

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from run_support import FOUND, engine, heapwitness_command, heapwitness_run, needs_engine
-from support.pythons import each_python
+from support.pythons import each_named_python, each_python
 
 pytestmark = needs_engine
 
@@ -92,6 +92,35 @@ def test_code_that_comes_to_lie_where_other_code_was_is_not_taken_for_it(tmp_pat
 
 
 @each_python
+def test_library_that_is_called_by_code_where_other_code_was_leads_to_the_right_one(
+    tmp_path: Path, python: Path
+) -> None:
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    (library / "library.py").write_text(BLOCKS + "def make(take=libc.malloc):\n    return take(24)\n")
+    script = _write(
+        tmp_path,
+        f"import sys\nsys.path.insert(0, {str(library)!r})\nfrom library import make\n"
+        "codes = [compile('\\n' * number + 'block = make()', f'<cell {number:02}>', 'exec') for number in range(40)]\n"
+        "scope = {'make': make}\nblocks = []\n"
+        "def run_all():\n"
+        "    while codes:\n"
+        "        exec(codes.pop().replace(), scope)\n"
+        "        blocks.insert(0, scope['block'])\n"
+        "run_all()\n"
+        "for number in (5, 6, 30):\n    spoil(blocks[number])\n",
+    )
+
+    findings = heapwitness_run(python, script).findings
+
+    named = [one["culprit"]["allocated"]["stack"] for one in findings]
+    lines = sorted(
+        (frame["file"], frame["line"]) for stack in named for frame in stack if "<cell" in str(frame["file"])
+    )
+    assert lines == [("<cell 05>", 6), ("<cell 06>", 7), ("<cell 30>", 31)]
+
+
+@each_python
 def test_generators_and_threads_have_their_lines(tmp_path: Path, python: Path) -> None:
     script = _write(
         tmp_path,
@@ -130,18 +159,28 @@ def test_release_has_its_line(tmp_path: Path, python: Path) -> None:
     assert "first by give_back at script.py:10" in " ".join(result.stderr.split())
 
 
-@each_python
-def test_whole_stacks_have_all_python_frames_in_their_places(tmp_path: Path, python: Path) -> None:
+def _whole_stack(directory: Path, python: Path) -> list[dict[str, Any]]:
+    """Of a block that `inner` allocates, which `max(map(...))` in `outer` calls."""
     script = _write(
-        tmp_path,
+        directory,
         "def inner(_):\n    return libc.malloc(24)\ndef outer():\n    return max(map(inner, [0]))\nspoil(outer())\n",
     )
-
     (finding,) = heapwitness_run(python, script, options=("--stacks", "full")).findings
+    return list(finding["culprit"]["allocated"]["stack"])
 
-    stack = finding["culprit"]["allocated"]["stack"]
+
+@each_python
+def test_whole_stacks_have_all_python_frames(tmp_path: Path, python: Path) -> None:
+    stack = _whole_stack(tmp_path, python)
+
     own = [("inner", 9), ("outer", 11), ("<module>", 12)]
-    assert _python_lines(finding["culprit"]["allocated"], str(script)) == own
+    assert _python_lines({"stack": stack}, str(tmp_path / "script.py")) == own
+
+
+@each_named_python
+def test_whole_stacks_have_python_frames_in_their_places(tmp_path: Path, python: Path) -> None:
+    stack = _whole_stack(tmp_path, python)
+
     place = {one["function"]: number for number, one in enumerate(stack) if one["function"]}
     between = {one["language"] for one in stack[place["inner"] + 1 : place["outer"]]}
     assert between == {"c"}

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,27 @@ def test_process_that_says_no_goodbye_is_named() -> None:
     (line,) = said(hello(PID), hello(PID + 1), exits(PID))
 
     assert line.startswith(f"process {PID + 1} (worker) ended unchecked: by SIGKILL, by a system call")
+
+
+def test_process_that_ends_when_nobody_listens_any_more_counts_as_running() -> None:
+    ledger = Ledger()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        ledger.note(parse_event(message(HELLO, section(COMMAND, b"/bin/sleep"), pid=process.pid)), process.pid)
+        ledger.settle()
+        process.kill()
+
+    assert (ledger.running(), ledger.unchecked()) == ((process.pid,), ())
+
+
+def test_goodbye_that_is_read_late_counts() -> None:
+    ledger = Ledger()
+    for pid in (PID, PID + 1):
+        ledger.note(parse_event(message(HELLO, section(COMMAND, b"/bin/worker"), pid=pid)), pid)
+    ledger.settle()
+
+    ledger.note(parse_event(message(EXIT, counted(), pid=PID)), PID)
+
+    assert (ledger.running(), ledger.unchecked()) == ((), ((PID + 1, "worker"),))
 
 
 def test_many_such_processes_are_one_line() -> None:

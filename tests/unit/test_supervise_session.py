@@ -332,6 +332,12 @@ def test_log_that_is_damaged_is_said_and_nothing_before_the_damage_is_lost(run: 
     assert any("the log could not be read to its end" in text for text in run.shown.sentences)
 
 
+def test_log_that_cannot_even_be_looked_at_is_told_of(run: Run) -> None:
+    run.end(Path("/") / ("x" * 300))
+
+    assert any("the log could not be read to its end" in text for text in run.shown.sentences)
+
+
 def test_what_fails_in_the_examination_of_one_event_costs_its_details_and_not_the_run(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

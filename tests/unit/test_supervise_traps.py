@@ -121,14 +121,24 @@ def test_read_is_not_the_store_of_damage() -> None:
 
 def test_sites_come_from_options_from_lines_and_from_reports(tmp_path: Path) -> None:
     lines, report = tmp_path / "sites", tmp_path / "report.json"
-    lines.write_text("# ours\n\nserver+0x2  # make at server.c:7\nstart:server+0x3\n")
+    lines.write_text("# ours\n\nserver+0x2  # make at server.c:7\nwatch-20:server+0x3#58 # the 58th\n")
     report.write_bytes(encode(Report(findings=(finding("heap-buffer-overflow", culprit=block(9)),))))
 
     named = [str(one) for one in traps_asked_for(["server+0x1"], lines)]
     reported = [str(one) for one in traps_asked_for([], report)]
 
-    assert named == ["end:server+0x1", "end:server+0x2", "start:server+0x3"]
+    assert named == ["end:server+0x1", "end:server+0x2", "watch-20:server+0x3#58"]
     assert reported == ["end:server@abababababababab+0x9"]
+
+
+def test_report_names_what_is_to_be_watched_where_that_is_asked_for(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    found = finding("heap-buffer-overflow", culprit=block(9), damage=damage(0x1000 + SIZE))
+    report.write_bytes(encode(Report(findings=(found,))))
+
+    named = [str(one) for one in traps_asked_for([], report, watch=True)]
+
+    assert named == ["watch+0@1000:server@abababababababab+0x9", "end:server@abababababababab+0x9"]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +159,13 @@ def test_file_without_sites_is_refused_in_a_sentence(tmp_path: Path, content: st
 
     with pytest.raises(HeapwitnessError, match=message):
         traps_asked_for([], file)
+
+
+def test_likeliest_block_of_a_finding_is_trapped_on_its_side_whatever_it_is_to_other_findings() -> None:
+    ahead = finding("heap-buffer-underflow", culprit=block(9, 0x2000), suspect=block(8), damage=damage(0x1FFC))
+    other = finding("heap-buffer-underflow", culprit=block(8), suspect=block(9, 0x3000), damage=damage(0xFFC))
+
+    assert trapped(ahead, other)[:2] == ["start 8", "start 9"]
 
 
 def watched(*findings: Finding) -> list[str]:

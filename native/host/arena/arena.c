@@ -2,6 +2,7 @@
 #include "arena/arena.h"
 
 #include "arena/standstill.h"
+#include "os/inherited.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -175,6 +176,7 @@ HW_COLD hw_arena *hw_arena_own(void)
         return hw_this_thread.arena;
     hw_this_thread.refused = true;
     int before = errno;
+    hw_inherited_look();
     bool known = !known_process || known_process == hw_process_id();
     uint32_t thread = known ? hw_thread_id() : UNKNOWN_THREAD;
     hw_arena *arena = NULL;

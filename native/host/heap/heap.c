@@ -25,6 +25,15 @@ static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
         hw_heap_check_part(*caller);
 }
 
+/* What becomes of a block that was allocated as any other, or stands in for a trapped one: which the program gets. */
+static HW_COLD void *settled(void *payload, void *trapped, size_t bytes, uint32_t site)
+{
+    hw_watch_allocated(payload, trapped, bytes, site);
+    if (trapped && payload)
+        hw_trap_keep(trapped, payload);
+    return trapped ? trapped : payload;
+}
+
 /* Whether it is this allocation's turn to be trapped by chance. */
 static bool is_sampled(hw_arena *arena)
 {
@@ -66,16 +75,16 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
     if (payload)
         return payload;
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
-    payload = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, sampled) : NULL;
-    if (HW_UNLIKELY(payload))
-        return payload;
+    void *trapped = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, sampled) : NULL;
+    if (HW_UNLIKELY(trapped && !hw_traps_stand_in))
+        return settled(NULL, trapped, bytes, site);
     hw_enter(arena, caller.frame);
     payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);
     if (HW_UNLIKELY(!payload))
         payload = allocate_as_guest(bytes, align, origin, site, &context);
     if (HW_UNLIKELY(hw_traps_on))
-        hw_watch_allocated(payload, bytes, site);
+        payload = settled(payload, trapped, bytes, site);
     check_now_and_then(arena, &caller);
     return payload;
 }
@@ -214,7 +223,7 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
     void *payload =
         arena && hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, is_sampled(arena)) : NULL;
     if (payload)
-        return payload;
+        return settled(NULL, payload, bytes, site);
     if (!arena && !hw_is_engaged() && bytes < threshold)
         payload = allocate_as_guest(bytes, align, origin, site, &context);
     if (!payload)
@@ -222,7 +231,7 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
     if (payload && arena)
         arena->operations++;
     if (HW_UNLIKELY(hw_traps_on) && arena)
-        hw_watch_allocated(payload, bytes, site);
+        settled(payload, NULL, bytes, site);
     if (payload || !arena || bytes > HW_MOST_IN_POOL)
         return payload;
     /* Too many big blocks, or no address space for one of its own. */

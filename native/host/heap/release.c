@@ -231,6 +231,24 @@ HW_COLD void hw_release_outside(const void *pointer, const hw_context *context)
         hw_tell_wrong_release(context, NULL, HW_INVALID, 0, NULL);
 }
 
+/* Of what family its stand-in is released, the block's own release has judged. */
+static HW_COLD void release_trapped(void *pointer, const hw_context *context)
+{
+    void *stand_in = hw_trap_release(pointer, context);
+    const hw_descriptor *descriptor = NULL;
+    uint32_t region = stand_in ? hw_region_of(stand_in) : 0;
+    if (!region || atomic_load(&hw_region_at(region)->kind) != HW_ARENA_POOL)
+        return;
+    descriptor = hw_descriptor_of(hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)), stand_in);
+    uint32_t node = descriptor ? hw_node_at(descriptor, stand_in) : 0;
+    hw_header h;
+    hw_context with = *context;
+    with.pointer = stand_in;
+    if (node && hw_header_glimpse(descriptor->pool, node, &h))
+        with.family = (h.meta >> 6 & 3) == HW_ALIGNED ? (unsigned)HW_MALLOC : h.meta >> 6 & 3;
+    hw_release_any(stand_in, &with);
+}
+
 void hw_release_any(void *pointer, const hw_context *context)
 {
     if (HW_UNLIKELY(hw_is_foreign())) {
@@ -256,7 +274,7 @@ void hw_release_any(void *pointer, const hw_context *context)
     }
     hw_descriptor *descriptor = kind == HW_BIG_POOL || kind == HW_BIG_CLAIMED ? hw_big_claim(region) : NULL;
     if (kind == HW_TRAPPED_BLOCKS)
-        hw_trap_release(pointer, context);
+        release_trapped(pointer, context);
     else if (kind == HW_HUGE || kind == HW_HUGE_CLAIMED)
         hw_huge_release(region, pointer, context);
     else if (descriptor)

@@ -142,7 +142,7 @@ static void *resize_in_arena(hw_arena *arena, hw_descriptor *descriptor, void *p
         same = resize_inside(arena, descriptor, pointer, bytes, site, context, size, family, moves);
         hw_leave(arena);
         if (HW_UNLIKELY(hw_traps_on))
-            hw_watch_allocated(same, bytes, site);
+            hw_watch_allocated(same, NULL, bytes, site);
     } else if ((!*size || *size >= WORTH_A_VISIT) && mine && hw_seize(arena, 0)) {
         /* Worth a visit: to judge what is odd, or to spare the copy. */
         uint32_t site = hw_site_here(0, context);

@@ -222,6 +222,15 @@ void hw_watchpoint_clear(unsigned number)
             hw_call(SYS_ioctl, w->of[i].file, DISABLE, 0, 0, 0, 0);
 }
 
+bool hw_watchpoint_lasts(unsigned number)
+{
+    const watchpoint *w = points[number];
+    for (uint32_t i = 0; w && i < w->files; i++)
+        if (!is_there(w, i))
+            return false;
+    return true;
+}
+
 void hw_watchpoint_forget(unsigned number)
 {
     if (points[number])
@@ -236,6 +245,14 @@ bool hw_watchpoint_was_late(const siginfo_t *information)
     uint32_t flags;
     memcpy(&flags, (const char *)information + FLAGS_AT, sizeof flags);
     return flags & LATE;
+}
+
+bool hw_watchpoint_is_unsaid(const siginfo_t *information, uintptr_t pc)
+{
+    enum { ICEBP = 0xF1, BREAKPOINT_TRAP = 1 }; /* what the kernel takes it for */
+    unsigned char before;
+    return information->si_signo == SIGTRAP && information->si_code == BREAKPOINT_TRAP && atomic_load(&mark) &&
+           hw_peek(&before, pc - 1, 1) == 1 && before != ICEBP;
 }
 
 int hw_watchpoint_of(const siginfo_t *information)

@@ -18,11 +18,16 @@ enum { HW_WATCHPOINTS = 4 };
 int hw_watchpoint_set(unsigned number, uintptr_t at, unsigned length);
 /* Let it be nowhere. */
 void hw_watchpoint_clear(unsigned number);
+/* False: it was set, and the program has closed what it hangs on. */
+bool hw_watchpoint_lasts(unsigned number);
 /* In the child of a fork: those of the parent do not watch it, and are let go. */
 void hw_watchpoint_forget(unsigned number);
 
 /* Which one raised the signal; -1: none did. */
 int hw_watchpoint_of(const siginfo_t *information);
+/* One did, most likely, and the processor did not say so: under some hypervisors that gets lost now and then. `pc`:
+   where the thread is. */
+bool hw_watchpoint_is_unsaid(const siginfo_t *information, uintptr_t pc);
 /* It was blocked when that one was met: where the thread is now says nothing of the store. */
 bool hw_watchpoint_was_late(const siginfo_t *information);
 

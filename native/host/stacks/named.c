@@ -30,6 +30,7 @@ typedef struct site {
 
 bool hw_traps_on;
 unsigned hw_traps_sample;
+bool hw_traps_stand_in;
 static site *sites;
 static unsigned count;
 
@@ -147,14 +148,18 @@ void hw_traps_read(const char *list, bool found, unsigned sample)
     hw_traps_sample = sample;
     if (!*list || !(sites = hw_map(SITES_MOST * sizeof *sites)))
         return;
+    bool watches = false, guards = false;
     while (list && *list && count < SITES_MOST) {
         const char *next = strchr(list, ';');
         bool is = read_site(list, &sites[count]) != NULL;
         sites[count].name = is ? name_of(&sites[count]) : 0;
+        watches |= is && sites[count].how == HW_TRAP_WATCH;
+        guards |= is && sites[count].how != HW_TRAP_WATCH;
         count += is;
         list = next ? next + 1 : NULL;
     }
     hw_traps_on |= count != 0;
+    hw_traps_stand_in = watches && guards;
 }
 
 /* --- sites that were found ------------------------------------------------------------------------ */

@@ -20,6 +20,10 @@ extern bool hw_traps_on;
    block, as long as there is room. Set as the above. */
 extern unsigned hw_traps_sample;
 
+/* Some blocks are trapped and others watched: then each trapped one has a stand-in where it would lie without its trap,
+   so that what is watched lies where it did before. Set as the above. */
+extern bool hw_traps_stand_in;
+
 /* Read a list: `how:frame,frame...` for each site, with `;` between them, `how` one of end, start, tight, and watch
    with what is asked of it. What makes no sense is passed over. `found`: sites may be added. */
 void hw_traps_read(const char *list, bool found, unsigned sample);

@@ -77,12 +77,14 @@ static void note(uint64_t address, uint32_t site, uint64_t number)
     atomic_store(&taken->what, site | number << NUMBER_SHIFT);
 }
 
-uint64_t hw_number_block(const void *payload, uint32_t site)
+uint64_t hw_number_block(const void *payload, const void *stand_in, uint32_t site)
 {
     uint32_t name = hw_number_name(site);
     uint64_t number = name ? hw_trap_count(name) : 0;
     if (number)
         note((uint64_t)(uintptr_t)payload, site, number);
+    if (number && stand_in)
+        note((uint64_t)(uintptr_t)stand_in, site, number);
     return number;
 }
 

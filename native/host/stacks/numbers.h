@@ -10,8 +10,9 @@
 /* A site's record belongs to that name; 0: to none. */
 void hw_number_site(uint32_t site, uint32_t name);
 uint32_t hw_number_name(uint32_t site);
-/* Count a block that was just allocated at a site: 1 for the first. 0: the site is not counted. */
-uint64_t hw_number_block(const void *payload, uint32_t site);
+/* Count a block that was just allocated at a site: 1 for the first. 0: the site is not counted. `stand_in`: what stands
+   in for it elsewhere has the same number; or NULL. */
+uint64_t hw_number_block(const void *payload, const void *stand_in, uint32_t site);
 
 typedef struct hw_numbered {
     uint64_t address, site, number;

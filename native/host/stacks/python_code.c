@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "stacks/python_code.h"
 
+#include "stacks/python_follow.h"
 #include "stacks/sites.h"
 
 #include <string.h>
@@ -9,7 +10,7 @@
 enum { FILE_MOST = 4096, NAME_MOST = 2048, LINES_MOST = 96 << 10 };
 
 /* Of CPython's objects, in all versions that are known. */
-enum { TYPE = 8, SIZE = 16, STATE = 32, CHARACTERS = 72, BYTES = 32, CODE = 256, INSTRUCTION = 2, KIND = 2 };
+enum { TYPE = 8, STATE = 32, CHARACTERS = 72, BYTES = 32, CODE = 256, KIND = 2 };
 
 /* The record's first two words; text follows, then zeros up to the next word. */
 typedef struct head {
@@ -28,38 +29,54 @@ static uint64_t word_of(const unsigned char *bytes, unsigned at)
     return word;
 }
 
+/* Returns how many bytes are there. */
+static size_t copy(hw_python_codes *codes, void *to, uintptr_t from, size_t bytes)
+{
+    size_t done = 0;
+    while (done < bytes && from + done >= HW_LEAST_PAGE) {
+        uintptr_t at = from + done, *page = &codes->pages[at / HW_LEAST_PAGE % HW_PYTHON_OBJECTS];
+        size_t left = HW_LEAST_PAGE - at % HW_LEAST_PAGE, part = left < bytes - done ? left : bytes - done;
+        if (*page != at / HW_LEAST_PAGE && !hw_python_look_at(page, at))
+            break;
+        memcpy((char *)to + done, (const void *)at, part);
+        done += part;
+    }
+    return done;
+}
+
 /* The characters of a text object; returns how many bytes, and of how many each is. 0: it is none, or too long. */
-static size_t copy_text(char *to, size_t most, uintptr_t text, uint8_t *kind)
+static size_t copy_text(hw_python_codes *codes, char *to, size_t most, uintptr_t text, uint8_t *kind)
 {
     const hw_python_layout *l = hw_python_here();
     unsigned char object[CHARACTERS];
     uint32_t state;
-    if (hw_peek(object, text, sizeof object) < l->ascii)
+    if (copy(codes, object, text, sizeof object) < l->ascii)
         return 0;
     memcpy(&state, object + STATE, sizeof state);
     state >>= KIND;
-    uint64_t length = word_of(object, SIZE);
+    uint64_t length = word_of(object, HW_PYTHON_SIZE);
     bool compact = state >> 3 & 1, ascii = state >> 4 & 1;
     *kind = state & 7;
     if (!compact || (*kind != 1 && *kind != 2 && *kind != 4) || length > most / *kind)
         return 0;
     size_t bytes = (size_t)length * *kind;
-    return hw_peek(to, text + (ascii ? l->ascii : l->compact), bytes) == bytes ? bytes : 0;
+    return copy(codes, to, text + (ascii ? l->ascii : l->compact), bytes) == bytes ? bytes : 0;
 }
 
-static size_t copy_lines(char *to, uintptr_t lines)
+static size_t copy_lines(hw_python_codes *codes, char *to, uintptr_t lines)
 {
     unsigned char object[BYTES];
-    if (hw_peek(object, lines, sizeof object) != sizeof object)
+    if (copy(codes, object, lines, sizeof object) != sizeof object)
         return 0;
-    uint64_t bytes = word_of(object, SIZE);
-    return bytes <= LINES_MOST && hw_peek(to, lines + BYTES, (size_t)bytes) == bytes ? (size_t)bytes : 0;
+    uint64_t bytes = word_of(object, HW_PYTHON_SIZE);
+    return bytes <= LINES_MOST && copy(codes, to, lines + BYTES, (size_t)bytes) == bytes ? (size_t)bytes : 0;
 }
 
 /* By where the file lies. A path in wide characters is the program's own. */
 static bool is_library(const char *file, size_t length)
 {
-    static const char *const places[] = {"/site-packages/", "/dist-packages/", "/lib/python3.", "/heapwitness/numpy.py"};
+    static const char *const places[] = {"/site-packages/", "/dist-packages/", "/lib/python3.",
+                                         "/heapwitness/numpy.py"};
     for (unsigned i = 0; i < sizeof places / sizeof *places; i++)
         if (memmem(file, length, places[i], strlen(places[i])))
             return true;
@@ -71,21 +88,22 @@ static HW_COLD uint32_t record(hw_python_codes *codes, uintptr_t code, size_t *i
 {
     const hw_python_layout *l = hw_python_here();
     unsigned char object[CODE];
-    if (hw_peek(object, code, l->bytecode) != l->bytecode || word_of(object, TYPE) != hw_python_code_type())
+    codes->records++;
+    if (copy(codes, object, code, l->bytecode) != l->bytecode || word_of(object, TYPE) != hw_python_code_type())
         return 0;
-    *instructions = (size_t)word_of(object, SIZE);
+    *instructions = (size_t)word_of(object, HW_PYTHON_SIZE);
     head first = {.minor = (uint8_t)l->minor};
     char *to = (char *)codes->words + sizeof first;
     memcpy(&first.first_line, object + l->first_line, sizeof first.first_line);
-    first.file = (uint16_t)copy_text(to, FILE_MOST, (uintptr_t)word_of(object, l->file), &first.file_kind);
+    first.file = (uint16_t)copy_text(codes, to, FILE_MOST, (uintptr_t)word_of(object, l->file), &first.file_kind);
     to += first.file;
-    first.name = (uint16_t)copy_text(to, NAME_MOST, (uintptr_t)word_of(object, l->name), &first.name_kind);
+    first.name = (uint16_t)copy_text(codes, to, NAME_MOST, (uintptr_t)word_of(object, l->name), &first.name_kind);
     to += first.name;
     if (first.file == 0 || first.name == 0)
         return 0;
-    if (is_library((char *)codes->words + sizeof first, first.file))
-        atomic_fetch_or(hw_python_life(code), HW_PYTHON_LIBRARY);
-    first.lines = (uint32_t)copy_lines(to, (uintptr_t)word_of(object, l->lines));
+    bool library = is_library((char *)codes->words + sizeof first, first.file);
+    atomic_fetch_or(hw_python_life(code), HW_PYTHON_SEEN | (library ? HW_PYTHON_LIBRARY : 0));
+    first.lines = (uint32_t)copy_lines(codes, to, (uintptr_t)word_of(object, l->lines));
     to += first.lines;
     memcpy(codes->words, &first, sizeof first);
     size_t bytes = (size_t)(to - (char *)codes->words);
@@ -107,8 +125,8 @@ uint64_t hw_python_word(hw_python_codes *codes, const hw_python_frame *frame)
     }
     /* Until 3.12 it is the one before the next: before the first one runs, there is none. */
     uintptr_t start = frame->code + l->bytecode, at = frame->instruction;
-    at += at + INSTRUCTION == start ? INSTRUCTION : 0;
-    uint64_t before = (at - start) / INSTRUCTION;
+    at += at + HW_PYTHON_UNIT == start ? HW_PYTHON_UNIT : 0;
+    uint64_t before = (at - start) / HW_PYTHON_UNIT;
     if (known->site == 0 || at < start || before >= known->instructions)
         return 0;
     return known->site | (frame->entry ? HW_PYTHON_ENTRY : 0) | before << 32;

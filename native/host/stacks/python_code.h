@@ -5,7 +5,7 @@
 
 #include "stacks/python_frames.h"
 
-enum { HW_PYTHON_CODES = 2048, HW_PYTHON_TEXT = 128 << 10 };
+enum { HW_PYTHON_CODES = 2048, HW_PYTHON_TEXT = 128 << 10, HW_PYTHON_OBJECTS = 1024 };
 
 /* A code object of which there is a record. */
 typedef struct hw_python_code {
@@ -16,7 +16,9 @@ typedef struct hw_python_code {
 
 /* A thread's memory of them, and room to copy one. */
 typedef struct hw_python_codes {
+    uint32_t records; /* how many were made */
     hw_python_code known[HW_PYTHON_CODES];
+    uintptr_t pages[HW_PYTHON_OBJECTS]; /* that were there when they were looked at */
     uint64_t words[HW_PYTHON_TEXT / 8];
 } hw_python_codes;
 

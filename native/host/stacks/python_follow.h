@@ -6,9 +6,8 @@
 
 #include <string.h>
 
-extern const unsigned long Py_Version __attribute__((weak));
-extern char _PyRuntime[4096] __attribute__((weak)), PyCode_Type[64] __attribute__((weak));
-extern void *PyGILState_GetThisThreadState(void) __attribute__((weak));
+/* Where CPython's _PyRuntime is. */
+extern char *hw_python_runtime;
 
 /* clang-format off */
 static const hw_python_layout hw_python_layouts[] = {
@@ -21,7 +20,7 @@ static const hw_python_layout hw_python_layouts[] = {
     {.minor = 13, .told = 23, .finalizing = 608, .key = 2160, .state = 72, .nested = HW_PYTHON_NONE, .code = 0, .instruction = 56,
      .previous = 8, .owner = 70, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128, .lines = 136,
      .bytecode = 200, .ascii = 40, .compact = 56},
-    {.minor = 14, .told = 26, .finalizing = 784, .key = HW_PYTHON_NONE, .state = 72, .nested = HW_PYTHON_NONE, .code = 0,
+    {.minor = 14, .told = 26, .finalizing = 784, .key = 2336, .state = 72, .nested = HW_PYTHON_NONE, .code = 0,
      .instruction = 56, .previous = 8, .owner = 74, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128,
      .lines = 136, .bytecode = 208, .ascii = 40, .compact = 56},
 };
@@ -49,11 +48,10 @@ static inline uintptr_t *hw_python_page(uintptr_t *known, uintptr_t at)
     return &known[at / HW_LEAST_PAGE % HW_PYTHON_PAGES];
 }
 
-/* Known to be there, by one look: else there is more to do. */
-static inline bool hw_python_is_known(const uintptr_t *known, uintptr_t at, unsigned bytes)
+/* A word that is known to be there, by one look: else there is more to do. */
+static inline bool hw_python_is_known(const uintptr_t *known, uintptr_t at)
 {
-    return known[at / HW_LEAST_PAGE % HW_PYTHON_PAGES] == at / HW_LEAST_PAGE &&
-           at % HW_LEAST_PAGE <= HW_LEAST_PAGE - bytes;
+    return known[at / HW_LEAST_PAGE % HW_PYTHON_PAGES] == at / HW_LEAST_PAGE;
 }
 
 static inline bool hw_python_is_there(uintptr_t *known, uintptr_t at, unsigned bytes)
@@ -63,34 +61,65 @@ static inline bool hw_python_is_there(uintptr_t *known, uintptr_t at, unsigned b
            (*hw_python_page(known, end) == end / HW_LEAST_PAGE || hw_python_look_at(hw_python_page(known, end), end));
 }
 
-/* The key of a site's innermost frames, one on another. */
-static inline uint64_t hw_python_key_on(uint64_t key, uintptr_t instruction, uint32_t life)
+/* The key of a frame of the program's own that is the innermost, or of any frame where the others do not count. */
+static inline uint64_t hw_python_key_of(uintptr_t instruction)
 {
-    return (key << 9 | key >> 55) + (instruction ^ (uint64_t)(life / HW_PYTHON_DEATH) << 48);
+    return instruction * UINT64_C(0x9E3779B97F4A7C15) +
+           atomic_load_explicit(hw_python_turn(instruction), memory_order_relaxed);
 }
 
-/* Where all is as usual: what leads to the innermost frame is known to be there, and `one` is wanted or enough. */
-static inline __attribute__((always_inline)) bool hw_python_glance(const hw_python_view *view, const hw_python_layout l,
-                                                                   bool one, uint64_t *key)
+/* The key of several, one on another; the first one on HW_PYTHON_SEVERAL. */
+#define HW_PYTHON_SEVERAL UINT64_C(0x2545F4914F6CDD1D)
+static inline uint64_t hw_python_key_on(uint64_t key, uintptr_t instruction, uint32_t life)
 {
-    if (l.key == HW_PYTHON_NONE || view->key != hw_word_of((uintptr_t)_PyRuntime + l.key))
+    key = (key ^ instruction ^ (uint64_t)(life / HW_PYTHON_DEATH) << 48) * UINT64_C(0x9E3779B97F4A7C15);
+    return key ^ key >> 32;
+}
+
+/* No Python code runs in it: from 3.12 on there is such a frame where C code calls the interpreter. */
+static inline bool hw_python_is_shim(const hw_python_layout l, uintptr_t frame)
+{
+    return l.entry == HW_PYTHON_NONE && ((const unsigned char *)frame)[l.owner] >= HW_PYTHON_SHIM;
+}
+
+static inline bool hw_python_is_in_library(const hw_python_layout l, uintptr_t frame)
+{
+    uintptr_t code = hw_word_of(frame + l.code) & ~(uintptr_t)HW_PYTHON_MARKS;
+    return atomic_load_explicit(hw_python_life(code), memory_order_relaxed) & HW_PYTHON_LIBRARY;
+}
+
+/* Where all is as usual: the innermost frame, the word of whose instruction is known to be there. */
+static inline __attribute__((always_inline)) bool hw_python_glance(const hw_python_view *view, const hw_python_layout l,
+                                                                   uintptr_t *frame)
+{
+    const char *runtime = hw_python_runtime;
+    if ((l.key != HW_PYTHON_NONE && view->key != hw_word_of((uintptr_t)runtime + l.key)) ||
+        hw_word_of((uintptr_t)runtime + l.finalizing))
         return false;
     uintptr_t state = *view->state;
-    if (state != view->known || hw_word_of((uintptr_t)_PyRuntime + l.finalizing))
+    if (state != view->known)
         return false;
-    uintptr_t frame = hw_word_of(state + l.state);
+    *frame = hw_word_of(state + l.state);
     if (l.nested != HW_PYTHON_NONE) {
-        if (!hw_python_is_known(view->nested, frame + l.nested, sizeof frame))
+        if (!hw_python_is_known(view->nested, *frame + l.nested))
             return false;
-        frame = hw_word_of(frame + l.nested);
+        *frame = hw_word_of(*frame + l.nested);
     }
-    if (!hw_python_is_known(view->frames, frame, HW_PYTHON_FRAME) ||
-        (l.entry == HW_PYTHON_NONE && ((const unsigned char *)frame)[l.owner] >= HW_PYTHON_SHIM))
+    return hw_python_is_known(view->frames, *frame + l.instruction);
+}
+
+/* Whether the frames are those that were followed last. */
+static inline __attribute__((always_inline)) bool hw_python_is_chain(const hw_python_chain *c, const hw_python_layout l,
+                                                                     uintptr_t frame, uintptr_t instruction)
+{
+    if (c->count == 0 || c->at[0].frame != frame || c->at[0].instruction != instruction ||
+        c->deaths != atomic_load_explicit(&hw_python_deaths, memory_order_relaxed))
         return false;
-    uintptr_t code = hw_word_of(frame + l.code) & ~(uintptr_t)HW_PYTHON_MARKS;
-    uint32_t life = atomic_load_explicit(hw_python_life(code), memory_order_relaxed);
-    *key = hw_python_key_on(0, hw_word_of(frame + l.instruction), life);
-    return one || !(life & HW_PYTHON_LIBRARY);
+    for (unsigned i = 1; i < c->count; i++)
+        if (hw_word_of(c->at[i - 1].frame + l.previous) != c->at[i].frame ||
+            hw_word_of(c->at[i].frame + l.instruction) != c->at[i].instruction)
+            return false;
+    return true;
 }
 
 /* Frames, innermost first, up to the first that is no library's, or `whole`; `most` at most. Returns how many, and a

@@ -3,6 +3,7 @@
 
 #include "os/settings.h"
 #include "stacks/python_follow.h"
+#include "stacks/python_symbols.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -11,34 +12,55 @@ enum { CODE_NAME = 24, CODE_DEALLOC = 48, OWN_KEYS = 32, THREAD = 0x580 };
 /* Words of what the runtime tells: where the first of each are. */
 enum { TOLD = 64, TOLD_FINALIZING = 4, TOLD_FRAME = 6 };
 
-static unsigned version = HW_PYTHON_VERSIONS;
-_Atomic uint32_t hw_python_lives[HW_PYTHON_LIVES];
+static _Atomic unsigned version = HW_PYTHON_VERSIONS;
+_Atomic uint32_t hw_python_lives[HW_PYTHON_LIVES], hw_python_deaths;
+_Atomic uint64_t hw_python_turns[HW_PYTHON_TURNS];
+/* How code objects that die are laid out, and what CPython does with them. */
+static const hw_python_layout *dying;
 static void (*dealloc)(void *);
+static hw_python_symbols symbols;
+char *hw_python_runtime;
+_Atomic bool hw_python_may_come;
 /* From a thread's descriptor: where the C library keeps what the first keys lead to; 0: not known. */
 static unsigned keyed;
 
 uintptr_t hw_python_code_type(void)
 {
-    return (uintptr_t)PyCode_Type;
+    return (uintptr_t)symbols.code_type;
 }
 
 const hw_python_layout *hw_python_here(void)
 {
-    return version < HW_PYTHON_VERSIONS ? &hw_python_layouts[version] : NULL;
+    unsigned known = hw_python_version();
+    return known < HW_PYTHON_VERSIONS ? &hw_python_layouts[known] : NULL;
 }
 
 unsigned hw_python_version(void)
 {
-    return version;
+    return atomic_load_explicit(&version, memory_order_acquire);
 }
 
 /* --- which CPython ----------------------------------------------------------------------------- */
 
+bool hw_python_is_own(uintptr_t pc)
+{
+    return pc - symbols.start < symbols.bytes;
+}
+
 /* Another code object may come to lie where one was: what is known of its frames is told apart by that. */
 static void code_dies(void *code)
 {
+    const hw_python_layout *l = dying;
     _Atomic uint32_t *life = hw_python_life((uintptr_t)code);
-    atomic_store(life, (atomic_load(life) & ~(uint32_t)HW_PYTHON_LIBRARY) + HW_PYTHON_DEATH);
+    uint32_t was = atomic_load(life);
+    if (was & HW_PYTHON_SEEN) {
+        uintptr_t at = (uintptr_t)code + l->bytecode;
+        uintptr_t end = at + HW_PYTHON_UNIT * hw_word_of((uintptr_t)code + HW_PYTHON_SIZE);
+        for (unsigned pages = 0; at < end && pages < HW_PYTHON_TURNS; at = (at | (HW_LEAST_PAGE - 1)) + 1, pages++)
+            atomic_fetch_add(hw_python_turn(at), 1);
+        atomic_fetch_add(&hw_python_deaths, 1);
+    }
+    atomic_store(life, (was & ~(uint32_t)HW_PYTHON_LIBRARY) + HW_PYTHON_DEATH);
     dealloc(code);
 }
 
@@ -47,26 +69,27 @@ static void code_dies(void *code)
 static bool is_laid_out(const hw_python_layout *l)
 {
     uint64_t words[TOLD];
-    memcpy(words, _PyRuntime, sizeof words);
+    memcpy(words, hw_python_runtime, sizeof words);
     const uint64_t *state = words + l->told, *frame = state + TOLD_FRAME;
-    return l->minor < 13 || (words[1] == Py_Version && words[2] == 0 && words[TOLD_FINALIZING] == l->finalizing &&
+    return l->minor < 13 || (words[1] == *symbols.version && words[2] == 0 && words[TOLD_FINALIZING] == l->finalizing &&
                              state[0] == l->state && frame[0] == l->previous && frame[1] == l->code &&
                              frame[2] == l->instruction && frame[4] == l->owner);
 }
 
 /* With other objects, as some builds for debugging have, the type's words are elsewhere. */
-static bool watch_deaths(void)
+static bool watch_deaths(const hw_python_layout *l)
 {
     const char *name;
-    memcpy(&name, PyCode_Type + CODE_NAME, sizeof name);
+    memcpy(&name, symbols.code_type + CODE_NAME, sizeof name);
     char text[5] = {0};
     if (hw_peek(text, (uintptr_t)name, sizeof text) != sizeof text || memcmp(text, "code", sizeof text) != 0)
         return false;
-    memcpy((void *)&dealloc, PyCode_Type + CODE_DEALLOC, sizeof dealloc);
+    memcpy((void *)&dealloc, symbols.code_type + CODE_DEALLOC, sizeof dealloc);
     if (!dealloc)
         return false;
+    dying = l;
     void (*ours)(void *) = code_dies;
-    memcpy(PyCode_Type + CODE_DEALLOC, (void *)&ours, sizeof ours);
+    memcpy(symbols.code_type + CODE_DEALLOC, (void *)&ours, sizeof ours);
     return true;
 }
 
@@ -90,16 +113,43 @@ static void find_keyed(void)
     pthread_key_delete(key);
 }
 
+static void take(const hw_python_symbols *found)
+{
+    if (!found->version)
+        return;
+    symbols = *found;
+    hw_python_runtime = found->runtime;
+    for (unsigned i = 0; i < HW_PYTHON_VERSIONS; i++)
+        if (*symbols.version >> 16 == (3u << 8 | hw_python_layouts[i].minor) && is_laid_out(&hw_python_layouts[i]) &&
+            watch_deaths(&hw_python_layouts[i])) {
+            find_keyed();
+            atomic_store(&version, i);
+        }
+}
+
 void hw_python_look(void)
 {
-    if (!hw_setting.python_lines || !&Py_Version || !_PyRuntime || !PyCode_Type || !PyGILState_GetThisThreadState)
-        return;
-    for (unsigned i = 0; i < HW_PYTHON_VERSIONS; i++)
-        if (Py_Version >> 16 == (3u << 8 | hw_python_layouts[i].minor) && is_laid_out(&hw_python_layouts[i]) &&
-            watch_deaths())
-            version = i;
+    hw_python_symbols found = hw_python_linked();
+    if (hw_setting.python_lines)
+        take(&found);
+}
+
+bool hw_python_comes(uintptr_t pc)
+{
+    static _Atomic bool came;
     if (hw_python_here())
-        find_keyed();
+        return true;
+    if (!hw_setting.python_lines || atomic_load_explicit(&came, memory_order_relaxed))
+        return false;
+    hw_python_symbols found = hw_python_loaded(pc);
+    if (found.version && !atomic_exchange(&came, true))
+        take(&found);
+    return hw_python_here() != NULL;
+}
+
+const char *hw_python_file(void)
+{
+    return hw_python_here() ? symbols.file : NULL;
 }
 
 /* --- the slow part of following ------------------------------------------------------------------ */
@@ -117,6 +167,22 @@ void hw_python_forget(hw_python_view *view)
 {
     memset(view, 0xFF, sizeof *view); /* neither a key, nor a page, nor a state is ever that */
     view->busy = false;
+    view->none = 0;
+    view->state = &view->none;
+    view->chain.count = 0;
+}
+
+/* Where the C library keeps what the interpreter's key leads to; NULL: the key is not there yet, or that is not known.
+ */
+static const uintptr_t *place_of_state(const hw_python_layout *l)
+{
+    uint32_t words[2];
+    if (!keyed || l->key == HW_PYTHON_NONE)
+        return NULL;
+    memcpy(words, hw_python_runtime + l->key, sizeof words);
+    return words[0] == 1 && words[1] < OWN_KEYS
+               ? (const uintptr_t *)((uintptr_t)pthread_self() + keyed) + 2 * (size_t)words[1]
+               : NULL;
 }
 
 /* The calling thread's state; 0: it has none. */
@@ -126,17 +192,13 @@ static uintptr_t state_of(hw_python_view *view, const hw_python_layout *l)
         return 0;
     view->busy = true;
     atomic_signal_fence(memory_order_seq_cst);
-    uintptr_t state = (uintptr_t)PyGILState_GetThisThreadState();
+    uintptr_t state = (uintptr_t)symbols.state();
     atomic_signal_fence(memory_order_seq_cst);
     view->busy = false;
-    if (state && keyed && l->key != HW_PYTHON_NONE) {
-        uint32_t words[2];
-        memcpy(words, _PyRuntime + l->key, sizeof words);
-        const uintptr_t *named = (const uintptr_t *)((uintptr_t)pthread_self() + keyed) + 2 * (size_t)words[1];
-        if (words[0] == 1 && words[1] < OWN_KEYS && *named == state) { /* else they lie elsewhere in this build */
-            view->state = named;
-            memcpy(&view->key, words, sizeof words);
-        }
+    const uintptr_t *place = state ? place_of_state(l) : NULL;
+    if (place && *place == state) { /* else they lie elsewhere in this build */
+        view->state = place;
+        memcpy(&view->key, hw_python_runtime + l->key, sizeof view->key);
     }
     return state;
 }
@@ -144,30 +206,47 @@ static uintptr_t state_of(hw_python_view *view, const hw_python_layout *l)
 /* The innermost frame of the calling thread; 0 for none. */
 static uintptr_t innermost(hw_python_view *view, const hw_python_layout *l)
 {
-    uintptr_t state = state_of(view, l), ends = hw_word_of((uintptr_t)_PyRuntime + l->finalizing);
+    uintptr_t frame;
+    if (hw_python_glance(view, *l, &frame))
+        return frame;
+    uintptr_t state = state_of(view, l), ends = hw_word_of((uintptr_t)hw_python_runtime + l->finalizing);
     /* At the interpreter's end other threads' states are freed under them. */
     if (!state || (ends && ends != state) || !hw_python_is_there(view->frames, state + l->state, sizeof state))
         return 0;
     view->known = state;
-    uintptr_t frame = hw_word_of(state + l->state);
+    frame = hw_word_of(state + l->state);
     if (l->nested == HW_PYTHON_NONE)
         return frame;
     return frame && hw_python_is_there(view->nested, frame + l->nested, sizeof frame) ? hw_word_of(frame + l->nested)
                                                                                       : 0;
 }
 
+/* A signal handler may come at any time, and may allocate itself. */
+static void keep_chain(hw_python_chain *to, const hw_python_chain *c)
+{
+    to->count = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    memcpy(to->at, c->at, c->count * sizeof *c->at);
+    to->key = c->key;
+    to->deaths = c->deaths;
+    atomic_signal_fence(memory_order_seq_cst);
+    to->count = c->count;
+}
+
 unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, bool whole, uint64_t *key)
 {
     const hw_python_layout *l = hw_python_here();
-    unsigned n = 0;
-    bool library = true;
-    uintptr_t frame = innermost(view, l);
-    *key = 0;
-    for (unsigned step = 0; frame && step < 2 * most + 1; step++) {
+    hw_python_chain chain;
+    unsigned n = 0, step = 0;
+    bool library = true, shim = false;
+    chain.key = HW_PYTHON_SEVERAL;
+    chain.deaths = atomic_load_explicit(&hw_python_deaths, memory_order_relaxed);
+    for (uintptr_t frame = innermost(view, l); frame && step < 2 * most + 1; step++) {
         if (!hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME))
             break;
-        const char *at = (const char *)frame;
-        if (l->entry == HW_PYTHON_NONE && (unsigned char)at[l->owner] >= HW_PYTHON_SHIM) {
+        uintptr_t instruction = hw_word_of(frame + l->instruction);
+        if (hw_python_is_shim(*l, frame)) {
+            shim |= n == 0;
             if (n)
                 frames[n - 1].entry = true;
         } else if (n == most || (!whole && !library)) {
@@ -175,13 +254,22 @@ unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigne
         } else {
             hw_python_frame *to = &frames[n++];
             to->code = hw_word_of(frame + l->code) & ~(uintptr_t)HW_PYTHON_MARKS;
-            to->instruction = hw_word_of(frame + l->instruction);
-            to->entry = l->entry != HW_PYTHON_NONE && at[l->entry];
+            to->instruction = instruction;
+            to->entry = l->entry != HW_PYTHON_NONE && ((const char *)frame)[l->entry];
             uint32_t life = atomic_load_explicit(hw_python_life(to->code), memory_order_relaxed);
             library = life & HW_PYTHON_LIBRARY;
-            *key = hw_python_key_on(*key, to->instruction, life);
+            chain.key = hw_python_key_on(chain.key, instruction, life);
+        }
+        if (step < HW_PYTHON_CHAIN) {
+            chain.at[step].frame = frame;
+            chain.at[step].instruction = instruction;
         }
         frame = hw_word_of(frame + l->previous);
     }
+    chain.count = step;
+    if (!whole && most == HW_PYTHON_FAST && (n == most || !library) && step <= HW_PYTHON_CHAIN)
+        keep_chain(&view->chain, &chain);
+    bool alone = !whole && !shim && (most == 1 || (n == 1 && !library));
+    *key = n == 0 ? 0 : alone ? hw_python_key_of(frames->instruction) : chain.key;
     return n;
 }

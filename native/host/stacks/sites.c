@@ -5,6 +5,7 @@
 #include "stacks/calls.h"
 #include "stacks/named.h"
 #include "stacks/numbers.h"
+#include "stacks/python_frames.h"
 #include "stacks/python_sites.h"
 #include "stacks/unwound.h"
 
@@ -102,6 +103,8 @@ __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_
         return 0;
     if (hw_site_met && !prior)
         hw_site_met((uintptr_t)hw_address_of((uintptr_t)caller->pc));
+    if (HW_UNLIKELY(hw_python_may_come) && !cache->python && hw_python_comes((uintptr_t)caller->pc))
+        hw_python_renew(cache);
     if (cache->most == 0)
         return cache->python ? hw_python_learn(cache, caller, prior) : hw_unwound_learn(cache, caller, prior);
     unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
@@ -287,6 +290,11 @@ uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned
     return hw_site_intern_record(&key, pc);
 }
 
+static bucket *bucket_at(site_table *t, unsigned level, uint32_t hash)
+{
+    return &t->buckets[buckets_of(level) + (hash & (((size_t)FIRST_BUCKETS << 2 * level) - 1))];
+}
+
 uint32_t hw_site_intern_record(record *key, const uint64_t *words)
 {
     site_table *t = the_table();
@@ -295,9 +303,10 @@ uint32_t hw_site_intern_record(record *key, const uint64_t *words)
     uint64_t hash = mix(mix(key->prior, key->thread), hw_site_key(words, key->count));
     key->hash = (uint32_t)((key->kind == HW_SITE_NATIVE ? hash : mix(hash, key->kind)) >> 32);
     uint32_t site = 0, tag = key->hash & ~HW_SITE_NUMBER;
+    for (unsigned level = 0; level < t->levels; level++) /* what would be one miss after the other */
+        __builtin_prefetch(bucket_at(t, level, key->hash));
     for (unsigned level = 0; level < t->levels; level++) {
-        size_t mask = ((size_t)FIRST_BUCKETS << 2 * level) - 1;
-        bucket *b = &t->buckets[buckets_of(level) + (key->hash & mask)];
+        bucket *b = bucket_at(t, level, key->hash);
         for (unsigned i = 0; i < BUCKET; i++) {
             uint32_t found = atomic_load_explicit(&b->word[i], memory_order_acquire);
             if (found == 0) {

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "stacks/unwound.h"
 
+#include "os/confined.h"
 #include "os/guard.h"
 #include "os/room.h"
 #include "stacks/trail.h"
@@ -133,7 +134,12 @@ static _Unwind_Reason_Code take(struct _Unwind_Context *context, void *argument)
 
 static void go(void *argument)
 {
+    /* Its first use wakes who might wait for it. */
+    static _Atomic bool used;
+    if (hw_confined && !used && !hw_may_wake())
+        return;
     _Unwind_Backtrace(take, argument);
+    used = true;
 }
 
 /* A walk that was broken off has the frames up to there. */

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "tell/channel.h"
 
+#include "os/inherited.h"
 #include "os/record.h"
 #include "tell/evidence.h"
 #include "tell/message.h"
@@ -166,7 +167,7 @@ void hw_tell_end_of_access(uintptr_t block, uint64_t pc, uint64_t farthest, uint
 
 static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
 {
-    if (hw_setting.socket[0] == 0 && hw_setting.log[0] == 0)
+    if ((hw_setting.socket[0] == 0 && hw_setting.log[0] == 0) || hw_is_quiet())
         return;
     hw_message m;
     if (!hw_message_begin(&m, HW_MESSAGE))

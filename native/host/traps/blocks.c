@@ -7,7 +7,6 @@
 #include "heap/release.h"
 #include "os/process.h"
 #include "stacks/named.h"
-#include "stacks/numbers.h"
 #include "traps/fault.h"
 
 #include <fcntl.h>
@@ -381,6 +380,7 @@ static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origi
     descriptor(slot, start, class, bytes, align, how);
     slot->site = site;
     slot->origin = origin;
+    slot->stand_in = NULL;
     hw_random(&slot->pattern, sizeof slot->pattern);
     slot->pattern = hw_pattern_of(slot->pattern);
     forget_told(slot);
@@ -414,9 +414,7 @@ static void *allocate_counted(unsigned class, size_t bytes, size_t align, unsign
         payload = allocate(class, bytes, align, origin, site, how);
     hw_change_end();
     atomic_fetch_add(payload ? &hw_trap_counted.trapped : &hw_trap_counted.too_many, 1);
-    if (payload)
-        hw_number_block(payload, site);
-    else
+    if (!payload)
         atomic_fetch_sub(&live[class], 1);
     return payload;
 }
@@ -501,13 +499,21 @@ static void keep_content(hw_slot *slot, uintptr_t start, uintptr_t end)
     hw_call(SYS_madvise, (long)start, (long)bytes, MADV_DONTNEED, 0, 0, 0);
 }
 
-void hw_trap_release(void *pointer, const hw_context *context)
+void hw_trap_keep(const void *pointer, void *stand_in)
+{
+    unsigned class;
+    uint32_t number;
+    slot_of((uintptr_t)pointer, &class, &number)->stand_in = stand_in;
+}
+
+void *hw_trap_release(void *pointer, const hw_context *context)
 {
     uintptr_t start, end;
     unsigned class;
     hw_slot *slot = take_live(pointer, &class, context);
     if (!slot)
-        return;
+        return NULL;
+    void *stand_in = slot->stand_in;
     inspect(slot, context);
     tell_ends(slot);
     if (hw_is_mismatch(slot->origin << 6, context->family) || hw_domain_differs(slot->site, &context->caller))
@@ -522,6 +528,7 @@ void hw_trap_release(void *pointer, const hw_context *context)
     atomic_fetch_sub(&live[class], 1);
     atomic_store_explicit(&slot->state, HW_SLOT_GONE, memory_order_release);
     hw_change_end();
+    return stand_in;
 }
 
 size_t hw_trap_size(const void *pointer)

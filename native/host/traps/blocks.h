@@ -23,7 +23,8 @@ typedef struct hw_slot {
     uint32_t site, gone_site;
     uint32_t origin, kept; /* bytes of a released one whose content is still there */
     uint64_t address, size, pattern;
-    struct { /* the instructions whose accesses were told, how often they came, and how far from the block */
+    void *stand_in; /* what lies where the block would without its trap, so that all others do (named.h); or NULL */
+    struct {        /* the instructions whose accesses were told, how often they came, and how far from the block */
         _Atomic uint64_t pc, times, farthest;
     } told[8];
 } hw_slot;
@@ -38,7 +39,10 @@ uint32_t hw_trap_gap(void);
 void *hw_trap_fence(size_t bytes, uint32_t site, unsigned how);
 /* The rest is about pointers into the region. */
 bool hw_trap_holds(const void *pointer);
-void hw_trap_release(void *pointer, const hw_context *context);
+/* Returns the block's stand-in, which is to be released, too; NULL: it has none. */
+void *hw_trap_release(void *pointer, const hw_context *context);
+/* The block that was just allocated has a stand-in. */
+void hw_trap_keep(const void *pointer, void *stand_in);
 /* Bytes that were requested; 0: the pointer is no block in use. */
 size_t hw_trap_size(const void *pointer);
 /* The same for a resize, which always moves the block; what is wrong with the pointer was told, and so was damage. */

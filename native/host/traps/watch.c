@@ -17,10 +17,12 @@
 #include <sys/syscall.h>
 #include <ucontext.h>
 
-/* FREELY: so many blocks are watched at once, then so many a millisecond. MET_MOST: stores by the program to one
-   block's bytes; then they are left alone. NEAR: how far from the asked number a block may be one that is watched where
-   nothing else is: a program may not repeat itself exactly. */
-enum { FREELY = 20000, THEN_A_MILLISECOND = 5, MET_MOST = 512, NEAR = 2, TOLD = 8 };
+/* FREELY: so often a block is watched, or the engine's own stores to such bytes are met, then so many times a
+   millisecond: each costs as much as hundreds of allocations. MET_MOST: stores by the program to one block's bytes;
+   then they are left alone. LOOKED: blocks after which it is seen whether all watchpoints are still there. NEAR: how
+   far from the asked number a block may be one that is watched where nothing else is: a program may not repeat itself
+   exactly. */
+enum { FREELY = 3000, THEN_A_MILLISECOND = 1, MET_MOST = 512, LOOKED = 64, NEAR = 2, TOLD = 8 };
 enum state { UNUSED, BUSY, ARMED };
 /* How much a block is wanted. */
 enum wanted { NOT, ANY, SURELY };
@@ -40,7 +42,7 @@ typedef struct watch {
 } watch;
 static watch watches[HW_WATCHPOINTS];
 static _Atomic uint32_t to_be_had = HW_WATCHPOINTS;
-static _Atomic uint64_t candidates, since;
+static _Atomic uint64_t looks, candidates, since, spent;
 
 static bool take(watch *w, uint32_t state)
 {
@@ -136,13 +138,25 @@ static bool is_watched(const watch *wanted)
     return false;
 }
 
+/* Another one in each run. */
+static uint64_t by_chance(uint64_t number)
+{
+    static _Atomic uint64_t seed;
+    uint64_t known = atomic_load(&seed);
+    if (!known) {
+        hw_random(&known, sizeof known);
+        atomic_store(&seed, known |= 1);
+    }
+    known = (known ^ number) * UINT64_C(0x9E3779B97F4A7C15);
+    return (known ^ known >> 29) * UINT64_C(0xBF58476D1CE4E5B9) >> 7;
+}
+
 /* One whose block is gone, or is wanted less. Of blocks that are wanted alike each that comes has the same chance, so
    that other tries watch others. NULL: none is free. */
 static watch *find_watch(enum wanted wanted)
 {
     watch *less = NULL, *alike = NULL;
     uint32_t most = atomic_load(&to_be_had);
-    uint64_t chance;
     for (unsigned i = 0; i < most; i++)
         if (take(&watches[i], UNUSED))
             return &watches[i];
@@ -154,21 +168,29 @@ static watch *find_watch(enum wanted wanted)
         less = watches[i].wanted < wanted ? &watches[i] : less;
         give(&watches[i], ARMED);
     }
-    hw_random(&chance, sizeof chance);
-    if (!less && wanted == ANY && most && chance % (atomic_fetch_add(&candidates, 1) + 1) < most)
-        alike = &watches[chance / 7 % most];
-    if (alike && alike->wanted != ANY)
-        return NULL;
-    less = less ? less : alike;
+    if (!less && wanted == ANY && most) {
+        uint64_t count = atomic_fetch_add(&candidates, 1) + 1, chance = by_chance(count);
+        alike = chance % count < most ? &watches[(chance >> 32) % most] : NULL;
+        less = alike && alike->wanted == ANY ? alike : NULL;
+    }
     return less && take(less, ARMED) ? less : NULL;
 }
 
+/* The clock costs as much as an allocation, so it is asked now and then. */
 static bool is_too_often(void)
 {
-    uint64_t now = hw_milliseconds(), began = 0;
-    atomic_compare_exchange_strong(&since, &began, now);
-    began = began ? began : now;
-    return atomic_load(&hw_trap_counted.watched) >= FREELY + (now - began) * THEN_A_MILLISECOND;
+    enum { ASKED = 32 };
+    static _Atomic uint64_t asked, most;
+    uint64_t now, began = 0;
+    if (atomic_load(&spent) < FREELY)
+        return false;
+    if (atomic_fetch_add(&asked, 1) % ASKED == 0) {
+        now = hw_milliseconds();
+        atomic_compare_exchange_strong(&since, &began, now);
+        began = began ? began : now;
+        atomic_store(&most, FREELY + (now - began) * THEN_A_MILLISECOND);
+    }
+    return atomic_load(&spent) >= atomic_load(&most);
 }
 
 /* --- setting ------------------------------------------------------------------------------------- */
@@ -207,15 +229,27 @@ static void say_that_not(int error)
     uint32_t most = atomic_load(&to_be_had);
     if (error != ENOSPC || most <= 1)
         atomic_compare_exchange_strong(&hw_trap_counted.unwatched, &none, (uint64_t)error);
-    if (most)
+    if (most && error != EBADF)
         atomic_compare_exchange_strong(&to_be_had, &most, error == ENOSPC ? most - 1 : 0);
 }
 
 static void put(const watch *wanted)
 {
-    watch *w = is_watched(wanted) || is_too_often() ? NULL : find_watch(wanted->wanted);
+    if (is_watched(wanted))
+        return;
+    if (is_too_often()) {
+        atomic_fetch_add(&hw_trap_counted.too_often, wanted->wanted == SURELY);
+        return;
+    }
+    watch *w = find_watch(wanted->wanted);
     if (!w)
         return;
+    if (!hw_trap_is_watched()) {
+        give(w, ARMED);
+        hw_watch_end();
+        return;
+    }
+    atomic_fetch_add(&spent, 1);
     w->wanted = wanted->wanted;
     w->pool = wanted->pool;
     w->node = wanted->node;
@@ -240,18 +274,33 @@ static void put(const watch *wanted)
     give(w, ARMED);
 }
 
-HW_COLD void hw_watch_allocated(const void *payload, size_t bytes, uint32_t site)
+void hw_watch_look(bool at_end)
+{
+    for (unsigned i = 0; i < HW_WATCHPOINTS; i++) {
+        watch *w = &watches[i];
+        if (!take(w, ARMED))
+            continue;
+        bool lasts = hw_watchpoint_lasts(i);
+        int error = lasts || at_end || !is_live(w) ? 0 : set(w);
+        give(w, error ? UNUSED : ARMED);
+        if (error || !lasts)
+            say_that_not(error ? error : EBADF);
+    }
+}
+
+HW_COLD void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site)
 {
     watch wanted = {.site = site};
-    unsigned how = hw_site_trapped(site);
-    if (!payload || how == HW_TRAP_NOT)
+    uint32_t name = hw_site_trapped(site) == HW_TRAP_NOT ? 0 : hw_number_name(site);
+    if (!name || (!payload && !trapped))
         return;
-    wanted.number = hw_number_block(payload, site);
-    if (how != HW_TRAP_WATCH || !atomic_load(&to_be_had) || !hw_trap_is_watched() ||
-        !find_block(payload, bytes, &wanted))
+    wanted.number = hw_number_block(trapped ? trapped : payload, trapped ? payload : NULL, site);
+    const hw_watch_wish *wish = hw_trap_next_wish(name, NULL);
+    if (!wish || !payload || !atomic_load(&to_be_had) || !find_block(payload, bytes, &wanted))
         return;
-    uint32_t name = hw_number_name(site);
-    for (const hw_watch_wish *wish = NULL; name && (wish = hw_trap_next_wish(name, wish));) {
+    if (atomic_fetch_add(&looks, 1) % LOOKED == 0)
+        hw_watch_look(false);
+    for (; wish; wish = hw_trap_next_wish(name, wish)) {
         wanted.wanted = how_wanted(wish, wanted.number, wanted.payload);
         if (wanted.wanted != NOT && find_bytes(&wanted, wish->offset))
             put(&wanted);
@@ -326,8 +375,10 @@ static uint32_t met(watch *w, const siginfo_t *information, const ucontext_t *co
 {
     uint64_t now = content(w), before = atomic_exchange(&w->before, now);
     tale t = {.held = hw_crash_words(information, context)};
-    bool by_engine = is_engines((uintptr_t)t.held.pc);
-    if (!is_live(w) || atomic_fetch_add(&w->met, !by_engine) >= MET_MOST) {
+    bool by_engine = is_engines((uintptr_t)t.held.pc), too_often = by_engine && is_too_often();
+    atomic_fetch_add(&spent, by_engine);
+    atomic_fetch_add(&hw_trap_counted.too_often, too_often);
+    if (!is_live(w) || too_often || atomic_fetch_add(&w->met, !by_engine) >= MET_MOST) {
         let_go(w);
         return UNUSED;
     }
@@ -342,13 +393,21 @@ static uint32_t met(watch *w, const siginfo_t *information, const ucontext_t *co
 
 bool hw_watch_take(const siginfo_t *information, void *interrupted)
 {
+    const ucontext_t *context = interrupted;
     int number = hw_watchpoint_of(information);
-    if (number < 0)
+    bool unsaid = number < 0 && hw_watchpoint_is_unsaid(information, (uintptr_t)context->uc_mcontext.gregs[REG_RIP]);
+    if (number < 0 && !unsaid)
         return false;
-    watch *w = &watches[number];
-    /* Another thread may be telling of a store there; what has become of the watch meanwhile is not waited for. */
-    if (take(w, ARMED) && met(w, information, interrupted) == ARMED)
-        give(w, ARMED);
+    for (unsigned i = 0; i < HW_WATCHPOINTS; i++) {
+        watch *w = &watches[i];
+        /* Another thread may be telling of a store there; what has become of the watch meanwhile is not waited for. */
+        if ((number != (int)i && !unsaid) || !take(w, ARMED))
+            continue;
+        if (unsaid && content(w) == atomic_load(&w->before))
+            give(w, ARMED);
+        else if (met(w, information, context) == ARMED)
+            give(w, ARMED);
+    }
     return true;
 }
 

@@ -12,10 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A block was allocated at a site that is trapped, as any other is; or it became one of that site by a resize. */
-void hw_watch_allocated(const void *payload, size_t bytes, uint32_t site);
+/* A block was allocated, or became one of that site by a resize: count it, if its site is trapped, and watch what is to
+   be. `trapped`: it lies in a slot, and `payload` is its stand-in; each of them may be NULL. */
+void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site);
 /* For the handler of SIGTRAP: whether a watchpoint raised it. */
 bool hw_watch_take(const siginfo_t *information, void *interrupted);
+/* Whether all that is watched really is: a program may close files that are not its own. What is not is watched again,
+   or, at the end of the process, said. */
+void hw_watch_look(bool at_end);
 /* In the child of a fork. */
 void hw_watch_after_fork(void);
 /* Nothing is watched any more. */

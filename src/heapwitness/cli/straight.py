@@ -75,5 +75,5 @@ def options(program: tuple[str, ...], wait: float, trap: tuple[str, ...], traps:
     if trap or traps is not None:
         from heapwitness.supervise.traps import traps_asked_for
 
-        wanted = traps_asked_for(trap, traps)
+        wanted = traps_asked_for(trap, traps, watch=others["trap_kind"] == "watch")
     return Options(command=program, wait_ms=round(wait * 1000), traps=wanted, **with_accepting(with_outputs(others)))

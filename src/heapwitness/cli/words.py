@@ -207,7 +207,6 @@ RUNNING = (
         OneOf(("caller", "fast", "full")),
         "fast",
     ),
-    Option("--poison", "Hold released blocks back and look for writes anywhere in them."),
     Option(
         "--check-every",
         "Check the next 256 KiB of the heap every N allocations and releases of a thread; 0 for never.",
@@ -253,10 +252,11 @@ RUNNING = (
     *ACCEPTING,
     QUIET,
 )
-"""What all commands have that run a program."""
+"""What all commands have that run a program, but for `--poison`, which is not the same for each."""
 
 RUN = (
     *RUNNING,
+    Option("--poison", "Hold released blocks back and look for writes anywhere in them."),
     Option(
         "--trap",
         "Let the blocks of an allocation site end where nothing may be touched; `hunt` finds and names sites.",

@@ -14,7 +14,7 @@ from heapwitness.diagnose.crash import examine_crash
 from heapwitness.diagnose.damage import damages, with_restored
 from heapwitness.diagnose.freeing import wrong_release
 from heapwitness.diagnose.numbers import with_numbers
-from heapwitness.diagnose.python_objects import with_arrays
+from heapwitness.diagnose.python_objects import with_contents
 from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, with_stored, with_trap
 from heapwitness.diagnose.unpooled import block_without_pool, overrun
 from heapwitness.diagnose.watched import Caught, caught, is_damage_of, with_store
@@ -56,7 +56,7 @@ def diagnose(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | N
     """
     if event.type is not Type.FINDING:
         return ()
-    found = tuple(with_arrays(one, memory, event.process) for one in _diagnosed(event, memory, elsewhere))
+    found = tuple(with_contents(one, memory, event.process) for one in _diagnosed(event, memory, elsewhere))
     if event.numbers:
         sites = Sites(memory, event.process)
         found = tuple(with_numbers(one, event.numbers, sites) for one in found)

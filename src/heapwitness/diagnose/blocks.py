@@ -11,11 +11,20 @@ from typing import NamedTuple
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Frame, Site
-from heapwitness.heap import WalkedPool
+from heapwitness.heap import LostPool, WalkedPool, standing
 from heapwitness.heap.verify import pending_links, slack_pattern
 from heapwitness.layout import witness
 from heapwitness.layout.events import Released
-from heapwitness.layout.process import Process, PythonCall, SiteRecord, read_code, read_process, read_site
+from heapwitness.layout.process import (
+    Process,
+    PythonCall,
+    Region,
+    RegionKind,
+    SiteRecord,
+    read_code,
+    read_process,
+    read_site,
+)
 from heapwitness.layout.python_code import PythonCode
 from heapwitness.layout.witness import HEADER_WORDS, Domain, NodeHeader, Origin, State
 from heapwitness.memory import Memory, Unreadable
@@ -163,6 +172,22 @@ def _released_elsewhere(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Site 
         return None
     damaged = links.parent == witness.PENDING_PARENT and sites.is_release_of(links.right, header.site)
     return sites.site(links.right) if sound or damaged else None
+
+
+def block_at(memory: Memory, regions: Sequence[Region], sites: Sites, address: int) -> Block | None:
+    """The block in use of an arena that begins at an address; None where there is none."""
+    region = next((one for one in regions if one.base <= address < one.base + one.size), None)
+    if region is None or region.kind is not RegionKind.ARENA:
+        return None
+    try:
+        pool = WalkedPool.open(memory, region.base, region.size)
+        node = (address - region.base - witness.OVERHEAD) >> pool.log2
+        if node <= 0 or pool.payload(node) != address or not standing(pool, node):
+            return None
+        header = pool.own(node)
+    except (LostPool, Unreadable):
+        return None
+    return block_of(pool, sites, Tenant(node, header)) if header.state is State.USED else None
 
 
 def tombstone(pool: WalkedPool, node: int) -> NodeHeader | None:

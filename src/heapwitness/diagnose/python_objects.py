@@ -31,8 +31,16 @@ _OWNS = 4
 _DIMENSIONS_LIMIT = 64
 _DTYPE = struct.Struct("<24xccc1xiII")  # kind, character, order, number; what follows is the size until NumPy 1
 _LATER_SIZE = struct.Struct("<40xq")
-_HEADS = (16, 32, 0)
-"""Bytes before an object in its block: of the collector, of that and a dictionary, none."""
+_HEADS = (16, 32)
+"""Bytes before an object in its block that the collector knows: its own, or with those of its dictionary."""
+
+_OBJECT, _COUNT = 16, 8
+"""Bytes of an object's head, and of the count of references that it begins with."""
+
+_COUNTED = (
+    "Python objects have their count of references there: it looks as if a reference to this one was released once too "
+    "often, and it is still used."
+)
 
 _NUMBERS = (
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "int64", "uint64"),
@@ -41,8 +49,8 @@ _NUMBERS = (
 )
 
 
-def with_arrays(finding: Finding, memory: Memory, process: int) -> Finding:
-    """The finding with the arrays whose data its blocks hold, where it is of a Python program that has such ones.
+def with_contents(finding: Finding, memory: Memory, process: int) -> Finding:
+    """The finding with the arrays whose data its blocks hold, and the object that lay in a released one.
 
     Args:
         memory: of the process that found it, at that moment.
@@ -50,6 +58,11 @@ def with_arrays(finding: Finding, memory: Memory, process: int) -> Finding:
     """
     known = (finding.culprit, finding.victim, finding.suspect)
     blocks = [one for one in known if one is not None and _may_hold_data(one)]
+    if finding.culprit is not None:
+        released = with_type(finding.culprit, memory)
+        finding = msgspec.structs.replace(finding, culprit=released)
+        if _is_count(finding, released):
+            finding = msgspec.structs.replace(finding, detail=f"{finding.detail} {_COUNTED}".strip())
     if not blocks:
         return finding
     arrays = find_arrays(memory, _arenas(memory, process), blocks)
@@ -66,6 +79,14 @@ def with_arrays(finding: Finding, memory: Memory, process: int) -> Finding:
         suspect=holding(finding.suspect),
         element=_element(finding, culprit) if culprit is not None else None,
     )
+
+
+def _is_count(finding: Finding, block: Block) -> bool:
+    """Whether what was written into a released object is where it has its count of references."""
+    damage = finding.damage
+    if finding.kind != "use-after-free-write" or block.domain != "PyObject_Malloc" or damage is None:
+        return False
+    return any(damage.offset == head and damage.length <= _COUNT for head in (0, *_HEADS))
 
 
 def _may_hold_data(block: Block) -> bool:
@@ -196,19 +217,22 @@ def _is_metatype(memory: Memory, address: int) -> bool:
     return False
 
 
-def type_of_released(memory: Memory, block: Block) -> str | None:
-    """The type of the object that lay in a released block, where the heap's links have not covered it."""
-    for head in _HEADS[:2]:
-        if block.size < head + 16:
-            continue
-        try:
-            (kind,) = _TYPE_OF_TYPE.unpack(memory.read(block.address + head, _TYPE_OF_TYPE.size))
-        except Unreadable:
-            return None
-        names = type_names(memory, kind)
-        if names:
-            return names[0]
-    return None
+def type_at(memory: Memory, address: int) -> str | None:
+    """The name of the type of the object that lies or lay at an address; None where nothing looks like one."""
+    try:
+        (kind,) = _TYPE_OF_TYPE.unpack(memory.read(address, _TYPE_OF_TYPE.size))
+    except Unreadable:
+        return None
+    return next(iter(type_names(memory, kind)), None)
+
+
+def with_type(block: Block, memory: Memory) -> Block:
+    """A released block with the type of the object that lay in it: its head was before it, where the heap's links are
+    now, as that of what the collector knows is."""
+    if block.domain != "PyObject_Malloc" or (block.state == "used" and block.freed is None):
+        return block
+    kinds = (type_at(memory, block.address + head) for head in _HEADS if block.size >= head + _OBJECT)
+    return msgspec.structs.replace(block, type=next(filter(None, kinds), None))
 
 
 def _element(finding: Finding, block: Block) -> tuple[int, ...] | None:
@@ -228,19 +252,16 @@ def _element(finding: Finding, block: Block) -> tuple[int, ...] | None:
 def element_at(array: Array, byte: int) -> tuple[int, ...] | None:
     """The index of the element that holds a byte of an array's data, counted from its start: one out of bounds, where
     the byte is, in the outermost dimension alone; None where elements do not lie one behind the other."""
-    order = sorted(range(len(array.shape)), key=lambda axis: -array.strides[axis])
-    inner = array.itemsize
-    for axis in reversed(order):
-        if array.shape[axis] > 1 and array.strides[axis] != inner:
-            return None
-        inner *= array.shape[axis]
-    if inner == 0 or not order:
+    axes = range(len(array.shape))
+    # Along a dimension of one element nothing lies.
+    long = [axis for axis in axes if array.shape[axis] != 1] or list(axes[-1:])
+    order = sorted(long, key=lambda axis: -array.strides[axis])
+    strides = [array.itemsize] * len(order)
+    for number in range(len(order) - 1, 0, -1):
+        strides[number - 1] = strides[number] * array.shape[order[number]]
+    if not order or any(array.strides[axis] != stride for axis, stride in zip(order, strides, strict=True)):
         return None
-    index, rest = [0] * len(order), byte
-    for number, axis in enumerate(order):
-        lengths = [array.shape[one] for one in order[number + 1 :]]
-        stride = array.itemsize
-        for length in lengths:
-            stride *= length
+    index, rest = [0] * len(axes), byte
+    for axis, stride in zip(order, strides, strict=True):
         index[axis], rest = divmod(rest, stride)
     return tuple(index)

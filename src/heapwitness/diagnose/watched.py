@@ -1,29 +1,36 @@
 """Stores to watched bytes, which the processor told of as they happened, and the damage that is theirs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from heapwitness.diagnose.instruction import instruction_before
-from heapwitness.findings.model import Damage, Finding, Frame, Reading, Store
+from heapwitness.diagnose.pointer import from_afar, only_block
+from heapwitness.findings.model import Block, Damage, Finding, Frame, Reading, Store
 from heapwitness.layout.events import Event, WatchedStore
-from heapwitness.memory import SegmentsMemory
+from heapwitness.memory import Memory, SegmentsMemory
 
 _HEX = 2
+_MASKED = "] {k"
 
 
 class Caught(NamedTuple):
-    """A store to watched bytes, and what it changed there."""
+    """A store to watched bytes, and what it changed there; `block` is the one in use whose address a register held
+    that the store's was made of."""
 
     watched: WatchedStore
     store: Store
+    block: Block | None = None
 
 
-def caught(event: Event) -> Caught | None:
+def caught(event: Event, memory: Memory | None = None) -> Caught | None:
     """The store that an event tells of; None where nothing was changed by it, or the event tells of none.
 
     The processor tells of it when it was done: the thread is behind its instruction.
+
+    Args:
+        memory: of the process, while the thread waits, where it can be read.
     """
     watched = event.watched
     if watched is None or watched.before == watched.after:
@@ -37,19 +44,19 @@ def caught(event: Event) -> Caught | None:
     if found is None:
         return Caught(watched, store)
     at, instruction = found
+    if _MASKED in instruction.text:  # how much of it was stored stands in a register that is not told
+        instruction = instruction._replace(size=0)
     start = instruction.start if instruction.size and instruction.start != address else None
-    return Caught(
-        watched,
-        msgspec.structs.replace(
-            store,
-            stack=(Frame(pc=at), *callers),
-            size=instruction.size,
-            start=start,
-            instruction=instruction.text,
-            registers=instruction.registers,
-            value=_value(event, start if start is not None else address, instruction.size),
-        ),
+    store = msgspec.structs.replace(
+        store,
+        stack=(Frame(pc=at), *callers),
+        size=instruction.size,
+        start=start,
+        instruction=instruction.text,
+        registers=instruction.registers,
+        value=_value(event, start if start is not None else address, instruction.size),
     )
+    return Caught(watched, store, only_block(event, instruction.registers.values(), memory))
 
 
 def is_damage_of(one: Caught, finding: Finding) -> bool:
@@ -67,6 +74,8 @@ def with_store(finding: Finding, one: Caught) -> Finding:
     told = msgspec.structs.replace(finding, store=one.store, access="write")
     if finding.certain:
         return told
+    if one.block is not None and one.block.address not in [block.address for block in _read_as(finding)]:
+        return from_afar(told, one.store, one.block)
     for reading in finding.readings:
         if reading.culprit is not None and reading.culprit.address in one.store.registers.values():
             return msgspec.structs.replace(
@@ -87,6 +96,10 @@ def with_store(finding: Finding, one: Caught) -> Finding:
         damage=msgspec.structs.replace(finding.damage, offset=None) if finding.damage is not None else None,
         detail="The instruction does not show which pointer led there: a wild one, or one of a block beside it.",
     )
+
+
+def _read_as(finding: Finding) -> Iterator[Block]:
+    yield from (reading.culprit for reading in finding.readings if reading.culprit is not None)
 
 
 def _counted_from(damage: Damage | None, reading: Reading) -> Damage | None:

@@ -36,7 +36,7 @@ _FRAME = re.compile(
     r"(?P<module>[^@+,;:\s]{0,1024})(@(?P<build_id>([0-9a-fA-F]{2}){4,64}))?\+(0x)?(?P<offset>[0-9a-fA-F]{1,16})"
 )
 _WATCH = re.compile(r"watch(?P<offset>[+-][0-9a-fA-F]{1,7})?(@(?P<place>[0-9a-fA-F]{1,5}))?")
-_NUMBER = re.compile(r"(?P<site>.*)#(?P<number>[0-9]{1,12})")
+_NUMBER = re.compile(r"[0-9]{1,12}")
 _PLAIN = re.compile(rb"[A-Za-z0-9._-]")
 
 
@@ -119,8 +119,9 @@ def parse_trap(text: str) -> TrappedSite:
     head, colon, rest = text.strip().partition(":")
     watch = _WATCH.fullmatch(head) if colon else None
     how: How | None = "watch" if watch else next((one for one in _HOWS if one == head), None) if colon else "end"
-    numbered = _NUMBER.fullmatch(rest if colon else head)
-    words = (numbered["site"] if numbered else rest if colon else head).split(",")
+    name, _, number = (rest if colon else head).rpartition("#")
+    numbered = _NUMBER.fullmatch(number) if name else None
+    words = (name if numbered else rest if colon else head).split(",")
     frames = [_parse_frame(word) for word in words[:FRAMES_LIMIT]]
     whole = [frame for frame in frames if frame is not None]
     if how is None or len(whole) < len(frames) or not (whole[0].module or whole[0].build_id):
@@ -132,7 +133,7 @@ def parse_trap(text: str) -> TrappedSite:
         SiteName(tuple(whole)),
         how,
         offset=int(watch["offset"] or "0", 16) if watch else 0,
-        number=int(numbered["number"]) if numbered else 0,
+        number=int(numbered[0]) if numbered else 0,
         place=int(watch["place"], 16) if watch and watch["place"] else None,
     )
 

@@ -60,13 +60,13 @@ def render(
             _finding(what, console, advice)
         return
     if isinstance(what, Crash):
-        _crash(what, console)
+        _crash(what, console, advice)
         return
     if findings:
         for finding in what.findings:
             _finding(finding, console, advice)
         for crash in what.crashes:
-            _crash(crash, console)
+            _crash(crash, console, advice)
     _end(what, console)
 
 
@@ -110,7 +110,7 @@ def _brief(finding: Finding, console: "Console", advice: Advice) -> None:
     out.blank()
 
 
-def _crash(crash: Crash, console: "Console") -> None:
+def _crash(crash: Crash, console: "Console", advice: Advice) -> None:
     out = _Lines(console)
     out.head("crash", crash_text.headline(crash))
     out.blank()
@@ -118,7 +118,9 @@ def _crash(crash: Crash, console: "Console") -> None:
     out.entry("thread", thread(crash))
     for label, words in (("register", crash_text.stale(crash)), ("note", crash.notes)):
         for number, sentence in enumerate(words):
-            out.entry(label if number == 0 else "", text.clean(sentence), wrap=True)
+            out.entry(label if number == 0 else "", text.harmless(sentence), wrap=True)
+    if more := advice.on_crash(crash):
+        out.entry("more", more, wrap=True)
     if crash.stack:
         out.blank()
         out.plain("  stack")

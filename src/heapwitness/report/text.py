@@ -80,8 +80,9 @@ def sized(block: Block) -> str:
         dtype = clean(block.array.dtype)
         return f"{'an' if dtype.startswith(('int', 'obj')) else 'a'} {dtype} array of shape {shape(block.array)}"
     number = f"{block.size:,}"
+    noun = f"{clean(block.type)} object" if block.type is not None else "block"
     spoken_with_vowel = number.startswith("8") or number.split(",")[0] in ("11", "18")
-    return f"{'an' if spoken_with_vowel else 'a'} {number}-byte block"
+    return f"{'an' if spoken_with_vowel else 'a'} {number}-byte {noun}"
 
 
 def headline(finding: Finding) -> str:

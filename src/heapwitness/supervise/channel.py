@@ -114,7 +114,7 @@ class Channel:
                 busy = True
                 self._receive(handler, key.fileobj)
         if self._open:
-            self._close_silent()
+            self._close_silent(handler)
         return busy
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class Channel:
     def _accept(self, handler: Handler, listener: socket.socket) -> bool:
         for number in range(_ACCEPTED_AT_ONCE):
             if len(self._open) >= CONNECTIONS_LIMIT:
-                self._drop(next(iter(self._open)))
+                self._let_go(handler, next(iter(self._open)))
             try:
                 connection, _ = listener.accept()
             except BlockingIOError:
@@ -202,13 +202,18 @@ class Channel:
         except OSError:
             handler.unheard()
 
-    def _close_silent(self) -> None:
+    def _close_silent(self, handler: Handler) -> None:
         now = time.monotonic()
         # Insertion order is order of age.
         for connection, (until, _) in list(self._open.items()):
             if until > now:
                 return
-            self._drop(connection)
+            self._let_go(handler, connection)
+
+    def _let_go(self, handler: Handler, connection: socket.socket) -> None:
+        """Close a connection that was silent, unless it has spoken while others were heard."""
+        self._receive(handler, connection)
+        self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
         known = self._open.pop(connection, None)

@@ -15,7 +15,7 @@ import msgspec
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Accepted, Crash, Finding, Report, Suppression
-from heapwitness.findings.sites import TrappedSite
+from heapwitness.findings.sites import SITES_LIMIT, TrappedSite
 from heapwitness.findings.words import count
 from heapwitness.report.folding import same
 from heapwitness.report.text import place
@@ -30,30 +30,34 @@ if TYPE_CHECKING:
 
 _SITES_SHOWN = 4
 _SEEN_LIMIT = 64
-_IN_TURN = ("guard", "watch", "watch")
-"""Where both can catch something, so they take turns."""
+_ALONE = 1
+"""The run, of those in vain, in which bytes are watched without guards: nothing lies elsewhere then."""
 _ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hunt:
     """How to hunt: at most `tries` runs, `source` is the report of an earlier one, `before` a shell command that is run
-    before each repetition."""
+    before each repetition. `look_inside`: without such a report runs are with poison, so that writes anywhere in
+    released blocks are seen."""
 
     tries: int = 5
     source: Path | None = None
     before: str | None = None
+    look_inside: bool = True
 
 
 class _Trail:
     """What is known after some runs: findings whose store was caught, those whose store is hunted, and all others.
 
     `in_vain`: runs since anything was caught, `seen`: what is hunted as it was in the last run whose blocks lay where
-    they lie without traps, and in those before.
+    they lie without traps, and in those before. `silent`: runs in which nothing went wrong though something had before.
+    `crashed`: some run did.
     """
 
     def __init__(self) -> None:
-        self.in_vain = 0
+        self.in_vain = self.silent = 0
+        self.crashed = False
         self.caught: list[Finding] = []
         self.hunted: list[Finding] = []
         self.others: list[Finding] = []
@@ -67,6 +71,9 @@ class _Trail:
         Args:
             moved: blocks lay at guards, which changes where others lie.
         """
+        if not report.findings and not report.crashes and (self.hunted or self.crashed):
+            self.silent += 1
+        self.crashed |= bool(report.crashes)
         new = [one for one in report.findings if one.store is not None and not _has(self.caught, one)]
         known = len(self.hunted)
         self.caught += new
@@ -109,6 +116,12 @@ class _Trail:
     def findings(self) -> tuple[Finding, ...]:
         return (*self.caught, *self.hunted, *self.others)
 
+    def is_cold(self, last: Report, *, everything: bool) -> bool:
+        """Whether another run would tell nothing more. A crash that no finding explains is one that no damage near a
+        block explains: then every block is trapped, until it came again in spite of that."""
+        riddle = self.crashed and not self.findings() and not (everything and last.crashes)
+        return not (self.hunted or riddle)
+
     def _is_caught(self, finding: Finding) -> bool:
         return is_hunted(finding) and any(catches(one, finding) for one in self.caught)
 
@@ -143,6 +156,8 @@ def hunt(options: Options, how: Hunt) -> int:
     trail = _Trail()
     if how.source is not None:
         _take_source(trail, how.source, plan.acceptance)
+    elif how.look_inside:  # in all runs: what is held back changes where blocks lie
+        options = options._replace(poison=True)
     start = _offset_of_input()
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         report, quietly = Report(), _Quietly()
@@ -150,6 +165,7 @@ def hunt(options: Options, how: Hunt) -> int:
         for number in range(1, how.tries + 1):
             traps = _traps(trail, options, can_watch)
             watches = any(one.how == "watch" for one in traps)
+            guards = any(one.how != "watch" for one in traps)
             if number > 1:
                 _reset(how.before, start)
             if not options.quiet:
@@ -158,20 +174,18 @@ def hunt(options: Options, how: Hunt) -> int:
                     screen.sentence(_PIPED)
             everything = number > 1 and not watches and (not trail.hunted or trail.in_vain > 1)
             sample = 1 if everything else options.trap_sample
-            # Guards would change where the blocks lie that are watched.
-            found = options.trap_found and not watches
+            # Without traps in the list trapped blocks have no stand-ins, and what is watched would lie elsewhere.
+            found = options.trap_found and (guards or not watches)
             report = watch(options._replace(traps=traps, trap_sample=sample, trap_found=found), plan, quietly).report()
             other = trail.moved(report) if watches else ""
-            caught = trail.take(report, moved=bool(report.summary.trapped))
+            caught = trail.take(report, moved=bool(traps) and not watches)
             can_watch = can_watch and not (watches and not report.summary.watched)
             if not options.quiet:
                 for finding in caught:
                     screen.sentence(f"caught: {_caught(finding)}")
                 if other and trail.hunted:
                     screen.sentence(other)
-            # A crash without a finding is one that no damage near a block explains: then every block is trapped.
-            riddle = report.crashes and not trail.findings() and not everything
-            if not (trail.hunted or riddle) or _is_over(report):
+            if trail.is_cold(report, everything=everything) or _is_over(report):
                 break
         report = _summed_up(report, trail, quietly)
         _show(report, screen, options)
@@ -189,12 +203,12 @@ _PIPED = (
 
 
 def _traps(trail: _Trail, options: Options, can_watch: bool) -> tuple[TrappedSite, ...]:
-    """What to trap next: guards and watchpoints in turn, or those alone that were asked for."""
+    """What to trap next: by guards and watchpoints at once, or by those that were asked for."""
     watches = watches_for(trail.seen) if can_watch and options.trap_kind in ("auto", "watch") else ()
-    turn, left = divmod(trail.in_vain, len(_IN_TURN))
-    if watches and (options.trap_kind == "watch" or _IN_TURN[left] == "watch"):
+    if watches and (options.trap_kind == "watch" or trail.in_vain == _ALONE):
         return watches
-    return traps_for(trail.hunted, turn if watches else trail.in_vain)
+    attempt = trail.in_vain - (trail.in_vain > _ALONE) if watches else trail.in_vain
+    return (*traps_for(trail.hunted, attempt), *(watches if attempt == 0 else ()))[:SITES_LIMIT]
 
 
 def _number(finding: Finding) -> int:
@@ -256,11 +270,13 @@ def _announced(options: Options, how: Hunt, number: int, traps: tuple[TrappedSit
     shown = list(dict.fromkeys(filter(None, (_where(one) for one in trail.hunted))))
     more = ", ..." if len(shown) > _SITES_SHOWN else ""
     named = f": {', '.join(shown[:_SITES_SHOWN])}{more}" if shown else ""
-    if watched:
+    if watched and len(watched) == len(traps):
         sites = count(len({one.site for one in watched}), "allocation site")
         return f"{words} with watchpoints beside blocks of {sites}{named}."
     rest = ", and on all other blocks" if trail.in_vain > 1 else ""
-    return f"{words} with traps on {count(len(traps), 'allocation site')}{named}{rest}."
+    trapped = count(len(traps) - len(watched), "allocation site")
+    beside = ", and watchpoints beside some of their blocks" if watched else ""
+    return f"{words} with traps on {trapped}{named}{beside}{rest}."
 
 
 def _where(finding: Finding) -> str:
@@ -298,8 +314,14 @@ def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
     warnings = [*report.warnings, *quietly.sentences]
     if trail.hunted:
         left = count(len(trail.hunted), "finding")
-        why = "" if report.summary.trapped else ": no block of the trapped sites was allocated in the last run"
+        trapped = report.summary.trapped or report.summary.watched
+        why = "" if trapped else ": no block of the trapped sites was allocated in the last run"
         warnings.append(f"the store of {left} was not caught{why}.")
+    if trail.silent and not trail.caught:
+        warnings.append(
+            f"in {count(trail.silent, 'run')} nothing went wrong: it may happen now and then only; --tries N runs the "
+            "program more often."
+        )
     return msgspec.structs.replace(
         report,
         findings=findings,

@@ -129,7 +129,7 @@ class Inquiry:
             return self._found(event, pid)
         elif event.type is Type.WATCHED:
             self._last = None
-            self._watched.take(event, pid)
+            self._watched.take(self._examiner.caught(event, pid), pid)
             return _ANSWERS["continue"]
         elif event.type is Type.CRASH and event.crash is not None:
             return self._crashed(event, event.crash, pid)

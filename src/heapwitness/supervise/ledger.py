@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from heapwitness.layout.events import Event, Stats, Stranger, Type
@@ -69,6 +69,8 @@ class Ledger:
         self.trapped = self.too_often = self.too_many = self.watched = 0
         self.unwatched: set[int] = set()
         self.left = 0
+        # What had ended when all of this was settled.
+        self._gone: frozenset[int] | None = None
         # Of processes that are not told apart any more.
         self._missing = 0
 
@@ -159,14 +161,26 @@ class Ledger:
             missing=missing,
         )
 
+    def settle(self) -> None:
+        """Nobody is listened to for much longer: who runs now may end without being heard, and counts as running.
+
+        What those have said that have ended by now is there to be taken, and is to be noted yet.
+        """
+        self._gone = frozenset(pid for pid, _ in self._silent() if not _runs(pid))
+
     def running(self) -> tuple[int, ...]:
         """Pids of the processes that have not said that they end, and have not ended all the same."""
-        return tuple(pid for pid, one in self._processes.items() if not (one.ended or one.left) and _runs(pid))
+        return tuple(pid for pid, _ in self._silent() if self._is_running(pid))
 
     def unchecked(self) -> tuple[tuple[int, str], ...]:
         """Pids and names of the processes that have ended and did not say so."""
-        silent = [(pid, one.name) for pid, one in self._processes.items() if not (one.ended or one.left)]
-        return tuple((pid, name) for pid, name in silent if not _runs(pid))
+        return tuple((pid, name) for pid, name in self._silent() if not self._is_running(pid))
+
+    def _silent(self) -> Iterator[tuple[int, str]]:
+        return ((pid, one.name) for pid, one in self._processes.items() if not (one.ended or one.left))
+
+    def _is_running(self, pid: int) -> bool:
+        return _runs(pid) if self._gone is None else pid not in self._gone
 
     def cut_short(self) -> tuple[tuple[int, str], ...]:
         """Pids and names of the processes whose last check did not come to its end."""

@@ -19,14 +19,14 @@ _MAPS_LIMIT = 8 << 20
 _PROCESSES_LIMIT = 1 << 12
 _AT_ONCE = 8
 _SYSTEM = ("/lib", "/usr/lib", "[", "/memfd:", "/dev/")
-_PYTHON = r"/(lib)?python[23](\.\d{1,4}){0,4}[a-z]{0,8}(\.so[.\d]{0,16})?( \(deleted\))?$"
 # Each says this before its messages, in all builds and whatever its functions are called.
 _MARKS = {"jemalloc": b"<jemalloc>: ", "mimalloc": b"mimalloc: ", "tcmalloc": b"tcmalloc: "}
 
 
 def is_python(maps: str) -> bool:
     """Whether a process has a Python interpreter loaded, by the text of its /proc/PID/maps."""
-    return re.search(_PYTHON, maps, re.MULTILINE) is not None
+    pattern = re.compile(r"/(lib)?python[23](\.\d{1,4}){0,4}[a-z]{0,8}(\.so[.\d]{0,16})?( \(deleted\))?$", re.MULTILINE)
+    return pattern.search(maps) is not None
 
 
 class LoadedFiles:

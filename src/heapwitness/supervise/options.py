@@ -63,4 +63,5 @@ class Options(NamedTuple):
             stacks="" if self.stacks == "full" else "--stacks full",
             full="--format full",
             checks="" if self.check_every else f"--check-every {OFTEN}",
+            poison="" if self.poison else "--poison",
         )

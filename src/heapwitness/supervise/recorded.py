@@ -25,7 +25,12 @@ from heapwitness.supervise.screen import Screen
 JSON_LIMIT = 1 << 30
 """Bytes of a JSON report."""
 
-_ADVICE = Advice(full="--format full", stacks="HEAPWITNESS_STACKS=full", checks=f"HEAPWITNESS_CHECK_EVERY={OFTEN}")
+_ADVICE = Advice(
+    stacks="HEAPWITNESS_STACKS=full",
+    checks=f"HEAPWITNESS_CHECK_EVERY={OFTEN}",
+    poison="HEAPWITNESS_POISON=1",
+    full="--format full",
+)
 
 
 def report(

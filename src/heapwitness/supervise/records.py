@@ -41,7 +41,7 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
     Raises:
         BadEvent: the file is no record, damaged, or cut short; after the findings before that place.
     """
-    from heapwitness.diagnose import with_outcome
+    from heapwitness.diagnose import caught, with_outcome
 
     held: dict[tuple[int, int], list[Recorded]] = {}
     begun: dict[int, tuple[Event, CrashWords]] = {}
@@ -70,7 +70,7 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
                     while len(begun) > _HELD_LIMIT or sum(_size(one) for one, _ in begun.values()) > _HELD_CHARACTERS:
                         yield _crash(*begun.pop(next(iter(begun))))
             if event.type is Type.WATCHED:
-                watched.take(event, event.pid)
+                watched.take(caught(event), event.pid)
             elif event.type is Type.FINDING:
                 recorded = _recorded(event)
                 recorded = replace(recorded, examined=watched.told(recorded.examined, event.pid, event.ppid))

@@ -24,6 +24,7 @@ _UNWATCHED = {
     errno.EPERM: "the kernel does not permit it (kernel.perf_event_paranoid, or what the program is confined to)",
     errno.EBUSY: "a debugger is attached to the program",
     errno.ENOSPC: "others use the processor's watchpoints, such as a debugger or a virtual machine's host",
+    errno.EBADF: "the program closed files that are not its own, by which the processor was asked for it",
     errno.EMFILE: "the program may have no more files, or has too many threads",
     errno.ENOSYS: "this kernel or processor has none that can be used for it (Linux 5.13 on x86-64 has)",
 }
@@ -63,7 +64,7 @@ def remarks(
         )
     elif target.brings_malloc:
         yield f"{name} brings its own malloc, so what it allocates itself is not checked."
-    elif ledger.reported and not ledger.operations:
+    elif ledger.reported == ledger.loaded and not ledger.operations:
         yield f"no allocation was seen: {name} allocates nothing, or by other means than malloc."
     left = ledger.running()
     if left:
@@ -95,8 +96,10 @@ def remarks(
 def _untrapped(ledger: "Ledger") -> Iterator[str]:
     """How many blocks were not trapped though their sites are."""
     if ledger.too_often:
+        watched = f", and {ledger.watched:,} were watched" if ledger.watched else ""
         yield (
-            f"not all blocks of trapped sites were trapped, because these allocate too often; {ledger.trapped:,} were."
+            "not all blocks of trapped sites were trapped, because these allocate too often; "
+            f"{ledger.trapped:,} were{watched}."
         )
     if ledger.too_many:
         yield (

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ONLY_NOTED = (Type.HELLO, Type.EXIT, Type.STRANGER, Type.CHECKED)
 _FOR_FINDINGS = (
+    "dataclasses",
     "msgspec",
     "heapwitness.findings.model",
     "heapwitness.layout.process",
@@ -115,7 +116,7 @@ class Session:
 
         A finding that was neither diagnosed while its thread waited nor recorded is reported as it is known.
         """
-        if self._begun is not None or (log.exists() and log.stat().st_size > start):
+        if self._begun is not None or _may_have_more(log, start):
             self._inquiry().take_records(log, start)
 
     def end(self, command: tuple[str, ...], pid: int, status: int | None, warnings: Iterable[str] = ()) -> Ending:
@@ -142,6 +143,15 @@ class Session:
                 acceptance=self._acceptance,
             )
         return self._begun
+
+
+def _may_have_more(log: Path, start: int) -> bool:
+    try:
+        return log.stat().st_size > start
+    except FileNotFoundError:
+        return False
+    except OSError:  # what is wrong with it is said by who reads it
+        return True
 
 
 def _is_known_inside_as(pid: int, inside: int) -> bool:

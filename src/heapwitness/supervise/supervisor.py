@@ -166,6 +166,9 @@ def _serve(channel: Channel, session: "Session", program: RunningProgram) -> Non
             channel.sleep_through(program.finished)
             ended, wait = now, 0.0
         elif now - ended > (_DRAIN_LIMIT if busy else _LINGER) or not (busy or session.ledger.running()):
-            return
+            break
         elif not busy:
             wait = _LINGER / 4
+    session.ledger.settle()
+    while channel.serve(session, 0.0) and time.monotonic() - now < _DRAIN_LIMIT:
+        pass

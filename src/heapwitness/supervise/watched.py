@@ -10,7 +10,6 @@ from heapwitness.supervise.examine import Examined
 if TYPE_CHECKING:
     from heapwitness.diagnose import Caught
     from heapwitness.findings.model import Finding
-    from heapwitness.layout.events import Event
 
 _PROCESSES_LIMIT, _STORES_LIMIT = 256, 1024
 
@@ -27,11 +26,8 @@ class WatchedStores:
     def __init__(self) -> None:
         self._stores: OrderedDict[int, deque[_Kept]] = OrderedDict()
 
-    def take(self, event: "Event", pid: int) -> None:
-        """Take down the store that an event of process `pid` tells of."""
-        from heapwitness.diagnose import caught
-
-        store = caught(event)
+    def take(self, store: "Caught | None", pid: int) -> None:
+        """Take down a store of process `pid`; None is none that could do damage."""
         if store is None:
             return
         self._stores.setdefault(pid, deque(maxlen=_STORES_LIMIT)).append(_Kept(store))

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -172,6 +173,49 @@ static void in_handler(void)
     raise(SIGSEGV);
 }
 
+/* By the pointer of a block that is far away. */
+static void far_index(void)
+{
+    uint64_t *volatile block = (void *)anchor;
+    long volatile index = ((long)strtoul(place, NULL, 16) - 32 - (long)((uintptr_t)anchor % PLACES)) / 8;
+    block[index] = 0x4141414141414141; /* far_index */
+}
+
+/* The same, wherever the block lies that is hit. */
+static void far_to_guard(void)
+{
+    uint64_t *volatile block = (void *)anchor;
+    long volatile index = (victims[HIT] - anchor) / 8 - 1;
+    block[index] = 0x4141414141414141; /* far_to_guard */
+}
+
+/* Breakpoints of its own, by both instructions for that. */
+static void own_traps(void)
+{
+    signal(SIGTRAP, counts);
+    __asm__ volatile("int3");
+    __asm__ volatile(".byte 0xf1");
+    printf("%d traps\n", (int)traps);
+    wild();
+}
+
+/* What the kernel makes of a watchpoint that was met where a hypervisor loses which one. */
+static void unsaid(void)
+{
+    siginfo_t information = {.si_signo = SIGTRAP, .si_code = TRAP_BRKPT};
+    syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), SIGTRAP, &information);
+}
+
+/* A site that allocates all the time, and whose blocks lie where one is watched. */
+static void hot(void)
+{
+    for (int i = 0; i < 200000; i++) {
+        char *block = victim(0);
+        block[39] = (char)i;
+        free(block);
+    }
+}
+
 static void exec(void)
 {
     if (fork() == 0)
@@ -205,6 +249,11 @@ static const struct {
     {"by_kernel", by_kernel},
     {"in_handler", in_handler},
     {"exec", exec},
+    {"far_index", far_index},
+    {"far_to_guard", far_to_guard},
+    {"own_traps", own_traps},
+    {"unsaid", unsaid},
+    {"hot", hot},
     {"where", where},
     {"wild_at", wild_at},
 };
