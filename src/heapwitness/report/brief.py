@@ -12,7 +12,7 @@ from heapwitness.report.frames import is_foreign, is_own
 FRAMES = 8
 """Frames of a stack that are shown."""
 
-_LEFT_OUT = ("thread", "victim", "nearest", "previous", "damaged")
+_LEFT_OUT = ("stored", "read", "thread", "victim", "nearest", "previous", "damaged")
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _CHECKS = os.path.join(_OURS, "integrations", "")
 
