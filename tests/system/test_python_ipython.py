@@ -31,7 +31,7 @@ def _cell(tmp_path: Path, text: str) -> str:
     command = [sys.executable, notebook, text]
     env = environment(IPYTHONDIR=str(tmp_path))
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=True)
-    return done.stdout
+    return str(done.stdout)
 
 
 def test_cell_runs_under_the_engine_and_its_report_is_a_page_below(tmp_path: Path) -> None:
