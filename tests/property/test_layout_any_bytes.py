@@ -8,10 +8,33 @@ from hypothesis import strategies as st
 from support.heaps import message, section
 
 from heapwitness.layout.events import BadEvent, Event, Reason, Type, Window, parse_event, read_events
+from heapwitness.layout.witness import Domain
+
+
+def _finding(
+    reason: Reason,
+    pid: int,
+    pool: int,
+    thread: str,
+    windows: tuple[Window, ...],
+    frames: tuple[int, ...],
+    where: Domain,
+) -> Event:
+    return Event(
+        type=Type.FINDING,
+        reason=reason,
+        pid=pid,
+        pool=pool,
+        thread=thread,
+        windows=windows,
+        frames=frames,
+        domain=where,
+    )
+
 
 _events = st.builds(
-    Event,
-    type=st.just(Type.FINDING),
+    _finding,
+    where=st.sampled_from(Domain),
     reason=st.sampled_from([reason for reason in Reason if reason]),
     pid=st.integers(0, 2**32 - 1),
     pool=st.integers(0, 2**64 - 1),

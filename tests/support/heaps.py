@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from heapwitness.diagnose import diagnose, examine
 from heapwitness.findings.model import Finding
 from heapwitness.layout import events, process, witness
-from heapwitness.layout.events import Event, Reason, Type, When, Window
+from heapwitness.layout.events import FAMILY_BITS, Event, Reason, Type, When, Window
 from heapwitness.layout.witness import Origin
 from heapwitness.memory import SegmentsMemory
 from heapwitness.pool import Pool
@@ -149,7 +149,14 @@ def message(event: Event, sections: bytes = b"") -> bytes:
         events.EVENT_WORDS.pack(
             *(events.MAGIC, events.VERSION, event.type, events.EVENT_WORDS.size + len(tail)),
             *(event.pid, event.tid, event.ppid, event.when, event.reason),
-            *(event.process, event.pool, event.pool_bytes, event.pointer, event.node, event.family),
+            *(
+                event.process,
+                event.pool,
+                event.pool_bytes,
+                event.pointer,
+                event.node,
+                event.family | event.domain << FAMILY_BITS,
+            ),
             *(event.thread.encode(), len(event.windows), len(event.frames), event.dropped),
         )
         + tail

@@ -180,6 +180,34 @@ def test_site_that_allocates_all_the_time_is_trapped_in_part_which_is_told(tmp_p
     assert "were not trapped, because too many were in use at once" in result.stderr
 
 
+CROWD = """
+#include <stdlib.h>
+__attribute__((noinline)) volatile char *few(void) { return malloc(24); }
+__attribute__((noinline)) volatile char *many(void) { return malloc(24); }
+int main(int count, char **words) {
+    static volatile char *all[9000];
+    all[0] = many();
+    if (count > 1) all[0][24] = 1;
+    for (int i = 1; i < 9000; i++) all[i] = many();
+    for (int i = 0; i < 9; i++) {
+        volatile char *block = few();
+        block[24] = 1;
+        free((void *)block);
+    }
+    for (int i = 0; i < 9000; i++) free((void *)all[i]);
+}
+"""
+
+
+def test_site_that_allocates_a_lot_leaves_the_others_their_share_of_traps(tmp_path: Path) -> None:
+    program, report = compiled(CROWD), tmp_path / "report.json"
+    report.write_text(json.dumps(heapwitness_run(program, "wrong").report))
+
+    result = heapwitness_run(program, options=("--traps", str(report)))
+
+    assert [(function(one), one["count"]) for one in result.findings] == [("main", 9)]
+
+
 QUIET = """
 #include <stdio.h>
 #include <stdlib.h>

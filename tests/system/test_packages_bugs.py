@@ -110,3 +110,23 @@ def test_ujsons_store_is_hunted_to_the_function_and_the_python_line_that_called_
     lines = [frame["line"] for frame in frames if frame["language"] == "python"]
     assert "ujson.dumps(" in script.read_text().splitlines()[lines[0] - 1]
     assert hunted.stdout.split() == ["done"] * 2
+
+
+@pytest.mark.parametrize(
+    ("requirement", "script", "function"),
+    [
+        ("bsdiff4==1.1.9", "bsdiff4_patch.py", "patch"),
+        ("numpy==2.3.5", "numpy_multiply.py", "string_multiply_strint_loop"),
+    ],
+)
+def test_store_of_a_package_is_hunted_to_its_function_and_offset(
+    requirement: str, script: str, function: str, packages: Path
+) -> None:
+    path = os.pathsep.join((str(SOURCE), str(install(requirement, packages))))
+
+    hunted = heapwitness_hunt(sys.executable, SOURCES / script, options=("--tries", "2"), PYTHONPATH=path)
+
+    (finding,) = hunted.report["findings"]
+    assert (finding["kind"], finding["access"], finding["certain"]) == ("heap-buffer-overflow", "write", True)
+    own = [frame for frame in finding["store"]["stack"] if function in (frame["function"] or "")]
+    assert own[0]["offset"] > 0

@@ -222,9 +222,29 @@ def test_the_engine_and_its_description_lay_out_the_same_site(tmp_path: Path) ->
         "HW_SITE_NATIVE": process.SiteKind.NATIVE,
         "HW_SITE_PYTHON": process.SiteKind.PYTHON,
         "HW_SITE_CODE": process.SiteKind.CODE,
+        "HW_OF_RAW": witness.Domain.RAW,
+        "HW_OF_MEMORY": witness.Domain.MEMORY,
+        "HW_OF_OBJECTS": witness.Domain.OBJECTS,
+        "HW_OF_ARRAYS": witness.Domain.ARRAYS,
+        "HW_DOMAINS": len(witness.Domain),
     }
 
     assert evaluate(tmp_path, ["stacks/sites.h"], list(expected)) == expected
+
+
+def test_the_engine_and_its_description_say_the_domain_of_a_call_alike(tmp_path: Path) -> None:
+    address, domains = 0x7F12_3456_789A, {f"{int(one)}ull": one for one in witness.Domain}
+    words = {f"({number} << HW_DOMAIN_AT | {address}ull)": one for number, one in domains.items()}
+    asked = [f"{what}{word}" for word in words for what in ("hw_domain_of", "hw_address_of")]
+
+    told = evaluate(tmp_path, ["stacks/sites.h", "tell/channel.h"], [*asked, "HW_FAMILY_BITS"])
+
+    assert [told[f"hw_domain_of{word}"] for word in words] == list(words.values())
+    assert {told[f"hw_address_of{word}"] for word in words} == {address}
+    assert told["HW_FAMILY_BITS"] == events.FAMILY_BITS
+    assert [process.split_address(int(one) << 56 | address) for one in witness.Domain] == [
+        (one, address) for one in witness.Domain
+    ]
 
 
 def test_the_engine_and_the_names_of_sites_number_the_sides_of_a_block_alike(tmp_path: Path) -> None:

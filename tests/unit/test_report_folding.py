@@ -1,4 +1,4 @@
-"""Accesses of one line are one finding; a read is not a write."""
+"""Accesses of one line are one finding, but a write is not told as a read."""
 
 from heapwitness.findings.model import Access, Detected, Finding, Frame, Store
 from heapwitness.report.folding import fold
@@ -18,7 +18,13 @@ def test_stores_of_many_instructions_of_a_line_are_one_finding() -> None:
     assert [one.count for one in fold([caught("write", 1, 7), caught("write", 5, 7)])] == [2]
 
 
-def test_read_and_write_of_a_line_are_two() -> None:
+def test_read_of_a_line_that_was_told_as_writing_goes_with_that() -> None:
+    folded = fold([caught("write", 1, 7), caught("read", 5, 7)])
+
+    assert [(one.access, one.count) for one in folded] == [("write", 2)]
+
+
+def test_write_of_a_line_that_was_told_as_reading_is_told_as_well() -> None:
     folded = fold([caught("read", 1, 7), caught("write", 5, 7)])
 
     assert [one.access for one in folded] == ["read", "write"]

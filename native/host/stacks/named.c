@@ -284,6 +284,11 @@ static bool is_frame(uint64_t pc, const frame *f)
     return m.same;
 }
 
+uint32_t hw_trap_names(void)
+{
+    return count ? count : 1;
+}
+
 unsigned hw_trap_named(const uint64_t *pc, unsigned frames, uint32_t *name)
 {
     *name = 0;

@@ -30,6 +30,8 @@ void hw_traps_read(const char *list, bool found, unsigned sample);
 /* Trap what sites allocate from now on that damage was found to come from. `list`: for each the word `how | frames <<
    8` and its return addresses, as the answer to a finding has them. */
 void hw_traps_add(const uint64_t *list, size_t words);
+/* How many sites are named, at least 1. */
+uint32_t hw_trap_names(void);
 /* How the blocks of a site are trapped, by its return addresses, innermost first; enum hw_trap_how. Of frames that only
    the name or only the site has nothing is asked. *name: which of the list's it has, 0 for none. */
 unsigned hw_trap_named(const uint64_t *pc, unsigned frames, uint32_t *name);

@@ -5,12 +5,19 @@
 #include "stacks/python_follow.h"
 #include "stacks/unwound.h"
 
+/* A call, and its native site. */
+typedef struct known_native {
+    uintptr_t pc, frame;
+    uint32_t site;
+} known_native;
+
 enum { NATIVES = 256 };
 
 typedef struct hw_python {
     hw_python_view view;
-    uint32_t native; /* frames to follow; 0 where each stack is unwound */
-    bool busy;       /* with `codes`: a signal may come at any time */
+    uint32_t native;    /* frames to follow; 0 where each stack is unwound */
+    bool busy;          /* with `codes`: a signal may come at any time */
+    known_native whole; /* what recall_unwound found for the call that is learnt next */
     struct {
         uintptr_t pc;
         uint32_t site;
@@ -134,10 +141,19 @@ static uint32_t recall_unwound(const hw_site_cache *cache, hw_caller caller, uin
     uint64_t python;
     hw_python_frame frames[HW_PYTHON_MOST];
     const uint32_t native = hw_unwound_recall(cache, caller, 0);
+    cache->python->whole = (known_native){(uintptr_t)caller.pc, (uintptr_t)caller.frame, native};
     if (native == HW_SITE_UNKNOWN)
         return native;
     follow(cache->python, frames, prior, &python);
     return hw_site_recent(cache, both(native, python), prior | PYTHON);
+}
+
+/* Taken once, and by nobody whose call came between. */
+static uint32_t take_known(hw_python *p, const hw_caller *caller)
+{
+    const known_native known = p->whole;
+    p->whole = (known_native){0};
+    return known.pc == (uintptr_t)caller->pc && known.frame == (uintptr_t)caller->frame ? known.site : HW_SITE_UNKNOWN;
 }
 
 /* The native site, of whatever block, where Python `lines` are told and where none are. */
@@ -148,7 +164,7 @@ static uint32_t learn_native(hw_site_cache *cache, const hw_caller *caller, bool
     unsigned slot = (unsigned)(at ^ at >> 8) % NATIVES;
     uint64_t pc[HW_FAST_FRAMES] = {at};
     if (p->native == 0) {
-        uint32_t site = hw_unwound_recall(cache, *caller, 0);
+        uint32_t site = take_known(p, caller);
         *key = site = site != HW_SITE_UNKNOWN ? site : hw_unwound_learn(cache, caller, 0);
         return site;
     }

@@ -35,7 +35,8 @@ typedef struct bucket {
 typedef struct site_table {
     hw_space area;
     _Atomic size_t bytes;
-    unsigned levels; /* each of four times as many buckets as the one before */
+    unsigned levels;          /* each of four times as many buckets as the one before */
+    _Atomic unsigned reached; /* the last one that has words */
     bucket buckets[];
 } site_table;
 static _Atomic(site_table *) table;
@@ -193,6 +194,11 @@ static size_t buckets_of(unsigned levels)
     return (((size_t)1 << 2 * levels) - 1) / 3 * FIRST_BUCKETS;
 }
 
+static inline bucket *bucket_of(site_table *t, unsigned level, uint32_t hash)
+{
+    return &t->buckets[buckets_of(level) + (hash & (((size_t)FIRST_BUCKETS << 2 * level) - 1))];
+}
+
 static HW_COLD site_table *make_table(void)
 {
     size_t limit = hw_space_limit(), room = limit == SIZE_MAX ? AREA : hw_round_up(limit / 64, STEP);
@@ -290,11 +296,6 @@ uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned
     return hw_site_intern_record(&key, pc);
 }
 
-static bucket *bucket_at(site_table *t, unsigned level, uint32_t hash)
-{
-    return &t->buckets[buckets_of(level) + (hash & (((size_t)FIRST_BUCKETS << 2 * level) - 1))];
-}
-
 uint32_t hw_site_intern_record(record *key, const uint64_t *words)
 {
     site_table *t = the_table();
@@ -303,15 +304,18 @@ uint32_t hw_site_intern_record(record *key, const uint64_t *words)
     uint64_t hash = mix(mix(key->prior, key->thread), hw_site_key(words, key->count));
     key->hash = (uint32_t)((key->kind == HW_SITE_NATIVE ? hash : mix(hash, key->kind)) >> 32);
     uint32_t site = 0, tag = key->hash & ~HW_SITE_NUMBER;
-    for (unsigned level = 0; level < t->levels; level++) /* what would be one miss after the other */
-        __builtin_prefetch(bucket_at(t, level, key->hash));
+    /* Most are far from the processor where there are many sites: all together are waited for as long as one. */
+    for (unsigned level = atomic_load_explicit(&t->reached, memory_order_relaxed); level > 0; level--)
+        __builtin_prefetch(bucket_of(t, level, key->hash));
     for (unsigned level = 0; level < t->levels; level++) {
-        bucket *b = bucket_at(t, level, key->hash);
+        bucket *b = bucket_of(t, level, key->hash);
         for (unsigned i = 0; i < BUCKET; i++) {
             uint32_t found = atomic_load_explicit(&b->word[i], memory_order_acquire);
             if (found == 0) {
                 if (site == 0 && (site = write_record(t, key, words)) == 0)
                     return 0;
+                if (level > atomic_load_explicit(&t->reached, memory_order_relaxed))
+                    atomic_store_explicit(&t->reached, level, memory_order_relaxed);
                 if (atomic_compare_exchange_strong(&b->word[i], &found, tag | site))
                     return site;
             }

@@ -7,6 +7,7 @@
 #include "heap/release.h"
 #include "os/process.h"
 #include "stacks/named.h"
+#include "stacks/numbers.h"
 #include "traps/fault.h"
 
 #include <fcntl.h>
@@ -32,8 +33,8 @@ static size_t room; /* of a class */
 static uint32_t region_number;
 static hw_slot *slots[CLASSES];
 static uint32_t slot_count[CLASSES];
-static _Atomic uint32_t cursor[CLASSES], used[CLASSES]; /* slots from `used` on never had a block */
-static _Atomic uint32_t live[CLASSES];
+static _Atomic uint32_t cursor[CLASSES], used[CLASSES];              /* slots from `used` on never had a block */
+static _Atomic uint32_t live[CLASSES], live_of[CLASSES][HW_SHARING]; /* of each named site */
 static _Atomic size_t live_bytes, kept_bytes;
 static uint64_t began;
 
@@ -312,10 +313,14 @@ static bool may_be_sampled(unsigned class, uint32_t site)
     return true;
 }
 
-/* The fewer slots are left, the fewer blocks get one: some are left for what comes later. */
-static bool are_too_many(unsigned class)
+/* The fewer slots are left, the fewer blocks get one: some are left for what comes later. A named site has a share, so
+   that one of those which allocate a lot does not keep another from its blocks. */
+static bool are_too_many(unsigned class, uint32_t name)
 {
-    uint32_t now = atomic_load_explicit(&live[class], memory_order_relaxed), half = slot_count[class] / 2;
+    enum { SHARES = 8 };
+    uint32_t sharing = name ? hw_trap_names() : 1, all = slot_count[class] / (sharing < SHARES ? sharing : SHARES),
+             now = atomic_load_explicit(name ? &live_of[class][name] : &live[class], memory_order_relaxed),
+             half = all / 2;
     return now > half && !is_chosen(UINT64_C(1) << (uint64_t)(now - half) * HALVINGS / (half + 1));
 }
 
@@ -368,7 +373,8 @@ static bool open_pages(hw_slot *slot, char *start, unsigned class)
     return protect(first, last, PROT_READ | PROT_WRITE);
 }
 
-static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origin, uint32_t site, unsigned how)
+static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origin, uint32_t site, unsigned how,
+                      uint32_t name)
 {
     uint32_t number, most;
     hw_slot *slot = find_slot(class, &number);
@@ -379,6 +385,7 @@ static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origi
     forget_kept(slot);
     descriptor(slot, start, class, bytes, align, how);
     slot->site = site;
+    slot->name = name;
     slot->origin = origin;
     slot->stand_in = NULL;
     hw_random(&slot->pattern, sizeof slot->pattern);
@@ -406,16 +413,24 @@ static unsigned class_of(size_t bytes)
     return class;
 }
 
+static void is_one_less(unsigned class, uint32_t name)
+{
+    atomic_fetch_sub(&live[class], 1);
+    atomic_fetch_sub(&live_of[class][name], 1);
+}
+
 static void *allocate_counted(unsigned class, size_t bytes, size_t align, unsigned origin, uint32_t site, unsigned how)
 {
+    uint32_t name = hw_number_name(site) % HW_SHARING;
     hw_change_begin();
     void *payload = NULL;
-    if (atomic_fetch_add(&live[class], 1) < slot_count[class] && !are_too_many(class))
-        payload = allocate(class, bytes, align, origin, site, how);
+    atomic_fetch_add(&live_of[class][name], 1);
+    if (atomic_fetch_add(&live[class], 1) < slot_count[class] && !are_too_many(class, name))
+        payload = allocate(class, bytes, align, origin, site, how, name);
     hw_change_end();
     atomic_fetch_add(payload ? &hw_trap_counted.trapped : &hw_trap_counted.too_many, 1);
     if (!payload)
-        atomic_fetch_sub(&live[class], 1);
+        is_one_less(class, name);
     return payload;
 }
 
@@ -525,7 +540,7 @@ void *hw_trap_release(void *pointer, const hw_context *context)
     if (protect(start, end, PROT_NONE))
         keep_content(slot, start, end);
     atomic_fetch_sub(&live_bytes, slot->size);
-    atomic_fetch_sub(&live[class], 1);
+    is_one_less(class, slot->name);
     atomic_store_explicit(&slot->state, HW_SLOT_GONE, memory_order_release);
     hw_change_end();
     return stand_in;

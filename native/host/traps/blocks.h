@@ -13,6 +13,8 @@
 
 /* Accesses to one block that are stepped over; then what they lead to stays open. */
 enum { HW_STEPS_MOST = 512 };
+/* So many named sites are counted apart. */
+enum { HW_SHARING = 32 };
 
 /* HW_SLOT_BUSY: somebody is changing it. */
 enum hw_slot_state { HW_SLOT_UNUSED, HW_SLOT_BUSY, HW_SLOT_LIVE, HW_SLOT_GONE };
@@ -22,6 +24,7 @@ typedef struct hw_slot {
     _Atomic uint32_t state, stepped; /* how often a trapped access was let through */
     uint32_t site, gone_site;
     uint32_t origin, kept; /* bytes of a released one whose content is still there */
+    uint32_t name;         /* of its site, modulo HW_SHARING */
     uint64_t address, size, pattern;
     void *stand_in; /* what lies where the block would without its trap, so that all others do (named.h); or NULL */
     struct {        /* the instructions whose accesses were told, how often they came, and how far from the block */

@@ -18,7 +18,7 @@ def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """
     folded: dict[Hashable, Finding] = {}
     for finding in findings:
-        key = same(finding)
+        key = next((one for one in alike(finding) if one in folded), same(finding))
         first = folded.get(key)
         folded[key] = (
             finding
@@ -28,6 +28,14 @@ def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:
             )
         )
     return tuple(folded.values())
+
+
+def alike(finding: Finding) -> tuple[Hashable, ...]:
+    """What `same` gives for findings that it may be told with: a read goes with a write of its line that was there
+    before, but a write is never told as a read."""
+    if finding.store is None or finding.access != "read":
+        return (same(finding),)
+    return (same(finding), same(msgspec.structs.replace(finding, access="write")))
 
 
 def same(finding: Finding) -> Hashable:

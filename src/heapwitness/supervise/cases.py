@@ -14,7 +14,7 @@ import msgspec
 from heapwitness.accept.asked import Mark
 from heapwitness.findings.model import Accepted, Finding
 from heapwitness.findings.stacks import stacks, telling_stack
-from heapwitness.report.folding import same
+from heapwitness.report.folding import alike, same
 from heapwitness.supervise.examine import Examined
 
 CASES_LIMIT = 10_000
@@ -122,18 +122,19 @@ class Shown:
 
     def add(self, case: Case, finding: Finding) -> bool:
         """Tell a case as a finding with names; whether it is a new one, and there is room for it."""
-        key = (same(finding), case.number)
         case.is_told = True
-        if key in self._told:
-            case.mark = self._told[key].cases[0].mark
-            self._told[key].cases.append(case)
-            return False
+        for known in alike(finding):
+            told = self._told.get((known, case.number))
+            if told is not None:
+                case.mark = told.cases[0].mark
+                told.cases.append(case)
+                return False
         # Inlined functions make many frames of one address.
         self._frames += _frames(finding)
         if self._frames > 2 * FRAMES_LIMIT:
             self._unkept.append(case)
             return False
-        self._told[key] = _Told(finding, [case])
+        self._told[same(finding), case.number] = _Told(finding, [case])
         return True
 
     def add_bare(self, case: Case, finding: Finding) -> None:

@@ -17,7 +17,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Accepted, Crash, Finding, Report, Suppression
 from heapwitness.findings.sites import SITES_LIMIT, TrappedSite
 from heapwitness.findings.words import count
-from heapwitness.report.folding import same
+from heapwitness.report.folding import alike, same
 from heapwitness.report.text import place
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import write_documents, write_json
@@ -292,7 +292,7 @@ def _caught(finding: Finding) -> str:
 
 
 def _has(kept: list[Finding], finding: Finding) -> bool:
-    return any(same(one) == same(finding) for one in kept)
+    return any(same(one) in alike(finding) for one in kept)
 
 
 def _is_over(report: Report) -> bool:

@@ -27,7 +27,7 @@ _HUNTED: frozenset[Kind] = frozenset(
 _FILE_LIMIT = 64 << 20
 _AS_IT_WAS, _INNER = 2, 2
 _OTHER: dict[How, How] = {"end": "tight", "tight": "end", "start": "end"}
-_COMMENT = re.compile(r"(^|\s)#.*")
+_COMMENT = re.compile(r"(^|\s)#")
 _CONTROL = 32
 """Bytes of header and backup before each payload."""
 _WATCHED_LIMIT = 64
@@ -184,7 +184,7 @@ def _of_file(file: Path, watch: bool) -> list[TrappedSite]:
         findings = [one for one in decode(data).findings if one.kind in _HUNTED]
         traps = [*(watches_for(findings) if watch else ()), *traps_for(findings)]
     else:
-        lines = (_COMMENT.sub("", line).strip() for line in data.decode("utf-8", "replace").splitlines())
+        lines = (_COMMENT.split(line, 1)[0].strip() for line in data.decode("utf-8", "replace").splitlines())
         traps = [parse_trap(line) for line in lines if line]
     if not traps:
         raise HeapwitnessError(f"{file} names no allocation site that could be trapped.")
