@@ -88,6 +88,13 @@ _HOMES = {
 }
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """What `%load_ext heapwitness` calls in IPython and Jupyter (docs/python.md)."""
+    from heapwitness.integrations.ipython import load_ipython_extension as load
+
+    load(shell)
+
+
 def __getattr__(name: str) -> Any:
     if name == "numpy":
         return importlib.import_module(f"{__name__}.numpy")

@@ -11,6 +11,9 @@ Dialect = Literal["github", "azure", "plain"]
 Format = Literal["html", "sarif", "junit", "json", "annotations"]
 FORMATS: tuple[Format, ...] = ("html", "sarif", "junit", "json", "annotations")
 
+TextFormat = Literal["auto", "brief", "short", "full"]
+"""How findings are shown as text: `auto` is brief for those of Python programs, and full for others."""
+
 STDOUT = Path("-")
 """A document goes to stdout instead of a file."""
 

@@ -123,7 +123,7 @@ def test_each_test_has_the_report_of_its_own_block(run) -> None:  # type: ignore
 
     assert len(failed(done)) == 3
     for size in (37, 53, 75):
-        done.stdout.fnmatch_lines([f"*{size} bytes, used"])
+        done.stdout.fnmatch_lines([f"heap-buffer-overflow: 3 bytes past the end of a {size}-byte block *"])
 
 
 def test_wrong_release_fails_the_test_that_did_it(run) -> None:  # type: ignore[no-untyped-def]
@@ -171,7 +171,11 @@ def test_workers_of_xdist_show_the_report_in_the_test(run) -> None:  # type: ign
 
     assert failed(done) == ["FAILED test_harm"]
     done.stdout.fnmatch_lines(
-        ["heapwitness: heap-buffer-overflow: 3 bytes past*", "*37 bytes, used", "test_it.py::test_harm: 1 finding*"]
+        [
+            "heapwitness: heap-buffer-overflow: 3 bytes past*",
+            "    make  test_it.py:8",
+            "test_it.py::test_harm: 1 finding*",
+        ]
     )
 
 

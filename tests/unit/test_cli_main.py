@@ -47,6 +47,16 @@ def test_mistake_is_one_sentence_and_status_2(capsys: pytest.CaptureFixture[str]
     assert text == "heapwitness: missing argument 'FILE'; `heapwitness report --help` lists what there is.\n"
 
 
+def test_without_a_command_the_help_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+
+    assert ended.value.code == 2
+    text = capsys.readouterr().err
+    assert text.startswith("Usage: heapwitness")
+    assert "\n  run         Run a program on a heap whose headers have witnesses.\n" in text
+
+
 def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])

@@ -407,3 +407,18 @@ def test_where_and_when_it_was_noticed_is_kept() -> None:
     detected = only(heap).detected
     assert (detected.when, detected.thread, detected.thread_name, detected.pid) == ("free", 77, "worker", 4242)
     assert [frame.pc for frame in detected.stack] == [0x9000, 0x9100]
+
+
+@pytest.mark.parametrize("length", [16, 18, 24])
+def test_words_that_repeat_into_bytes_that_they_leave_as_they_were_are_no_exact_extent(length: int) -> None:
+    heap, blocks = row(4, 24)
+    place = heap.address(heap.end(blocks[5]))
+    following = heap.memory().read(place + length, 2)
+    word = following if length % 2 == 0 else following[::-1]
+    heap.write(heap.end(blocks[5]), word * (length // 2 + 1))
+
+    damage = only(heap).damage
+
+    assert damage is not None
+    assert damage.length < length + 2
+    assert not damage.exact

@@ -10,7 +10,9 @@ from heapwitness.outputs import with_outputs
 
 FILE = shape(words.FILE)
 
-FORMAT = as_click(words.FORMAT)
+FORMAT = as_click(
+    words.Option("--format", "Show each finding in full, or in one line.", words.OneOf(("short", "full")), "full")
+)
 
 
 def packed(function: Command) -> Command:

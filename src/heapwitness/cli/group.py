@@ -27,6 +27,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Subcommands: where each is, and what it is for, so that listing them imports none."""
 
+_NOTHING_ASKED = 2
+"""The exit status where no command was named."""
+
 
 class _Lazy(click.Group):
     """A group that imports a subcommand's module when it is used."""
@@ -110,6 +113,9 @@ def call(arguments: Sequence[str]) -> int:
     """
     try:
         status = group.main(args=list(arguments), prog_name="heapwitness", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return _NOTHING_ASKED
     except click.ClickException as error:
         raise HeapwitnessError(_sentence(error)) from error
     except click.Abort:

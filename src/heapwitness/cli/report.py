@@ -1,6 +1,7 @@
 """`heapwitness report FILE`: the report of findings that were recorded where nobody listened, or of a JSON report."""
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -8,7 +9,7 @@ from heapwitness.accept.asked import Accepting
 from heapwitness.cli.documents import FILE, document_options
 from heapwitness.cli.shapes import with_options
 from heapwitness.cli.words import ACCEPTING
-from heapwitness.outputs import FORMATS, Outputs
+from heapwitness.outputs import FORMATS, Outputs, TextFormat
 
 
 @click.command()
@@ -18,10 +19,10 @@ from heapwitness.outputs import FORMATS, Outputs
 @lambda function: with_options(function, ACCEPTING)
 @click.option(
     "--format",
-    type=click.Choice(["short", "full", *FORMATS]),
-    default="full",
+    type=click.Choice([*get_args(TextFormat), *FORMATS]),
+    default="auto",
     show_default=True,
-    help="Show each finding in full, or in one line; or print a document instead.",
+    help="Show each finding in full, briefly, or in one line; or print a document instead.",
 )
 @click.option("--quiet/--no-quiet", help="Say nothing when the file has no finding.")
 def command(file: Path, json: Path | None, outputs: Outputs, format: str, quiet: bool, accepting: Accepting) -> int:

@@ -151,7 +151,12 @@ class Option(NamedTuple):
 FILE = FilePath(stdout=True)
 _PLAIN_FILE = FilePath()
 
-FORMAT = Option("--format", "Show each finding in full, or in one line.", OneOf(("short", "full")), "full")
+FORMAT = Option(
+    "--format",
+    "Show each finding in full, without bytes and addresses (brief), or in one line; auto: brief for Python programs.",
+    OneOf(("auto", "brief", "short", "full")),
+    "auto",
+)
 
 DOCUMENTS = (
     Option("--html", "Write the report as one HTML page.", FILE, metavar="FILE"),

@@ -43,7 +43,8 @@ def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: T
 
 def _may_reach_further(pool: WalkedPool, extent: Extent, kind: Kind) -> bool:
     """Whether the byte beside the damage, on the side to which it went, was likely written with the value that it had:
-    the zero that ends a text or fills a block, or once more the byte that was written last."""
+    the zero that ends a text or fills a block, once more the byte that was written last, or the next one of words that
+    repeat."""
     length = extent.stop - extent.start
     ahead = kind not in ("heap-buffer-overflow", "use-after-free-write")
     behind = kind != "heap-buffer-underflow"
@@ -56,8 +57,9 @@ def _may_reach_further(pool: WalkedPool, extent: Extent, kind: Kind) -> bool:
     # A text that has its zero ends there; words that count would have gone on with another byte than what is there.
     seen = read_up_to(pool.memory, pool.base + max(extent.start, extent.stop - SHOWN), min(length, SHOWN))
     pattern = find_pattern(pool.base + extent.stop - len(seen), seen)
-    if pattern is not None and pattern.step:
-        return pattern.predict(pool.base + extent.stop, 1) == after[1:]
+    goes_on = pattern is not None and pattern.predict(pool.base + extent.stop, 1) == after[1:]
+    if goes_on or (pattern is not None and pattern.step):
+        return goes_on
     return after[1] in (0, after[0]) and not is_terminated_text(seen)
 
 

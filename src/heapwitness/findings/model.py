@@ -333,11 +333,13 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """What was run: `exit_status` as a shell gives it (128 + signal), null while unknown."""
+    """What was run: `exit_status` as a shell gives it (128 + signal), null while unknown; `language` is that of who
+    wrote it, as far as an interpreter of Python tells."""
 
     argv: tuple[str, ...]
     pid: int | None = None
     exit_status: int | None = None
+    language: Literal["c", "python"] = "c"
 
 
 # A heap as a map. A heap may have millions of blocks: all of it is told in bins, single blocks only in stretches

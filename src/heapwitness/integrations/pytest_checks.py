@@ -3,7 +3,8 @@
 import contextlib
 import os
 import resource
-from collections.abc import Generator, Iterator
+import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -169,10 +170,17 @@ def _children() -> tuple[float, float, int]:
 
 
 def _have_children() -> bool:
-    return any(_children_of_threads())
+    """Whether one of the threads has started a process that is still there."""
+    threads = [str(os.getpid())] if threading.active_count() == 1 else os.listdir("/proc/self/task")
+    return any(map(_has_children, threads))
 
 
-def _children_of_threads() -> Iterator[str]:
-    with contextlib.suppress(OSError):
-        for thread in os.listdir("/proc/self/task"):
-            yield Path(f"/proc/self/task/{thread}/children").read_text()
+def _has_children(thread: str) -> bool:
+    try:
+        file = os.open(f"/proc/self/task/{thread}/children", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return bool(os.read(file, 1))
+    finally:
+        os.close(file)

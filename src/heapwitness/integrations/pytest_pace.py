@@ -9,9 +9,9 @@ import time
 
 from heapwitness import inside
 
-FREE_SECONDS = 5.0
+FREE_SECONDS = 3.0
 SHARE = 0.2
-"""Of the time that all takes."""
+"""Of the processor time that all else takes."""
 
 
 class Pace:
@@ -23,7 +23,7 @@ class Pace:
 
     def __init__(self, *, each: bool) -> None:
         self._each = each
-        self._began = time.perf_counter()
+        self._began = time.process_time()
         self._spent = 0.0
         self._cost = 0.0
         self._extra = 0.0
@@ -41,13 +41,13 @@ class Pace:
             how many there are, and the first phase in which those that are new may have been made; "" for the one that
             has just ended.
         """
-        now = time.perf_counter()
+        now = time.process_time()
         is_due = self._each or surely or self._spent + self._cost <= self._budget(now)
         if not is_due and inside.noticed() == known:
             self._since = self._since or place
             return known, ""
         count = inside.total()
-        self._cost = time.perf_counter() - now
+        self._cost = time.process_time() - now
         self._spent += self._cost
         since, self._since = self._since, ""
         if since and count != known:

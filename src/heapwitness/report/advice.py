@@ -13,11 +13,12 @@ class Advice:
     """What may be asked for, in the words in which the user asks; "" for what was asked for already.
 
     `stacks` keeps whole stacks, `checks` checks the heap while the program runs, `poison` keeps released blocks from
-    being used again.
+    being used again, `full` shows all of a finding.
     """
 
     stacks: str = ""
     checks: str = ""
+    full: str = ""
     poison: str = ""
 
     def on_crash(self, crash: "Crash") -> str:

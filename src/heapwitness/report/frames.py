@@ -192,6 +192,11 @@ def is_own(frame: Frame) -> bool:
     return _rank(frame) in (_Rank.OWN_LINE, _Rank.PYTHON, _Rank.OWN_FUNCTION, _Rank.OWN_PLACE)
 
 
+def is_foreign(frame: Frame) -> bool:
+    """Whether a frame says nothing to the author of a Python program: the interpreter's, the system's, glue."""
+    return _rank(frame) > _Rank.OWN_PLACE
+
+
 def is_of_others(frame: Frame) -> bool:
     """Whether a frame is surely of code that others wrote; an address of which nothing is known is not."""
     return not is_own(frame) and _rank(frame) is not _Rank.BARE

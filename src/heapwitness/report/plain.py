@@ -89,22 +89,28 @@ def amount(size: int) -> str:
     return f"{size / 1024**power:,.1f} {units[power - 1]}"
 
 
-def summed_up(summary: Summed) -> str:
-    """A summary in one line."""
+def summed_up(summary: Summed, *, insides: bool = True) -> str:
+    """A summary in one line.
+
+    Args:
+        insides: with what the heap is made of, which somebody who writes Python need not know.
+    """
     words = [
-        f"{count(summary.findings, 'finding')}, {summary.repaired:,} repaired; "
-        f"{count(summary.operations, 'operation')} checked",
-        count(summary.nodes, "node"),
-        f"{amount(summary.backup_bytes)} of backups",
+        f"{count(summary.findings, 'finding')}{_mended(summary)}; {count(summary.operations, 'operation')} checked",
+        *([count(summary.nodes, "node"), f"{amount(summary.backup_bytes)} of backups"] if insides else []),
     ]
+    counted = ("suppressed", summary.suppressed), ("known", summary.known), ("missing", summary.missing)
     if summary.processes > 1:
         words.append(f"{summary.processes:,} processes")
-    if summary.suppressed:
-        words.append(f"{summary.suppressed:,} suppressed")
-    if summary.known:
-        words.append(f"{summary.known:,} known")
-    if summary.missing:
-        words.append(f"{summary.missing:,} missing")
+    words += [f"{number:,} {name}" for name, number in counted if number]
     if summary.dropped:
         words.append(f"{summary.dropped:,} not shown")
     return ", ".join(words)
+
+
+def _mended(summary: Summed) -> str:
+    """How many were repaired; of those that nobody looked at it is not known."""
+    unknown = summary.dropped + summary.missing
+    if not unknown:
+        return f", {summary.repaired:,} repaired"
+    return f" ({summary.repaired:,} repaired, {unknown:,} not looked at)"

@@ -7,20 +7,20 @@ without it. Nothing is wrapped but sentences, so that lines can be searched for 
 
 import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from heapwitness.findings.model import Crash, Finding, Frame, Header, Report, Site
-from heapwitness.findings.stacks import sites
+from heapwitness.findings.model import Crash, Finding, Frame, Header, Report
 from heapwitness.findings.words import count
 from heapwitness.report import crash as crash_text
 from heapwitness.report import hyperlinks, source, text
 from heapwitness.report.advice import Advice
-from heapwitness.report.facts import facts, thread
-from heapwitness.report.frames import folded
+from heapwitness.report.brief import brief_facts, brief_stack, runs_python
+from heapwitness.report.facts import Fact, facts, thread
+from heapwitness.report.frames import folded, named
 from heapwitness.report.picture import BYTES, Row, rows
 from heapwitness.report.plain import summed_up
-from heapwitness.report.spots import spot
+from heapwitness.report.spots import Role, Stack, spot, stacks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,12 @@ _NO_ADVICE = Advice()
 
 
 def render(
-    what: Report | Finding | Crash, console: "Console", *, findings: bool = False, advice: Advice = _NO_ADVICE
+    what: Report | Finding | Crash,
+    console: "Console",
+    *,
+    findings: bool = False,
+    advice: Advice = _NO_ADVICE,
+    briefly: bool = False,
 ) -> None:
     """Show a finding, or what there is to say at the end of a report.
 
@@ -46,9 +51,13 @@ def render(
             the sum of all, in the last line.
         findings: of a report, show each finding in full first.
         advice: how more can be asked for, where it can be.
+        briefly: show a finding without the heap's insides (`brief`).
     """
     if isinstance(what, Finding):
-        _finding(what, console, advice)
+        if briefly:
+            _brief(what, console, advice)
+        else:
+            _finding(what, console, advice)
         return
     if isinstance(what, Crash):
         _crash(what, console, advice)
@@ -79,9 +88,7 @@ def _finding(finding: Finding, console: "Console", advice: Advice) -> None:
     out = _Lines(console)
     out.head(finding.kind, text.headline(finding))
     out.blank()
-    for fact in facts(finding):
-        for number, line in enumerate(fact.lines):
-            out.entry(fact.label if number == 0 else "", line, wrap=fact.wrap)
+    _facts(out, facts(finding))
     if more := advice.on(finding):
         out.entry("more", more, wrap=True)
     if finding.damage is not None:
@@ -89,6 +96,17 @@ def _finding(finding: Finding, console: "Console", advice: Advice) -> None:
     if finding.header is not None:
         _header(out, finding.header, finding)
     _stacks(out, finding)
+    out.blank()
+
+
+def _brief(finding: Finding, console: "Console", advice: Advice) -> None:
+    out = _Lines(console)
+    out.head(finding.kind, text.headline(finding))
+    out.blank()
+    _facts(out, brief_facts(finding))
+    if advice.full:
+        out.entry("more", f"{advice.full} shows bytes, addresses and all frames", wrap=True)
+    _stacks(out, finding, briefly=True)
     out.blank()
 
 
@@ -108,6 +126,12 @@ def _crash(crash: Crash, console: "Console", advice: Advice) -> None:
         out.plain("  stack")
         _stack(out, crash.stack, set())
     out.blank()
+
+
+def _facts(out: "_Lines", told: Iterable[Fact]) -> None:
+    for fact in told:
+        for number, line in enumerate(fact.lines):
+            out.entry(fact.label if number == 0 else "", line, wrap=fact.wrap)
 
 
 def _origin(finding: Finding) -> str:
@@ -169,37 +193,48 @@ def _field(value: object) -> str:
     return text.clean(str(value)) if value is not None else "-"
 
 
-def _stacks(out: "_Lines", finding: Finding) -> None:
-    stacks: list[tuple[str, Sequence[Frame]]] = []
-    if finding.store is not None:
-        stacks.append(("read by" if finding.access == "read" else "stored by", finding.store.stack))
-    for name, block in (
-        ("the block", finding.culprit),
-        ("the victim", finding.victim),
-        ("the nearest block", finding.suspect),
-    ):
-        if block is None or (block is finding.victim and finding.culprit and block.address == finding.culprit.address):
-            continue
-        stacks += [(f"{name} was {act}{_doer(site)}", site.stack) for act, site in sites(block)]
-    if finding.detected.when != "exit" and not (finding.store is not None and finding.detected.when == "trap"):
-        stacks.append(("noticed", finding.detected.stack))
+_TITLES: dict[Role, str] = {
+    "store": "stored by",
+    "read": "read by",
+    "release": "wrongly released by",
+    "detection": "noticed",
+    "allocation": "was allocated",
+    "first release": "was released",
+}
+
+
+def _stacks(out: "_Lines", finding: Finding, *, briefly: bool = False) -> None:
     sources: set[tuple[str | None, int | None]] = set()
-    for title, stack in stacks:
-        if stack:
+    for one in stacks(finding):
+        frames = brief_stack(one.frames) if briefly else one.frames
+        if frames:
             out.blank()
-            out.plain(f"  {title}")
-            _stack(out, stack, sources)
+            out.plain(f"  {_title(one, finding, briefly=briefly)}")
+            _stack(out, frames, sources, briefly=briefly)
 
 
-def _doer(site: Site) -> str:
-    if site.task is not None:
-        return f" by task {text.clean(site.task)}"
-    return f" by thread {site.thread}" if site.thread else ""
+def _title(stack: Stack, finding: Finding, *, briefly: bool) -> str:
+    title = _TITLES[stack.role]
+    if stack.block is None:
+        return title
+    named = {"the block": finding.culprit, "the nearest block": finding.suspect}
+    name = next((name for name, one in named.items() if one is not None and one.address == stack.block.address), None)
+    size = f", {count(stack.block.size, 'byte')}," if briefly and stack.block is not finding.culprit else ""
+    return f"{name or 'the victim'}{size} {title}{_doer(stack, briefly=briefly)}"
 
 
-def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None, int | None]]) -> None:
+def _doer(stack: Stack, *, briefly: bool) -> str:
+    if stack.task is not None:
+        return f" by task {text.clean(stack.task)}"
+    return f" by thread {stack.thread}" if stack.thread and not briefly else ""
+
+
+def _stack(
+    out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None, int | None]], *, briefly: bool = False
+) -> None:
     # The source of the innermost frame that has any here, and of the innermost Python frame.
     python = next((frame for frame in stack if frame.language == "python"), None)
+    told_of = named(stack)
     shown = False
     rows = list(folded(stack))
     for row in rows[:_FRAMES]:
@@ -210,12 +245,12 @@ def _stack(out: "_Lines", stack: Sequence[Frame], sources: set[tuple[str | None,
         where = text.line(frame, whole_path=True)
         module = f"({text.clean(frame.module)})" if frame.module and not where else ""
         mark = "  [inlined]" if frame.inlined else ""
-        told = out.text(f"    #{number:<2} {text.function(frame)}  ")
+        told = out.text(f"    {text.function(frame)}  " if briefly else f"    #{number:<2} {text.function(frame)}  ")
         told.append(where or module, out.link(frame) if where else None)
         told.append(mark)
         told.rstrip()
         out.line(told)
-        if (not shown or frame is python) and (frame.file, frame.line) not in sources:
+        if (frame is told_of if briefly else not shown or frame is python) and (frame.file, frame.line) not in sources:
             sources.add((frame.file, frame.line))
             for line, written in source.lines(frame):
                 shown = True
@@ -234,7 +269,7 @@ def _end(report: Report, console: "Console") -> None:
             out.plain(f"{finding.count:,} times: {finding.kind}: {text.headline(finding)}")
     for warning in report.warnings:
         out.paragraph(text.clean(warning), "warning: ")
-    out.plain(f"heapwitness: {summed_up(report.summary)}")
+    out.plain(f"heapwitness: {summed_up(report.summary, insides=not runs_python(report))}")
 
 
 class _Lines:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from heapwitness.findings.model import Array, Block, Finding, Frame, Place, Site
 from heapwitness.findings.words import count
 from heapwitness.report.frames import named
+from heapwitness.report.names import spoken
 from heapwitness.report.plain import amount as amount
 from heapwitness.report.plain import clean as clean
 from heapwitness.report.plain import harmless as harmless
@@ -26,7 +27,7 @@ _RELEASE = {"malloc": "free", "aligned": "free", "new": "delete", "new[]": "dele
 def function(frame: Frame) -> str:
     """What a frame's code is called: its function, or where in which file it lies."""
     if frame.function:
-        return clean(frame.function)
+        return clean(spoken(frame.function))
     if frame.module and frame.offset is not None:
         return f"{clean(os.path.basename(frame.module))}+{frame.offset:#x}"
     return f"{frame.pc:#x}"
@@ -104,7 +105,13 @@ def _writer(finding: Finding) -> str:
         return ""
     frame = named(finding.store.stack)
     verb = "read" if finding.access == "read" else "wrote"
-    return f"{function(frame)} {verb} " if frame is not None else ""
+    return f"{function(frame)}{_of_file(frame)} {verb} " if frame is not None else ""
+
+
+def _of_file(frame: Frame) -> str:
+    """In which file a function of Python or Cython is, " (signals.pyx)"; others are told by their stack."""
+    name = os.path.basename(frame.file or "")
+    return f" ({clean(name)})" if name and (frame.language == "python" or name.endswith((".pyx", ".pxd"))) else ""
 
 
 def _past(finding: Finding, direction: str) -> str:

@@ -41,7 +41,8 @@ NOTHING_FOUND = Inquired()
 
 
 class Ending(NamedTuple):
-    """A run as its end is told. `status` is the program's, as a shell gives it; `warnings` are sentences."""
+    """A run as its end is told. `status` is the program's, as a shell gives it; `warnings` are sentences, `python`
+    says whether one of its processes was an interpreter of it."""
 
     command: tuple[str, ...]
     pid: int
@@ -50,13 +51,19 @@ class Ending(NamedTuple):
     warnings: tuple[str, ...]
     inquired: Inquired
     acceptance: "Acceptance | None" = None
+    python: bool = False
 
     def report(self) -> "Report":
         """All of it as a report."""
         from heapwitness.findings.model import Program, Report, Summary
 
         report = Report(
-            program=Program(argv=self.command, pid=self.pid, exit_status=self.status),
+            program=Program(
+                argv=self.command,
+                pid=self.pid,
+                exit_status=self.status,
+                language="python" if self.python else "c",
+            ),
             findings=self.inquired.findings,
             summary=Summary(**self.totals._asdict()),
             warnings=self.warnings,

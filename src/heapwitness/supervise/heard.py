@@ -119,7 +119,9 @@ def _text(finding: Finding) -> str:
     from rich.console import Console
 
     from heapwitness.report import terminal
+    from heapwitness.report.brief import is_about_python
 
     stream = io.StringIO()
-    terminal.render(finding, Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False))
+    shown = Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False)
+    terminal.render(finding, shown, briefly=is_about_python(finding))
     return stream.getvalue()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from heapwitness.accept.asked import NONE, Accepting
 from heapwitness.findings.status import FINDINGS_EXIT
-from heapwitness.outputs import NOTHING, Outputs
+from heapwitness.outputs import NOTHING, Outputs, TextFormat
 
 if TYPE_CHECKING:
     from heapwitness.findings.sites import How, TrappedSite
@@ -53,7 +53,7 @@ class Options(NamedTuple):
     outputs: Outputs = NOTHING
     map: bool = False
     no_python_lines: bool = False
-    format: Literal["short", "full"] = "full"
+    format: TextFormat = "auto"
 
     def advice(self) -> "Advice":
         """How a user of this run can see more."""
@@ -61,6 +61,7 @@ class Options(NamedTuple):
 
         return Advice(
             stacks="" if self.stacks == "full" else "--stacks full",
+            full="--format full",
             checks="" if self.check_every else f"--check-every {OFTEN}",
             poison="" if self.poison else "--poison",
         )

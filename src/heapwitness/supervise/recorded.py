@@ -4,7 +4,7 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 
 from heapwitness.accept.acceptance import Acceptance, applied, load
 from heapwitness.accept.asked import NONE, Accepting
@@ -12,7 +12,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Program, Report, Summary
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.layout.events import BadEvent
-from heapwitness.outputs import FORMATS, NOTHING, STDOUT, Format, Outputs
+from heapwitness.outputs import FORMATS, NOTHING, STDOUT, Format, Outputs, TextFormat
 from heapwitness.report.advice import Advice
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.options import OFTEN
@@ -26,7 +26,10 @@ JSON_LIMIT = 1 << 30
 """Bytes of a JSON report."""
 
 _ADVICE = Advice(
-    stacks="HEAPWITNESS_STACKS=full", checks=f"HEAPWITNESS_CHECK_EVERY={OFTEN}", poison="HEAPWITNESS_POISON=1"
+    stacks="HEAPWITNESS_STACKS=full",
+    checks=f"HEAPWITNESS_CHECK_EVERY={OFTEN}",
+    poison="HEAPWITNESS_POISON=1",
+    full="--format full",
 )
 
 
@@ -36,14 +39,14 @@ def report(
     *,
     quiet: bool = False,
     outputs: Outputs = NOTHING,
-    format: str = "full",
+    format: str = "auto",
     accepting: Accepting = NONE,
 ) -> int:
     """Show the findings of a file on stdout, and write them to `json` and `outputs`.
 
     Args:
-        format: "short" or "full", or one of `outputs.FORMATS`, which goes to stdout instead of text. Text goes to
-            stderr where a document goes to stdout.
+        format: one of `outputs.TextFormat`, or of `outputs.FORMATS`, which goes to stdout instead of text. Text goes
+            to stderr where a document goes to stdout.
         accepting: which findings do not count.
 
     Returns:
@@ -54,10 +57,11 @@ def report(
             damage is shown first), it ends in the middle of a message and no finding came before, or
             the report cannot be written.
     """
-    document = format not in ("short", "full")
+    text = next((one for one in get_args(TextFormat) if one == format), None)
+    document = text is None
     busy = STDOUT in (json, *(path for _, path in outputs.files))
     stream = None if document else sys.stderr if busy else sys.stdout
-    screen = Screen(stream, lambda: _ADVICE, quiet=quiet, format="short" if format == "short" else "full")
+    screen = Screen(stream, lambda: _ADVICE, quiet=quiet, format=text or "full")
     found, trouble = _read(file, screen, load(accepting))
     if found.summary.findings or found.warnings or not quiet:
         screen.end(found)

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.outputs import TextFormat
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +25,7 @@ class Screen:
 
     A stream that can not be written any more is written no more, and what was to go to a file goes to stderr instead.
     A `quiet` one says nothing of crashes before it has shown a finding. `advice` gives what findings say of how to
-    see more. A `short` format shows each finding in one line.
+    see more. `format`: see `outputs.TextFormat`.
     """
 
     def __init__(
@@ -34,13 +35,13 @@ class Screen:
         *,
         owned: bool = False,
         quiet: bool = False,
-        format: Literal["short", "full"] = "full",
+        format: TextFormat = "full",
     ) -> None:
         self._stream = stream
         self._advice = advice
         self._owned = owned
         self._quiet = quiet
-        self._short = format == "short"
+        self._format = format
         self._console: Console | None = None
         self._name = ""
         self._failure = ""
@@ -52,7 +53,7 @@ class Screen:
         advice: "Callable[[], Advice]",
         *,
         quiet: bool = False,
-        format: Literal["short", "full"] = "full",
+        format: TextFormat = "full",
     ) -> Self:
         """A screen on a file, or on stderr for None.
 
@@ -82,10 +83,11 @@ class Screen:
     def end(self, report: "Report") -> None:
         """Show what only the end tells: warnings, how often each finding was seen, and the sum of all."""
         from heapwitness.report import accepted
+        from heapwitness.report.brief import runs_python
 
         sentences = (*report.warnings, *accepted.sentences(report))
         if not any(finding.count > 1 for finding in report.findings):
-            self.sum(report.summary, sentences)
+            self.sum(report.summary, sentences, python=runs_python(report))
             return
         import msgspec
 
@@ -93,13 +95,13 @@ class Screen:
             self.sentence(sentence)
         self._render(msgspec.structs.replace(report, warnings=()))
 
-    def sum(self, summary: "Summed", warnings: Iterable[str]) -> None:
-        """Show warnings, and the sum of all."""
+    def sum(self, summary: "Summed", warnings: Iterable[str], *, python: bool = False) -> None:
+        """Show warnings, and the sum of all; `python` is for who knows nothing of what a heap is made of."""
         from heapwitness.report.plain import summed_up
 
         for warning in warnings:
             self.sentence(warning)
-        self.sentence(summed_up(summary))
+        self.sentence(summed_up(summary, insides=not python or self._format == "full"))
 
     def sentence(self, text: str) -> None:
         """Show one line of our own."""
@@ -128,12 +130,20 @@ class Screen:
         def write(stream: TextIO) -> None:
             if self._console is None:
                 self._console = console(stream)
-            if self._short and not isinstance(what, Report):
+            if self._format == "short" and not isinstance(what, Report):
                 terminal.short(what, self._console)
             else:
-                terminal.render(what, self._console, advice=self._advice())
+                terminal.render(what, self._console, advice=self._advice(), briefly=self._is_brief(what))
 
         self._write(write)
+
+    def _is_brief(self, what: "Finding | Crash | Report") -> bool:
+        from heapwitness.findings.model import Finding
+        from heapwitness.report.brief import is_about_python
+
+        if self._format != "auto" or not isinstance(what, Finding):
+            return self._format == "brief"
+        return is_about_python(what)
 
     def _write(self, write: Callable[[TextIO], None]) -> None:
         while self._stream is not None:

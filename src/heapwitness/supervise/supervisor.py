@@ -65,7 +65,7 @@ def run(options: Options) -> int:
             if report is not None:
                 screen.end(report)
             else:
-                screen.sum(ending.totals, ending.warnings)
+                screen.sum(ending.totals, ending.warnings, python=ending.python)
     if report is not None:
         write_json(report, options.json)
         write_documents(report, options.outputs)
@@ -94,7 +94,7 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Ending":
         extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
         program = RunningProgram(plan.file, plan.arguments, made, extra)
         # What is needed when there is something to hear is loaded while the program starts.
-        from heapwitness.supervise.modules import private_heaps
+        from heapwitness.supervise.modules import is_python, private_heaps
         from heapwitness.supervise.remarks import remarks, unseen_objects
         from heapwitness.supervise.session import Session
 
@@ -116,7 +116,8 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Ending":
         *remarks(session.ledger, plan.target, program, heaps, name, senseless, log.kept),
         *unseen_objects(files, os.environ.get("PYTHONMALLOC", "")),
     ]
-    return session.end(options.command, program.pid, program.exit_status, said)
+    ending = session.end(options.command, program.pid, program.exit_status, said)
+    return ending._replace(python=any(map(is_python, files)))
 
 
 def plan_for(options: Options) -> Plan:

@@ -10,6 +10,7 @@ from heapwitness.findings.model import Block, Crash, Finding, Frame, Header, Kin
 from heapwitness.findings.words import count
 from heapwitness.report import accepted, facts, text
 from heapwitness.report import crash as crash_text
+from heapwitness.report.brief import runs_python
 from heapwitness.report.explain import EXPLANATIONS, Explanation
 from heapwitness.report.html.picture import Picture, picture_of
 from heapwitness.report.html.stacks import Group, Sources, groups
@@ -133,7 +134,7 @@ def _summary(report: Report) -> str:
     summary = report.summary
     if not summary.operations:
         return f"{count(summary.nodes, 'node')}, {text.amount(summary.backup_bytes)} of backups"
-    return summed_up(summary).partition("; ")[2]
+    return summed_up(summary, insides=not runs_python(report)).partition("; ")[2]
 
 
 def _finding(number: int, finding: Finding, sources: Sources) -> FindingView:
