@@ -16,7 +16,7 @@ from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import check_log, check_writable, write_documents, write_json
 from heapwitness.supervise.program import RunningProgram
 from heapwitness.supervise.python_command import python_command
-from heapwitness.supervise.remarks import remarks, unseen_objects
+from heapwitness.supervise.remarks import remarks, unseen_objects, without_lines
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.target import Target, check_program, check_system, find_program
 
@@ -103,6 +103,7 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Report":
     said = [
         *remarks(session.ledger, plan.target, program, heaps, name, senseless, log.kept),
         *unseen_objects(files, os.environ.get("PYTHONMALLOC", "")),
+        *(() if options.no_python_lines else without_lines(files)),
     ]
     return session.report(options.command, program.pid, program.exit_status, said)
 
