@@ -27,10 +27,10 @@ COMPILE := $(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 
 	--custom-compile-command 'make lock' --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm test-newest test-oldest lock lint format docs coverage release bench screenshots menuconfig build clean
+.PHONY: help demo test test-arm test-newest test-oldest lock lint format docs coverage coverage-python release bench screenshots menuconfig build clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf 'make %-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do printf 'make %-15s %s\n' "$$name" "$$text"; done
 
 demo: $(VENV)/.installed ## compile the examples, run them under heapwitness and show the reports
 	$(MAKE) -C examples demo HEAPWITNESS='$(abspath $(VENV))/bin/heapwitness' PYTHON='$(abspath $(VENV))/bin/python'
@@ -78,6 +78,12 @@ docs: $(VENV)/.installed $(VENV)/.docs-tools ## make docs/api.md from the docstr
 coverage: $(VENV)/.installed $(VENV)/.coverage-tools ## which lines of C the stress tests run, and if that is enough: build/coverage/report
 	$(VENV)/bin/python tests/measure_coverage.py build/coverage
 
+# Of this process alone: what the commands run in processes of their own belongs to the system tests.
+coverage-python: $(VENV)/.installed $(VENV)/.test-tools $(VENV)/.coverage-tools ## the same of Python, by the unit and property tests: build/coverage/python
+	$(VENV)/bin/python -m coverage run -m pytest tests/unit tests/property $(PYTEST_ARGS)
+	$(VENV)/bin/python -m coverage html --directory build/coverage/python
+	$(VENV)/bin/python -m coverage report --skip-covered
+
 release: $(VENV)/.installed $(VENV)/.release-tools ## make and check in dist/: the sdist, and wheels for this machine and AArch64
 	$(VENV)/bin/python release/build.py dist
 	$(VENV)/bin/python release/check.py dist
@@ -92,10 +98,10 @@ screenshots: $(VENV)/.installed ## take the pictures of docs/images in a browser
 menuconfig: $(VENV)/.installed ## edit .config of a LiteOS kernel's heap
 	$(VENV)/bin/heapwitness menuconfig
 
-build: $(VENV)/.build-tools ## compile only: both libraries into src/heapwitness/_lib, for PYTHONPATH=src
+build: $(VENV)/.build-tools ## compile only: the libraries into src/heapwitness/_lib, for PYTHONPATH=src
 	@mkdir -p build
 	$(CMAKE) -S . -B build/dev -DCMAKE_BUILD_TYPE=Release -DHEAPWITNESS_STRICT=ON >build/dev.log || { cat build/dev.log; exit 1; }
-	$(CMAKE) --build build/dev -j2 --target heapwitness_core_shared heapwitness_preload
+	$(CMAKE) --build build/dev -j2 --target heapwitness_core_shared heapwitness_blocks heapwitness_preload
 	mkdir -p src/heapwitness/_lib
 	cp --remove-destination build/dev/native/libheapwitness_*.so src/heapwitness/_lib/
 

@@ -46,6 +46,13 @@ def run() -> Column:
     return Column(RUN, wrap=(sys.executable, "-m", "heapwitness", "run", "--quiet", "--"))
 
 
+def installed() -> Column:
+    """`heapwitness run` as its installed command starts it."""
+    script = Path(sys.executable).with_name("heapwitness")
+    start = "import sys; from heapwitness.cli.main import main; sys.exit(main())"
+    return Column(RUN, wrap=((str(script),) if script.exists() else (sys.executable, "-c", start)) + ("run",))
+
+
 def against(name: str) -> Column:
     """Another allocator or checker, by its name in `AGAINST`.
 

@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 PAGE = "docs/performance.md"
 PARTS = {
     "starts": ("starts.py",),
+    "overhead": ("overhead.py",),
     "programs": ("run.py", "--kernels", "--against", "fast", "--svg", "docs/performance.svg"),
     "valgrind": ("run.py", "--quick", "--rounds", "1", "--kernels", "--against", "valgrind", "--part", "valgrind"),
     "growth": ("growth.py", "--svg", "docs/growth.svg"),
@@ -39,7 +40,9 @@ def main() -> int:
     for name in wanted:
         script, *words = PARTS[name]
         print(f"{name}: {script} {' '.join(words)}", flush=True)
-        more = ["--processor"] if options.processor and name not in ("starts", "valgrind", "profile") else []
+        more = (
+            ["--processor"] if options.processor and name not in ("starts", "overhead", "valgrind", "profile") else []
+        )
         command = [sys.executable, f"benchmarks/{script}", *words, *more, "--into", PAGE]
         subprocess.run(command, cwd=HERE.parent, check=True)
     return 0

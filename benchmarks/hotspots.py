@@ -20,6 +20,7 @@ from pathlib import Path
 import columns as ways
 import page
 import suite
+import tools
 from measure import Column, Row
 
 PROGRAMS = ("sqlite3", "gcc", "perl", "python", "jq", "c++", "c++8")
@@ -77,7 +78,7 @@ def main() -> int:
             work.mkdir()
             try:
                 lines.append(line(suite.PROGRAMS[name](work, 4), work))
-            except suite.Missing as error:
+            except tools.Missing as error:
                 print(f"{name} is left out: {error}", file=sys.stderr)
     text = "\n".join([page.made_by(), *lines])
     print(text)

@@ -17,6 +17,7 @@ import kernels
 import page
 import suite
 import tables
+import tools
 from measure import Column, Launcher, Row, interleave, print_failure
 
 OPTIONS = {
@@ -54,7 +55,7 @@ def rows(work: Path, scale: int, words: list[str]) -> list[Row]:
         (work / name).mkdir()
         try:
             found.append(suite.PROGRAMS[name](work / name, scale))
-        except suite.Missing as error:
+        except tools.Missing as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
     for name, tool, text, before in (
         ("Node, 20,000 functions compiled", "node", NODE, ()),

@@ -17,6 +17,7 @@ import kernels
 import page
 import suite
 import tables
+import tools
 from measure import Cell, Column, Launcher, Row, interleave
 
 
@@ -88,7 +89,7 @@ def _programs(options: argparse.Namespace, work: Path) -> list[Row]:
         directory.mkdir()
         try:
             rows.append(suite.PROGRAMS[name](directory, 1 if options.quick else 4))
-        except suite.Missing as error:
+        except tools.Missing as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
     return rows
 

@@ -16,6 +16,7 @@ import kernels
 import page
 import suite
 import tables
+import tools
 from measure import Column, Launcher, Row, interleave, print_failure
 
 STACKS = ("caller", "fast", "full")
@@ -35,7 +36,7 @@ def rows(work: Path, scale: int) -> list[Row]:
         (work / name).mkdir()
         try:
             found.append(suite.PROGRAMS[name](work / name, scale))
-        except suite.Missing as error:
+        except tools.Missing as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
     with_frames = kernels.compile_source("containers", work, ("-fno-omit-frame-pointer",))
     found.append(Row("C++ containers, frame pointers", (str(with_frames), "1", str(9 * scale))))

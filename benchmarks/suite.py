@@ -3,23 +3,20 @@
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import debian
+import texts
 from kernels import ADDRESS_SANITIZER, compile_source, sanitized
 from measure import Row
+from tools import tool
 
 HERE = Path(__file__).parent
 # Each measured program makes its own arena; a fixed seed gives the same input each time.
 SEED = 20240229
-
-
-class Missing(Exception):
-    """A program is not installed here."""
 
 
 def sqlite(work: Path, scale: int) -> Row:
@@ -36,7 +33,7 @@ def sqlite(work: Path, scale: int) -> Row:
         "SELECT substr(group_concat(name), 1, 40) FROM item WHERE name LIKE '%99%';\n"
     )
     words = (":memory:", f".read {script}")
-    return Row("sqlite3", (_tool("sqlite3"), *words), builds=_sqlite_sanitized(words))
+    return Row("sqlite3", (tool("sqlite3"), *words), builds=_sqlite_sanitized(words))
 
 
 def _sqlite_sanitized(words: tuple[str, ...]) -> dict[str, Callable[[], tuple[str, ...]]]:
@@ -65,7 +62,7 @@ def gcc(work: Path, scale: int) -> Row:
         for i in range(40 * scale)
     )
     source.write_text(f"static int g(int x, int y) {{ return x * 31 + y; }}\n{functions}\n")
-    return Row("gcc -O2", (_tool("gcc"), "-O2", "-c", "-o", os.devnull, str(source)))
+    return Row("gcc -O2", (tool("gcc"), "-O2", "-c", "-o", os.devnull, str(source)))
 
 
 def gxx(work: Path, scale: int) -> Row:
@@ -78,12 +75,12 @@ def gxx(work: Path, scale: int) -> Row:
         for i in range(4 * scale)
     )
     source.write_text(f"#include <map>\n#include <string>\n#include <vector>\n{kinds}")
-    return Row("g++ -O1", (_tool("g++"), "-O1", "-c", "-o", os.devnull, str(source)))
+    return Row("g++ -O1", (tool("g++"), "-O1", "-c", "-o", os.devnull, str(source)))
 
 
 def git(work: Path, scale: int) -> Row:
     """Repacks a repository of generated history, from scratch."""
-    tool = _tool("git")
+    program = tool("git")
     repository = work / "repository"
     repository.mkdir()
     stream = work / "history"
@@ -98,9 +95,9 @@ def git(work: Path, scale: int) -> Row:
                 f"data 1\nc\nM 100644 inline file{commit % 7}.txt\ndata {len(text)}\n{text}\n"
             )
     quiet = {"cwd": repository, "check": True, "timeout": 120, "capture_output": True}
-    subprocess.run([tool, "init", "-q"], **quiet)  # type: ignore[call-overload]
-    subprocess.run([tool, "fast-import", "--quiet"], stdin=stream.open(), **quiet)  # type: ignore[call-overload]
-    command = (tool, "-c", "pack.threads=1", "repack", "-adfq", "--depth=50", "--window=20")
+    subprocess.run([program, "init", "-q"], **quiet)  # type: ignore[call-overload]
+    subprocess.run([program, "fast-import", "--quiet"], stdin=stream.open(), **quiet)  # type: ignore[call-overload]
+    command = (program, "-c", "pack.threads=1", "repack", "-adfq", "--depth=50", "--window=20")
     return Row("git repack", command, directory=repository)
 
 
@@ -115,7 +112,7 @@ def perl(work: Path, scale: int) -> Row:
         "my $t = join ',', map { my $k = $_; map { s/(\\d+)/<$1>/gr } @{$h{$k}} } @s;\n"
         "my @p = split /,/, $t; print scalar(@p), ' ', length($t), \"\\n\";\n"
     )
-    return Row("perl", (_tool("perl"), str(script)))
+    return Row("perl", (tool("perl"), str(script)))
 
 
 def python(work: Path, scale: int) -> Row:
@@ -148,13 +145,13 @@ def jq(work: Path, scale: int) -> Row:
     ]
     document.write_text(json.dumps(rows))
     program = "group_by(.user) | map({user: .[0].user, n: (map(.n) | add), tags: (map(.tags[]) | unique)})"
-    return Row("jq", (_tool("jq"), program, str(document)))
+    return Row("jq", (tool("jq"), program, str(document)))
 
 
 def redis(work: Path, scale: int) -> Row:
     """A server with a client on the loopback; both under the allocator, the server saves at its end."""
     script = work / "redis.sh"
-    server, client, cli = _tool("redis-server"), _tool("redis-benchmark"), _tool("redis-cli")
+    server, client, cli = tool("redis-server"), tool("redis-benchmark"), tool("redis-cli")
     script.write_text(
         "set -e\n"
         f"cd {work}\nrm -f dump.rdb redis.sock\n"
@@ -170,13 +167,13 @@ def redis(work: Path, scale: int) -> Row:
 
 def containers(work: Path, scale: int) -> Row:
     """A C++ program that uses the standard library's containers, in one thread."""
-    _tool("g++")
+    tool("g++")
     return _containers("C++ containers", work, "1", str(9 * scale))
 
 
 def containers_threads(work: Path, scale: int) -> Row:
     """The same in eight threads."""
-    _tool("g++")
+    tool("g++")
     return _containers("C++ containers, 8 threads", work, "8", str(scale))
 
 
@@ -196,11 +193,5 @@ PROGRAMS: dict[str, Callable[[Path, int], Row]] = {
     "redis": redis,
     "c++": containers,
     "c++8": containers_threads,
+    **texts.PROGRAMS,
 }
-
-
-def _tool(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise Missing(f"{name} is not installed")
-    return path

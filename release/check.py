@@ -27,7 +27,7 @@ EXPECTED = {
     "graph": "header-overwrite",
     "shapes": "mismatched-free",
 }
-PARTS = {"heapwitness/_lib/libheapwitness_core.so", "heapwitness/_lib/libheapwitness_preload.so"}
+PARTS = {f"heapwitness/_lib/libheapwitness_{name}.so" for name in ("blocks", "core", "preload")}
 
 
 class Bad(SystemExit):

@@ -21,6 +21,7 @@ ORDER = {
     "Overview": ["index.md"],
     "Linux programs": [
         "run.md",
+        "settings.md",
         "hunt.md",
         "python.md",
         "report.md",

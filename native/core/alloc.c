@@ -337,7 +337,7 @@ int hw_cache(hw_pool *pool, uint32_t node, uint32_t site, bool poison, hw_fault 
     hw_save(pool, node, h);
     if (poison)
         hw_poison_write(pool, node, &h);
-    hw_cached_links_write(pool, node, poison && h.size > hw_min_node(pool));
+    hw_cached_links_write(pool, node, poison);
     return HW_OK;
 }
 

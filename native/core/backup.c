@@ -100,7 +100,8 @@ void hw_slack_write(hw_pool *pool, uint32_t node, const hw_header *h)
 
 void hw_cached_links_write(hw_pool *pool, uint32_t node, bool poison)
 {
-    hw_links l = {.left = poison, .right = 0, .parent = HW_CACHED_PARENT, .check = 0};
+    hw_links l = {
+        .left = poison ? HW_POISONED_LEFT : 0, .right = poison ? HW_POISONED_RIGHT : 0, .parent = HW_CACHED_PARENT};
     l.check = hw_link_check(pool, node, &l);
     *hw_links_at(pool, node) = l;
 }

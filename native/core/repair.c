@@ -32,19 +32,17 @@ static bool mend_control(hw_pool *pool, size_t bytes, unsigned log2, hw_outcome 
    poison shows. */
 static bool was_poisoned(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
-    if (h->size <= hw_min_node(pool))
+    const hw_links *words = hw_links_at(pool, node), bare = {.parent = HW_CACHED_PARENT},
+                   poisoned = {HW_POISONED_LEFT, HW_POISONED_RIGHT, HW_CACHED_PARENT, 0};
+    if (hw_link_check(pool, node, &bare) == words->check)
         return false;
-    for (uint32_t left = 0; left < 2; left++) {
-        hw_links whole = {.left = left, .parent = HW_CACHED_PARENT};
-        if (hw_link_check(pool, node, &whole) == hw_links_at(pool, node)->check)
-            return left;
-    }
-    const hw_links *words = hw_links_at(pool, node);
-    if (words->right == 0 && (words->left == 1 || (words->left == 0 && words->parent == HW_CACHED_PARENT)))
-        return words->left;
-    if ((words->left & 0xFF) == 1) /* hardly chance, while zeros may well have been written */
+    /* Hardly chance, while zeros may well have been written. */
+    if (hw_link_check(pool, node, &poisoned) == words->check || words->right == HW_POISONED_RIGHT ||
+        (words->left & 0xFF) == (HW_POISONED_LEFT & 0xFF))
         return true;
-    return hw_poison_shows(pool, node, h);
+    if (words->right == 0 && words->left == 0 && words->parent == HW_CACHED_PARENT)
+        return false;
+    return h->size > hw_min_node(pool) && hw_poison_shows(pool, node, h);
 }
 
 static void mend_poison(hw_pool *pool, const hw_step *s, hw_outcome *outcome)

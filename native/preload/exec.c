@@ -29,6 +29,7 @@ struct start {
     int directory, flags;
     char *const *words;
     bool replaces, searches;
+    hw_caller caller;
     pid_t *child;
     const posix_spawn_file_actions_t *actions;
     const posix_spawnattr_t *attributes;
@@ -133,6 +134,8 @@ static int launch(const start *s, char *const *environment)
     if (!hw_has_libcs_storage())
         return s->go(s, environment);
     int before = errno;
+    if (s->replaces)
+        hw_program_is_replaced(s->caller);
     enum hw_stranger found = at ? look(s) : HW_NOT_TOLD;
     if (found != HW_NO_STRANGER && (found != HW_NOT_TOLD || (s->replaces && hw_process_is_ours())))
         hw_tell_stranger(s->file[0] || !s->words || !s->words[0] ? s->file : s->words[0], found, s->replaces);
@@ -179,7 +182,8 @@ static int go_spawnp(const start *s, char *const *environment)
 
 EXPORT int execve(const char *path, char *const words[], char *const environment[])
 {
-    start s = {.go = go_execve, .file = path, .directory = AT_FDCWD, .words = words, .replaces = true};
+    start s = {
+        .go = go_execve, .file = path, .directory = AT_FDCWD, .words = words, .replaces = true, .caller = HW_HERE};
     return launch(&s, environment);
 }
 
@@ -190,8 +194,13 @@ EXPORT int execv(const char *path, char *const words[])
 
 EXPORT int execvpe(const char *file, char *const words[], char *const environment[])
 {
-    start s = {
-        .go = go_execvpe, .file = file, .directory = AT_FDCWD, .words = words, .replaces = true, .searches = true};
+    start s = {.go = go_execvpe,
+               .file = file,
+               .directory = AT_FDCWD,
+               .words = words,
+               .replaces = true,
+               .caller = HW_HERE,
+               .searches = true};
     return launch(&s, environment);
 }
 
@@ -202,14 +211,19 @@ EXPORT int execvp(const char *file, char *const words[])
 
 EXPORT int fexecve(int file, char *const words[], char *const environment[])
 {
-    start s = {.go = go_fexecve, .file = "", .directory = file, .words = words, .replaces = true};
+    start s = {.go = go_fexecve, .file = "", .directory = file, .words = words, .replaces = true, .caller = HW_HERE};
     return launch(&s, environment);
 }
 
 EXPORT int execveat(int directory, const char *path, char *const words[], char *const environment[], int flags)
 {
-    start s = {
-        .go = go_execveat, .file = path, .directory = directory, .flags = flags, .words = words, .replaces = true};
+    start s = {.go = go_execveat,
+               .file = path,
+               .directory = directory,
+               .flags = flags,
+               .words = words,
+               .replaces = true,
+               .caller = HW_HERE};
     return launch(&s, environment);
 }
 

@@ -39,7 +39,7 @@ static void set_word(sigset_t *set, uint64_t word)
     memcpy(set, &word, sizeof word);
 }
 
-static int change(masker *next, int how, const sigset_t *set, sigset_t *old)
+static inline __attribute__((always_inline)) int change(masker *next, int how, const sigset_t *set, sigset_t *old)
 {
     uint64_t in = hw_signals_let_in(), before = blocked, asked = set ? word_of(set) & in : 0;
     sigset_t with;
@@ -48,11 +48,12 @@ static int change(masker *next, int how, const sigset_t *set, sigset_t *old)
         set_word(&with, word_of(set) & ~in);
         set = &with;
     }
-    int result = next(how, set, old);
+    sigset_t was; /* where the kernel stores it does not fault at a trap */
+    int result = next(how, set, old ? &was : NULL);
     if (result != 0)
         return result;
     if (old)
-        set_word(old, (word_of(old) & ~in) | before);
+        set_word(old, (word_of(&was) & ~in) | before);
     if (set)
         blocked = how == SIG_BLOCK ? before | asked : how == SIG_UNBLOCK ? before & ~asked : asked;
     return 0;

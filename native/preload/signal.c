@@ -1,5 +1,6 @@
 /* The functions by which programs set what signals do. The engine's own are never seen (signals.h). */
 #define _GNU_SOURCE
+#include "os/signal_stack.h"
 #include "os/signals.h"
 #include "os/system.h"
 
@@ -65,4 +66,24 @@ EXPORT int siginterrupt(int number, int flag)
         return -1;
     }
     return hw_signal_interrupt_by(next, number, flag);
+}
+
+static int (*next_sigaltstack)(const stack_t *, stack_t *);
+
+/* Early: looking it up needs libc's thread storage. */
+__attribute__((constructor(102))) static void find_next(void)
+{
+    *(void **)&next_sigaltstack = dlsym(RTLD_NEXT, "sigaltstack");
+}
+
+EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
+{
+    if (HW_UNLIKELY(!next_sigaltstack))
+        find_next();
+    if (HW_UNLIKELY(!next_sigaltstack)) {
+        errno = ENOSYS;
+        return -1;
+    }
+    hw_signal_stack_is_set(stack);
+    return next_sigaltstack(stack, old);
 }

@@ -6,6 +6,7 @@
 #include "life/shut_in.h"
 #include "os/confined.h"
 #include "os/record.h"
+#include "os/signal_stack.h"
 #include "os/system.h"
 
 #include <dlfcn.h>
@@ -77,6 +78,8 @@ long program_syscall(long number, long a, long b, long c, long d, long e, long f
     }
     if (HW_UNLIKELY(number == SYS_prlimit64 || number == SYS_setrlimit))
         limit(number, a, b, c);
+    if (HW_UNLIKELY(number == SYS_sigaltstack))
+        hw_signal_stack_is_set((const stack_t *)a);
     if (HW_UNLIKELY(confines(number, a, b)))
         return confine(next, number, a, b, c, d, e, f);
     return next(number, a, b, c, d, e, f);

@@ -4,64 +4,18 @@
 
    All else goes on to the real function by a jump, so that it is what the program called. */
 #define _GNU_SOURCE
-#include "os/system.h"
-#include "stacks/named.h"
-#include "traps/blocks.h"
+#include "loan.h"
 
-#include <dlfcn.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
-#define EXPORT __attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls")))
-
-typedef void function(void);
-
-static HW_COLD function *find(const char *name, function *_Atomic *known)
-{
-    function *found;
-    *(void **)&found = dlsym(RTLD_NEXT, name);
-    atomic_store_explicit(known, found, memory_order_relaxed);
-    return found;
-}
-
-/* The real function; where there is none, which cannot be, the call fails. */
-#define NEXT(name, type, failed)                                                                                       \
-    static function *_Atomic known;                                                                                    \
-    function *found = atomic_load_explicit(&known, memory_order_relaxed);                                              \
-    if (HW_UNLIKELY(!found) && !(found = find(name, &known))) {                                                        \
-        errno = ENOSYS;                                                                                                \
-        return failed;                                                                                                 \
-    }                                                                                                                  \
-    type *next = (type *)found
-
-static inline bool leaves(const void *start, size_t bytes)
-{
-    return HW_UNLIKELY(hw_traps_on) && hw_trap_leaves(start, bytes);
-}
-
-/* Not libc's: what is caught in it is told as the program's call of the function above. */
-static __attribute__((noinline)) void copy(void *to, const void *from, size_t bytes)
-{
-    volatile char *target = to;
-    const volatile char *source = from;
-    for (size_t i = 0; i < bytes; i++)
-        target[i] = source[i];
-}
-
-/* Where the kernel's bytes go in between; NULL: there is no memory for them, and the kernel is asked as it is. */
-static char *room_for(size_t bytes)
-{
-    return hw_map(hw_round_up(bytes, hw_page()));
-}
-
 /* Inlined, so that no jump takes the frame of the function that the program called. */
 static inline __attribute__((always_inline)) ssize_t give(void *to, char *room, size_t bytes, ssize_t got)
 {
     if (got > 0)
-        copy(to, room, (size_t)got < bytes ? (size_t)got : bytes);
+        hw_copy(to, room, (size_t)got < bytes ? (size_t)got : bytes);
     hw_unmap(room, hw_round_up(bytes, hw_page()));
     return got;
 }
@@ -69,7 +23,7 @@ static inline __attribute__((always_inline)) ssize_t give(void *to, char *room, 
 /* A function that stores `bytes` at most at `to`, and returns how many: `call` with `to` as it should be. */
 #define STORES(to, bytes, call)                                                                                        \
     do {                                                                                                               \
-        char *room = leaves(to, bytes) ? room_for(bytes) : NULL;                                                       \
+        char *room = hw_leaves(to, bytes) ? hw_room_for(bytes) : NULL;                                                 \
         if (HW_UNLIKELY(room != NULL)) {                                                                               \
             void *into = room;                                                                                         \
             return give(to, room, bytes, call);                                                                        \
@@ -79,9 +33,9 @@ static inline __attribute__((always_inline)) ssize_t give(void *to, char *room, 
 /* The same of a function that reads. */
 #define READS(from, bytes, call)                                                                                       \
     do {                                                                                                               \
-        char *room = leaves(from, bytes) ? room_for(bytes) : NULL;                                                     \
+        char *room = hw_leaves(from, bytes) ? hw_room_for(bytes) : NULL;                                               \
         if (HW_UNLIKELY(room != NULL)) {                                                                               \
-            copy(room, from, bytes);                                                                                   \
+            hw_copy(room, from, bytes);                                                                                \
             const void *into = room;                                                                                   \
             ssize_t done = call;                                                                                       \
             hw_unmap(room, hw_round_up(bytes, hw_page()));                                                             \
@@ -157,7 +111,7 @@ typedef char *getcwd_function(char *, size_t);
 EXPORT char *getcwd(char *to, size_t bytes)
 {
     NEXT("getcwd", getcwd_function, NULL);
-    char *room = leaves(to, bytes) ? room_for(bytes) : NULL;
+    char *room = hw_leaves(to, bytes) ? hw_room_for(bytes) : NULL;
     if (HW_UNLIKELY(room != NULL)) {
         bool done = next(room, bytes) != NULL;
         give(to, room, bytes, done ? (ssize_t)strlen(room) + 1 : 0);
@@ -173,7 +127,7 @@ EXPORT size_t fread(void *restrict to, size_t each, size_t count, FILE *restrict
     NEXT("fread", fread_function, 0);
     size_t bytes;
     bool sane = each && !__builtin_mul_overflow(each, count, &bytes);
-    char *room = sane && leaves(to, bytes) ? room_for(bytes) : NULL;
+    char *room = sane && hw_leaves(to, bytes) ? hw_room_for(bytes) : NULL;
     if (HW_UNLIKELY(room != NULL))
         return (size_t)give(to, room, bytes, (ssize_t)next(room, 1, bytes, file)) / each;
     return next(to, each, count, file);

@@ -7,10 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heapwitness import numpy as numpy
     from heapwitness.diagnose import examine as examine
     from heapwitness.errors import HeapwitnessError as HeapwitnessError
     from heapwitness.findings.model import Finding as Finding
     from heapwitness.findings.model import Report as Report
+    from heapwitness.inside import Counts as Counts
     from heapwitness.inside import HeapCorruption as HeapCorruption
     from heapwitness.inside import check as check
     from heapwitness.inside import checked as checked
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from heapwitness.pool import Damaged as Damaged
     from heapwitness.pool import NoSuchNode as NoSuchNode
     from heapwitness.pool import Pool as Pool
+    from heapwitness.pool import PoolBlock as PoolBlock
+    from heapwitness.pool import PoolStats as PoolStats
     from heapwitness.report.json import BadReport as BadReport
     from heapwitness.report.json import load as load_report
 
@@ -33,12 +37,15 @@ __all__ = [
     "BadReport",
     "BufferMemory",
     "CoreMemory",
+    "Counts",
     "Damaged",
     "Finding",
     "HeapCorruption",
     "HeapwitnessError",
     "NoSuchNode",
     "Pool",
+    "PoolBlock",
+    "PoolStats",
     "ProcessMemory",
     "Report",
     "SegmentsMemory",
@@ -48,6 +55,7 @@ __all__ = [
     "examine",
     "library",
     "load_report",
+    "numpy",
     "watch",
 ]
 
@@ -60,10 +68,13 @@ _HOMES = {
     "CoreMemory": (_MEMORY, "CoreMemory"),
     "Damaged": (_POOL, "Damaged"),
     "Finding": (_MODEL, "Finding"),
+    "Counts": (_INSIDE, "Counts"),
     "HeapCorruption": (_INSIDE, "HeapCorruption"),
     "HeapwitnessError": ("errors", "HeapwitnessError"),
     "NoSuchNode": (_POOL, "NoSuchNode"),
     "Pool": (_POOL, "Pool"),
+    "PoolBlock": (_POOL, "PoolBlock"),
+    "PoolStats": (_POOL, "PoolStats"),
     "ProcessMemory": (_MEMORY, "ProcessMemory"),
     "Report": (_MODEL, "Report"),
     "SegmentsMemory": (_MEMORY, "SegmentsMemory"),
@@ -78,6 +89,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "numpy":
+        return importlib.import_module(f"{__name__}.numpy")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, own = _HOMES[name]

@@ -3,93 +3,368 @@
     heapwitness.check()              the whole heap, now
     with heapwitness.watch(): ...    the same behind a block
     @heapwitness.checked             behind each call of a function
+    heapwitness.watch(library)       behind each call of a library of ctypes or cffi
 
 Without an engine in the process all of it does nothing.
 """
 
+import contextlib
 import ctypes
 import functools
+import json
+import os
+import socket
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, overload
+
+if TYPE_CHECKING:
+    from heapwitness.findings.model import Finding
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
+_QUESTION = b"HEAPWITNESS?"
+_PATIENCE = 10.0
+_STEP = 0.01
+"""Seconds to wait until findings have their names, and between looks."""
+
+_ANSWER_LIMIT = 1 << 20
+_ARGUMENTS_SHOWN = 12
+
+
+class Counts(NamedTuple):
+    """What was checked in this process so far, and found: operations, nodes that there are now, findings, repairs.
+
+    Source: docs/python.md.
+    """
+
+    operations: int = 0
+    nodes: int = 0
+    findings: int = 0
+    repaired: int = 0
+
 
 class HeapCorruption(RuntimeError):
-    """Damage of the heap was found; the report of the run tells of it.
+    """Damage of the heap was found (docs/python.md).
 
     Attributes:
         count: how many findings came since the last check.
+        findings: these, as the report of the run has them (`heapwitness.Finding`), as far as they could be had.
+        finding: the first of them, or None.
+        call: the call of a watched library behind which it was found: "fill(c_char_Array_37, int) at main.py:12"; "".
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, told: "tuple[Told, ...]" = (), call: str = "") -> None:
         noun = "finding" if count == 1 else "findings"
-        super().__init__(f"{count} {noun} in the heap since the last check; the report of heapwitness tells of them")
+        since = f"behind {call}" if call else "since the last check"
+        first = f": {told[0].sentence}" if told else "; the report of heapwitness tells of them"
+        super().__init__(f"{count} {noun} in the heap {since}{first}")
         self.count = count
+        self.findings: tuple[Finding, ...] = tuple(one.finding for one in told)
+        self.finding: Finding | None = self.findings[0] if told else None
+        self.call = call
+
+
+class Told(NamedTuple):
+    """A finding as the supervisor tells it; `accepted` says why it does not count, "" where it does."""
+
+    finding: "Finding"
+    sentence: str
+    accepted: str = ""
 
 
 @functools.cache
-def _engine() -> Callable[[], int] | None:
+def engine() -> ctypes.CDLL | None:
+    """The engine in this process; None where there is none."""
+    program = ctypes.CDLL(None)
     try:
-        function = ctypes.CDLL(None).heapwitness_check
+        program.heapwitness_check.restype = ctypes.c_uint64
+        program.heapwitness_supervisor.restype = ctypes.c_char_p
     except AttributeError:
         return None
-    function.restype = ctypes.c_uint64
-    function.argtypes = []
-    return function
+    return program
 
 
-_seen = 0
+class _Seen:
+    """How many findings this process knows of, by the engine's count and by the supervisor's."""
+
+    pid = 0
+    found = 0
+    told = 0
+
+
+def _seen() -> type[_Seen]:
+    # The child of a fork counts from 0 on.
+    if os.getpid() != _Seen.pid:
+        _Seen.pid, _Seen.found, _Seen.told = os.getpid(), 0, 0
+    return _Seen
 
 
 def is_inside() -> bool:
     """Whether this process runs with the engine."""
-    return _engine() is not None
+    return engine() is not None
+
+
+@functools.cache
+def _say_absent() -> None:
+    print(
+        "heapwitness: there is no engine in this process, so nothing is checked; start it with `heapwitness run`.",
+        file=sys.stderr,
+    )
+
+
+def total() -> int:
+    """Check the whole heap; how many findings there were in this process."""
+    program = engine()
+    return program.heapwitness_check() if program is not None else 0
+
+
+def noticed() -> int:
+    """The same without a check."""
+    counts = (ctypes.c_uint64 * 4)()
+    program = engine()
+    if program is not None:
+        program.heapwitness_count(counts)
+    return Counts(*counts).findings
+
+
+def switch(name: str, value: int) -> int:
+    """Change `poison` (0 or 1) or `check_every` (operations) while the program runs; gives what it was."""
+    program = engine()
+    if program is None:
+        return 0
+    function = getattr(program, f"heapwitness_{name}")
+    kind = ctypes.c_int if name == "poison" else ctypes.c_uint64
+    function.argtypes, function.restype = [kind], kind
+    before: int = function(value)
+    return before
+
+
+def counted(count: int) -> str:
+    """ "1 finding", "2 findings"."""
+    return f"{count} {'finding' if count == 1 else 'findings'}"
 
 
 def findings() -> int:
     """Check the whole heap; how many findings came since this was last asked, in all of the process."""
-    global _seen
-    engine = _engine()
-    if engine is None:
+    program = engine()
+    if program is None:
         return 0
-    count = engine()
-    # The child of a fork counts from 0 on.
-    fresh, _seen = count - _seen if count >= _seen else count, count
+    seen = _seen()
+    count: int = program.heapwitness_check()
+    fresh, seen.found = max(0, count - seen.found), count
     return fresh
 
 
-def check() -> None:
+def _raise_found(fresh: int, call: str = "") -> None:
+    told = told_since() if fresh else ()
+    counting = tuple(one for one in told if not one.accepted)
+    left = fresh - (len(told) - len(counting))
+    if left > 0:
+        raise HeapCorruption(left, counting, call)
+
+
+def told_since() -> tuple[Told, ...]:
+    """What the supervisor tells of the findings since this was last asked; it waits until they have names."""
+    seen = _seen()
+    until = time.monotonic() + _PATIENCE
+    while (answer := _asked(seen.told)) is not None and not answer.ready and time.monotonic() < until:
+        time.sleep(_STEP)
+    if answer is None:
+        return ()
+    seen.told = answer.told
+    return tuple(map(Told, answer.findings, answer.sentences, answer.accepted))
+
+
+class ShownFinding(NamedTuple):
+    """A finding as the report shows it; `accepted` as in `Told`. `text` is "" where that was too long."""
+
+    sentence: str
+    text: str
+    accepted: str
+
+
+def shown_since(since: int) -> tuple[int, tuple[ShownFinding, ...]]:
+    """What the supervisor tells of this process and those that it started: how many findings there were, and those that
+    came after so many; it waits until they have names."""
+    until = time.monotonic() + _PATIENCE
+    while (answer := _asked(since, family=True, texts=True)) is not None and not answer.ready:
+        if time.monotonic() > until:
+            break
+        time.sleep(_STEP)
+    if answer is None:
+        return since, ()
+    return answer.told, tuple(map(ShownFinding, answer.sentences, answer.texts, answer.accepted))
+
+
+def _asked(since: int, **how: bool) -> Any:
+    """The supervisor's answer (`supervise/heard.py`); None when there is none."""
+    program = engine()
+    place: bytes = program.heapwitness_supervisor() if program is not None else b""
+    question = _QUESTION + json.dumps({"pid": os.getpid(), "since": since, **how}).encode()
+    # In another root the socket has a name, but no place.
+    for address in (place, b"\0" + place) if place else ():
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.settimeout(_PATIENCE)
+            connection.connect(address)
+            connection.send(question)
+            return _decoded(connection.recv(_ANSWER_LIMIT))
+    return None
+
+
+def _decoded(answer: bytes) -> Any:
+    if not answer:
+        return None
+    try:
+        import msgspec
+
+        from heapwitness.findings.model import Finding
+    except ImportError:  # the program's Python need not have what heapwitness's own has: the names are the same
+        return json.loads(answer, object_hook=lambda fields: SimpleNamespace(**fields))
+    fields = json.loads(answer)
+    fields["findings"] = [msgspec.convert(one, Finding) for one in fields["findings"]]
+    return SimpleNamespace(**fields)
+
+
+def check(*, say: bool = False) -> Counts:
     """Check the whole heap now; nothing without an engine in the process (docs/python.md).
+
+    Args:
+        say: say once on standard error when there is no engine.
+
+    Returns:
+        what was checked and found so far, all 0 without an engine.
 
     Raises:
         HeapCorruption: there was a finding since the last check.
     """
-    fresh = findings()
-    if fresh:
-        raise HeapCorruption(fresh)
+    program = engine()
+    if program is None:
+        if say:
+            _say_absent()
+        return Counts()
+    _raise_found(findings())
+    counts = (ctypes.c_uint64 * 4)()
+    program.heapwitness_count(counts)
+    return Counts(*counts)
+
+
+@overload
+def watch(library: None = None, *, say: bool = False) -> contextlib.AbstractContextManager[None]: ...
+@overload
+def watch(library: _Result, *, say: bool = False) -> _Result: ...
+def watch(library: Any = None, *, say: bool = False) -> Any:
+    """Check the heap behind a block, or behind each call of a library (docs/python.md).
+
+        with heapwitness.watch(): ...
+        library = heapwitness.watch(ctypes.CDLL("libfill.so"))
+
+    Args:
+        library: of ctypes or cffi; its functions are called as before, and the heap is checked before and after each
+            call. Without an engine it is returned as it is.
+        say: say once on standard error when there is no engine.
+
+    Raises:
+        HeapCorruption: there was a finding since the block, or the call, began; not where that raises itself.
+    """
+    if engine() is None:
+        if say:
+            _say_absent()
+        return contextlib.nullcontext() if library is None else library
+    return _block() if library is None else _WatchedLibrary(library)
 
 
 @contextmanager
-def watch() -> Iterator[None]:
-    """Check the heap behind a block, whatever was found before it (docs/python.md).
-
-    Raises:
-        HeapCorruption: there was a finding since the block began; not where the block raises itself.
-    """
-    findings()
+def _block() -> Iterator[None]:
+    if findings():
+        told_since()
     yield
-    check()
+    _raise_found(findings())
 
 
 def checked(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
     """Let a function check the heap behind each of its calls, as `watch` does (docs/python.md)."""
+    if engine() is None:
+        return function
 
     @functools.wraps(function)
     def call(*arguments: _Given.args, **named: _Given.kwargs) -> _Result:
-        with watch():
+        with _block():
             return function(*arguments, **named)
 
     return call
+
+
+class _WatchedLibrary:
+    """A library whose functions are watched; all else is the library's own."""
+
+    def __init__(self, library: Any) -> None:
+        object.__setattr__(self, "_library", library)
+        object.__setattr__(self, "_functions", {})
+
+    def __getattr__(self, name: str) -> Any:
+        return self._watched(name, getattr(self._library, name))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._watched(str(name), self._library[name])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._library, name, value)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._library)
+
+    def __repr__(self) -> str:
+        return f"<watched {self._library!r}>"
+
+    def _watched(self, name: str, value: Any) -> Any:
+        if not callable(value):
+            return value
+        known = self._functions.get(name)
+        if known is None or known._function is not value:
+            known = self._functions[name] = _WatchedFunction(name, value)
+        return known
+
+
+class _WatchedFunction:
+    """A function of a library; its attributes (`argtypes`, `restype`) are the function's own."""
+
+    def __init__(self, name: str, function: Any) -> None:
+        object.__setattr__(self, "_name", name)
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if findings():
+            told_since()
+        result = self._function(*arguments, **named)
+        fresh = findings()
+        if fresh:
+            frame = sys._getframe(1)
+            types = [*map(_type_name, arguments[:_ARGUMENTS_SHOWN]), *(["..."] if arguments[_ARGUMENTS_SHOWN:] else [])]
+            place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+            _raise_found(fresh, f"{self._name}({', '.join(types)}) at {place}")
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_as_parameter_":  # as an argument of another function
+            return self._function
+        return getattr(self._function, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._function, name, value)
+
+    def __repr__(self) -> str:
+        return f"<watched {self._function!r}>"
+
+
+def _type_name(value: object) -> str:
+    kind = type(value)
+    if kind.__module__ != "_cffi_backend":
+        return kind.__qualname__
+    before, _, rest = repr(value).partition("'")  # <cdata 'int *' 0x...>
+    name, quote, _ = rest.partition("'")
+    return name if before == "<cdata " and quote else kind.__qualname__

@@ -7,7 +7,7 @@ from heapwitness.errors import HeapwitnessError
 
 
 def library(name: str) -> Path:
-    """Path of a compiled library: "preload" or "core".
+    """Path of a compiled library: "preload", "core" or "blocks".
 
     `HEAPWITNESS_LIBRARY_DIR` overrides the directory inside of the installed package.
 

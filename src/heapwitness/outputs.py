@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 Dialect = Literal["github", "azure", "plain"]
 """Workflow commands of GitHub (and Forgejo, Gitea), logging commands of Azure Pipelines, and what compilers print."""
@@ -16,8 +15,7 @@ STDOUT = Path("-")
 """A document goes to stdout instead of a file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
+class Outputs(NamedTuple):
     """The documents that are asked for, beside JSON and what is shown.
 
     `annotations` None: where a CI is known that understands them. `source_root` None: see `default_root`.
@@ -40,6 +38,11 @@ class Outputs:
         return tuple((format_, path) for format_, path in named if path is not None)
 
     @property
+    def are_wanted(self) -> bool:
+        """Whether there are any."""
+        return bool(self.files) or self.dialect is not None
+
+    @property
     def root(self) -> Path:
         """The repository's root."""
         return self.source_root if self.source_root is not None else default_root(os.environ)
@@ -54,6 +57,12 @@ class Outputs:
 
 NOTHING = Outputs()
 """No documents but what the environment asks for."""
+
+
+def with_outputs(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by names, of which those that `Outputs` has are together in `outputs`."""
+    outputs = Outputs(**{name: values[name] for name in Outputs._fields})
+    return {**{name: value for name, value in values.items() if name not in Outputs._fields}, "outputs": outputs}
 
 
 def dialect_of(environment: Mapping[str, str]) -> Dialect | None:

@@ -1,5 +1,10 @@
 """`heapwitness.Pool`: the checked heap of `native/core` on any writable buffer.
 
+    >>> with Pool(bytearray(4096)).alloc(1000, align=64) as block:
+    ...     memoryview(block)[:5] = b"hello"
+
+Beneath that a block is a node:
+
     >>> pool = Pool(bytearray(4096), granule_log2=3)
     >>> block = pool.allocate(24)
     >>> pool.payload(block)[:5] = b"hello"
@@ -14,10 +19,11 @@ a pool.
 import ctypes
 import functools
 import secrets
-from collections.abc import Iterator, Sequence
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.heap.check import Fault
@@ -67,11 +73,82 @@ class _Fault(ctypes.Structure):
 
 
 class _Outcome(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_uint64) for name in Outcome.__slots__)
+    _fields_ = tuple((name, ctypes.c_uint64) for name in Outcome._fields)
 
 
 class _Header(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_uint32) for name in ("size", "prev_size", "meta", "check"))
+
+
+class PoolBlock(Protocol):
+    """A block of a pool: what it holds by the buffer protocol, and a context at whose end it is released.
+
+    It keeps the pool's buffer, and goes back when nobody has it any more. A view of it that is used after the release
+    writes into a released block (docs/python.md).
+    """
+
+    @property
+    def address(self) -> int:
+        """Its address in this process."""
+        ...
+
+    @property
+    def node(self) -> int:
+        """Its node, for `Pool.node`; 0 when it was released."""
+        ...
+
+    def release(self) -> None:
+        """Give it back; nothing when that was done.
+
+        Raises:
+            Damaged: as `Pool.release`; the block stays.
+        """
+        ...
+
+    def __enter__(self) -> Self:
+        """The block itself."""
+        ...
+
+    def __exit__(self, *exception: object) -> None:
+        """Release it."""
+        ...
+
+    def __len__(self) -> int:
+        """Its size in bytes."""
+        ...
+
+    def __buffer__(self, flags: int, /) -> memoryview:
+        """Its bytes, writable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What a pool has: bytes that its blocks in use asked for, that its free nodes can give, and that the largest of
+    these can; and how many nodes of each kind (docs/python.md)."""
+
+    used: int
+    used_nodes: int
+    free: int
+    free_nodes: int
+    largest_free: int
+
+
+@functools.cache
+def _make_blocks() -> Callable[[int, int, object, object], Any]:
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        raise HeapwitnessError("Pool.alloc needs a Python with the GIL; Pool.allocate and Pool.payload do without.")
+    function = ctypes.PyDLL(str(library("blocks"))).heapwitness_blocks
+    function.restype = ctypes.py_object
+    function.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.py_object, ctypes.py_object]
+    return function
+
+
+def _failed(status: int, node: int, *words: int) -> None:
+    """Raise what an operation on a block came to."""
+    if status == _Status.NOMEM:
+        raise MemoryError("no free node of the pool fits")
+    Pool._settle(status, _Fault(*words), node)
 
 
 @functools.cache
@@ -225,6 +302,37 @@ class Pool:
             raise Damaged(_fault(fault))
         return node or None
 
+    def alloc(self, size: int, align: int = 1) -> PoolBlock:
+        """Take a block as an object: for `with`, and for all that takes buffers (memoryview, NumPy, ctypes, cffi).
+
+            with pool.alloc(1000, align=64) as block:
+                numpy.frombuffer(block, dtype="f8")[:] = 1.5
+
+        Args:
+            size: in bytes.
+            align: what its address is to be a multiple of, a power of two.
+
+        Raises:
+            MemoryError: no free node fits.
+            Damaged: what had to be changed did not verify.
+            HeapwitnessError: this Python has no GIL.
+        """
+        blocks = _make_blocks()(self._address, self.granule_log2, self._anchor, _failed)
+        # From now on without the way through here.
+        object.__setattr__(self, "alloc", blocks.alloc)
+        block: PoolBlock = blocks.alloc(size, align)
+        return block
+
+    def stats(self) -> PoolStats:
+        """What the pool has, in bytes; for a pool without faults."""
+        used = [node.requested for node in self.nodes() if node.state is not State.FREE]
+        free = [node.requested for node in self.nodes() if node.state is State.FREE]
+        return PoolStats(sum(used), len(used), sum(free), len(free), max(free, default=0))
+
+    def image(self) -> bytes:
+        """A copy of the pool's bytes, as `heapwitness.examine` and `attach` take them."""
+        return bytes(self.memory)
+
     def take(self, least: int, most: int) -> int | None:
         """Take the smallest free node with room for `least` bytes as a cached one: all of it, or its
         beginning where it has room for many more than `most`.
@@ -335,7 +443,7 @@ class Pool:
         outcome = _Outcome()
         if not _core().hw_repair(self._address, self._bytes, self.granule_log2, outcome):
             raise HeapwitnessError("the pool's control block and its copy are both lost: it cannot be repaired.")
-        return Outcome(**{name: getattr(outcome, name) for name in Outcome.__slots__})
+        return Outcome(**{name: getattr(outcome, name) for name in Outcome._fields})
 
     def extend(self, size: int) -> bool:
         """Let the pool grow to `size` bytes of its buffer; False when that is too little more.

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def write_whole(path: Path, data: bytes) -> None:
         with open(target, "wb") as stream:
             stream.write(data)
         return
-    beside = target.with_name(f".{target.name[:64]}.{secrets.token_hex(4)}.part")
+    beside = target.with_name(f".{target.name[:64]}.{os.urandom(4).hex()}.part")
     try:
         with open(beside, "xb") as stream:
             stream.write(data)

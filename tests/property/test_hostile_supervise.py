@@ -20,7 +20,7 @@ from heapwitness.findings.model import Block, Crash, Detected, Finding, Frame, S
 from heapwitness.layout.events import Event, Reason, Type, When
 from heapwitness.layout.witness import Origin
 from heapwitness.report import json
-from heapwitness.supervise import session as session_module
+from heapwitness.supervise import inquiry as inquiry_module
 from heapwitness.supervise.cases import FRAMES_LIMIT
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.examine import Examined, Examiner
@@ -82,7 +82,7 @@ def test_forged_findings_fill_neither_the_report_nor_the_place_of_real_ones() ->
     assert [one.culprit.size for one in findings if one.culprit is not None] == [24]
     assert sum(len(one.detected.stack) for one in findings) <= FRAMES_LIMIT
     session = Session("continue", Nowhere())
-    report = session.report(("program",), 1, 0)
+    report = session.end(("program",), 1, 0).report()
     assert len(json.encode(type(report)(findings=findings))) < 40 * MEGABYTE
 
 
@@ -93,7 +93,7 @@ def test_numbers_of_any_size_are_summed_up_and_written() -> None:
         session.message(ME, message(EXIT, most, dropped=2**64 - 1))
     session.take_records(Path("/nonexistent"), 0)
 
-    report = session.report(("program",), 1, 0)
+    report = session.end(("program",), 1, 0).report()
 
     assert json.decode(json.encode(report)) == report
 
@@ -104,19 +104,19 @@ def test_a_process_whose_findings_take_long_is_answered_without_a_look(monkeypat
         return (finding(event.node, 1, True),)
 
     monkeypatch.setattr("heapwitness.diagnose.diagnose", slowly)
-    monkeypatch.setattr(session_module, "SECONDS_FREELY", 0.2)
+    monkeypatch.setattr(inquiry_module, "SECONDS_FREELY", 0.2)
     session = Session("continue", Nowhere())
 
     answers = {session.message(ME, message(FINDING, reason=DAMAGE, pool=4096, node=number)) for number in range(100)}
 
     session.take_records(Path("/nonexistent"), 0)
-    summary = session.report(("program",), 1, 0).summary
+    summary = session.end(("program",), 1, 0).report().summary
     assert answers == {b"g"}
     assert summary.findings == 100 and summary.dropped > 80
 
 
 def test_a_log_that_is_too_long_to_read_is_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(inquiry_module, "LOG_SECONDS", 0.0)
     log = tmp_path / "log"
     log.write_bytes(message(HELLO) + message(FINDING, reason=DAMAGE, pool=4096, node=2) * 500)
     shown = Nowhere()
@@ -124,7 +124,7 @@ def test_a_log_that_is_too_long_to_read_is_read_in_part(tmp_path: Path, monkeypa
 
     session.take_records(log, 0)
 
-    assert session.report(("program",), 1, 0).summary.findings < 500
+    assert session.end(("program",), 1, 0).report().summary.findings < 500
     assert "the log is too long; only its first part is told of." in shown.sentences
 
 

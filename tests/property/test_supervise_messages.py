@@ -73,7 +73,7 @@ def test_no_message_stops_the_session(sent: list[bytes]) -> None:
 
     answers = {session.message(ME, one) for one in sent}
     session.take_records(Path("/nonexistent"), 0)
-    report = session.report(("program",), 1, 0)
+    report = session.end(("program",), 1, 0).report()
 
     assert answers <= {None, b"g"}
     assert report.summary.findings >= len(report.findings)
@@ -88,7 +88,7 @@ def test_no_log_stops_the_session(recorded: list[bytes], rest: bytes) -> None:
         log.write_bytes(message(HELLO) + b"".join(recorded) + rest)
         session.take_records(log, 0)
 
-    assert session.report(("program",), 1, 0).summary.processes >= 1
+    assert session.end(("program",), 1, 0).report().summary.processes >= 1
 
 
 def test_ordinary_messages_are_what_the_laws_above_are_about() -> None:
@@ -98,4 +98,4 @@ def test_ordinary_messages_are_what_the_laws_above_are_about() -> None:
         session.message(ME, one)
     session.take_records(Path("/nonexistent"), 0)
 
-    assert session.report(("program",), 1, 0).summary.findings == 1
+    assert session.end(("program",), 1, 0).report().summary.findings == 1

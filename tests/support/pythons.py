@@ -13,15 +13,19 @@ _KNOWN = re.compile(r"3\.1[1-4]\.\d+")
 
 def pythons() -> list[Path]:
     """This interpreter, and one of each other known version that pyenv or PATH has."""
-    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = {f"3.{sys.version_info.minor}": Path(sys.executable)}
-    for one in sorted(versions.glob("3.*")) if versions.is_dir() else ():
-        if _KNOWN.fullmatch(one.name):
-            found.setdefault(one.name.rpartition(".")[0], one / "bin" / "python3")
+    for one in _installed():
+        found.setdefault(one.parents[1].name.rpartition(".")[0], one)
     for minor in range(11, 15):
-        if path := shutil.which(f"python3.{minor}"):
-            found.setdefault(f"3.{minor}", Path(path))
+        if named := shutil.which(f"python3.{minor}"):
+            found.setdefault(f"3.{minor}", Path(named))
     return list(found.values())
+
+
+def _installed() -> list[Path]:
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    known = sorted(versions.glob("3.*")) if versions.is_dir() else []
+    return [one / "bin" / "python3" for one in known if _KNOWN.fullmatch(one.name)]
 
 
 each_python = pytest.mark.parametrize("python", pythons(), ids=lambda path: re.sub(r"\W", "-", str(path))[-24:])
@@ -31,3 +35,11 @@ each_named_python = pytest.mark.parametrize(
     "python", [one for one in pythons() if "3.14" not in str(one)], ids=lambda path: re.sub(r"\W", "-", str(path))[-24:]
 )
 """... whose C frames have names, also where it is stripped."""
+
+
+def each_python_with(package: str) -> pytest.MarkDecorator:
+    """A test for each of these, and all others of pyenv, that have a package; skipped where none has."""
+    there = dict.fromkeys([*pythons(), *_installed()])
+    have = [one for one in there if any(one.parents[1].glob(f"lib/python3*/site-packages/{package}"))]
+    known = have or [pytest.param(None, marks=pytest.mark.skip(f"no Python has {package}"))]
+    return pytest.mark.parametrize("python", known, ids=lambda path: re.sub(r"\W", "-", str(path))[-24:])

@@ -1,13 +1,39 @@
 """Runs `heapwitness hunt` as a user does, on programs whose wrong lines are marked."""
 
+import ctypes
 import json
+import os
+import platform
+import struct
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from run_support import HEAPWITNESS, WORK, environment
+
+_PERF_EVENT_OPEN, _BREAKPOINT, _STORES = 298, 5, 2
+_EXCLUDE_KERNEL, _REMOVE_ON_EXEC, _SIGTRAP = 1 << 5, 1 << 36, 1 << 37
+
+
+def _can_watch() -> bool:
+    """Whether the kernel gives this user watchpoints: perf_event_open with sigtrap."""
+    if platform.machine() != "x86_64":
+        return False
+    word = ctypes.c_uint64(0)
+    flags = _EXCLUDE_KERNEL | _REMOVE_ON_EXEC | _SIGTRAP
+    event = struct.pack(
+        "<IIQQQQQIIQQ48xQ", _BREAKPOINT, 128, 0, 1, 0, 0, flags, 0, _STORES, ctypes.addressof(word), 8, 0
+    )
+    file: int = ctypes.CDLL(None, use_errno=True).syscall(_PERF_EVENT_OPEN, event, 0, -1, -1, 8)
+    if file >= 0:
+        os.close(file)
+    return file >= 0
+
+
+needs_watchpoints = pytest.mark.skipif(not _can_watch(), reason="needs watchpoints (kernel.perf_event_paranoid)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,12 @@ def test_some_blocks_of_a_healthy_program_are_trapped_by_chance_and_nothing_is_f
     assert 0 < result.report["summary"]["trapped"] < 20_000
 
 
+def test_fewer_blocks_of_a_site_are_trapped_the_more_had_their_turn() -> None:
+    result = heapwitness_run(compiled(SAMPLED), options=("--trap-sample", "1/100"))
+
+    assert 0 < result.report["summary"]["trapped"] < 1_000, "of 200,000 blocks 2,000 have their turn"
+
+
 @pytest.mark.parametrize("share", ["0", "2/3", "1/0", "1/x", "1", "1/99999999999"])
 def test_share_that_makes_no_sense_is_refused(share: str) -> None:
     hunted = heapwitness_hunt("true", options=("--trap-sample", share))

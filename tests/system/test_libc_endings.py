@@ -19,6 +19,7 @@ SEEN = [
     "ignored_stays_ignored_in_other_programs",
     "children_of_forks_end_by_signals",
     "a_core_is_dumped_as_before",
+    "signal_stacks_of_any_size_change_no_end",
 ]
 
 ENDS = {

@@ -18,6 +18,13 @@ def test_damage_by_a_forked_child_is_found_in_the_child_only(what: str, optimise
     assert outcome.facts["child_status"] == 7
 
 
+@pytest.mark.parametrize("before", ["joined", "alive"])
+@pytest.mark.parametrize("what", ["child", "own", "exit", "tree"])
+def test_damage_by_a_child_is_found_though_other_threads_had_heaps(what: str, before: str) -> None:
+    finding = run(SOURCE, what=what, before=before).finding
+    assert (finding["kind"], finding["culprit"]["size"]) == ("heap-buffer-overflow", 40)
+
+
 def test_damage_by_the_parent_is_found_in_the_parent_only() -> None:
     outcome = run(SOURCE, what="parent")
     assert outcome.finding["detected"]["pid"] == outcome.facts["pid"]

@@ -1,4 +1,4 @@
-"""Every command of docs/run.md, docs/hunt.md, docs/documents.md and docs/python.md works as it is written."""
+"""Every command of the pages below works as it is written."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 from run_support import FOUND, HEAPWITNESS, environment, needs_engine
 
 ROOT = Path(__file__).parents[2]
-PAGES = {name: ROOT / "docs" / f"{name}.md" for name in ("run", "hunt", "documents", "python")}
+PAGES = {name: ROOT / "docs" / f"{name}.md" for name in ("run", "settings", "hunt", "documents", "python")}
 
 pytestmark = [needs_engine, pytest.mark.skipif(shutil.which("make") is None, reason="needs make")]
 
@@ -32,7 +32,7 @@ def test_commands_run_and_find_what_is_there(page: str, tmp_path: Path) -> None:
             ["bash", "-c", line], cwd=examples, env=environment(PATH=path), capture_output=True, text=True, timeout=60
         )
         assert done.returncode in (0, FOUND), (line, done)
-        if "report" in line:
+        if "report" in line and "--baseline" not in line:
             assert done.returncode == FOUND, (line, done)
 
 

@@ -220,7 +220,8 @@ int main(int count, char **words) {
     static char *block[64];
     for (int i = 0; i < 8; i++) block[i] = malloc(100);
     for (int i = 0; i < 8; i++) free(block[i]);
-    for (int i = 0; i < 16; i++) ((volatile char *)block[7])[i] = i == 0; /* as if it were poisoned */
+    unsigned poisoned[4] = {0x93A7C5B9, 0xB1D38FA5, 0, 0};
+    for (int i = 0; i < 16; i++) ((volatile char *)block[7])[i] = ((char *)poisoned)[i];
     for (int i = 0; i < 64; i++) {
         block[i] = malloc(100);
         if (!block[i]) return 7;
@@ -237,3 +238,29 @@ def test_block_whose_links_were_made_to_look_poisoned_is_given_out_again() -> No
 
     assert [one["kind"] for one in result.findings] == ["use-after-free-write"], result.stderr
     assert result.report["program"]["exit_status"] == 0
+
+
+WORDS = """
+#include <stdlib.h>
+#include <string.h>
+int main(int count, char **words) {
+    size_t n = strtoul(words[1], 0, 0), at = strtoul(words[2], 0, 0), bytes = strtoul(words[4], 0, 0);
+    long value = atol(words[3]);
+    volatile char *block = malloc(n);
+    memset((char *)block, 7, n);
+    free((char *)block);
+    for (size_t i = 0; i < bytes; i++) block[at + i] = ((char *)&value)[i];
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("size", [16, 24, 400])
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize(("at", "bytes"), [(0, 1), (0, 8), (4, 4)])
+def test_usual_value_at_the_start_of_a_released_block_is_told(size: int, value: int, at: int, bytes: int) -> None:
+    result = heapwitness_run(compiled(WORDS), *map(str, (size, at, value, bytes)), options=("--poison",))
+
+    assert [one["kind"] for one in result.findings] == ["use-after-free-write"]
+    damage = result.findings[0]["damage"]
+    assert (damage["offset"], result.findings[0]["culprit"]["size"]) == (at, size)

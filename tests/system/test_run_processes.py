@@ -160,3 +160,46 @@ def test_end_is_not_waited_for_when_a_child_keeps_the_output_open() -> None:
     subprocess.run(["kill", result.stdout.strip()], check=True)
 
     assert time.monotonic() - started < 10
+
+
+REPLACED = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern char **environ;
+static __attribute__((noinline)) void spoil(void) {
+    char *volatile block = malloc(24);
+    for (volatile int i = 0; i < 25; i++) ((volatile char *)block)[i] = 'x';
+}
+int main(int count, char **words) {
+    char *next[] = {"true", NULL};
+    spoil();
+    if (strcmp(words[1], "fails") == 0) { execv("/nowhere", next); return 3; }
+    if (strcmp(words[1], "child") == 0) {
+        if (fork() == 0) execv("/bin/true", next);
+        wait(NULL);
+        return 3;
+    }
+    if (strcmp(words[1], "execv") == 0) execv("/bin/true", next);
+    if (strcmp(words[1], "execl") == 0) execl("/bin/true", "true", NULL);
+    if (strcmp(words[1], "execvp") == 0) execvp("true", next);
+    if (strcmp(words[1], "execve") == 0) execve("/bin/true", next, environ);
+    if (strcmp(words[1], "fexecve") == 0) fexecve(open("/bin/true", O_RDONLY), next, environ);
+    return 100;
+}
+"""
+
+
+@pytest.mark.parametrize("way", ["execv", "execl", "execvp", "execve", "fexecve", "fails", "child"])
+def test_heap_is_checked_once_before_another_program_takes_its_place(way: str) -> None:
+    result = heapwitness_run(compiled(REPLACED), way)
+
+    assert result.status == FOUND, result.stderr
+    assert [(one["kind"], one["count"], one["repaired"]) for one in result.findings] == [
+        ("heap-buffer-overflow", 1, True)
+    ]
+    assert result.report["program"]["exit_status"] == (3 if way in ("fails", "child") else 0)
+    assert "no allocation was seen" not in result.stderr

@@ -13,19 +13,20 @@ SOURCES = ROOT / "src" / "heapwitness"
 
 # From the ground up.
 STAGES: tuple[str, ...] = (
-    "inside",
     "errors",
     "regular",
     "replacing",
     "outputs",
     "native",
     "findings",
+    "inside",
+    "numpy",
     "memory",
     "layout",
     "heap",
     "pool",
 )
-STAGES += ("diagnose", "survey", "symbols", "report", "supervise", "integrations", "liteos", "cli")
+STAGES += ("diagnose", "survey", "symbols", "report", "accept", "supervise", "liteos", "cli", "integrations")
 STAGES += ("__main__",)
 LITEOS: tuple[str, ...] = (
     "errors",

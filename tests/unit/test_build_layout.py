@@ -142,6 +142,7 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "HW_EXIT": events.Type.EXIT,
         "HW_OUTCOME": events.Type.OUTCOME,
         "HW_CRASHED": events.Type.CRASH,
+        "HW_WATCHED_STORE": events.Type.WATCHED,
         "HW_AT_MALLOC": events.When.MALLOC,
         "HW_AT_FREE": events.When.FREE,
         "HW_AT_REALLOC": events.When.REALLOC,
@@ -165,11 +166,15 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "HW_LEFT": events.SectionKind.LEFT,
         "HW_WENT_ON": events.SectionKind.WENT_ON,
         "HW_FRAME": events.SectionKind.FRAME,
+        "HW_WATCHED": events.SectionKind.WATCHED,
+        "HW_NUMBERED": events.SectionKind.NUMBERED,
         "HW_TRAP_GOES_ON": events.TrapState.GOES_ON,
         "HW_TRAP_IS_NEAR": events.TrapState.IS_NEAR,
         "sizeof(hw_trap)": 8 * 5,
         "sizeof(hw_unpooled)": 8 * 7,
-        "HW_STATS_WORDS": 12,
+        "sizeof(hw_watched)": 8 * 8,
+        "sizeof(hw_numbered)": events.NUMBER_WORDS.size,
+        "HW_STATS_WORDS": 14,
         "HW_ACCESSES": events.Access.UNKNOWN,
         "HW_READS": events.Access.READ,
         "HW_WRITES": events.Access.WRITE,
@@ -185,7 +190,7 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "EM_AARCH64": events.Machine.AARCH64,
     }
     expected |= {f"offsetof(hw_crash, {name})": 8 * CRASH.index(name) for name in CRASH}
-    assert evaluate(tmp_path, ["tell/channel.h", "elf.h"], list(expected)) == expected
+    assert evaluate(tmp_path, ["tell/watched.h", "stacks/numbers.h", "elf.h"], list(expected)) == expected
 
 
 def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ SOURCES = Path(__file__).parents[2] / "src" / "heapwitness"
 # Public under the same name in two formats: `heapwitness.Pool` and `heapwitness.liteos.Pool`.
 PUBLIC = ("Pool",)
 # A number in the engine's bytes is an enumeration, and the words for it in a report are a type of the same name.
-IN_REPORTS = ("Access", "Origin", "State", "When")
+IN_REPORTS = ("Access", "Domain", "Origin", "State", "When")
 
 
 def classes(body: list[ast.stmt]) -> Iterator[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support.reports import everything, findings, report_of
 
-from heapwitness.cli.main import COMMANDS, main
+from heapwitness.cli.group import COMMANDS
+from heapwitness.cli.main import main
 from heapwitness.report import json as report_json
 from heapwitness.report.explain import EXPLANATIONS
 

@@ -1,7 +1,5 @@
 """Wrong releases: which block, how far, by whom."""
 
-from dataclasses import replace
-
 import pytest
 from support.heaps import BASE, Heap, Origin, Reason
 
@@ -116,7 +114,7 @@ def test_another_family_is_named(origin: Origin, family: Origin, words: str) -> 
 @pytest.mark.parametrize("reason", [Reason.DOUBLE, Reason.INVALID, Reason.MISMATCH])
 def test_without_any_readable_memory_the_finding_stands(reason: Reason) -> None:
     heap = Heap()
-    event = replace(heap.event(reason, 30, pointer=BASE + 640), pool=0x1000, process=0x2000)
+    event = heap.event(reason, 30, pointer=BASE + 640)._replace(pool=0x1000, process=0x2000)
     (finding,) = diagnose(event, heap.memory())
     assert finding.culprit is None and finding.detail
 

@@ -27,13 +27,33 @@ def test_site_whose_innermost_frame_lies_in_no_file_has_no_name(stack: tuple[Fra
     assert name_of(stack) is None
 
 
-@pytest.mark.parametrize("how", ["end", "start", "tight"])
+@pytest.mark.parametrize("how", ["end", "start", "tight", "watch"])
 @pytest.mark.parametrize("module", ["server", "a,b;c:d+e@f%g h", "\N{GREEK SMALL LETTER ALPHA}.so", "\udcff"])
 def test_what_is_written_is_read_again(how: str, module: str) -> None:
     frames = (FrameName(module, ID[:16], 0x11D3), FrameName("", "", 0), FrameName(module, "", 7))
     trap = TrappedSite(SiteName(frames), how)  # type: ignore[arg-type]
 
     assert parse_trap(str(trap)) == trap
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "number", "place", "engine"),
+    [
+        ("watch:server+0x11d3", 0, 0, None, "watch+0:/server+11d3"),
+        ("watch+1f:server+0x11d3", 31, 0, None, "watch+1f:/server+11d3"),
+        ("watch-20:server+0x11d3#58", -32, 58, None, "watch-20:/server+11d3#3a"),
+        ("watch-8@2500:server+0x11d3,?#7", -8, 7, 0x2500, "watch-8@2500:/server+11d3,?#7"),
+        ("end:server+0x11d3#58", 0, 58, None, "end:/server+11d3#3a"),
+    ],
+)
+def test_what_is_watched_of_a_site_stands_before_it_and_the_blocks_number_behind(
+    text: str, offset: int, number: int, place: int | None, engine: str
+) -> None:
+    trap = parse_trap(text)
+
+    assert (trap.offset, trap.number, trap.place) == (offset, number, place)
+    assert str(trap) == text
+    assert encoded([trap]) == engine
 
 
 def test_site_without_a_word_before_it_is_trapped_at_its_end() -> None:
@@ -43,7 +63,21 @@ def test_site_without_a_word_before_it_is_trapped_at_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "server", "server+", "?", "side:server+0x1", "server@12+0x1", "server+0x1,", "server+0x1 x", "+0x1"]
+    "text",
+    [
+        "",
+        "server",
+        "server+",
+        "?",
+        "side:server+0x1",
+        "server@12+0x1",
+        "server+0x1,",
+        "server+0x1 x",
+        "+0x1",
+        "watch8:server+0x1",
+        "server+0x1#",
+        "server+0x1#x",
+    ],
 )
 def test_what_is_no_site_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(HeapwitnessError, match="is no allocation site; one looks like server@"):

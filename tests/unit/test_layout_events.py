@@ -2,7 +2,6 @@
 
 import io
 import struct
-from dataclasses import replace
 
 import pytest
 from support.heaps import message, section
@@ -141,7 +140,7 @@ def test_a_thread_name_ends_at_its_nul_and_is_text() -> None:
 
 
 def test_a_record_ends_at_the_first_message_cut_short() -> None:
-    other = replace(FINDING, pid=77)
+    other = FINDING._replace(pid=77)
     whole = message(FINDING) + message(other)
     assert [event.pid for event in read_events(io.BytesIO(whole + whole[:70]))] == [10, 77]
     assert [event.pid for event in read_events(io.BytesIO(whole + b"HWEV"))] == [10, 77]

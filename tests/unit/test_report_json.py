@@ -11,7 +11,8 @@ from support.heaps import Heap
 import heapwitness
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Detected, Finding, Frame, Program, Report, Site, Summary
-from heapwitness.report import fold, json
+from heapwitness.report import json
+from heapwitness.report.folding import fold
 
 
 def report(*argv: str) -> Report:

@@ -105,6 +105,25 @@ def test_silent_connections_hold_nobody_up_and_are_closed(
         one.close()
 
 
+def test_who_spoke_while_another_was_heard_is_heard_before_it_counts_as_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channel_module, "SILENCE", 0.0)
+    with Channel() as channel, connect(channel.path) as waiting, connect(channel.path) as first:
+
+        class Slow(Echo):
+            def message(self, peer: Peer, message: bytes) -> bytes | None:
+                if message == b"first":
+                    waiting.send(b"meanwhile")
+                return super().message(peer, message)
+
+        slow = Slow()
+        first.send(b"first")
+        channel.serve(slow, 0.0)
+
+    assert [message for _, message in slow.heard] == [b"first", b"meanwhile"]
+
+
 def test_more_silent_connections_than_are_kept_hold_nobody_up(served: tuple[Channel, Echo]) -> None:
     channel, _ = served
     silent = [connect(channel.path) for _ in range(CONNECTIONS_LIMIT + 50)]

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,9 @@ from heapwitness.supervise import places
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(places, "_SHORT", str(tmp_path))
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(places, "_USUAL", (str(tmp_path),))
     return tmp_path
 
 
@@ -44,6 +44,40 @@ def test_the_directory_of_a_run_that_goes_on_stays(temporary: Path) -> None:
     assert running.path.is_dir() and running.path.stat().st_mode & 0o777 == 0o700
     running.remove()
     assert os.listdir(temporary) == []
+
+
+def test_what_others_put_into_it_is_removed_with_it(temporary: Path) -> None:
+    made = places.make()
+    (made.path / "deep" / "deeper").mkdir(parents=True)
+    (made.path / "link").symlink_to("/")
+
+    made.remove()
+
+    assert os.listdir(temporary) == []
+
+
+def test_a_place_where_nothing_can_be_made_is_passed_over(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(temporary / "missing"))
+    monkeypatch.setenv("TEMP", "")
+
+    made = places.make()
+
+    assert made.path.parent == temporary
+    made.remove()
+
+
+def test_a_path_that_would_be_too_long_lies_in_the_usual_place(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = temporary / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+
+    made = places.make(longest=len(str(temporary)) + 40)
+
+    assert made.path.parent == temporary
+    made.remove()
+    assert os.listdir(long) == []
 
 
 def test_what_only_looks_like_one_stays(temporary: Path) -> None:

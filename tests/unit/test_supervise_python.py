@@ -9,7 +9,8 @@ import pytest
 
 from heapwitness.findings.model import Frame
 from heapwitness.supervise.merge import with_python
-from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
+from heapwitness.supervise.modules import is_python
+from heapwitness.supervise.python_stack import PythonFrame, PythonStacks
 
 SCRIPT = """\
 import sys, time

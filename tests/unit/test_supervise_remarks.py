@@ -1,7 +1,9 @@
 """What is said of processes that ended unchecked, of programs without the engine and of heaps that are not seen."""
 
+import errno
 import os
 import signal
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +84,27 @@ def test_process_that_says_no_goodbye_is_named() -> None:
     (line,) = said(hello(PID), hello(PID + 1), exits(PID))
 
     assert line.startswith(f"process {PID + 1} (worker) ended unchecked: by SIGKILL, by a system call")
+
+
+def test_process_that_ends_when_nobody_listens_any_more_counts_as_running() -> None:
+    ledger = Ledger()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        ledger.note(parse_event(message(HELLO, section(COMMAND, b"/bin/sleep"), pid=process.pid)), process.pid)
+        ledger.settle()
+        process.kill()
+
+    assert (ledger.running(), ledger.unchecked()) == ((process.pid,), ())
+
+
+def test_goodbye_that_is_read_late_counts() -> None:
+    ledger = Ledger()
+    for pid in (PID, PID + 1):
+        ledger.note(parse_event(message(HELLO, section(COMMAND, b"/bin/worker"), pid=pid)), pid)
+    ledger.settle()
+
+    ledger.note(parse_event(message(EXIT, counted(), pid=PID)), PID)
+
+    assert (ledger.running(), ledger.unchecked()) == ((), ((PID + 1, "worker"),))
 
 
 def test_many_such_processes_are_one_line() -> None:
@@ -194,3 +217,23 @@ def test_interpreters_whose_frames_are_not_read_are_named_in_one_line() -> None:
 
 def test_interpreters_whose_frames_are_read_need_no_line() -> None:
     assert list(without_lines(["/usr/bin/python3.11", "/usr/lib/libpython3.14.so.1.0", "/usr/bin/python3"])) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "watched", "remark"),
+    [
+        (errno.EACCES, 0, "no bytes beside blocks that were to be watched were, because the kernel does not permit it"),
+        (errno.ENOSPC, 3, "not all bytes beside blocks that were to be watched were, because others use"),
+        (errno.EMFILE, 0, "because the program may have no more files"),
+        (errno.EBUSY, 0, "because a debugger is attached"),
+        (errno.E2BIG, 0, "because this kernel or processor has none"),
+    ],
+)
+def test_bytes_that_could_not_be_watched_are_said_with_the_reason(error: int, watched: int, remark: str) -> None:
+    words = (10, 2, 2, 0, 0, 1, *[0] * 6, watched, error)
+    stats = section(STATS, b"".join(word.to_bytes(8, "little") for word in words))
+
+    (sentence,) = said((HELLO, PID, b""), (EXIT, PID, stats))
+
+    assert remark in sentence
+    assert sentence.endswith("guard pages and checks are used all the same.")

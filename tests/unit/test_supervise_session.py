@@ -27,7 +27,7 @@ from heapwitness.findings.model import Block, Crash, Damage, Detected, Finding, 
 from heapwitness.layout.events import Event
 from heapwitness.memory import Memory
 from heapwitness.supervise import examine as examine_module
-from heapwitness.supervise import session as session_module
+from heapwitness.supervise import inquiry as inquiry_module
 from heapwitness.supervise.channel import Peer
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.session import Session
@@ -65,7 +65,7 @@ class Run:
 
     def end(self, log: Path | None = None) -> Report:
         self.session.take_records(log or Path("/nonexistent"), 0)
-        return self.session.report(("program",), 1, 0)
+        return self.session.end(("program",), 1, 0).report()
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_findings_of_one_event_are_of_different_blocks_and_each_shown(
 
 
 def test_finding_whose_outcome_does_not_come_is_shown_soon(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "OUTCOME_WAIT", 0.0)
+    monkeypatch.setattr(inquiry_module, "OUTCOME_WAIT", 0.0)
     run.say(found())
     run.session.tick()
 
@@ -169,7 +169,7 @@ def test_repeated_findings_are_shown_once_and_counted(run: Run) -> None:
 
 
 def test_flood_of_findings_is_answered_at_once_and_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "FREELY", 50)
+    monkeypatch.setattr(inquiry_module, "FREELY", 50)
 
     run = Run()
     answers = {run.say(found(0x10)) for _ in range(500)}
@@ -262,7 +262,7 @@ def test_answer_that_came_too_late_leaves_the_finding_to_the_record(run: Run, tm
 def test_answer_that_came_too_late_to_one_of_too_many_counts_it_once(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(session_module, "FREELY", 0)
+    monkeypatch.setattr(inquiry_module, "FREELY", 0)
     log = tmp_path / "log"
     assert run.say(found(0x40)) == b"g"
     run.session.unheard()
@@ -329,6 +329,12 @@ def test_log_that_is_damaged_is_said_and_nothing_before_the_damage_is_lost(run: 
     report = run.end(log)
 
     assert report.summary.findings == 1
+    assert any("the log could not be read to its end" in text for text in run.shown.sentences)
+
+
+def test_log_that_cannot_even_be_looked_at_is_told_of(run: Run) -> None:
+    run.end(Path("/") / ("x" * 300))
+
     assert any("the log could not be read to its end" in text for text in run.shown.sentences)
 
 

@@ -4,12 +4,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Damage, Detected, Finding, Frame, Kind, Reading, Report, Site, Store
 from heapwitness.report.json import encode
-from heapwitness.supervise.traps import catches, is_hunted, traps_asked_for, traps_for
+from heapwitness.supervise.traps import catches, is_hunted, traps_asked_for, traps_for, watches_for
 
 SIZE = 24
 
@@ -120,14 +121,24 @@ def test_read_is_not_the_store_of_damage() -> None:
 
 def test_sites_come_from_options_from_lines_and_from_reports(tmp_path: Path) -> None:
     lines, report = tmp_path / "sites", tmp_path / "report.json"
-    lines.write_text("# ours\n\nserver+0x2  # make at server.c:7\nstart:server+0x3\n")
+    lines.write_text("# ours\n\nserver+0x2  # make at server.c:7\nwatch-20:server+0x3#58 # the 58th\n")
     report.write_bytes(encode(Report(findings=(finding("heap-buffer-overflow", culprit=block(9)),))))
 
     named = [str(one) for one in traps_asked_for(["server+0x1"], lines)]
     reported = [str(one) for one in traps_asked_for([], report)]
 
-    assert named == ["end:server+0x1", "end:server+0x2", "start:server+0x3"]
+    assert named == ["end:server+0x1", "end:server+0x2", "watch-20:server+0x3#58"]
     assert reported == ["end:server@abababababababab+0x9"]
+
+
+def test_report_names_what_is_to_be_watched_where_that_is_asked_for(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    found = finding("heap-buffer-overflow", culprit=block(9), damage=damage(0x1000 + SIZE))
+    report.write_bytes(encode(Report(findings=(found,))))
+
+    named = [str(one) for one in traps_asked_for([], report, watch=True)]
+
+    assert named == ["watch+0@1000:server@abababababababab+0x9", "end:server@abababababababab+0x9"]
 
 
 @pytest.mark.parametrize(
@@ -148,3 +159,51 @@ def test_file_without_sites_is_refused_in_a_sentence(tmp_path: Path, content: st
 
     with pytest.raises(HeapwitnessError, match=message):
         traps_asked_for([], file)
+
+
+def test_likeliest_block_of_a_finding_is_trapped_on_its_side_whatever_it_is_to_other_findings() -> None:
+    ahead = finding("heap-buffer-underflow", culprit=block(9, 0x2000), suspect=block(8), damage=damage(0x1FFC))
+    other = finding("heap-buffer-underflow", culprit=block(8), suspect=block(9, 0x3000), damage=damage(0xFFC))
+
+    assert trapped(ahead, other)[:2] == ["start 8", "start 9"]
+
+
+def watched(*findings: Finding) -> list[str]:
+    return [
+        f"{trap.offset} {trap.site.frames[0].offset} {trap.place:#x} #{trap.number}" for trap in watches_for(findings)
+    ]
+
+
+def test_first_damaged_byte_is_watched_from_each_block_that_it_lies_beside() -> None:
+    victim, before = block(10, 0x1060), block(9, 0x1000, size=50)
+    found = finding("header-overwrite", victim=victim, previous=before, damage=damage(0x1044, offset=None))
+
+    assert watched(found) == ["-28 10 0x1060 #0", "18 9 0x1000 #0"]
+
+
+def test_watched_block_is_asked_for_by_its_number_and_its_place() -> None:
+    culprit = msgspec.structs.replace(block(9, 0x7F00_0012_3450, size=25), number=58)
+    found = finding("heap-buffer-overflow", culprit=culprit, damage=damage(0x7F00_0012_3450 + 25, 1))
+
+    assert watched(found) == ["0 9 0x23450 #58"]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        finding("use-after-free-write", culprit=block(9), damage=damage(0x1000 + SIZE)),
+        finding("heap-buffer-overflow", culprit=block(9)),
+        finding("heap-buffer-overflow", culprit=block(9), damage=damage(0x1000 + 500)),
+        finding("header-overwrite", victim=block(0, 0x1060), damage=damage(0x1050)),
+    ],
+)
+def test_what_no_watchpoint_helps_with_is_not_watched(found: Finding) -> None:
+    assert watched(found) == []
+
+
+def test_store_that_was_watched_catches_the_damage_of_the_same_sites() -> None:
+    store = Store(address=0x1040, size=8, stack=())
+    told = finding("header-overwrite", victim=block(10), damage=damage(0x1040), store=store, access="write")
+
+    assert catches(told, finding("heap-buffer-underflow", culprit=block(10), damage=damage(0x2040)))
+    assert not catches(told, finding("heap-buffer-underflow", culprit=block(9), damage=damage(0x2040)))

@@ -2,6 +2,7 @@
 #include "arena/arena.h"
 
 #include "arena/standstill.h"
+#include "os/inherited.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -175,6 +176,7 @@ HW_COLD hw_arena *hw_arena_own(void)
         return hw_this_thread.arena;
     hw_this_thread.refused = true;
     int before = errno;
+    hw_inherited_look();
     bool known = !known_process || known_process == hw_process_id();
     uint32_t thread = known ? hw_thread_id() : UNKNOWN_THREAD;
     hw_arena *arena = NULL;
@@ -208,7 +210,8 @@ void hw_arena_disown(hw_arena *arena)
 {
     hw_this_thread.refused = true; /* a signal handler that allocates now must not wait for the lock */
     hw_this_thread.ended = true;
-    hw_this_thread.arena = hw_this_thread.ready = hw_this_thread.ready_to_release = NULL;
+    hw_this_thread.arena = NULL;
+    hw_this_thread.ready = hw_this_thread.ready_to_allocate = hw_this_thread.ready_to_release = NULL;
     hw_arenas_lock();
     hw_arena_orphan(arena);
     hw_arenas_unlock();

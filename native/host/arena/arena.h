@@ -79,6 +79,7 @@ typedef struct hw_arena {
     uint32_t reserve;     /* of descriptors[0]: the cached node that new small ones are cut from, 0 for none */
     size_t kept_at_sweep; /* bytes that stayed on the stacks at the last one */
     uint32_t repairs;
+    uint32_t until_sampled; /* allocations until one is trapped by chance, 0 where that is not decided */
 
     hw_class classes[HW_CLASSES]; /* cached nodes of descriptors[0], by exact size */
     uint32_t few[HW_CLASSES][HW_FEW];
@@ -105,8 +106,9 @@ typedef struct hw_arena {
 typedef struct hw_thread {
     uint64_t mark; /* HW_THREAD_MARK, wherever libc made the storage that this lies in */
     hw_arena *arena;
-    hw_arena *ready;            /* the same, but NULL while the thread visits, and where operations take the long way */
-    hw_arena *ready_to_release; /* the same for releases and resizes */
+    hw_arena *ready; /* the same, but NULL while the thread visits, and where operations take the long way */
+    hw_arena *ready_to_allocate; /* the same for allocations, which take the long way where some of them are chosen */
+    hw_arena *ready_to_release;  /* the same for releases and resizes */
     uint32_t visits;
     uint32_t frame; /* abandon.h: of the operation that visits, and what it visits or holds */
     hw_arena *visited;
@@ -153,11 +155,12 @@ static inline void hw_ready_again(void)
     /* Acquiring, as in hw_light_fence: by it the usual way knows that its fences are uneven. */
     bool unusual = atomic_load_explicit(&hw_setting.unusual, memory_order_acquire);
     hw_this_thread.ready = hw_this_thread.visits || unusual ? NULL : hw_this_thread.arena;
+    hw_this_thread.ready_to_allocate = hw_setting.trap_sample > 1 ? NULL : hw_this_thread.ready;
     hw_this_thread.ready_to_release = hw_setting.poison ? NULL : hw_this_thread.ready;
 }
 static inline void hw_visits_up(void)
 {
-    hw_this_thread.ready = hw_this_thread.ready_to_release = NULL;
+    hw_this_thread.ready = hw_this_thread.ready_to_allocate = hw_this_thread.ready_to_release = NULL;
     atomic_signal_fence(memory_order_seq_cst);
     hw_this_thread.visits++;
 }

@@ -4,6 +4,7 @@
 #include "arena/standstill.h"
 #include "heap/graves.h"
 #include "heap/huge.h"
+#include "stacks/domains.h"
 
 #include <string.h>
 
@@ -148,7 +149,7 @@ void hw_big_release(hw_descriptor *descriptor, void *pointer, unsigned family, c
         hw_big_unclaim(descriptor);
         return;
     }
-    if (hw_is_mismatch(h.meta, family))
+    if (hw_is_mismatch(h.meta, family) || hw_domain_differs(h.meta >> 8, &context->caller))
         hw_tell_wrong_release(context, descriptor, HW_MISMATCH, descriptor->block, NULL);
     size_t size = hw_payload_bytes(descriptor->pool, h.size) - hw_slack_of(h.meta);
     hw_released gone = {(uint64_t)(uintptr_t)pointer, size, site_of(h.meta >> 8, context), h.meta >> 6 & 3};

@@ -9,6 +9,7 @@
 #include "os/room.h"
 #include "stacks/named.h"
 #include "traps/blocks.h"
+#include "traps/watch.h"
 
 /* Held from check_begins to check_ends, all the time as on a visit: so that a thread which leaves a check in the
    middle, by longjmp or cancelled, is known by its next operation or its end, and gives up the lock there. */
@@ -226,6 +227,8 @@ void hw_tell_end(uint64_t how)
 {
     hw_heap_sums sums = hw_heap_sum();
     const hw_trap_counts *traps = &hw_trap_counted;
+    if (hw_traps_on)
+        hw_watch_look(true);
     uint64_t stats[HW_STATS_WORDS] = {sums.operations,
                                       sums.nodes,
                                       sums.nodes_peak,
@@ -237,7 +240,9 @@ void hw_tell_end(uint64_t how)
                                       atomic_load(&traps->trapped),
                                       atomic_load(&traps->too_often),
                                       atomic_load(&traps->too_many),
-                                      atomic_load(&hw_left_places)};
+                                      atomic_load(&hw_left_places),
+                                      atomic_load(&traps->watched),
+                                      atomic_load(&traps->unwatched)};
     hw_tell_exit(stats);
 }
 

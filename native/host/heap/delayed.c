@@ -40,15 +40,17 @@ static uint32_t most_at(const hw_arena *arena, const hw_descriptor *descriptor, 
 
 enum { WORDS = 4 }; /* at once */
 
-/* The links of a cached node that is poisoned: 1, 0, HW_CACHED_PARENT and their check. */
+/* The links of a cached node that is poisoned: MARK, HW_CACHED_PARENT and their check. */
+static const uint64_t MARK = (uint64_t)HW_POISONED_RIGHT << 32 | HW_POISONED_LEFT;
+
 HW_INLINE uint64_t poisoned_links_rest(const hw_trusted *pool, uint64_t descriptor)
 {
-    return (descriptor + pool->links + pool->key.sizes) | HW_CACHED_PARENT;
+    return (descriptor + pool->links + MARK * pool->key.sizes) | HW_CACHED_PARENT;
 }
 
-HW_INLINE void write_links(char *at, uint64_t left, uint64_t rest)
+HW_INLINE void write_links(char *at, uint64_t rest)
 {
-    __builtin_memcpy(at + HW_OVERHEAD, &left, sizeof left);
+    __builtin_memcpy(at + HW_OVERHEAD, &MARK, sizeof MARK);
     __builtin_memcpy(at + HW_OVERHEAD + 8, &rest, sizeof rest);
 }
 
@@ -58,15 +60,11 @@ HW_INLINE void poison(const hw_trusted *pool, const hw_looked *n, uint32_t site)
     const uint64_t pattern = hw_pattern_of(n->offset_sum), words[WORDS] = {pattern, pattern, pattern, pattern};
     char *at = n->at + HW_OVERHEAD + sizeof(hw_links), *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
     hw_write_meta(pool, n, (n->meta & 0xCF) | (uint32_t)HW_CACHED << 4 | site << 8);
-    if (at == end) {
-        write_links(n->at, 0, hw_links_rest(pool, n->offset_sum));
-        return;
-    }
     for (; (size_t)(end - at) >= sizeof words; at += sizeof words)
         __builtin_memcpy(at, words, sizeof words);
     if (at < end)
         __builtin_memcpy(at, words, 16);
-    write_links(n->at, 1, poisoned_links_rest(pool, n->offset_sum));
+    write_links(n->at, poisoned_links_rest(pool, n->offset_sum));
 }
 
 HW_INLINE uint64_t pair_wrong(const char *at, uint64_t pattern)
@@ -79,10 +77,8 @@ HW_INLINE uint64_t pair_wrong(const char *at, uint64_t pattern)
 HW_INLINE uint64_t poison_wrong(const hw_trusted *pool, const hw_looked *n)
 {
     hw_words links = hw_load(n->at + HW_OVERHEAD);
-    if (n->size == HW_NODE_LEAST)
-        return links.sizes | (links.rest ^ hw_links_rest(pool, n->offset_sum));
     uint64_t pattern = hw_pattern_of(n->offset_sum),
-             wrong = (links.sizes ^ 1) | (links.rest ^ poisoned_links_rest(pool, n->offset_sum));
+             wrong = (links.sizes ^ MARK) | (links.rest ^ poisoned_links_rest(pool, n->offset_sum));
     const char *at = n->at + HW_OVERHEAD + sizeof(hw_links), *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
     for (; end - at >= 32; at += 32)
         wrong |= pair_wrong(at, pattern) | pair_wrong(at + 16, pattern);

@@ -11,6 +11,7 @@
 #include "heap/release.h"
 #include "stacks/named.h"
 #include "traps/blocks.h"
+#include "traps/watch.h"
 
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context);
@@ -19,16 +20,47 @@ static void *allocate_as_guest(size_t bytes, size_t align, unsigned origin, uint
 
 static void check_now_and_then(const hw_arena *arena, const hw_caller *caller)
 {
-    if (arena && hw_setting.check_every && arena->operations % hw_setting.check_every == 0)
+    uint64_t every = hw_setting.check_every;
+    if (arena && every && arena->operations % every == 0)
         hw_heap_check_part(*caller);
 }
 
-static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site)
+/* What becomes of a block that was allocated as any other, or stands in for a trapped one: which the program gets. */
+static HW_COLD void *settled(void *payload, void *trapped, size_t bytes, uint32_t site)
 {
-    void *payload = hw_trap_allocate(bytes, align, origin, site);
+    hw_watch_allocated(payload, trapped, bytes, site);
+    if (trapped && payload)
+        hw_trap_keep(trapped, payload);
+    return trapped ? trapped : payload;
+}
+
+/* Whether it is this allocation's turn to be trapped by chance. */
+static bool is_sampled(hw_arena *arena)
+{
+    if (hw_traps_sample <= 1)
+        return false;
+    if (!arena->until_sampled)
+        arena->until_sampled = hw_trap_gap();
+    return --arena->until_sampled == 0;
+}
+
+static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
+                                      bool sampled)
+{
+    void *payload = hw_trap_allocate(bytes, align, origin, site, sampled);
     arena->operations += payload != NULL;
-    if (hw_traps_sample > 1 || hw_trap_is_enough()) /* another site takes the long way next time, and may be chosen */
+    if (hw_trap_is_enough()) /* another site takes the long way next time, and may be chosen */
         hw_site_forget_one(&arena->sites, (unsigned)arena->operations);
+    return payload;
+}
+
+/* Where some are chosen: one of the others, as usual. */
+static void *allocate_unsampled(size_t bytes, unsigned origin, hw_caller caller)
+{
+    hw_arena *arena = hw_this_thread.ready;
+    void *payload = hw_traps_sample > 1 ? hw_allocate_usual(arena, bytes, origin, caller) : NULL;
+    if (HW_UNLIKELY(payload && hw_check_is_asked_for(arena)))
+        hw_leave_slowly(arena);
     return payload;
 }
 
@@ -38,15 +70,21 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
     if (!arena || hw_still_engaged(&caller) || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed))
         return allocate_big(bytes, align, origin, &caller);
     hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
-    uint32_t site = hw_site_of(&arena->sites, &caller, 0);
-    void *payload = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site) : NULL;
-    if (HW_UNLIKELY(payload))
+    bool sampled = is_sampled(arena);
+    void *payload = sampled || align ? NULL : allocate_unsampled(bytes, origin, caller);
+    if (payload)
         return payload;
+    uint32_t site = hw_site_of(&arena->sites, &caller, 0);
+    void *trapped = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, sampled) : NULL;
+    if (HW_UNLIKELY(trapped && !hw_traps_stand_in))
+        return settled(NULL, trapped, bytes, site);
     hw_enter(arena, caller.frame);
     payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);
     if (HW_UNLIKELY(!payload))
         payload = allocate_as_guest(bytes, align, origin, site, &context);
+    if (HW_UNLIKELY(hw_traps_on))
+        payload = settled(payload, trapped, bytes, site);
     check_now_and_then(arena, &caller);
     return payload;
 }
@@ -55,7 +93,7 @@ void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.arena;
     hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
-    if (hw_setting.poison && hw_this_thread.ready && !hw_is_inside(arena)) {
+    if (hw_is_held_back(&context) && hw_this_thread.ready && !hw_is_inside(arena)) {
         hw_fetch_around((uintptr_t)pointer);
         hw_enter(arena, caller.frame);
         bool done = hw_delay_usual(arena, pointer, &context);
@@ -182,15 +220,18 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
         return hw_heap_allocate(bytes, align, origin, *caller);
     uint32_t site = arena ? hw_site_of(&arena->sites, caller, 0) : 0;
     hw_context context = {.when = HW_AT_MALLOC, .caller = *caller};
-    void *payload = arena && hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site) : NULL;
+    void *payload =
+        arena && hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, is_sampled(arena)) : NULL;
     if (payload)
-        return payload;
+        return settled(NULL, payload, bytes, site);
     if (!arena && !hw_is_engaged() && bytes < threshold)
         payload = allocate_as_guest(bytes, align, origin, site, &context);
     if (!payload)
         payload = hw_big_allocate(bytes, align, origin, site);
     if (payload && arena)
         arena->operations++;
+    if (HW_UNLIKELY(hw_traps_on) && arena)
+        settled(payload, NULL, bytes, site);
     if (payload || !arena || bytes > HW_MOST_IN_POOL)
         return payload;
     /* Too many big blocks, or no address space for one of its own. */

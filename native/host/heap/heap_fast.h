@@ -90,9 +90,8 @@ HW_INLINE uint64_t hw_fast_node(const hw_arena *arena, const void *pointer)
 }
 
 /* Whatever stops these, they have changed nothing; then the long way begins anew. */
-HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller)
+HW_INLINE void *hw_allocate_usual(hw_arena *arena, size_t bytes, unsigned origin, hw_caller caller)
 {
-    hw_arena *arena = hw_this_thread.ready;
     uint32_t site;
     if (HW_UNLIKELY(!arena || !hw_is_small(bytes) || hw_is_inside(arena)))
         goto slowly;
@@ -104,11 +103,18 @@ HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller
         payload = hw_take_new(arena, bytes, origin, site);
     arena->operations += payload != NULL;
     hw_is_out(arena);
+    return payload;
+slowly:
+    return NULL;
+}
+
+HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller)
+{
+    hw_arena *arena = hw_this_thread.ready_to_allocate;
+    void *payload = hw_allocate_usual(arena, bytes, origin, caller);
     if (HW_UNLIKELY(!payload || hw_check_is_asked_for(arena)))
         return hw_heap_allocated(payload, bytes, origin, caller);
     return payload;
-slowly:
-    return hw_heap_allocate(bytes, 0, origin, caller);
 }
 
 HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)

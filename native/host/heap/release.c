@@ -16,7 +16,7 @@ static bool give_back_fast(hw_arena *arena, hw_descriptor *descriptor, uint32_t 
 {
     hw_looked n;
     uint32_t behind = arena->pool.end - node, most = behind < HW_LARGEST_KEPT ? behind : HW_LARGEST_KEPT;
-    if (descriptor != arena->first || hw_setting.poison || hw_look(&arena->pool, node, 0, most, &n) ||
+    if (descriptor != arena->first || hw_is_held_back(context) || hw_look(&arena->pool, node, 0, most, &n) ||
         hw_slack_wrong(&n) || hw_state_of(n.meta) != HW_USED || hw_quarantined(n.meta))
         return false;
     hw_fast_cache(&arena->pool, &n, site);
@@ -37,7 +37,8 @@ static void give_back(hw_arena *arena, hw_descriptor *descriptor, uint32_t node,
         hw_header h = *hw_own(descriptor->pool, node);
         uint32_t class = hw_class_of_node(h.size);
         hw_fault fault;
-        if (HW_UNLIKELY(hw_setting.poison) && hw_delay(arena, descriptor, node, site, context))
+        if (HW_UNLIKELY(hw_is_held_back(context)) && (hw_setting.poison || class < HW_CLASSES) &&
+            hw_delay(arena, descriptor, node, site, context))
             return;
         if (class < HW_CLASSES && descriptor == arena->first) {
             if (HW_LIKELY(hw_cache(descriptor->pool, node, site, false, &fault) == HW_OK)) {
@@ -100,7 +101,7 @@ void hw_release_inside(hw_arena *arena, hw_descriptor *descriptor, void *pointer
     uint32_t meta = hw_own(pool, node)->meta;
     if (hw_quarantined(meta))
         return;
-    if (HW_UNLIKELY(hw_is_mismatch(meta, context->family)))
+    if (HW_UNLIKELY(hw_is_mismatch(meta, context->family) || hw_domain_differs(meta >> 8, &context->caller)))
         hw_tell_wrong_release(context, descriptor, HW_MISMATCH, node, NULL);
     give_back(arena, descriptor, node, hw_site_here(meta >> 8, context), context);
 }
@@ -195,7 +196,8 @@ static void release_in_foreign_arena(hw_arena *arena, hw_descriptor *descriptor,
     hw_header h;
     if (descriptor->lost)
         return;
-    if (hw_may_be_handed_over(descriptor, node, context->family, &h)) {
+    if (hw_may_be_handed_over(descriptor, node, context->family, &h) &&
+        !hw_domain_differs(h.meta >> 8, &context->caller)) {
         hw_hand_over(descriptor, node, hw_site_here(h.meta >> 8, context));
         take_in_for_nobody(arena, descriptor, context);
         return;
@@ -229,6 +231,24 @@ HW_COLD void hw_release_outside(const void *pointer, const hw_context *context)
         hw_tell_wrong_release(context, NULL, HW_INVALID, 0, NULL);
 }
 
+/* Of what family its stand-in is released, the block's own release has judged. */
+static HW_COLD void release_trapped(void *pointer, const hw_context *context)
+{
+    void *stand_in = hw_trap_release(pointer, context);
+    const hw_descriptor *descriptor = NULL;
+    uint32_t region = stand_in ? hw_region_of(stand_in) : 0;
+    if (!region || atomic_load(&hw_region_at(region)->kind) != HW_ARENA_POOL)
+        return;
+    descriptor = hw_descriptor_of(hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)), stand_in);
+    uint32_t node = descriptor ? hw_node_at(descriptor, stand_in) : 0;
+    hw_header h;
+    hw_context with = *context;
+    with.pointer = stand_in;
+    if (node && hw_header_glimpse(descriptor->pool, node, &h))
+        with.family = (h.meta >> 6 & 3) == HW_ALIGNED ? (unsigned)HW_MALLOC : h.meta >> 6 & 3;
+    hw_release_any(stand_in, &with);
+}
+
 void hw_release_any(void *pointer, const hw_context *context)
 {
     if (HW_UNLIKELY(hw_is_foreign())) {
@@ -254,7 +274,7 @@ void hw_release_any(void *pointer, const hw_context *context)
     }
     hw_descriptor *descriptor = kind == HW_BIG_POOL || kind == HW_BIG_CLAIMED ? hw_big_claim(region) : NULL;
     if (kind == HW_TRAPPED_BLOCKS)
-        hw_trap_release(pointer, context);
+        release_trapped(pointer, context);
     else if (kind == HW_HUGE || kind == HW_HUGE_CLAIMED)
         hw_huge_release(region, pointer, context);
     else if (descriptor)

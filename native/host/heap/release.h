@@ -3,6 +3,7 @@
 #define HEAPWITNESS_RELEASE_H
 
 #include "heap/damage.h"
+#include "stacks/domains.h"
 
 /* The site of the operation, by the calling thread's own cache, whoever's arena it is inside of. */
 static inline uint32_t hw_site_here(uint32_t prior, const hw_context *context)
@@ -32,6 +33,13 @@ __attribute__((no_sanitize("thread"))) static inline bool hw_header_glimpse(cons
 {
     *h = *hw_own(pool, node);
     return hw_is_valid(pool, node, h);
+}
+
+/* Whether released blocks are filled and held back (delayed.h). Small ones of NumPy's arrays always are: what NumPy
+   would keep for the next array would be the first to be used again here as well. */
+static inline bool hw_is_held_back(const hw_context *context)
+{
+    return hw_setting.poison || hw_domain_of((uintptr_t)context->caller.pc) == HW_OF_ARRAYS;
 }
 
 /* By who is inside of the arena. A wrong pointer is told; what waits on a pending list is taken in. */

@@ -10,6 +10,7 @@
 #include "heap/release.h"
 #include "stacks/named.h"
 #include "traps/blocks.h"
+#include "traps/watch.h"
 
 #include <string.h>
 
@@ -140,6 +141,8 @@ static void *resize_in_arena(hw_arena *arena, hw_descriptor *descriptor, void *p
         hw_enter(arena, context->caller.frame);
         same = resize_inside(arena, descriptor, pointer, bytes, site, context, size, family, moves);
         hw_leave(arena);
+        if (HW_UNLIKELY(hw_traps_on))
+            hw_watch_allocated(same, NULL, bytes, site);
     } else if ((!*size || *size >= WORTH_A_VISIT) && mine && hw_seize(arena, 0)) {
         /* Worth a visit: to judge what is odd, or to spare the copy. */
         uint32_t site = hw_site_here(0, context);
@@ -176,7 +179,8 @@ void *hw_heap_resize(void *pointer, size_t bytes, hw_caller caller)
     if (moved)
         return moved;
     hw_arena *mine = !hw_still_engaged(&caller) && hw_visit_begins(&caller) ? hw_arena_own() : NULL;
-    context.trapped = hw_traps_on && mine && hw_site_trapped(hw_site_here(0, &context)) != HW_TRAP_NOT;
+    unsigned how = hw_traps_on && mine ? hw_site_trapped(hw_site_here(0, &context)) : (unsigned)HW_TRAP_NOT;
+    context.trapped = how != HW_TRAP_NOT && how != HW_TRAP_WATCH;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
     if (kind == HW_BIG_POOL || kind == HW_BIG_CLAIMED) {

@@ -32,9 +32,8 @@ typedef struct look {
 
 static look look_at(const siginfo_t *information, const ucontext_t *context)
 {
-    hw_crash crash = hw_crash_words(information, context);
-    return (look){.crash = crash,
-                  .caller = {(void *)(uintptr_t)crash.pc, (void **)(uintptr_t)crash.sp},
+    return (look){.crash = hw_crash_words(information, context),
+                  .caller = hw_interrupted(context),
                   .trap = hw_trap_of(information, context)};
 }
 
@@ -47,9 +46,8 @@ static void check(void *argument)
 }
 
 /* The crash itself is told first: whatever comes after may be the last. */
-static void look_at_heap(void *argument)
+static void look_at_heap(look *l)
 {
-    look *l = argument;
     siginfo_t information;
     ucontext_t context;
     /* A fault from here on would be handled at the start of the signal stack, over the frames that are still there. */
@@ -74,6 +72,18 @@ static void look_at_heap(void *argument)
     hw_tell_end(l->crash.signal);
 }
 
+typedef struct signalled {
+    const siginfo_t *information;
+    const ucontext_t *context;
+} signalled;
+
+static void look_around(void *argument)
+{
+    const signalled *s = argument;
+    look l = look_at(s->information, s->context);
+    look_at_heap(&l);
+}
+
 /* --- the handler ------------------------------------------------------------------------------- */
 
 /* Another thread looks at the heap, and then the process ends. */
@@ -87,12 +97,13 @@ static void let_the_first_end_it(void)
    what is not guarded, ends it at once. */
 static void on_crash(int number, siginfo_t *information, void *context)
 {
-    look l = look_at(information, context);
-    hw_guard_caught(information->si_code, l.crash.pc, l.crash.sp);
+    signalled s = {information, context};
+    hw_caller at = hw_interrupted(context);
+    hw_guard_caught(information->si_code, (uintptr_t)at.pc, (uintptr_t)at.frame);
     uint32_t nobody = 0, self = hw_thread_id();
     if (process == hw_process_id()) {
         if (atomic_compare_exchange_strong(&crashing, &nobody, self)) {
-            hw_with_room(look_at_heap, &l);
+            hw_with_room(look_around, &s);
         } else if (nobody != self) {
             let_the_first_end_it();
         }

@@ -6,15 +6,19 @@
 
 enum { SEIZE_MS = 1000 };
 
-/* A signal handler that interrupted an operation forks: in the child it will go on, too. */
+/* A signal handler that interrupted an operation forks: in the child it will go on, too. From before the fork, which
+   seizes arenas and so is engaged itself, until after it; under the arenas' lock. */
+static bool interrupted;
+
 static bool own_and_inside(const hw_arena *arena)
 {
-    return arena == hw_this_thread.arena && hw_is_engaged();
+    return arena == hw_this_thread.arena && interrupted;
 }
 
 void hw_before_fork(void)
 {
     hw_arenas_lock();
+    interrupted = hw_is_engaged();
     hw_stand_still(SEIZE_MS);
     for (hw_arena *a = hw_arena_first(); a; a = a->next)
         a->seized = !own_and_inside(a) && hw_seize(a, SEIZE_MS);

@@ -9,12 +9,14 @@
 #include "life/fork.h"
 #include "life/go_exit.h"
 #include "os/confined.h"
+#include "os/inherited.h"
 #include "os/record.h"
 #include "os/signals.h"
 #include "stacks/named.h"
 #include "stacks/python_frames.h"
 #include "traps/blocks.h"
 #include "traps/fault.h"
+#include "traps/watch.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -26,6 +28,26 @@ void hw_process_ends(hw_caller caller)
 {
     if (hw_process_is_ours() && hw_has_libcs_storage())
         hw_last_check(caller);
+}
+
+/* The operations that the only thread of a fork's child had done before. */
+static uint64_t before_fork;
+static bool is_forked;
+
+static uint64_t own_operations(void)
+{
+    return hw_this_thread.arena ? hw_this_thread.arena->operations : 0;
+}
+
+void hw_program_is_replaced(hw_caller caller)
+{
+    enum { NEXT_TO_NOTHING = 1000 };
+    if (!hw_process_is_ours() || !hw_has_libcs_storage() ||
+        (is_forked && own_operations() - before_fork < NEXT_TO_NOTHING))
+        return;
+    int before = errno;
+    hw_heap_check(HW_AT_EXIT, caller);
+    errno = before;
 }
 
 /* --- signals ---------------------------------------------------------------------------------- */
@@ -54,11 +76,14 @@ static void in_child(void)
     hw_after_fork(true);
     hw_process_note();
     hw_memory_init();
+    is_forked = true;
+    before_fork = own_operations();
     atomic_store(&hw_findings, 0);
     atomic_store(&hw_repairs, 0);
     hw_checks_after_fork();
     hw_endings_after_fork();
     hw_crash_after_fork();
+    hw_watch_after_fork();
     hw_tell_hello();
 }
 
@@ -77,13 +102,23 @@ static void thread_ends(void *arena)
 #error "heapwitness's engine reads and writes its headers as words of little-endian processors only."
 #endif
 
+static void watch_signals(void)
+{
+    hw_endings_watch();
+    if (hw_setting.check_signal)
+        hw_signal_take(hw_setting.check_signal, check_is_asked_for, SA_RESTART | SA_NODEFER, true);
+    hw_crash_watch();
+}
+
 __attribute__((constructor(101))) static void start(void)
 {
     int before = errno;
+    hw_inherited_look();
     hw_fence_init();
     hw_settings_read();
     hw_traps_read(hw_setting.traps, hw_setting.trap_found, hw_setting.trap_sample);
-    hw_say_init();
+    if (!hw_is_quiet())
+        hw_say_init();
     hw_memory_init();
     hw_ready_again();
     hw_arenas_init(thread_ends);
@@ -92,13 +127,14 @@ __attribute__((constructor(101))) static void start(void)
     if (hw_this_thread.arena) /* the program allocated before this */
         hw_sites_renew(&hw_this_thread.arena->sites, hw_process_id());
     pthread_atfork(hw_before_fork, in_parent, in_child);
-    hw_endings_watch();
-    if (hw_setting.check_signal)
-        hw_signal_take(hw_setting.check_signal, check_is_asked_for, SA_RESTART | SA_NODEFER, true);
-    hw_crash_watch();
-    hw_traps_watch();
+    if (!hw_confined || hw_may_end_by_signal())
+        watch_signals();
+    if (!hw_confined || hw_may_trap())
+        hw_traps_watch();
     hw_go_exit_watch();
     at_quick_exit(end);
+    if (hw_confined && !hw_is_quiet() && !hw_may_tell())
+        hw_record_keep();
     hw_tell_hello();
     errno = before;
 }

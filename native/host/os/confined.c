@@ -306,6 +306,11 @@ bool hw_may_trap(void)
     MAY(true, SYS_mprotect, SYS_mmap, SYS_munmap, SYS_madvise, SYS_rt_sigaction);
 }
 
+bool hw_may_wake(void)
+{
+    MAY(true, SYS_futex);
+}
+
 bool hw_may_be_loaded(void)
 {
     MAY(false, SYS_mmap, SYS_munmap, SYS_mprotect, SYS_madvise, SYS_openat, SYS_close, SYS_read, SYS_pread64, SYS_fstat,

@@ -1,7 +1,8 @@
 /* What the program has forbidden itself by seccomp. A system call that a filter answers by ending the process, or by a
    signal, must not be made by the engine: so each of the engine's is held against the program's own filters first,
-   which are known because the program installs them by prctl or syscall (preload/confined.c). Those that a process was
-   started under are not known; what started it under them let the dynamic linker work. */
+   which are known because the program installs them by prctl or syscall (preload/confined.c), or were tried
+   (inherited.h).
+ */
 #ifndef HEAPWITNESS_CONFINED_H
 #define HEAPWITNESS_CONFINED_H
 
@@ -31,6 +32,7 @@ bool hw_may_end_by_signal(void);
 bool hw_may_tell(void);
 bool hw_may_map(void);
 bool hw_may_trap(void);
+bool hw_may_wake(void);
 /* All that a fresh engine calls while it is loaded. */
 bool hw_may_be_loaded(void);
 /* To nothing but what prctl's first mode leaves. */

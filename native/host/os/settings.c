@@ -13,7 +13,7 @@ static const char *value(const char *name)
 {
     size_t length = strlen(name);
     for (char **entry = environ; entry && *entry; entry++)
-        if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=')
+        if (**entry == *name && strncmp(*entry, name, length) == 0 && (*entry)[length] == '=')
             return *entry + length + 1;
     return "";
 }

@@ -22,6 +22,7 @@ typedef struct seen {
 static seen seen_of[HW_SIGNALS];
 static hw_signal_entry *entry_of[HW_SIGNALS];
 static int flags_of[HW_SIGNALS];
+static int on_stack = SA_ONSTACK; /* 0: not on a signal stack */
 /* The program's actions that fronts stand for; NULL: there is no front. */
 static struct sigaction *_Atomic fronted[HW_SIGNALS];
 
@@ -49,7 +50,8 @@ static hw_signal_entry *entry_for(int number)
 
 static struct sigaction action_of(int number)
 {
-    struct sigaction action = {.sa_sigaction = entry_of[number], .sa_flags = flags_of[number]};
+    int flags = flags_of[number] & (~SA_ONSTACK | on_stack);
+    struct sigaction action = {.sa_sigaction = entry_of[number], .sa_flags = flags};
     if (!(action.sa_flags & SA_NODEFER))
         sigfillset(&action.sa_mask);
     return action;
@@ -161,12 +163,23 @@ hw_signal_entry *hw_front_entry(void)
     return front;
 }
 
-/* What is installed for an action of the program's: the same stack, the same signals blocked. */
+/* Without the signals that must get through. */
+static struct sigaction let_through(const struct sigaction *action)
+{
+    struct sigaction with = *action;
+    uint64_t mask;
+    memcpy(&mask, &with.sa_mask, sizeof mask);
+    mask &= ~let_in;
+    memcpy(&with.sa_mask, &mask, sizeof mask);
+    return with;
+}
+
+/* What is installed for an action of the program's: the same stack, the same signals blocked, but for those. */
 static struct sigaction front_of(int number, const struct sigaction *action)
 {
-    struct sigaction ours = *action;
+    struct sigaction ours = let_through(action);
     if (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN)
-        ours = (struct sigaction){.sa_flags = SA_ONSTACK | SA_NODEFER};
+        ours = (struct sigaction){.sa_flags = on_stack | SA_NODEFER};
     if (action->sa_handler == SIG_DFL && entry_of[number])
         ours = action_of(number);
     ours.sa_sigaction = front;
@@ -250,22 +263,26 @@ void hw_signal_let_all_go(void)
     }
 }
 
+void hw_signals_spare_stacks(void)
+{
+    if (!on_stack)
+        return;
+    on_stack = 0;
+    for (int number = 1; number < HW_SIGNALS; number++) {
+        const struct sigaction *behind = fronted_for(number);
+        struct sigaction ours, now;
+        if (!behind && (!entry_of[number] || hw_action(number, NULL, &now) != 0 || !is_ours(number, &now)))
+            continue;
+        ours = behind ? front_of(number, behind) : action_of(number);
+        hw_action(number, &ours, NULL);
+    }
+}
+
 /* The program's default action: of a vfork's child, which shares this memory and soon becomes another program, it
    is the kernel's. */
 static bool is_default_for(int number, hw_handler handler)
 {
     return handler == SIG_DFL && entry_for(number) && hw_process_is_ours();
-}
-
-/* Without the signals that must get through. */
-static struct sigaction let_through(const struct sigaction *action)
-{
-    struct sigaction with = *action;
-    uint64_t mask;
-    memcpy(&mask, &with.sa_mask, sizeof mask);
-    mask &= ~let_in;
-    memcpy(&with.sa_mask, &mask, sizeof mask);
-    return with;
 }
 
 int hw_signal_change(int number, const struct sigaction *action, struct sigaction *old)
@@ -290,7 +307,7 @@ int hw_signal_change(int number, const struct sigaction *action, struct sigactio
     int flags = action->sa_flags & OURS;
     struct sigaction asked = *action, ours = action_of(number), was;
     asked.sa_sigaction = entry_of[number];
-    asked.sa_flags |= flags_of[number] & OURS;
+    asked.sa_flags |= ours.sa_flags & OURS;
     int result = hw_action(number, &asked, old);
     if (result != 0)
         return result;

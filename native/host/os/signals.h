@@ -21,6 +21,8 @@ void hw_signal_take(int number, hw_signal_entry *entry, int flags, bool always);
 void hw_signal_let_go(int number);
 /* And take none from now on. */
 void hw_signal_let_all_go(void);
+/* The engine's functions run on no signal stack any more: some thread's is too small for them. */
+void hw_signals_spare_stacks(void);
 /* A signal that the program leaves its default action, and that the engine takes. */
 bool hw_signal_is_taken(int number);
 

@@ -161,15 +161,21 @@ uint32_t hw_thread_id(void)
 }
 
 /* Where it may not be asked it is the one that it was last: nor may new processes be made there, as a rule. */
+static _Atomic uint32_t last;
+
 uint32_t hw_process_id(void)
 {
-    static _Atomic uint32_t last;
     long id = hw_call(SYS_getpid, 0, 0, 0, 0, 0, 0);
     if (id <= 0)
         return atomic_load_explicit(&last, memory_order_relaxed);
     if (HW_UNLIKELY(atomic_load_explicit(&last, memory_order_relaxed) != (uint32_t)id))
         atomic_store_explicit(&last, (uint32_t)id, memory_order_relaxed);
     return (uint32_t)id;
+}
+
+void hw_process_id_is(uint32_t id)
+{
+    atomic_store(&last, id);
 }
 
 uint32_t hw_parent_id(void)

@@ -54,6 +54,8 @@ uint32_t hw_thread_id(void);
 /* For when it may not be asked any more. */
 void hw_thread_note_id(void);
 uint32_t hw_process_id(void);
+/* What it is for when it may not be asked. */
+void hw_process_id_is(uint32_t id);
 uint32_t hw_parent_id(void);
 void hw_random(void *bytes, size_t length);
 uint64_t hw_milliseconds(void);

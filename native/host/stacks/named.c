@@ -22,11 +22,15 @@ typedef struct frame {
 
 typedef struct site {
     uint32_t frames, how;
+    uint32_t name; /* 1 + the first that has the same frames */
+    hw_watch_wish wish;
+    _Atomic uint64_t blocks;
     frame frame[FRAMES_MOST];
 } site;
 
 bool hw_traps_on;
 unsigned hw_traps_sample;
+bool hw_traps_stand_in;
 static site *sites;
 static unsigned count;
 
@@ -80,21 +84,42 @@ static const char *read_frame(const char *at, frame *f)
     return at && *at == '+' ? read_number(at + 1, &f->offset) : NULL;
 }
 
-static const char *read_how(const char *at, uint32_t *how)
+/* watch+OFFSET@PLACE:, or with a minus, or without @PLACE. */
+static const char *read_wish(const char *at, hw_watch_wish *wish)
 {
-    static const char *const names[] = {"end:", "start:", "tight:"};
-    for (uint32_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strncmp(at, names[i], strlen(names[i])) == 0) {
-            *how = HW_TRAP_END + i;
-            return at + strlen(names[i]);
-        }
-    return NULL;
+    uint64_t number;
+    bool before = *at == '-';
+    wish->place = HW_ANY_PLACE;
+    if (!before && *at != '+')
+        return NULL;
+    at = read_number(at + 1, &number);
+    if (!at || number > INT32_MAX)
+        return NULL;
+    wish->offset = before ? -(int32_t)number : (int32_t)number;
+    if (*at == '@') {
+        at = read_number(at + 1, &number);
+        wish->place = (uint32_t)number % HW_PLACES;
+    }
+    return at && *at == ':' ? at + 1 : NULL;
 }
 
+static const char *read_how(const char *at, site *s)
+{
+    static const char *const names[] = {"end:", "start:", "tight:"}, watch[] = "watch";
+    for (uint32_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(at, names[i], strlen(names[i])) == 0) {
+            s->how = HW_TRAP_END + i;
+            return at + strlen(names[i]);
+        }
+    s->how = HW_TRAP_WATCH;
+    return strncmp(at, watch, strlen(watch)) == 0 ? read_wish(at + strlen(watch), &s->wish) : NULL;
+}
+
+/* HOW:FRAME,FRAME...#NUMBER; the number may be missing. */
 static const char *read_site(const char *at, site *s)
 {
     *s = (site){0};
-    at = read_how(at, &s->how);
+    at = read_how(at, s);
     while (at && s->frames < FRAMES_MOST) {
         at = read_frame(at, &s->frame[s->frames]);
         if (at)
@@ -103,7 +128,18 @@ static const char *read_site(const char *at, site *s)
             break;
         at++;
     }
+    if (at && *at == '#')
+        at = read_number(at + 1, &s->wish.number);
     return at && s->frames && s->frame[0].length ? at : NULL;
+}
+
+static uint32_t name_of(const site *s)
+{
+    uint32_t name = 1;
+    for (const site *other = sites; other < s; other++, name++)
+        if (other->frames == s->frames && memcmp(other->frame, s->frame, s->frames * sizeof *s->frame) == 0)
+            break;
+    return name;
 }
 
 void hw_traps_read(const char *list, bool found, unsigned sample)
@@ -112,12 +148,18 @@ void hw_traps_read(const char *list, bool found, unsigned sample)
     hw_traps_sample = sample;
     if (!*list || !(sites = hw_map(SITES_MOST * sizeof *sites)))
         return;
+    bool watches = false, guards = false;
     while (list && *list && count < SITES_MOST) {
         const char *next = strchr(list, ';');
-        count += read_site(list, &sites[count]) != NULL;
+        bool is = read_site(list, &sites[count]) != NULL;
+        sites[count].name = is ? name_of(&sites[count]) : 0;
+        watches |= is && sites[count].how == HW_TRAP_WATCH;
+        guards |= is && sites[count].how != HW_TRAP_WATCH;
+        count += is;
         list = next ? next + 1 : NULL;
     }
     hw_traps_on |= count != 0;
+    hw_traps_stand_in = watches && guards;
 }
 
 /* --- sites that were found ------------------------------------------------------------------------ */
@@ -242,18 +284,41 @@ static bool is_frame(uint64_t pc, const frame *f)
     return m.same;
 }
 
-unsigned hw_trap_named(const uint64_t *pc, unsigned frames)
+unsigned hw_trap_named(const uint64_t *pc, unsigned frames, uint32_t *name)
 {
+    *name = 0;
     for (unsigned i = 0; i < count; i++) {
         const site *s = &sites[i];
         unsigned most = frames < s->frames ? frames : s->frames, same = 0;
         while (same < most && is_frame(pc[same], &s->frame[same]))
             same++;
-        if (most && same == most)
+        if (most && same == most) {
+            *name = s->name;
             return s->how;
+        }
     }
     unsigned how = how_found(pc, frames);
     return how == HW_TRAP_NOT && hw_traps_sample == 1 ? HW_TRAP_END : how;
+}
+
+/* --- their blocks -------------------------------------------------------------------------------- */
+
+uint64_t hw_trap_count(uint32_t name)
+{
+    site *s = &sites[name - 1];
+    bool all = s->how == HW_TRAP_WATCH || !hw_trap_is_enough();
+    return all ? atomic_fetch_add(&s->blocks, 1) + 1 : 0;
+}
+
+const hw_watch_wish *hw_trap_next_wish(uint32_t name, const hw_watch_wish *last)
+{
+    bool passed = !last;
+    for (unsigned i = name - 1; i < count; i++) {
+        if (passed && sites[i].name == name && sites[i].how == HW_TRAP_WATCH)
+            return &sites[i].wish;
+        passed |= &sites[i].wish == last;
+    }
+    return NULL;
 }
 
 /* --- how many were trapped ------------------------------------------------------------------------ */

@@ -75,7 +75,8 @@ static size_t copy_lines(hw_python_codes *codes, char *to, uintptr_t lines)
 /* By where the file lies. A path in wide characters is the program's own. */
 static bool is_library(const char *file, size_t length)
 {
-    static const char *const places[] = {"/site-packages/", "/dist-packages/", "/lib/python3."};
+    static const char *const places[] = {"/site-packages/", "/dist-packages/", "/lib/python3.",
+                                         "/heapwitness/numpy.py"};
     for (unsigned i = 0; i < sizeof places / sizeof *places; i++)
         if (memmem(file, length, places[i], strlen(places[i])))
             return true;

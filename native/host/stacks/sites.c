@@ -4,6 +4,7 @@
 #include "os/process.h"
 #include "stacks/calls.h"
 #include "stacks/named.h"
+#include "stacks/numbers.h"
 #include "stacks/python_frames.h"
 #include "stacks/python_sites.h"
 #include "stacks/unwound.h"
@@ -93,11 +94,15 @@ __attribute__((noinline)) uint32_t hw_site_recall_deep(const hw_site_cache *cach
     return HW_LIKELY(site != HW_SITE_UNKNOWN) ? site : recall_believable(cache, caller, prior);
 }
 
+void (*hw_site_met)(uintptr_t pc);
+
 __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint64_t pc[HW_FAST_FRAMES];
     if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
         return 0;
+    if (hw_site_met && !prior)
+        hw_site_met((uintptr_t)hw_address_of((uintptr_t)caller->pc));
     if (HW_UNLIKELY(hw_python_may_come) && !cache->python && hw_python_comes((uintptr_t)caller->pc))
         hw_python_renew(cache);
     if (cache->most == 0)
@@ -240,11 +245,22 @@ static inline const record *record_at(const site_table *t, uint32_t site)
 }
 
 /* How what it allocates is trapped: as its native site is, which was written before. */
-static unsigned judged(const site_table *t, const record *r, const uint64_t *words)
+static unsigned judged(const site_table *t, const record *r, const uint64_t *words, uint32_t site)
 {
+    uint32_t name;
     if (r->prior || r->kind == HW_SITE_CODE)
         return HW_TRAP_NOT;
-    return r->kind == HW_SITE_PYTHON ? record_at(t, (uint32_t)words[0])->trapped : hw_trap_named(words, r->count);
+    if (r->kind == HW_SITE_PYTHON) {
+        hw_number_site(site, hw_number_name((uint32_t)words[0]));
+        return record_at(t, (uint32_t)words[0])->trapped;
+    }
+    uint64_t pc[HW_FULL_FRAMES];
+    unsigned frames = r->count < HW_FULL_FRAMES ? r->count : HW_FULL_FRAMES;
+    memcpy(pc, words, frames * sizeof *pc);
+    pc[0] = hw_address_of(pc[0]);
+    unsigned how = hw_trap_named(pc, frames, &name);
+    hw_number_site(site, name);
+    return how;
 }
 
 /* A new record's number; 0: there is no room. */
@@ -258,7 +274,7 @@ static uint32_t write_record(site_table *t, const record *key, const uint64_t *w
     } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
     record *r = (record *)(void *)(t->area.start + at);
     *r = *key;
-    r->trapped = (uint8_t)(hw_traps_on ? judged(t, r, words) : HW_TRAP_NOT);
+    r->trapped = (uint8_t)(hw_traps_on ? judged(t, r, words, (uint32_t)(at / 16)) : HW_TRAP_NOT);
     memcpy(r->word, words, key->count * sizeof *words);
     return (uint32_t)(at / 16);
 }
@@ -308,7 +324,8 @@ uint32_t hw_site_intern_record(record *key, const uint64_t *words)
 
 bool hw_site_may_be_kept(uint32_t site)
 {
-    return !hw_site_trapped(site) || hw_trap_is_enough();
+    unsigned how = hw_site_trapped(site);
+    return how != HW_TRAP_WATCH && (how == HW_TRAP_NOT || hw_trap_is_enough());
 }
 
 unsigned hw_site_trapped(uint32_t site)
@@ -342,7 +359,7 @@ void hw_sites_judge_again(void)
             break;
         bytes = hw_round_up(sizeof *r + r->count * sizeof *r->word, 16);
         if (!r->trapped && at + bytes <= used)
-            r->trapped = (uint8_t)judged(t, r, r->word);
+            r->trapped = (uint8_t)judged(t, r, r->word, (uint32_t)(at / 16));
     }
 }
 
@@ -358,6 +375,15 @@ const hw_site_record *hw_site_at(uint32_t site)
     if (!t || (uint64_t)site * 16 + sizeof(record) > atomic_load(&hw_this_process.sites_used) || site == 0)
         return NULL;
     return record_at(t, site);
+}
+
+unsigned hw_site_domain(uint32_t site, uint64_t *pc)
+{
+    const record *r = hw_site_at(site);
+    if (r && r->kind == HW_SITE_PYTHON && r->count)
+        r = hw_site_at((uint32_t)r->word[0] & HW_SITE_NUMBER);
+    *pc = r && r->kind == HW_SITE_NATIVE && r->count ? r->word[0] : 0;
+    return hw_domain_of(*pc);
 }
 
 uint32_t hw_site_prior(uint32_t site)

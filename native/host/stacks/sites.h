@@ -21,6 +21,24 @@ typedef struct hw_caller {
 } hw_caller;
 #define HW_HERE ((hw_caller){__builtin_return_address(0), (void **)__builtin_frame_address(0)})
 
+/* Of Python's allocators, the one that a call came by. It stands above its address, where addresses of programs have no
+   bits: so a call by each of them is a site of its own, and a record's first word says by which. */
+enum hw_domain { HW_NO_DOMAIN, HW_OF_RAW, HW_OF_MEMORY, HW_OF_OBJECTS, HW_OF_ARRAYS, HW_DOMAINS };
+enum { HW_DOMAIN_AT = 56 };
+static inline unsigned hw_domain_of(uint64_t pc)
+{
+    unsigned domain = (unsigned)(pc >> HW_DOMAIN_AT);
+    return domain < HW_DOMAINS ? domain : HW_NO_DOMAIN;
+}
+static inline uint64_t hw_address_of(uint64_t pc)
+{
+    return pc - ((uint64_t)hw_domain_of(pc) << HW_DOMAIN_AT);
+}
+static inline uint64_t hw_domain_bits(uint64_t pc)
+{
+    return (uint64_t)hw_domain_of(pc) << HW_DOMAIN_AT;
+}
+
 typedef struct hw_recent {
     uint64_t key; /* the caller alone, or a hash of several frames: that is no address */
     uint32_t prior, site;
@@ -196,6 +214,11 @@ static inline uint32_t hw_site_of(hw_site_cache *cache, const hw_caller *caller,
 learn:
     return hw_site_learn(cache, caller, prior);
 }
+
+/* By which of Python's allocators the blocks of an allocation site came. */
+unsigned hw_site_domain(uint32_t site, uint64_t *pc);
+/* Is told of code that the program calls the heap from, when that is new; NULL where nobody wants to know. */
+extern void (*hw_site_met)(uintptr_t pc);
 
 /* For a release: which allocation site a site number of the table leads to. */
 uint32_t hw_site_prior(uint32_t site);

@@ -125,7 +125,7 @@ const hw_frame *hw_trail_follow(hw_trail *trail, const hw_caller *caller, uintpt
     unsigned n = 0, i = trail->any ? trail->first : HW_TRAIL;
     bool whole = false;
     /* The function that was called has saved rbp in its frame, below the return address. */
-    fresh[0] = (hw_frame){.pc = (uint64_t)(uintptr_t)caller->pc,
+    fresh[0] = (hw_frame){.pc = hw_address_of((uint64_t)(uintptr_t)caller->pc),
                           .sp = stack.low + 2 * sizeof(uint64_t),
                           .bp = hw_word_at(stack.low),
                           .bp_at = stack.low};

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "stacks/unwound.h"
 
+#include "os/confined.h"
 #include "os/guard.h"
 #include "os/room.h"
 #include "stacks/trail.h"
@@ -79,7 +80,9 @@ static inline bool holds(const stack *s, uintptr_t frame)
 static void compare(uint32_t site, const hw_caller *caller)
 {
     uint64_t other[HW_FULL_FRAMES];
-    if (site && !hw_site_has(site, other, hw_unwind(other, HW_FULL_FRAMES, caller)))
+    unsigned count = hw_unwind(other, HW_FULL_FRAMES, caller);
+    other[0] |= hw_domain_bits((uint64_t)(uintptr_t)caller->pc);
+    if (site && !hw_site_has(site, other, count))
         __builtin_trap();
 }
 #define COMPARE(site, caller) compare(site, caller)
@@ -131,7 +134,12 @@ static _Unwind_Reason_Code take(struct _Unwind_Context *context, void *argument)
 
 static void go(void *argument)
 {
+    /* Its first use wakes who might wait for it. */
+    static _Atomic bool used;
+    if (hw_confined && !used && !hw_may_wake())
+        return;
     _Unwind_Backtrace(take, argument);
+    used = true;
 }
 
 /* A walk that was broken off has the frames up to there. */
@@ -146,14 +154,14 @@ static unsigned give(const walk *w, uint64_t *frames)
 
 unsigned hw_unwind(uint64_t *frames, unsigned most, const hw_caller *caller)
 {
-    walk w = {.start = (uint64_t)(uintptr_t)caller->pc, .most = most};
+    walk w = {.start = hw_address_of((uint64_t)(uintptr_t)caller->pc), .most = most};
     hw_guarded(go, &w);
     return give(&w, frames);
 }
 
 unsigned hw_unwind_surely(uint64_t *frames, unsigned most, const hw_caller *caller)
 {
-    walk w = {.start = (uint64_t)(uintptr_t)caller->pc, .most = most};
+    walk w = {.start = hw_address_of((uint64_t)(uintptr_t)caller->pc), .most = most};
     hw_guarded_apart(go, &w, sizeof w);
     return give(&w, frames);
 }
@@ -207,7 +215,11 @@ static void keep(hw_unwound *known, const hw_caller *caller, uint32_t prior, uin
     uint64_t turn;
     uint32_t at = take_room(known, bytes, &turn);
     stack *s = (stack *)(void *)((char *)known + at);
-    *s = (stack){.pc = frames->pc, .frame = low, .prior = prior, .site = site, .bytes = bytes - sizeof(stack)};
+    *s = (stack){.pc = (uint64_t)(uintptr_t)caller->pc,
+                 .frame = low,
+                 .prior = prior,
+                 .site = site,
+                 .bytes = bytes - sizeof(stack)};
     memcpy(s->words, used, count / 4 * sizeof *used);
     uint64_t hash = hash_of(caller, prior);
     uint32_t *tag = known->sets[set_of(hash)].word, *place = tag + WAYS;
@@ -243,6 +255,7 @@ static bool learn_by_rules(hw_site_cache *cache, const hw_caller *caller, uint32
             pc[count] = frames[count].pc;
             count++;
         }
+        pc[0] |= hw_domain_bits((uint64_t)(uintptr_t)caller->pc);
         *site = hw_site_intern(cache, pc, count, prior);
         COMPARE(*site, caller);
         if (*site && hw_site_may_be_kept(*site))
@@ -263,7 +276,9 @@ static void learn_by_libgcc(void *argument)
 {
     unknown *u = argument;
     uint64_t pc[HW_FULL_FRAMES];
-    u->site = hw_site_intern(u->cache, pc, hw_unwind(pc, HW_FULL_FRAMES, u->caller), u->prior);
+    unsigned count = hw_unwind(pc, HW_FULL_FRAMES, u->caller);
+    pc[0] |= hw_domain_bits((uint64_t)(uintptr_t)u->caller->pc);
+    u->site = hw_site_intern(u->cache, pc, count, u->prior);
 }
 
 __attribute__((noinline)) uint32_t hw_unwound_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "tell/channel.h"
 
+#include "os/inherited.h"
 #include "os/record.h"
 #include "tell/evidence.h"
 #include "tell/message.h"
@@ -65,7 +66,7 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
     event.pool_bytes = pool ? bytes : 0;
     event.pointer = (uint64_t)(uintptr_t)context->pointer;
     event.node = fault->node;
-    event.family = context->family;
+    event.family = context->family | hw_domain_of((uintptr_t)context->caller.pc) << HW_FAMILY_BITS;
     event.dropped = atomic_exchange(&hw_dropped, 0);
     if (fault->reason == HW_HEADERS) {
         uint32_t window[2] = {fault->low, fault->high};
@@ -86,6 +87,10 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         hw_put_section(&m, HW_TRAPPED, 0, &trapped, sizeof trapped);
     if (context->held)
         hw_put_section(&m, HW_HELD, 0, context->held, sizeof *context->held);
+    if (pool)
+        hw_put_numbers(&m, pool, fault);
+    else if (context->unpooled || released)
+        hw_put_number_of(&m, context->unpooled ? context->unpooled->address : released->address);
     hw_message_finish(&m, &event);
     char answer = hw_ask(&m);
     last_was_logged = false;
@@ -162,7 +167,7 @@ void hw_tell_end_of_access(uintptr_t block, uint64_t pc, uint64_t farthest, uint
 
 static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
 {
-    if (hw_setting.socket[0] == 0 && hw_setting.log[0] == 0)
+    if ((hw_setting.socket[0] == 0 && hw_setting.log[0] == 0) || hw_is_quiet())
         return;
     hw_message m;
     if (!hw_message_begin(&m, HW_MESSAGE))

@@ -5,10 +5,22 @@
 
 #include "arena/arena.h"
 
-enum hw_event_type { HW_HELLO = 1, HW_FINDING, HW_EXIT, HW_OUTCOME, HW_STRANGER, HW_CRASHED, HW_CHECKED };
+enum hw_event_type {
+    HW_HELLO = 1,
+    HW_FINDING,
+    HW_EXIT,
+    HW_OUTCOME,
+    HW_STRANGER,
+    HW_CRASHED,
+    HW_CHECKED,
+    HW_WATCHED_STORE
+};
 enum hw_when { HW_AT_MALLOC, HW_AT_FREE, HW_AT_REALLOC, HW_AT_CHECK, HW_AT_EXIT, HW_AT_TRAP, HW_AT_CRASH };
 /* The reasons after those of the core (core.h, enum hw_reason). */
 enum { HW_DOUBLE = 6, HW_INVALID, HW_MISMATCH, HW_GUARD };
+
+/* In an event's `family`: above the origin stands the domain that the release belongs to. */
+enum { HW_FAMILY_BITS = 8 };
 
 typedef struct hw_event {
     uint32_t magic;
@@ -39,7 +51,9 @@ enum hw_section_kind {
     HW_HELD,
     HW_LEFT,
     HW_WENT_ON,
-    HW_FRAME
+    HW_FRAME,
+    HW_WATCHED,
+    HW_NUMBERED
 };
 
 /* A block without a pool (huge.h, traps/blocks.h), as a section tells it. `before`: bytes before it that have the
@@ -104,7 +118,7 @@ void hw_tell_end_of_access(uintptr_t block, uint64_t pc, uint64_t farthest, uint
 void hw_tell_hello(void);
 /* Tell of a crash; once the heap was looked at with the stack, and wait until it was examined. */
 void hw_tell_crash(const hw_crash *crash, const hw_caller *caller);
-enum { HW_STATS_WORDS = 12 };
+enum { HW_STATS_WORDS = 14 };
 void hw_tell_exit(const uint64_t stats[HW_STATS_WORDS]);
 /* The heap was checked because a signal asked for it; told only to who draws the heap. */
 void hw_tell_checked(void);

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "tell/evidence.h"
 
+#include "stacks/numbers.h"
+
 enum { WINDOW_MOST = 4 << 20 };
 
 static void put_record(hw_message *m, const hw_site_record *record)
@@ -79,4 +81,29 @@ void hw_put_unpooled(hw_message *m, const hw_unpooled *block)
     if (block->before)
         hw_put_memory(m, (uintptr_t)(block->address - block->before), block->before + hw_page());
     hw_put_site(m, (uint32_t)block->site);
+}
+
+static void put_numbers_between(hw_message *m, uintptr_t low, uintptr_t high)
+{
+    enum { MOST = 128 };
+    hw_numbered found[MOST];
+    size_t count = hw_numbers_between(low, high, found, MOST);
+    if (count)
+        hw_put_section(m, HW_NUMBERED, 0, found, count * sizeof *found);
+}
+
+void hw_put_numbers(hw_message *m, const hw_pool *pool, const hw_fault *fault)
+{
+    enum { AROUND = 1024 };
+    uint32_t low = fault->low ? fault->low : fault->node, high = fault->high ? fault->high : fault->node;
+    const hw_header *h = hw_own(pool, low);
+    if (low && hw_is_valid(pool, low, h))
+        low -= h->prev_size;
+    uintptr_t start = (uintptr_t)hw_at(pool, low), end = (uintptr_t)hw_at(pool, high < low ? low : high);
+    put_numbers_between(m, start - AROUND, end + AROUND);
+}
+
+void hw_put_number_of(hw_message *m, uint64_t address)
+{
+    put_numbers_between(m, (uintptr_t)address, (uintptr_t)address + 1);
 }

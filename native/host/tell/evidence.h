@@ -10,5 +10,8 @@ void hw_put_evidence(hw_message *m, const hw_pool *pool, size_t bytes, uint32_t 
 void hw_put_unpooled(hw_message *m, const hw_unpooled *block);
 /* Of an allocation site: its record, and those that it names. */
 void hw_put_site(hw_message *m, uint32_t site);
+/* Which numbers blocks have at their sites: of a pool around a fault, and the one at an address. */
+void hw_put_numbers(hw_message *m, const hw_pool *pool, const hw_fault *fault);
+void hw_put_number_of(hw_message *m, uint64_t address);
 
 #endif

@@ -41,6 +41,19 @@ static void take_registers(hw_crash *crash, const ucontext_t *context)
 #endif
 }
 
+hw_caller hw_interrupted(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+    const greg_t *all = context->uc_mcontext.gregs;
+    return (hw_caller){(void *)(uintptr_t)all[REG_RIP], (void **)(uintptr_t)all[REG_RSP]};
+#elif defined(__aarch64__)
+    return (hw_caller){(void *)(uintptr_t)context->uc_mcontext.pc, (void **)(uintptr_t)context->uc_mcontext.sp};
+#else
+    (void)context;
+    return (hw_caller){0};
+#endif
+}
+
 hw_crash hw_crash_words(const siginfo_t *information, const ucontext_t *context)
 {
     hw_crash crash = {.signal = (uint64_t)information->si_signo, .code = (uint64_t)information->si_code};

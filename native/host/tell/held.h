@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <ucontext.h>
 
+/* Where a signal came: the address in the code, and that of the stack. */
+hw_caller hw_interrupted(const ucontext_t *context);
 /* What kernel and processor say of a signal. */
 hw_crash hw_crash_words(const siginfo_t *information, const ucontext_t *context);
 

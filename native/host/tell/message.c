@@ -146,7 +146,7 @@ void hw_put_stack(hw_message *m, hw_event *event, const hw_caller *caller)
     uint64_t frames[HW_MOST_FRAMES];
     event->frames = hw_unwind_surely(frames, HW_MOST_FRAMES, caller);
     if (!event->frames) {
-        frames[0] = (uint64_t)(uintptr_t)caller->pc;
+        frames[0] = hw_address_of((uint64_t)(uintptr_t)caller->pc);
         event->frames = 1;
     }
     hw_put(m, frames, event->frames * sizeof frames[0]);

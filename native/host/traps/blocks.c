@@ -269,12 +269,16 @@ static void tell_ends(hw_slot *slot)
 
 /* --- allocating ---------------------------------------------------------------------------------- */
 
-/* One of `of`, by chance. */
-static bool is_chosen(uint64_t of)
+static uint64_t by_chance(void)
 {
     static _Atomic uint64_t turn;
-    uint64_t mixed = (atomic_fetch_add(&turn, 1) ^ began << 32 ^ hw_process_id()) * UINT64_C(0x9E3779B97F4A7C15);
-    return (mixed >> 32) % of == 0;
+    return ((atomic_fetch_add(&turn, 1) ^ began << 32 ^ hw_process_id()) * UINT64_C(0x9E3779B97F4A7C15)) >> 32;
+}
+
+/* One of `of`. */
+static bool is_chosen(uint64_t of)
+{
+    return by_chance() % of == 0;
 }
 
 /* After the first ones some are chosen, so that whichever block is the wrong one may be among those of some run. */
@@ -285,14 +289,27 @@ static bool is_too_often(void)
     return hw_trap_is_enough() && (trapped >= most || !is_chosen(CHOSEN));
 }
 
-/* Blocks by chance: a few at once, and few anew, so that they cost little whatever the program does. */
-static bool is_sampled(unsigned class)
+uint32_t hw_trap_gap(void)
 {
-    enum { PART = 8 };
+    return 1 + (uint32_t)(by_chance() % (2 * (uint64_t)hw_traps_sample - 1));
+}
+
+/* Blocks by chance: a few at once, and few anew, so that they cost little whatever the program does; the fewer, the
+   more of the site's blocks had their turn. */
+static bool may_be_sampled(unsigned class, uint32_t site)
+{
+    enum { PART = 8, SITES = 4096, MANY = 4, MOST = UINT8_MAX };
+    static _Atomic uint8_t turns[SITES]; /* of sites of one number modulo SITES */
     uint64_t trapped = atomic_load_explicit(&hw_trap_counted.trapped, memory_order_relaxed);
-    return hw_traps_sample > 1 && is_chosen(hw_traps_sample) &&
-           atomic_load_explicit(&live[class], memory_order_relaxed) < slot_count[class] / PART &&
-           trapped < SAMPLED_FREELY + hw_milliseconds() - began;
+    if (atomic_load_explicit(&live[class], memory_order_relaxed) >= slot_count[class] / PART ||
+        trapped >= SAMPLED_FREELY + hw_milliseconds() - began)
+        return false;
+    unsigned had = atomic_load_explicit(&turns[site % SITES], memory_order_relaxed);
+    if (!is_chosen(1 + had / MANY))
+        return false;
+    if (had < MOST)
+        atomic_store_explicit(&turns[site % SITES], (uint8_t)(had + 1), memory_order_relaxed);
+    return true;
 }
 
 /* The fewer slots are left, the fewer blocks get one: some are left for what comes later. */
@@ -363,6 +380,7 @@ static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origi
     descriptor(slot, start, class, bytes, align, how);
     slot->site = site;
     slot->origin = origin;
+    slot->stand_in = NULL;
     hw_random(&slot->pattern, sizeof slot->pattern);
     slot->pattern = hw_pattern_of(slot->pattern);
     forget_told(slot);
@@ -388,19 +406,8 @@ static unsigned class_of(size_t bytes)
     return class;
 }
 
-void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site)
+static void *allocate_counted(unsigned class, size_t bytes, size_t align, unsigned origin, uint32_t site, unsigned how)
 {
-    unsigned how = hw_site_trapped(site), class = class_of(bytes);
-    if (!region || class >= CLASSES || !slot_count[class] || align > hw_page())
-        return NULL;
-    if (how == HW_TRAP_NOT && is_sampled(class))
-        how = HW_TRAP_END;
-    if (how == HW_TRAP_NOT || !hw_trap_is_watched())
-        return NULL;
-    if (is_too_often()) {
-        atomic_fetch_add(&hw_trap_counted.too_often, 1);
-        return NULL;
-    }
     hw_change_begin();
     void *payload = NULL;
     if (atomic_fetch_add(&live[class], 1) < slot_count[class] && !are_too_many(class))
@@ -410,6 +417,30 @@ void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t sit
     if (!payload)
         atomic_fetch_sub(&live[class], 1);
     return payload;
+}
+
+void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site, bool sampled)
+{
+    unsigned how = hw_site_trapped(site), class = class_of(bytes);
+    if (!region || class >= CLASSES || !slot_count[class] || align > hw_page())
+        return NULL;
+    if (how == HW_TRAP_NOT && sampled && may_be_sampled(class, site))
+        how = HW_TRAP_END;
+    if (how == HW_TRAP_NOT || how == HW_TRAP_WATCH || !hw_trap_is_watched())
+        return NULL;
+    if (is_too_often()) {
+        atomic_fetch_add(&hw_trap_counted.too_often, 1);
+        return NULL;
+    }
+    return allocate_counted(class, bytes, align, origin, site, how);
+}
+
+void *hw_trap_fence(size_t bytes, uint32_t site, unsigned how)
+{
+    unsigned class = class_of(bytes);
+    if (!region || class >= CLASSES || !slot_count[class] || !hw_trap_is_watched())
+        return NULL;
+    return allocate_counted(class, bytes, 0, HW_MALLOC, site, how);
 }
 
 /* --- blocks by pointers -------------------------------------------------------------------------- */
@@ -468,16 +499,24 @@ static void keep_content(hw_slot *slot, uintptr_t start, uintptr_t end)
     hw_call(SYS_madvise, (long)start, (long)bytes, MADV_DONTNEED, 0, 0, 0);
 }
 
-void hw_trap_release(void *pointer, const hw_context *context)
+void hw_trap_keep(const void *pointer, void *stand_in)
+{
+    unsigned class;
+    uint32_t number;
+    slot_of((uintptr_t)pointer, &class, &number)->stand_in = stand_in;
+}
+
+void *hw_trap_release(void *pointer, const hw_context *context)
 {
     uintptr_t start, end;
     unsigned class;
     hw_slot *slot = take_live(pointer, &class, context);
     if (!slot)
-        return;
+        return NULL;
+    void *stand_in = slot->stand_in;
     inspect(slot, context);
     tell_ends(slot);
-    if (hw_is_mismatch(slot->origin << 6, context->family))
+    if (hw_is_mismatch(slot->origin << 6, context->family) || hw_domain_differs(slot->site, &context->caller))
         tell_mismatch(slot, context);
     hw_change_begin();
     slot->gone_site = hw_site_here(slot->site, context);
@@ -489,6 +528,7 @@ void hw_trap_release(void *pointer, const hw_context *context)
     atomic_fetch_sub(&live[class], 1);
     atomic_store_explicit(&slot->state, HW_SLOT_GONE, memory_order_release);
     hw_change_end();
+    return stand_in;
 }
 
 size_t hw_trap_size(const void *pointer)

@@ -23,7 +23,8 @@ typedef struct hw_slot {
     uint32_t site, gone_site;
     uint32_t origin, kept; /* bytes of a released one whose content is still there */
     uint64_t address, size, pattern;
-    struct { /* the instructions whose accesses were told, how often they came, and how far from the block */
+    void *stand_in; /* what lies where the block would without its trap, so that all others do (named.h); or NULL */
+    struct {        /* the instructions whose accesses were told, how often they came, and how far from the block */
         _Atomic uint64_t pc, times, farthest;
     } told[8];
 } hw_slot;
@@ -31,10 +32,17 @@ typedef struct hw_slot {
 /* Have the region. False: there is no address space for it, and nothing is trapped. */
 bool hw_traps_init(void);
 /* NULL: the site is not trapped, or nothing more can be trapped now; then the block is as any other. */
-void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site);
+void *hw_trap_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site, bool sampled);
+/* The how manieth allocation of a thread from now on is to be `sampled`: in the mean hw_traps_sample, at least 1. */
+uint32_t hw_trap_gap(void);
+/* A block that is trapped whatever its site: where it lies, as enum hw_trap_how has it. NULL: there is no room. */
+void *hw_trap_fence(size_t bytes, uint32_t site, unsigned how);
 /* The rest is about pointers into the region. */
 bool hw_trap_holds(const void *pointer);
-void hw_trap_release(void *pointer, const hw_context *context);
+/* Returns the block's stand-in, which is to be released, too; NULL: it has none. */
+void *hw_trap_release(void *pointer, const hw_context *context);
+/* The block that was just allocated has a stand-in. */
+void hw_trap_keep(const void *pointer, void *stand_in);
 /* Bytes that were requested; 0: the pointer is no block in use. */
 size_t hw_trap_size(const void *pointer);
 /* The same for a resize, which always moves the block; what is wrong with the pointer was told, and so was damage. */

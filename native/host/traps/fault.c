@@ -8,6 +8,7 @@
 #include "stacks/named.h"
 #include "tell/held.h"
 #include "traps/blocks.h"
+#include "traps/watch.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -32,6 +33,8 @@ typedef struct step {
     uintptr_t address;
 } step;
 static __thread step here;
+
+void (*hw_trap_was_told)(void);
 
 static bool set_rights(uintptr_t page, int rights)
 {
@@ -184,6 +187,8 @@ static bool take_fault(siginfo_t *information, void *interrupted)
                            .access = writes ? HW_WRITES : HW_READS,
                            .state = HW_TRAP_GOES_ON | (t.near ? HW_TRAP_IS_NEAR : 0)};
         hw_with_room(tell, &t);
+        if (hw_trap_was_told)
+            hw_trap_was_told();
     }
     return let_through(context, t.slot, address, first);
 }
@@ -191,6 +196,8 @@ static bool take_fault(siginfo_t *information, void *interrupted)
 static bool take_step(siginfo_t *information, void *interrupted)
 {
     ucontext_t *context = interrupted;
+    if (hw_watch_take(information, interrupted))
+        return true;
     if (!here.on || information->si_code <= 0)
         return false;
     end_step(context);
@@ -235,8 +242,10 @@ void hw_traps_watch(void)
 
 void hw_traps_end(void)
 {
-    if (atomic_exchange(&watching, false))
-        hw_traps_open();
+    if (!atomic_exchange(&watching, false))
+        return;
+    hw_watch_end();
+    hw_traps_open();
 }
 
 bool hw_trap_is_watched(void)

@@ -11,6 +11,8 @@
 
 /* Have faults come here first. After that, and before the program starts, hw_traps_init. */
 void hw_traps_watch(void);
+/* Called by the thread whose access was told, before that is let through; NULL where nobody wants to know. */
+extern void (*hw_trap_was_told)(void);
 /* Whether faults still do: a program may set its handlers by bare system calls. */
 bool hw_trap_is_watched(void);
 /* The program is about to forbid itself the calls that a trap needs: there are none from now on. */

@@ -1,56 +1,29 @@
-"""The options by which every command that has a report writes documents of it."""
+"""The options by which every command that has a report writes documents of it, for click."""
 
 import functools
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import click
+from heapwitness.accept.asked import with_accepting
+from heapwitness.cli import words
+from heapwitness.cli.shapes import Command, as_click, shape, with_options
+from heapwitness.outputs import with_outputs
 
-from heapwitness.outputs import Outputs
+FILE = shape(words.FILE)
 
-FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
-
-FORMAT = click.option(
-    "--format",
-    type=click.Choice(["short", "full"]),
-    default="full",
-    show_default=True,
-    help="Show each finding in full, or in one line.",
-)
-
-_OPTIONS = (
-    click.option("--html", type=FILE, metavar="FILE", help="Write the report as one HTML page."),
-    click.option("--sarif", type=FILE, metavar="FILE", help="Write the report as SARIF 2.1.0, for forges and editors."),
-    click.option("--junit", type=FILE, metavar="FILE", help="Write the report as JUnit XML."),
-    click.option(
-        "--annotations",
-        type=click.Choice(["github", "azure", "plain", "none"]),
-        help="Print a line for each finding that a CI shows at the source line; by itself where the CI is known.",
-    ),
-    click.option(
-        "--source-root",
-        type=click.Path(file_okay=False, path_type=Path),
-        metavar="DIR",
-        help="The repository: paths in SARIF and annotations are relative to it. By itself the CI's checkout, or here.",
-    ),
-)
+FORMAT = as_click(words.FORMAT)
 
 
-def document_options(function: Callable[..., int]) -> Callable[..., int]:
-    """Adds the options; the function gets them as `outputs`."""
+def packed(function: Command) -> Command:
+    """Lets a function that is given the values of these options have them as `outputs`, and those of what is known
+    already as `accepting`."""
 
     @functools.wraps(function)
-    def wrapped(
-        *arguments: Any,
-        html: Path | None,
-        sarif: Path | None,
-        junit: Path | None,
-        annotations: Any,
-        source_root: Path | None,
-        **rest: Any,
-    ) -> int:
-        outputs = Outputs(html=html, sarif=sarif, junit=junit, annotations=annotations, source_root=source_root)
-        return function(*arguments, outputs=outputs, **rest)
+    def wrapped(*arguments: Any, **values: Any) -> int:
+        return function(*arguments, **with_accepting(with_outputs(values)))
 
-    return functools.reduce(lambda inner, option: option(inner), reversed(_OPTIONS), wrapped)
+    return wrapped
+
+
+def document_options(function: Command) -> Command:
+    """Adds the options; the function gets them as `outputs`."""
+    return with_options(packed(function), words.DOCUMENTS)

@@ -35,9 +35,20 @@ from heapwitness.cli.run_options import RunCommand, run_options
     show_default=True,
     help="Trap in the same run, too, what a site allocates after damage was found.",
 )
+@click.option(
+    "--poison/--no-poison",
+    default=None,
+    help="Look for writes anywhere in released blocks, which are held back; by default without --from.",
+)
 @click.option("--before", metavar="COMMAND", help="A shell command that is run before each repetition.")
 def command(
-    program: tuple[str, ...], wait: float, tries: int, source: Path | None, before: str | None, **options: Any
+    program: tuple[str, ...],
+    wait: float,
+    tries: int,
+    source: Path | None,
+    before: str | None,
+    poison: bool | None,
+    **options: Any,
 ) -> int:
     """Run a program again and again until the very store that overwrote its heap is caught.
 
@@ -48,5 +59,5 @@ def command(
     from heapwitness.supervise import Options
     from heapwitness.supervise.hunt import Hunt, hunt
 
-    asked = Options(command=program, wait_ms=round(wait * 1000), **options)
-    return hunt(asked, Hunt(tries=tries, source=source, before=before))
+    asked = Options(command=program, wait_ms=round(wait * 1000), poison=bool(poison), **options)
+    return hunt(asked, Hunt(tries=tries, source=source, before=before, look_inside=poison is None))

@@ -14,6 +14,10 @@ _STATUS = (
     ("2", "what was asked for cannot be done; a sentence on stderr says why"),
 )
 _ENVIRONMENT = (
+    (
+        "HEAPWITNESS_OPTIONS",
+        "options that the command line does not give; [tool.heapwitness] of pyproject.toml comes after them",
+    ),
     ("NO_COLOR, CLICOLOR=0", "no colours"),
     ("FORCE_COLOR, CLICOLOR_FORCE=1", "colours where the output is no terminal, too; NO_COLOR wins"),
     ("FORCE_HYPERLINK", "1 or 0: links to files in the terminal's text, whatever the terminal says that it is"),

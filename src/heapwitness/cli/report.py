@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
+from heapwitness.accept.asked import Accepting
 from heapwitness.cli.documents import FILE, document_options
+from heapwitness.cli.shapes import with_options
+from heapwitness.cli.words import ACCEPTING
 from heapwitness.outputs import FORMATS, Outputs
 
 
@@ -12,6 +15,7 @@ from heapwitness.outputs import FORMATS, Outputs
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--json", type=FILE, metavar="OUT", help="Write the report to a file, as JSON; - for stdout.")
 @document_options
+@lambda function: with_options(function, ACCEPTING)
 @click.option(
     "--format",
     type=click.Choice(["short", "full", *FORMATS]),
@@ -19,12 +23,12 @@ from heapwitness.outputs import FORMATS, Outputs
     show_default=True,
     help="Show each finding in full, or in one line; or print a document instead.",
 )
-@click.option("--quiet", is_flag=True, help="Say nothing when the file has no finding.")
-def command(file: Path, json: Path | None, outputs: Outputs, format: str, quiet: bool) -> int:
+@click.option("--quiet/--no-quiet", help="Say nothing when the file has no finding.")
+def command(file: Path, json: Path | None, outputs: Outputs, format: str, quiet: bool, accepting: Accepting) -> int:
     """Show what the engine recorded in FILE (HEAPWITNESS_LOG, or `run --log`), or a report that --json wrote.
 
     The exit status is 99 when there is a finding in it.
     """
     from heapwitness.supervise.recorded import report
 
-    return report(file, json, quiet=quiet, outputs=outputs, format=format)
+    return report(file, json, quiet=quiet, outputs=outputs, format=format, accepting=accepting)

@@ -13,8 +13,11 @@ from heapwitness.diagnose.blocks import Sites
 from heapwitness.diagnose.crash import examine_crash
 from heapwitness.diagnose.damage import damages, with_restored
 from heapwitness.diagnose.freeing import wrong_release
+from heapwitness.diagnose.numbers import with_numbers
+from heapwitness.diagnose.python_objects import with_contents
 from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, with_stored, with_trap
 from heapwitness.diagnose.unpooled import block_without_pool, overrun
+from heapwitness.diagnose.watched import Caught, caught, is_damage_of, with_store
 from heapwitness.findings.detection import detection
 from heapwitness.findings.model import RELEASES, Detected, Finding, Place
 from heapwitness.heap import Fault, LostPool, WalkedPool, check
@@ -22,7 +25,17 @@ from heapwitness.layout.events import Event, Outcome, Reason, Type
 from heapwitness.layout.reasons import detection_of, is_release
 from heapwitness.memory import Memory, Unreadable
 
-__all__ = ["diagnose", "examine", "examine_crash", "with_outcome", "with_stored"]
+__all__ = [
+    "Caught",
+    "caught",
+    "diagnose",
+    "examine",
+    "examine_crash",
+    "is_damage_of",
+    "with_outcome",
+    "with_store",
+    "with_stored",
+]
 
 _LEFT = (
     "An operation of the heap was left in the middle before, by a jump out of a signal handler or as its thread was "
@@ -43,7 +56,10 @@ def diagnose(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | N
     """
     if event.type is not Type.FINDING:
         return ()
-    found = _diagnosed(event, memory, elsewhere)
+    found = tuple(with_contents(one, memory, event.process) for one in _diagnosed(event, memory, elsewhere))
+    if event.numbers:
+        sites = Sites(memory, event.process)
+        found = tuple(with_numbers(one, event.numbers, sites) for one in found)
     if not event.left:
         return found
     return tuple(msgspec.structs.replace(one, detail=f"{one.detail} {_LEFT}".strip()) for one in found)

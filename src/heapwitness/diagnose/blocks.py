@@ -11,13 +11,22 @@ from typing import NamedTuple
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Frame, Site
-from heapwitness.heap import WalkedPool
+from heapwitness.heap import LostPool, WalkedPool, standing
 from heapwitness.heap.verify import pending_links, slack_pattern
 from heapwitness.layout import witness
 from heapwitness.layout.events import Released
-from heapwitness.layout.process import Process, PythonCall, SiteRecord, read_code, read_process, read_site
+from heapwitness.layout.process import (
+    Process,
+    PythonCall,
+    Region,
+    RegionKind,
+    SiteRecord,
+    read_code,
+    read_process,
+    read_site,
+)
 from heapwitness.layout.python_code import PythonCode
-from heapwitness.layout.witness import HEADER_WORDS, NodeHeader, Origin, State
+from heapwitness.layout.witness import HEADER_WORDS, Domain, NodeHeader, Origin, State
 from heapwitness.memory import Memory, Unreadable
 
 _SEARCH = 64 << 10
@@ -33,6 +42,13 @@ ORIGINS: dict[Origin, model.Origin] = {
     Origin.NEW: "new",
     Origin.NEW_ARRAY: "new[]",
     Origin.ALIGNED: "aligned",
+}
+
+DOMAINS: dict[Domain, model.Domain] = {
+    Domain.RAW: "PyMem_RawMalloc",
+    Domain.MEMORY: "PyMem_Malloc",
+    Domain.OBJECTS: "PyObject_Malloc",
+    Domain.ARRAYS: "NumPy",
 }
 
 
@@ -76,6 +92,13 @@ class Sites:
             self._codes[number] = read_code(self._memory, self._process, number)
         return self._codes[number]
 
+    def domain(self, number: int) -> model.Domain | None:
+        """By which of Python's allocators a block came that was allocated at this site, or released at it."""
+        record = self._record(number)
+        if record is not None and record.prior:
+            record = self._record(record.prior)
+        return DOMAINS.get(record.domain) if record is not None else None
+
     def prior(self, number: int) -> Site | None:
         """Where the block was allocated that was released at this site."""
         record = self._record(number)
@@ -114,6 +137,7 @@ def released_block(sites: Sites, released: Released) -> Block:
         origin=ORIGINS[released.origin],
         allocated=sites.prior(released.site),
         freed=sites.site(released.site),
+        domain=sites.domain(released.site),
     )
 
 
@@ -133,6 +157,7 @@ def block_of(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Block:
         origin=ORIGINS[header.origin],
         allocated=allocated,
         freed=freed,
+        domain=None if header.quarantined else sites.domain(header.site),
     )
 
 
@@ -147,6 +172,22 @@ def _released_elsewhere(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Site 
         return None
     damaged = links.parent == witness.PENDING_PARENT and sites.is_release_of(links.right, header.site)
     return sites.site(links.right) if sound or damaged else None
+
+
+def block_at(memory: Memory, regions: Sequence[Region], sites: Sites, address: int) -> Block | None:
+    """The block in use of an arena that begins at an address; None where there is none."""
+    region = next((one for one in regions if one.base <= address < one.base + one.size), None)
+    if region is None or region.kind is not RegionKind.ARENA:
+        return None
+    try:
+        pool = WalkedPool.open(memory, region.base, region.size)
+        node = (address - region.base - witness.OVERHEAD) >> pool.log2
+        if node <= 0 or pool.payload(node) != address or not standing(pool, node):
+            return None
+        header = pool.own(node)
+    except (LostPool, Unreadable):
+        return None
+    return block_of(pool, sites, Tenant(node, header)) if header.state is State.USED else None
 
 
 def tombstone(pool: WalkedPool, node: int) -> NodeHeader | None:

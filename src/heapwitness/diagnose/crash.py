@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from heapwitness.diagnose.blocks import Sites, block_of
+from heapwitness.diagnose.held import held
 from heapwitness.diagnose.operand import Use, use_of
-from heapwitness.diagnose.stale import Source, released_at, source_of
+from heapwitness.diagnose.python_objects import with_type
+from heapwitness.diagnose.stale import Source, source_of
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings import model
 from heapwitness.findings.detection import bare_stack
-from heapwitness.findings.model import Crash, Finding, Stale
-from heapwitness.heap import LostPool, WalkedPool
+from heapwitness.findings.model import Crash, Finding
 from heapwitness.layout.events import CrashState, CrashWords, Event, Machine
 from heapwitness.layout.process import Region, read_process, read_regions
 from heapwitness.layout.reasons import detection_of
@@ -27,7 +28,6 @@ _NEAR = 4096
 """An address this near to what a register held was made of it."""
 
 _LONGEST_INSTRUCTION = 15
-_STALE_SHOWN = 3
 _STACK_STEP = 64 << 10
 _PAGE = 4096
 _USER = 1 << 47
@@ -53,15 +53,26 @@ def examine_crash(event: Event, words: CrashWords, memory: Memory) -> tuple[Cras
     """
     use = _use(words, memory)
     crash = _told(event, words, use, memory)
-    if words.signal not in _MEMORY or words.code <= 0 or not words.state & CrashState.LOOKED:
+    if not words.state & CrashState.LOOKED:
         return crash, ()
     regions = _regions(event, memory)
     sites = Sites(memory, event.process)
+    if words.signal == signal.SIGABRT:  # as Python does when it meets an object that makes no sense
+        return _with_held(crash, words, memory, regions, sites), ()
+    if words.signal not in _MEMORY or words.code <= 0:
+        return crash, ()
     candidates = _candidates(words, use, memory)
     source = source_of(memory, regions, tuple(candidates)) if candidates else None
     if source is not None:
         return crash, (_finding(event, crash, source, sites, candidates.get(source.value, "")),)
-    return _with_stale(crash, words, memory, regions, sites), ()
+    return _with_held(crash, words, memory, regions, sites), ()
+
+
+def _with_held(crash: Crash, words: CrashWords, memory: Memory, regions: Sequence[Region], sites: Sites) -> Crash:
+    import msgspec
+
+    found = held(words, _NAMES.get(words.machine, ()), memory, regions, sites)
+    return msgspec.structs.replace(crash, stale=found) if found else crash
 
 
 def _told(event: Event, words: CrashWords, use: Use | None, memory: Memory) -> Crash:
@@ -212,7 +223,7 @@ def _regions(event: Event, memory: Memory) -> tuple[Region, ...]:
 
 
 def _finding(event: Event, crash: Crash, source: Source, sites: Sites, register: str) -> Finding:
-    block = block_of(source.pool, sites, source.tenant)
+    block = with_type(block_of(source.pool, sites, source.tenant), source.pool.memory)
     return Finding(
         kind="use-after-free-read",
         detected=detection_of(event, "crash"),
@@ -238,26 +249,3 @@ def _detail(source: Source, block: model.Block, register: str) -> str:
         f"{first} Nothing was stored there since this block was allocated: it was read uninitialised, or as part of a "
         "block that was here before."
     )
-
-
-def _with_stale(crash: Crash, words: CrashWords, memory: Memory, regions: Sequence[Region], sites: Sites) -> Crash:
-    """With what registers lead to released blocks: no proof of anything, but the place to look at."""
-    import msgspec
-
-    found: dict[int, Stale] = {}
-    pools: dict[int, WalkedPool | None] = {}
-    names = _NAMES.get(words.machine, ())
-    for name, value in zip(names, words.registers, strict=False):
-        region = next((one for one in regions if one.base <= value < one.base + one.size), None)
-        if region is None or value in found or len(found) >= _STALE_SHOWN:
-            continue
-        if region.base not in pools:
-            try:
-                pools[region.base] = WalkedPool.open(memory, region.base, region.size)
-            except (LostPool, Unreadable):
-                pools[region.base] = None
-        pool = pools[region.base]
-        tenant = released_at(pool, value) if pool is not None else None
-        if pool is not None and tenant is not None:
-            found[value] = Stale(register=name, block=block_of(pool, sites, tenant))
-    return msgspec.structs.replace(crash, stale=tuple(found.values())) if found else crash

@@ -13,8 +13,15 @@ from heapwitness.layout import witness
 from heapwitness.layout.events import Event, Reason, Unpooled, When
 from heapwitness.layout.process import read_process, read_regions
 from heapwitness.layout.reasons import kind_of
-from heapwitness.layout.witness import Origin, State
+from heapwitness.layout.witness import Domain, Origin, State
 from heapwitness.memory import Memory, Unreadable
+
+_BY_DOMAIN: dict[Domain, Release] = {
+    Domain.RAW: "PyMem_RawFree",
+    Domain.MEMORY: "PyMem_Free",
+    Domain.OBJECTS: "PyObject_Free",
+    Domain.ARRAYS: "NumPy",
+}
 
 NODES_LIMIT = 200_000
 """So many nodes are looked at to find the one that a pointer lies in."""
@@ -62,16 +69,22 @@ def wrong_release(
     else:
         tenant = _tenant(event, pool)
         culprit = block_of(pool, sites, tenant) if pool and tenant else None
-        detail = _mismatch(event, tenant.header.origin if tenant else None)
+        detail = _mismatch(event, tenant.header.origin if tenant else None, culprit)
     return Finding(
         kind=kind_of(event.reason),
         detected=detected,
         culprit=culprit,
         pointer=event.pointer or None,
-        released_with="realloc" if event.when is When.REALLOC else _RELEASED[event.family],
+        released_with=_released_with(event),
         place=place,
         detail=detail,
     )
+
+
+def _released_with(event: Event) -> Release:
+    if event.when is When.REALLOC:
+        return "realloc"
+    return _BY_DOMAIN.get(event.domain, _RELEASED[event.family])
 
 
 def _region(event: Event, memory: Memory) -> tuple[int, int | None] | None:
@@ -121,8 +134,14 @@ def _double(event: Event, sites: Sites, pool: WalkedPool | None) -> tuple[Block 
     return block, ""
 
 
-def _mismatch(event: Event, origin: Origin | None) -> str:
-    released = _RELEASED[event.family]
+def _mismatch(event: Event, origin: Origin | None, block: Block | None) -> str:
+    released = _released_with(event)
+    domain = block.domain if block is not None else None
+    if domain is not None or event.domain is not Domain.NONE:
+        return (
+            f"Allocated by {domain or 'malloc'}, released by {released}: where Python's allocators are others than "
+            "here, as without heapwitness, that damages their memory or aborts."
+        )
     if origin is None:
         return f"Released by {released}, which does not go with its allocation."
     return f"Allocated by {_ALLOCATED[origin]}, released by {released}."
@@ -132,7 +151,7 @@ def _of_unpooled(event: Event, unpooled: Unpooled, sites: Sites) -> tuple[Block 
     """A block without a pool that was released by another family, or that the pointer lies in or beside."""
     block = block_without_pool(unpooled, sites)
     if event.reason is Reason.MISMATCH:
-        return block, _mismatch(event, unpooled.origin)
+        return block, _mismatch(event, unpooled.origin, block)
     past = event.pointer - block.address
     if past < 0:
         return None, f"The pointer lies between blocks, {count(-past, 'byte')} before the one at {block.address:#x}."

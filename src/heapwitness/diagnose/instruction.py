@@ -1,12 +1,18 @@
 """What an instruction that a trap caught accesses: where, how much, and in words."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from heapwitness.layout.events import CrashWords, Machine
 from heapwitness.memory import Memory, Unreadable
 
 LONGEST = 15
+_SWEPT = 64
+"""Bytes before an instruction's end from which the code is decoded up to there: wherever one begins, it soon meets the
+instructions as they are."""
+_REPEATED = 64
+"""A repeated store may be told of so many bytes later."""
 _PAGE = 4096
 _MASK = (1 << 64) - 1
 _NAMES = (
@@ -64,6 +70,56 @@ def instruction_of(words: CrashWords, address: int, memory: Memory) -> Instructi
             registers = {name: values[name] for name, _ in parts if name in values}
             return Instruction(text, start, operand.size, registers)
     return Instruction(text, 0, 0, {})
+
+
+def instruction_before(words: CrashWords, address: int, memory: Memory) -> tuple[int, Instruction] | None:
+    """The instruction that a thread has just done, which stored at `address`, and where it begins.
+
+    x86 has no mark where instructions begin, so it is the one that accesses the address by what the registers hold now,
+    of those the one that most ways of decoding the code before lead to; else the one that most lead to, without its
+    access. None where the code cannot be read, or is another machine's.
+    """
+    if words.machine != Machine.X86_64:
+        return None
+    likely: tuple[int, Instruction] | None = None
+    for start in _beginnings(words.pc, memory):
+        instruction = instruction_of(words._replace(pc=start), address, memory)
+        if instruction is None:
+            continue
+        if instruction.size:
+            return start, instruction
+        likely = likely or (start, instruction)
+    return _repeated(words, address, memory) or likely
+
+
+def _beginnings(pc: int, memory: Memory) -> Iterator[int]:
+    """Where an instruction may begin that ends at `pc`, the likeliest first."""
+    try:
+        import capstone
+    except (ImportError, OSError):
+        return
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    votes: Counter[int] = Counter()
+    for length in range(1, _SWEPT + 1):
+        try:
+            code = memory.read(pc - length, length)
+        except Unreadable:
+            break
+        last = None
+        for at, size, _, _ in decoder.disasm_lite(code, pc - length):
+            last = at if at + size == pc else None
+        if last is not None and pc - last <= LONGEST:
+            votes[last] += 1
+    yield from (start for start, _ in votes.most_common())
+
+
+def _repeated(words: CrashWords, address: int, memory: Memory) -> tuple[int, Instruction] | None:
+    """A repeated store (`rep stosb`) that goes on: the thread is still at it, and just behind the address."""
+    instruction = instruction_of(words, address, memory)
+    if instruction is None or not instruction.text.startswith(("rep stos", "rep movs")):
+        return None
+    behind = words.registers[_NAMES.index("rdi")] - address
+    return (words.pc, instruction) if 0 < behind <= _REPEATED else None
 
 
 def _address(parts: Sequence[tuple[str, int]], shift: int, following: int, values: dict[str, int]) -> int | None:

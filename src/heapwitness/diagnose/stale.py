@@ -23,6 +23,7 @@ BYTES_LIMIT = 2 << 30
 _CHUNK = 1 << 20
 _HITS_LIMIT = 256
 _NODES_BACK = 1 << 16
+_NODES_AROUND = 256
 _NEAR = 4096
 _MASK = (1 << 64) - 1
 # Of a pattern these bits are the same everywhere; of its upper six bytes, too, when a little was added to it.
@@ -82,6 +83,20 @@ def released_at(pool: WalkedPool, address: int) -> Tenant | None:
         return tenant if tenant is not None and _is_released(pool, tenant) else None
     except Unreadable:
         return None
+
+
+def released_around(pool: WalkedPool, address: int) -> Tenant | None:
+    """The released block that an address leads into, where its node stands or left a tombstone not far before."""
+    node = address - pool.base - witness.OVERHEAD >> pool.log2
+    try:
+        for start in range(node, max(pool.first, node - _NODES_AROUND) - 1, -1):
+            tenant = _tenant(pool, start) if start < pool.end else None
+            if tenant is not None:
+                within = address < pool.base + tenant.end(pool)
+                return tenant if within and _is_released(pool, tenant) else None
+    except Unreadable:
+        return None
+    return None
 
 
 def _could_be_pattern(value: int) -> bool:

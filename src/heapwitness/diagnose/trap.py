@@ -5,6 +5,7 @@ import msgspec
 
 from heapwitness.diagnose.blocks import Sites, Tenant, block_of, released_block
 from heapwitness.diagnose.instruction import instruction_of
+from heapwitness.diagnose.pointer import from_afar, only_block
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Detected, Finding, Frame, Store
 from heapwitness.findings.words import count
@@ -36,7 +37,7 @@ def into_guard(event: Event, block: Block | None, detected: Detected, memory: Me
     trap = event.trap or _NO_TRAP
     store = _store(trap, detected, event, memory)
     below = block is not None and trap.address < block.address
-    return Finding(
+    finding = Finding(
         kind="heap-buffer-underflow" if below else "heap-buffer-overflow",
         detected=detected,
         culprit=block,
@@ -45,6 +46,12 @@ def into_guard(event: Event, block: Block | None, detected: Detected, memory: Me
         certain=not _goes_on(trap) or bool(trap.state & TrapState.IS_NEAR),
         detail=f"{_where(trap, block)}{_doubt(trap, block, store)}",
     )
+    if block is None or store is None or not _goes_on(trap) or block.address in store.registers.values():
+        return finding
+    other = only_block(event, store.registers.values(), memory)
+    if other is None:
+        return finding
+    return msgspec.structs.replace(from_afar(finding, store, other), victim=block)
 
 
 def into_grave(event: Event, released: Released, sites: Sites, detected: Detected, memory: Memory) -> Finding:

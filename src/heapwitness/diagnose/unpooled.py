@@ -20,6 +20,7 @@ def block_without_pool(unpooled: Unpooled, sites: Sites) -> Block:
         state="used",
         origin=ORIGINS[unpooled.origin],
         allocated=sites.site(unpooled.site),
+        domain=sites.domain(unpooled.site),
     )
 
 

@@ -28,7 +28,8 @@ When = Literal["malloc", "free", "realloc", "check", "exit", "trap", "crash"]
 Access = Literal["read", "write", "execute"]
 State = Literal["free", "used", "cached", "end", "quarantined"]
 Origin = Literal["malloc", "new", "new[]", "aligned"]
-Release = Literal["free", "realloc", "delete", "delete[]"]
+Release = Literal["free", "realloc", "delete", "delete[]", "PyMem_RawFree", "PyMem_Free", "PyObject_Free", "NumPy"]
+Domain = Literal["PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "NumPy"]
 Copy = Literal["slack", "backup", "header", "links", "payload", "control"]
 HeaderFields = dict[str, int | str | bool]
 
@@ -63,11 +64,23 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     task: str | None = None
 
 
+class Array(msgspec.Struct, frozen=True, kw_only=True):
+    """A NumPy array whose data a block holds: `itemsize` and `strides` in bytes."""
+
+    dtype: str
+    itemsize: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """A heap block as its program knows it: `address` and requested `size` of the payload.
 
     A block in state "used" with a `freed` site was released by another thread than its owner and waits
-    for that one. `task` is the owning task's name, where the format records tasks.
+    for that one. `task` is the owning task's name, where the format records tasks. `number`: how many its allocation
+    site had allocated with it, in a run that counted them; else 0. `domain` is the one of Python's allocators that the
+    block came by, where that is known, `array` the array that owns it, and `type` the type of the Python object that it
+    held when it was released.
     """
 
     address: int
@@ -77,6 +90,10 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     allocated: Site | None = None
     freed: Site | None = None
     task: str | None = None
+    number: int = 0
+    domain: Domain | None = None
+    array: Array | None = None
+    type: str | None = None
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,7 +219,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     the same kind with the same culprit site was seen. `store` is the access that a trap caught, a read where `access`
     says so. `access` says whether the program read or wrote there, where
     that was seen. A read of a released block (`use-after-free-read`) shows in the address that the program made of
-    what it read: that is `pointer`.
+    what it read: that is `pointer`. `element` is the index that the element of the first damaged or accessed byte would
+    have in the culprit's array.
 
     Addresses are the process's, sizes and lengths in bytes. Source: docs/report.md.
     """
@@ -225,6 +243,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     certain: bool = True
     readings: tuple[Reading, ...] = ()
     access: Access | None = None
+    element: tuple[int, ...] | None = None
 
 
 class Stale(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,10 +279,11 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What was checked, over all processes; `backup_bytes` is the memory for backups (nodes at peak x 16).
 
-    `trapped` blocks lay at guards of their own.
+    `trapped` blocks lay at guards of their own, beside `watched` ones the processor watched bytes.
 
     `findings` counts all: those that are shown, the `dropped`, which came too fast to be looked at, and the `missing`,
-    which processes had counted when they ended and could not tell.
+    which processes had counted when they ended and could not tell; but not those that were accepted: `suppressed`
+    ones and those that the baseline has, `known`.
     """
 
     operations: int = 0
@@ -274,6 +294,41 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 0
     dropped: int = 0
     trapped: int = 0
+    missing: int = 0
+    watched: int = 0
+    suppressed: int = 0
+    known: int = 0
+
+
+AcceptedBy = Literal["suppression", "baseline"]
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """A finding that does not count: by the `rule`-th of the report's `suppressions`, or since the baseline has it.
+
+    `rule` is null for the baseline's, and where an earlier report had accepted it already.
+    """
+
+    finding: Finding
+    by: AcceptedBy
+    rule: int | None = None
+
+
+class Suppression(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a file of suppressions, and for how many findings it was the one that fired."""
+
+    file: str
+    line: int
+    text: str
+    fired: int = 0
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """The baseline that the findings were compared with: how many are `known` from it, and how many different ones of
+    it were `missing`, not seen again."""
+
+    file: str
+    known: int = 0
     missing: int = 0
 
 
@@ -397,7 +452,8 @@ class HeapMap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole document. `warnings` are sentences about what was guessed, cut short or could not be read.
+    """The whole document. `warnings` are sentences about what was guessed, cut short or could not be read. What was
+    `accepted` beforehand is no part of `findings`.
 
     Addresses are the process's, sizes in bytes. Source: docs/report.md; `schema` names its version.
     """
@@ -410,3 +466,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     crashes: tuple[Crash, ...] = ()
     maps: tuple[HeapMap, ...] = ()
+    accepted: tuple[Accepted, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
+    baseline: Compared | None = None

@@ -1,12 +1,16 @@
 """Names of allocation sites that hold in every run, on every machine, for as long as the files are the same.
 
     SITE   HOW:FRAME,FRAME,...        innermost frame first; `HOW:` may be left out, which is `end:`
+           HOW:FRAME,FRAME,...#N      the N-th block that it allocates (decimal)
     FRAME  MODULE@BUILDID+OFFSET      the file's name, its build id (or how that begins) and the return address in it
            MODULE+OFFSET              of a file without a build id
            ?                          code that lies in no file
 
 Numbers are hexadecimal. A character of a file's name that would be taken for something else stands as %XX. `HOW` says
-where a block of the site is trapped: at its `end`, at its `start`, or `tight`, at its very last byte.
+where a block of the site is trapped: at its `end`, at its `start`, or `tight`, at its very last byte. With `watch` it
+lies where it would without that, and the processor watches bytes beside it: `watch+8:` what lies 8 bytes behind its
+end, `watch-20:` 32 bytes before its start, `watch:` the next byte behind it. `watch-20@2500:` prefers a block whose
+address ends so.
 """
 
 import os
@@ -18,8 +22,11 @@ from typing import Literal, NamedTuple, get_args
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Frame, Site
 
-How = Literal["end", "start", "tight"]
+How = Literal["end", "start", "tight", "watch"]
 
+PLACES = 1 << 20
+"""A watched block is known by its address modulo so much, which is the same in each run of a program that repeats
+itself."""
 FRAMES_LIMIT = 32
 SITES_LIMIT = 256
 _ID_SHOWN = 16
@@ -28,6 +35,8 @@ _HOWS: tuple[How, ...] = get_args(How)
 _FRAME = re.compile(
     r"(?P<module>[^@+,;:\s]{0,1024})(@(?P<build_id>([0-9a-fA-F]{2}){4,64}))?\+(0x)?(?P<offset>[0-9a-fA-F]{1,16})"
 )
+_WATCH = re.compile(r"watch(?P<offset>[+-][0-9a-fA-F]{1,7})?(@(?P<place>[0-9a-fA-F]{1,5}))?")
+_NUMBER = re.compile(r"[0-9]{1,12}")
 _PLAIN = re.compile(rb"[A-Za-z0-9._-]")
 
 
@@ -53,13 +62,32 @@ class SiteName(NamedTuple):
 
 
 class TrappedSite(NamedTuple):
-    """A site whose blocks are to be trapped, and where."""
+    """A site whose blocks are to be trapped, and where.
+
+    Of a watched one the bytes `offset` from its end on are, or from its start where that is negative; preferably of the
+    site's block with that `number`, or the one at that `place` (its address modulo PLACES). 0 and None: any.
+    """
 
     site: SiteName
     how: How = "end"
+    offset: int = 0
+    number: int = 0
+    place: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.how}:{self.site}"
+        number = f"#{self.number}" if self.number else ""
+        return f"{self._head() if self.offset or self.place is not None else self.how}:{self.site}{number}"
+
+    def encoded(self) -> str:
+        """In the form that the engine reads."""
+        number = f"#{self.number:x}" if self.number else ""
+        return f"{self._head()}:{','.join(map(_engine_frame, self.site.frames))}{number}"
+
+    def _head(self) -> str:
+        if self.how != "watch":
+            return self.how
+        place = f"@{self.place:x}" if self.place is not None else ""
+        return f"watch{'-' if self.offset < 0 else '+'}{abs(self.offset):x}{place}"
 
 
 def name_of(site: Site | Sequence[Frame] | None) -> SiteName | None:
@@ -89,8 +117,11 @@ def parse_trap(text: str) -> TrappedSite:
         HeapwitnessError: it is none.
     """
     head, colon, rest = text.strip().partition(":")
-    how = next((one for one in _HOWS if one == head), None) if colon else "end"
-    words = (rest if colon else head).split(",")
+    watch = _WATCH.fullmatch(head) if colon else None
+    how: How | None = "watch" if watch else next((one for one in _HOWS if one == head), None) if colon else "end"
+    name, _, number = (rest if colon else head).rpartition("#")
+    numbered = _NUMBER.fullmatch(number) if name else None
+    words = (name if numbered else rest if colon else head).split(",")
     frames = [_parse_frame(word) for word in words[:FRAMES_LIMIT]]
     whole = [frame for frame in frames if frame is not None]
     if how is None or len(whole) < len(frames) or not (whole[0].module or whole[0].build_id):
@@ -98,7 +129,13 @@ def parse_trap(text: str) -> TrappedSite:
             f"{text.strip()!r} is no allocation site; one looks like server@6f0c1e4d2b9a8d31+0x11d3, as the reports of "
             "`heapwitness hunt` name them."
         )
-    return TrappedSite(SiteName(tuple(whole)), how)
+    return TrappedSite(
+        SiteName(tuple(whole)),
+        how,
+        offset=int(watch["offset"] or "0", 16) if watch else 0,
+        number=int(numbered[0]) if numbered else 0,
+        place=int(watch["place"], 16) if watch and watch["place"] else None,
+    )
 
 
 def answered(traps: Iterable[tuple[How, Sequence[int]]], room: int) -> bytes:
@@ -114,7 +151,7 @@ def answered(traps: Iterable[tuple[How, Sequence[int]]], room: int) -> bytes:
 def encoded(traps: Iterable[TrappedSite]) -> str:
     """A list of sites in the form that the engine reads."""
     unique = list(dict.fromkeys(traps))[:SITES_LIMIT]
-    return ";".join(f"{trap.how}:{','.join(map(_engine_frame, trap.site.frames))}" for trap in unique)
+    return ";".join(trap.encoded() for trap in unique)
 
 
 def _frame_text(frame: FrameName) -> str:

@@ -117,7 +117,7 @@ def links_before(pool: WalkedPool, node: int, header: NodeHeader) -> Links | Non
     if pool.links_hold(node, stored):
         return stored
     if header.state is State.CACHED:
-        lefts, rights, parents = {0, 1}, {0}, {witness.CACHED_PARENT}
+        lefts, rights, parents = {0, witness.POISONED[0]}, {0, witness.POISONED[1]}, {witness.CACHED_PARENT}
         known = None
     elif header.state is State.FREE:
         whole = shape(pool)
@@ -138,8 +138,10 @@ def links_before(pool: WalkedPool, node: int, header: NodeHeader) -> Links | Non
     if confirmed:
         return min(confirmed, key=lambda one: _distance(one, stored))
     if header.state is State.CACHED:
-        # A first byte of 1 is hardly chance; zeros may well have been written.
-        poisoned = stored.left & 0xFF == 1 or _is_poisoned(pool, node, header)
+        candidates = [one for one in candidates if bool(one.left) == bool(one.right)]
+        # The mark is hardly chance; zeros may well have been written.
+        first, second = witness.POISONED
+        poisoned = stored.left & 0xFF == first & 0xFF or stored.right == second or _is_poisoned(pool, node, header)
         # Where the payload does not tell, what is left of the links must.
         return min(candidates, key=lambda one: (poisoned not in (None, bool(one.left)), _distance(one, stored)))
     return witness.sealed_links(pool.secret, *known, node) if known else None

@@ -1,28 +1,21 @@
 """`pytest --heapwitness`: the test that damages the heap fails, with the report.
 
-Without the engine pytest starts itself again under it (`pytest_run.py`). Then the whole heap is checked after each
-test's setup, call and teardown; as each check leaves nothing unfound, what one finds was done in that phase.
+Without the engine pytest starts itself again under it (`pytest_run.py`). Then `pytest_checks` checks the heap after
+each test's setup, call and teardown. Without the option nothing is imported, and nothing is done.
 """
 
 import os
 import sys
-import time
-from collections.abc import Generator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from heapwitness import inside
+from heapwitness.integrations.pytest_names import DIRECTORY
 
-DIRECTORY = "HEAPWITNESS_PYTEST"
-"""The variable that names the directory shared with `pytest_run`."""
-
-REPORT, RUNNING, SHOWN = "report", "running", "shown"
-"""Files there: the findings' text, the test that runs, and how much of the text was shown."""
-
-_PATIENCE = 5.0
-_STEP = 0.05
-"""Seconds to wait for a finding's text, which is made while the program goes on, and between looks."""
+_MARKED = (
+    "heapwitness(poison, check_every, check): for this test alone, under --heapwitness: hold released blocks back "
+    "(poison=True), check a part of the heap every so many operations (check_every=N), or do not check (check=False)."
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,122 +24,76 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--heapwitness",
         action="store_true",
+        default=None,
         help="Run the tests on a heap whose headers have witnesses, and fail those that damage it.",
     )
+    group.addoption(
+        "--no-heapwitness", action="store_false", dest="heapwitness", help="Do not, whatever the ini-file says."
+    )
+    group.addoption(
+        "--heapwitness-options",
+        metavar="WORDS",
+        help="Options of `heapwitness run` for it, as in '--poison --stacks full'.",
+    )
+    group.addoption(
+        "--heapwitness-checks",
+        choices=("spread", "each"),
+        help="Check after each phase of each test, or spread checks so that they take at most a fifth of the time, "
+        "once they took some seconds (default).",
+    )
+    parser.addini("heapwitness", "as --heapwitness", "bool", default=False)
+    parser.addini("heapwitness_options", "as --heapwitness-options", "args", default=[])
+    parser.addini("heapwitness_checks", "as --heapwitness-checks", default="spread")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check from now on."""
+    config.addinivalue_line("markers", _MARKED)
+    if not _is_wanted(config):
+        return
+    from heapwitness import inside
+    from heapwitness.integrations.pytest_checks import Checks
+
+    asked = config.option.heapwitness_checks or config.getini("heapwitness_checks")
+    if asked not in ("spread", "each"):
+        raise pytest.UsageError(f"heapwitness_checks must be spread or each, and not {asked!r}.")
+    if inside.is_inside():
+        config.pluginmanager.register(Checks(os.environ.get(DIRECTORY, ""), each=asked == "each"), "heapwitness-checks")
+    elif hasattr(config, "workerinput"):
+        raise pytest.UsageError("--heapwitness: this worker runs without the engine, so nothing would be checked.")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Start again under the engine, unless it is there."""
-    if not config.option.heapwitness or inside.is_inside() or hasattr(config, "workerinput"):
+    if not _is_wanted(config) or hasattr(config, "workerinput"):
+        return
+    from heapwitness import inside
+
+    if inside.is_inside():
         return
     if list(config.invocation_params.args) != sys.argv[1:]:
         raise pytest.UsageError("--heapwitness needs pytest to be started as a command, not by another program.")
     if DIRECTORY in os.environ:
         raise pytest.UsageError("--heapwitness: the engine could not be loaded into pytest.")
-    capture = config.pluginmanager.getplugin("capturemanager")
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.stop_global_capturing()
-    command = [sys.executable, *sys.orig_argv[1:]]
-    os.execv(sys.executable, [sys.executable, "-m", "heapwitness.integrations.pytest_run", *command])
+    run = ["-m", "heapwitness.integrations.pytest_run", *_options(config), "--", sys.executable, *sys.orig_argv[1:]]
+    os.execv(sys.executable, [sys.executable, *run])
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Check from now on."""
-    if config.option.heapwitness and inside.is_inside():
-        inside.findings()
-        config.pluginmanager.register(_Checks(hasattr(config, "workerinput")), "heapwitness-checks")
+def _is_wanted(config: pytest.Config) -> bool:
+    asked = config.option.heapwitness
+    return bool(config.getini("heapwitness") if asked is None else asked)
 
 
-class _Checks:
-    """Checks after each phase of a test.
+def _options(config: pytest.Config) -> list[str]:
+    """Options of `heapwitness run`: those of the ini-file, and then those of the command line, which win."""
+    import shlex
 
-    Args:
-        shared: other processes have findings in the same report, so that it is not known whose is whose.
-    """
-
-    def __init__(self, shared: bool) -> None:
-        directory = os.environ.get(DIRECTORY, "")
-        self._place = Path(directory) if directory and not shared else None
-        self._shown = 0
-        self._failed: dict[str, int] = {}
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
-        """See pytest."""
-        self._note(item.nodeid)
-        return (yield from self._checked(item, "setup"))
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """See pytest."""
-        return (yield from self._checked(item, "call"))
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """See pytest."""
-        result = yield from self._checked(item, "teardown")
-        self._note("")
-        return result
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """See pytest."""
-        if self._failed:
-            terminalreporter.section("heapwitness")
-            for test, count in self._failed.items():
-                terminalreporter.line(f"{test}: {_findings(count)} in the heap")
-
-    def _checked(self, item: pytest.Item, when: str) -> Generator[None, object, object]:
-        try:
-            result = yield
-        except BaseException:
-            text = self._found(item)
-            if text:
-                item.add_report_section(when, "heapwitness", text)
-            raise
-        text = self._found(item)
-        if text:
-            pytest.fail(text, pytrace=False)
-        return result
-
-    def _found(self, item: pytest.Item) -> str:
-        """The report of what was found since the last check; "" for nothing."""
-        count = inside.findings()
-        if not count:
-            return ""
-        self._failed[item.nodeid] = self._failed.get(item.nodeid, 0) + count
-        text = f"{_findings(count)} in the heap\n\n{self._report()}".rstrip()
-        item.user_properties.append(("heapwitness", text.split("\n\n")[1].split("\n")[0] if "\n\n" in text else text))
-        return text
-
-    def _report(self) -> str:
-        if self._place is None:
-            return "The report stands below the tests."
-        until = time.monotonic() + _PATIENCE
-        size, before = 0, -1
-        while time.monotonic() < until and (size <= self._shown or size != before):
-            time.sleep(_STEP)
-            before, size = size, _size(self._place / REPORT)
-        if size <= self._shown:
-            return "Like one of an earlier test, of the same allocation site; else its report stands below the tests."
-        with open(self._place / REPORT, encoding="utf-8", errors="replace") as stream:
-            stream.seek(self._shown)
-            text = stream.read()
-            self._shown = stream.tell()
-        (self._place / SHOWN).write_text(str(self._shown))
-        return text
-
-    def _note(self, test: str) -> None:
-        if self._place is not None:
-            (self._place / RUNNING).write_text(test, "utf-8", "backslashreplace")
-
-
-def _size(file: Path) -> int:
     try:
-        return file.stat().st_size
-    except OSError:
-        return 0
-
-
-def _findings(count: int) -> str:
-    return f"heapwitness: {count} {'finding' if count == 1 else 'findings'}"
+        given = shlex.split(config.option.heapwitness_options or "")
+    except ValueError as error:
+        raise pytest.UsageError(f"--heapwitness-options: {str(error).lower()}.") from error
+    return [*config.getini("heapwitness_options"), *given]

@@ -6,12 +6,11 @@ bytes that are there before anything is made of it; what does not fit is a BadEv
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import IntEnum, IntFlag
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.witness import Origin
+from heapwitness.layout.witness import Domain, Origin
 
 MAGIC = 0x56455748
 VERSION = 2
@@ -20,6 +19,7 @@ EVENT_WORDS = struct.Struct("<IHHIIIIIIQQQQII16sIIQ")
 WINDOW_WORDS = struct.Struct("<II")
 SECTION_WORDS = struct.Struct("<IIQQ")
 CRASH_WORDS = struct.Struct("<11Q31Q")
+NUMBER_WORDS = struct.Struct("<QQQ")
 
 MESSAGE_LIMIT = 64 << 20
 WINDOWS_LIMIT = 1 << 16
@@ -29,7 +29,11 @@ SECTIONS_LIMIT = 1 << 16
 WORDS_LIMIT = 4096
 COMMAND_LIMIT = 1 << 20
 STORED_LIMIT = 4096
+NUMBERS_LIMIT = 4096
 BEFORE_LIMIT = 4096
+
+FAMILY_BITS = 8
+"""Above so many bits of an event's `family`, its origin, stands the domain that the release belongs to."""
 
 _PAGES = (4 << 10, 16 << 10, 64 << 10)
 _SIGNAL, _CUT_SHORT = 0xFF, 0x100
@@ -48,6 +52,7 @@ class Type(IntEnum):
     STRANGER = 5
     CRASH = 6
     CHECKED = 7
+    WATCHED = 8
 
 
 class When(IntEnum):
@@ -98,6 +103,8 @@ class SectionKind(IntEnum):
     LEFT = 12
     WENT_ON = 13
     FRAME = 14
+    WATCHED = 15
+    NUMBERED = 16
 
 
 class Machine(IntEnum):
@@ -130,22 +137,21 @@ class Access(IntEnum):
     WRITE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A stretch of the pool that holds damage; offsets of nodes in granules, see docs/format.md."""
 
     low: int
     high: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
+class Stats(NamedTuple):
     """What the engine has counted in its process so far; the signal that ends it, 0 for none, and whether the last
     check did not come to its end.
 
     `trapped`: blocks that were trapped; `too_often` and `too_many`: that were not though their sites are, since sites
     allocated too often, and since there were too many already or there was no room. `left`: places that were put right
-    after an operation of the heap was left in the middle.
+    after an operation of the heap was left in the middle. `watched`: blocks beside which bytes were watched;
+    `unwatched` is the system's error number for which they were not, or not as many at once as there could be.
     """
 
     operations: int
@@ -161,10 +167,11 @@ class Stats:
     too_often: int = 0
     too_many: int = 0
     left: int = 0
+    watched: int = 0
+    unwatched: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Released:
+class Released(NamedTuple):
     """A big block whose pool is gone: address and requested size, the release's site, origin."""
 
     address: int
@@ -173,8 +180,7 @@ class Released:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trap:
+class Trap(NamedTuple):
     """A fault: its address, the instruction (0 for unknown), and the pool of the big block whose guard it lies in, 0
     for none. Unless `state` says otherwise the program dies of it."""
 
@@ -185,8 +191,7 @@ class Trap:
     state: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WentOn:
+class WentOn(NamedTuple):
     """How far from a block the accesses of an instruction went of which the first was told, and how many there were."""
 
     block: int
@@ -195,8 +200,28 @@ class WentOn:
     times: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unpooled:
+class WatchedStore(NamedTuple):
+    """A store to watched bytes: where they lie, what they held before and after it; the block beside them, with its
+    requested size, site, and number among that site's."""
+
+    at: int
+    before: bytes
+    after: bytes
+    block: int
+    size: int
+    site: int
+    number: int
+
+
+class Numbered(NamedTuple):
+    """The block that began last at an address: its site, and how many this had allocated with it."""
+
+    address: int
+    site: int
+    number: int
+
+
+class Unpooled(NamedTuple):
     """A block without a pool: address and requested size, its allocation's site, origin, the pattern of its slack.
 
     So many bytes `before` it have that pattern, too. The slack behind it ends with a page, which has `page` bytes.
@@ -211,8 +236,7 @@ class Unpooled:
     page: int = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How many of each the engine put right after a finding."""
 
     headers: int
@@ -224,8 +248,7 @@ class Outcome:
     quarantined: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrashWords:
+class CrashWords(NamedTuple):
     """What a thread's processor and the kernel said when a signal ended its process.
 
     `registers` are the general ones in the order of their DWARF numbers, `trap` and `error` the processor's words:
@@ -247,12 +270,12 @@ class CrashWords:
     registers: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(NamedTuple):
     """One message, decoded. `frames` are return addresses, innermost first; `memory` is (address, bytes).
 
     A stranger's `command` is its file. `held` is what the processor held at an access that a trap let through, `stored`
-    what lies around its address after it, `went_on` where a loop of such accesses ended.
+    what lies around its address after it, `went_on` where a loop of such accesses ended. `watched` is a store to
+    watched bytes, right after which `held` is. `numbers` are of blocks around a finding.
     """
 
     type: Type
@@ -267,6 +290,7 @@ class Event:
     pointer: int = 0
     node: int = 0
     family: Origin = Origin.MALLOC
+    domain: Domain = Domain.NONE
     thread: str = ""
     dropped: int = 0
     windows: tuple[Window, ...] = ()
@@ -285,6 +309,8 @@ class Event:
     stored: tuple[int, bytes] | None = None
     held: CrashWords | None = None
     went_on: WentOn | None = None
+    watched: WatchedStore | None = None
+    numbers: tuple[Numbered, ...] = ()
 
     @property
     def stranger(self) -> Stranger | None:
@@ -323,7 +349,8 @@ def parse_event(message: bytes) -> Event:
     if windows > WINDOWS_LIMIT or frames > FRAMES_LIMIT or at + 8 * (windows + frames) > length:
         raise BadEvent("an event says that it holds more than its bytes.")
     try:
-        kind, moment, why, origin = Type(type_), When(when), Reason(reason), Origin(family)
+        kind, moment, why = Type(type_), When(when), Reason(reason)
+        origin, domain = Origin(family & (1 << FAMILY_BITS) - 1), Domain(family >> FAMILY_BITS)
     except ValueError as error:
         raise BadEvent("an event has a type, reason or family that is not known.") from error
     if (kind is Type.FINDING) == (why is Reason.NONE):
@@ -343,6 +370,7 @@ def parse_event(message: bytes) -> Event:
         pointer=pointer,
         node=node,
         family=origin,
+        domain=domain,
         thread=_text(thread.split(b"\0", 1)[0]),
         dropped=dropped,
         windows=decoded_windows,
@@ -380,7 +408,7 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
     memory: list[tuple[int, bytes]] = []
     for _ in range(SECTIONS_LIMIT):
         if at == len(message):
-            return replace(event, memory=tuple(memory))
+            return event._replace(memory=tuple(memory))
         if at + SECTION_WORDS.size > len(message):
             raise BadEvent("an event's last section is cut short.")
         kind, _, address, length = SECTION_WORDS.unpack_from(message, at)
@@ -392,32 +420,36 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
             case SectionKind.MEMORY:
                 memory.append((address, data))
             case SectionKind.MAPS:
-                event = replace(event, maps=_text(data[:MAPS_LIMIT]))
+                event = event._replace(maps=_text(data[:MAPS_LIMIT]))
             case SectionKind.COMMAND:
-                event = replace(event, command=_command(data))
+                event = event._replace(command=_command(data))
             case SectionKind.STATS:
-                event = replace(event, stats=_stats(data))
+                event = event._replace(stats=_stats(data))
             case SectionKind.RELEASED:
-                event = replace(event, released=_released(data))
+                event = event._replace(released=_released(data))
             case SectionKind.OUTCOME:
-                event = replace(event, outcome=_outcome(data))
+                event = event._replace(outcome=_outcome(data))
             case SectionKind.CRASH:
-                event = replace(event, crash=_crash(data))
+                event = event._replace(crash=_crash(data))
             case SectionKind.TRAP:
-                event = replace(event, trap=_trap(data))
+                event = event._replace(trap=_trap(data))
             case SectionKind.UNPOOLED:
-                event = replace(event, unpooled=_unpooled(data))
+                event = event._replace(unpooled=_unpooled(data))
             case SectionKind.STORED:
-                event = replace(event, stored=(address, data[:STORED_LIMIT]))
+                event = event._replace(stored=(address, data[:STORED_LIMIT]))
             case SectionKind.WENT_ON:
                 pc, farthest, times = _words(data, 3)
-                event = replace(event, went_on=WentOn(block=address, pc=pc, farthest=farthest, times=times))
+                event = event._replace(went_on=WentOn(block=address, pc=pc, farthest=farthest, times=times))
             case SectionKind.HELD:
-                event = replace(event, held=_crash(data))
+                event = event._replace(held=_crash(data))
             case SectionKind.FRAME:
-                event = replace(event, frame=address)
+                event = event._replace(frame=address)
             case SectionKind.LEFT:
-                event = replace(event, left=True)
+                event = event._replace(left=True)
+            case SectionKind.WATCHED:
+                event = event._replace(watched=_watched(data))
+            case SectionKind.NUMBERED:
+                event = event._replace(numbers=_numbers(data))
         at = min(at + (length + 7) // 8 * 8, len(message))
     raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
 
@@ -438,6 +470,7 @@ def _stats(data: bytes) -> Stats:
     ending = _words(data, 8)[7] if len(data) >= 64 else 0
     trapped, too_often, too_many = _words(data, 11)[8:] if len(data) >= 88 else (0, 0, 0)
     left = _words(data, 12)[11] if len(data) >= 96 else 0
+    watched, unwatched = _words(data, 14)[12:] if len(data) >= 112 else (0, 0)
     return Stats(
         operations=operations,
         nodes=nodes,
@@ -452,6 +485,8 @@ def _stats(data: bytes) -> Stats:
         too_often=too_often,
         too_many=too_many,
         left=left,
+        watched=watched,
+        unwatched=unwatched,
     )
 
 
@@ -480,6 +515,27 @@ def _unpooled(data: bytes) -> Unpooled:
         before=min(words[5], BEFORE_LIMIT) if len(words) > 5 else 0,
         page=page,
     )
+
+
+def _watched(data: bytes) -> WatchedStore:
+    at, length, before, after, block, size, site, number = _words(data, 8)
+    if length not in (1, 2, 4, 8):
+        raise BadEvent("an event has watched bytes of a length that no processor watches.")
+    return WatchedStore(
+        at=at,
+        before=before.to_bytes(8, "little")[:length],
+        after=after.to_bytes(8, "little")[:length],
+        block=block,
+        size=size,
+        site=site,
+        number=number,
+    )
+
+
+def _numbers(data: bytes) -> tuple[Numbered, ...]:
+    count = min(len(data) // NUMBER_WORDS.size, NUMBERS_LIMIT)
+    words = NUMBER_WORDS.iter_unpack(data[: count * NUMBER_WORDS.size])
+    return tuple(Numbered(address=address, site=site, number=number) for address, site, number in words)
 
 
 def _trap(data: bytes) -> Trap:

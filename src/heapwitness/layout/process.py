@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.python_code import CODE_LIMIT, PythonCode, parse_code
+from heapwitness.layout.witness import Domain
 from heapwitness.memory import Memory, Unreadable
 
 MAGIC = 0x52505748
@@ -22,6 +23,7 @@ SITE_WORDS = struct.Struct("<IIIHBB")
 SITE_UNIT = 16
 
 _NUMBER, _ENTRY = (1 << 24) - 1, 1 << 24
+_DOMAIN_AT = 56
 
 REGIONS_LIMIT = 1 << 17
 FRAMES_LIMIT = 256
@@ -70,6 +72,12 @@ class Region:
     arena: int
 
 
+def split_address(word: int) -> tuple[Domain, int]:
+    """The domain that stands above a call's address in a record, and the address."""
+    domain = word >> _DOMAIN_AT
+    return (Domain(domain), word & (1 << _DOMAIN_AT) - 1) if domain in tuple(Domain) else (Domain.NONE, word)
+
+
 @dataclass(frozen=True, slots=True)
 class PythonCall:
     """A Python frame: the number of its code's record, and how many instructions come before the one that ran.
@@ -93,6 +101,7 @@ class SiteRecord:
     thread: int
     pcs: tuple[int, ...]
     python: tuple[PythonCall, ...] = ()
+    domain: Domain = Domain.NONE
 
 
 def read_process(memory: Memory, address: int) -> Process:
@@ -134,12 +143,17 @@ def read_site(memory: Memory, process: Process, number: int) -> SiteRecord | Non
     if record is None or record.kind not in (SiteKind.NATIVE, SiteKind.PYTHON):
         return None
     if record.kind == SiteKind.NATIVE:
-        return SiteRecord(record.prior, record.thread, record.words)
+        return _site(record, record)
     native = _record(memory, process, record.words[0] & _NUMBER) if record.words else None
     if native is None or native.kind != SiteKind.NATIVE:
         return None
     calls = tuple(PythonCall(word & _NUMBER, word >> 32, bool(word & _ENTRY)) for word in record.words[1:])
-    return SiteRecord(record.prior, record.thread, native.words, calls)
+    return _site(record, native, calls)
+
+
+def _site(record: "_Record", native: "_Record", calls: tuple[PythonCall, ...] = ()) -> SiteRecord:
+    domain, first = split_address(native.words[0]) if native.words else (Domain.NONE, 0)
+    return SiteRecord(record.prior, record.thread, (first, *native.words[1:]), calls, domain)
 
 
 def read_code(memory: Memory, process: Process, number: int) -> PythonCode | None:

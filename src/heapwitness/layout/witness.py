@@ -6,7 +6,6 @@ records. All words are little endian; offsets and sizes called so are in granule
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from typing import NamedTuple, Self
@@ -34,6 +33,8 @@ FLAG_STALE = 1
 SITE_QUARANTINE = 0xFFFFFF
 LINK_KEY = 0x6B6E694C
 CACHED_PARENT = 0xFFFFFFFF
+POISONED = (0x93A7C5B9, 0xB1D38FA5)
+"""`left` and `right` of a poisoned node."""
 PENDING_PARENT = 0xFFFFFFFE
 
 HEADER_WORDS = struct.Struct("<4I")
@@ -62,6 +63,16 @@ class Origin(IntEnum):
     NEW = 1
     NEW_ARRAY = 2
     ALIGNED = 3
+
+
+class Domain(IntEnum):
+    """By which of Python's and NumPy's allocators a block came, or was released; its site's record has the value."""
+
+    NONE = 0
+    RAW = 1
+    MEMORY = 2
+    OBJECTS = 3
+    ARRAYS = 4
 
 
 _STATES = tuple(State)
@@ -125,8 +136,7 @@ class Links(NamedTuple):
         return cls(*HEADER_WORDS.unpack(data))
 
 
-@dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(NamedTuple):
     """The part of the control block that the end node keeps a copy of; `size` in granules."""
 
     magic: int
@@ -167,8 +177,7 @@ class Fixed:
         return cls(magic, shape, size, check, (s0, s1, s2, s3))
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     """The derived part of the control block: the roots of the trees of free nodes, and counters."""
 
     large: int

@@ -1,8 +1,1 @@
-"""The data model of findings and how they are shown.
-
-`model` has the records, `json` writes and reads them, `terminal` shows them; `fold` counts repetitions.
-"""
-
-from heapwitness.report.folding import fold
-
-__all__ = ["fold"]
+"""How a report looks: `json` writes and reads it, `terminal` shows it, `folding` counts repetitions."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from heapwitness.findings.model import Finding
+    from heapwitness.findings.model import Crash, Finding
     from heapwitness.findings.stacks import Frames
 
 
@@ -12,11 +12,23 @@ if TYPE_CHECKING:
 class Advice:
     """What may be asked for, in the words in which the user asks; "" for what was asked for already.
 
-    `stacks` keeps whole stacks, `checks` checks the heap while the program runs.
+    `stacks` keeps whole stacks, `checks` checks the heap while the program runs, `poison` keeps released blocks from
+    being used again.
     """
 
     stacks: str = ""
     checks: str = ""
+    poison: str = ""
+
+    def on_crash(self, crash: "Crash") -> str:
+        """One sentence for a crash of Python with a heap that nothing has overwritten; else ""."""
+        python = any(frame.language == "python" for frame in crash.stack)
+        if not (self.poison and python and crash.heap == "whole" and crash.code > 0):
+            return ""
+        return (
+            f"{self.poison} keeps released objects from being used again: then one that was released once too often is "
+            "named"
+        )
 
     def on(self, finding: "Finding") -> str:
         """One sentence for a finding whose blocks' stacks are one frame, or that was noticed at exit; else ""."""

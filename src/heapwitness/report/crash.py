@@ -58,8 +58,11 @@ def heap(crash: Crash) -> str:
 def stale(crash: Crash) -> Iterator[str]:
     """Registers that lead to released blocks."""
     for one in crash.stale:
-        released = text.by(one.block.freed.stack if one.block.freed is not None else None)
-        yield (
-            f"{one.register} held the address of {text.sized(one.block)} that was released{released}. That may be the "
-            "fault, if it is still used: the first word of a released block reads as 0 or 1."
-        )
+        block = one.block
+        made = text.by(block.allocated.stack if block.allocated is not None else None, "allocated")
+        released = text.by(block.freed.stack if block.freed is not None else None)
+        held = f"{one.register} held the address of {text.sized(block)}{made} that was released{released}."
+        if block.type is not None:
+            yield f"{held} If it is still used, a reference to it was released once too often."
+        else:
+            yield f"{held} That may be the fault, if it is still used: its first word reads as 0 or 1 now."

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from heapwitness.findings.model import Block, Crash, Detected, Finding
+from heapwitness.findings.model import Array, Block, Crash, Detected, Finding
 from heapwitness.findings.stacks import sites
 from heapwitness.findings.words import count
 from heapwitness.report import store, text
@@ -34,6 +34,8 @@ def facts(finding: Finding) -> Iterator[Fact]:
     yield from _blocks(finding)
     if finding.damage is not None:
         yield Fact("damaged", (_damaged(finding),), wrap=True)
+    if finding.element is not None:
+        yield Fact("element", (_element(finding),), wrap=True)
     yield Fact("repaired", (_repaired(finding),), wrap=True)
     if finding.count > 1:
         yield Fact("seen", (f"{finding.count:,} times",))
@@ -83,9 +85,21 @@ def _block(block: Block) -> Iterator[str]:
         state = "released, not taken back yet"
     task = f", task {text.clean(block.task)}" if block.task else ""
     yield f"{block.address:#x}  {count(block.size, 'byte')}, {state}{task}"
+    if block.array is not None:
+        yield _array(block.array)
     for act, site in sites(block):
         if site.stack:
             yield f"{act}{text.by(site.stack)}"
+
+
+def _array(array: Array) -> str:
+    apart = f", strides {tuple(array.strides)}" if array.shape else ""
+    return f"data of an array: {text.clean(array.dtype)}, shape {text.shape(array)}{apart}"
+
+
+def _element(finding: Finding) -> str:
+    index = ", ".join(map(str, finding.element or ()))
+    return f"it would be [{index}] of the array, counted on from its elements"
 
 
 def _damaged(finding: Finding) -> str:

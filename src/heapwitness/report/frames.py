@@ -89,6 +89,7 @@ _STARTUP = re.compile(
     r"_start|_dl_start_user|__libc_start_(call_)?main(_impl)?|__libc_csu_\w+|start_thread|(__)?clone3?|thread_start"
 )
 _LONGEST = 1000
+_OURS = re.compile(r"/heapwitness/(inside|numpy|pool)\.py$")
 _STANDARD_PYTHON = re.compile(r"^<frozen |/python[23]\.\d+/(?!(site|dist)-packages/)")
 
 
@@ -136,7 +137,7 @@ def _rank(frame: Frame) -> _Rank:
 
 
 def _python_rank(file: str) -> _Rank:
-    if _STANDARD_PYTHON.search(file):
+    if _STANDARD_PYTHON.search(file) or _OURS.search(file):
         return _Rank.PYTHON_LIBRARY
     return _Rank.PYTHON_PACKAGE if _PACKAGES.search(file) else _Rank.PYTHON
 

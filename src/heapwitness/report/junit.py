@@ -3,9 +3,9 @@
 import io
 import xml.etree.ElementTree as ElementTree
 
-from heapwitness.findings.model import Crash, Finding, Report
+from heapwitness.findings.model import Accepted, Crash, Finding, Report
+from heapwitness.report import accepted, terminal, text
 from heapwitness.report import crash as crash_text
-from heapwitness.report import terminal, text
 from heapwitness.report.facts import thread
 from heapwitness.report.spots import spot
 
@@ -21,13 +21,17 @@ def encode(report: Report) -> bytes:
         _finding(suite, program, finding)
     for crash in report.crashes:
         _crash(suite, program, crash)
+    for one in report.accepted:
+        _accepted(suite, program, one)
     if not len(suite):
         _case(suite, program, "heap")
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(len(report.findings)))
     suite.set("errors", str(len(report.crashes)))
-    if report.warnings:
-        ElementTree.SubElement(suite, "system-err").text = "\n".join(text.harmless(one) for one in report.warnings)
+    suite.set("skipped", str(len(report.accepted)))
+    sentences = [text.harmless(one) for one in (*report.warnings, *accepted.sentences(report))]
+    if sentences:
+        ElementTree.SubElement(suite, "system-err").text = "\n".join(sentences)
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
@@ -40,14 +44,26 @@ def _case(suite: ElementTree.Element, program: str, name: str) -> ElementTree.El
 
 
 def _finding(suite: ElementTree.Element, program: str, finding: Finding) -> None:
+    case = _case_of(suite, program, finding)
+    failure = ElementTree.SubElement(case, "failure", type=finding.kind, message=text.headline(finding))
+    failure.text = _text(finding)
+
+
+def _accepted(suite: ElementTree.Element, program: str, one: Accepted) -> None:
+    """A finding that does not count: a case that was skipped."""
+    why = "suppressed" if one.by == "suppression" else "known from the baseline"
+    case = _case_of(suite, program, one.finding)
+    ElementTree.SubElement(case, "skipped", message=f"{why}: {text.headline(one.finding)}")
+
+
+def _case_of(suite: ElementTree.Element, program: str, finding: Finding) -> ElementTree.Element:
     at = spot(finding)
     where = text.place([at.frame]) if at is not None else ""
     case = _case(suite, program, f"{finding.kind} at {where}" if where else finding.kind)
     if at is not None and at.frame.file and at.frame.line is not None:
         case.set("file", text.clean(at.frame.file))
         case.set("line", str(at.frame.line))
-    failure = ElementTree.SubElement(case, "failure", type=finding.kind, message=text.headline(finding))
-    failure.text = _text(finding)
+    return case
 
 
 def _crash(suite: ElementTree.Element, program: str, crash: Crash) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from heapwitness import __version__
-from heapwitness.findings.model import Finding, Frame, Kind, Report
+from heapwitness.findings.model import Accepted, Finding, Frame, Kind, Report
 from heapwitness.report import crash as crash_text
 from heapwitness.report import text
 from heapwitness.report.explain import EXPLANATIONS, Explanation, kinds
@@ -35,7 +35,9 @@ def encode(report: Report, root: Path) -> bytes:
 
 
 def _log(report: Report, repository: Repository) -> dict[str, Any]:
-    marks = fingerprints(report.findings)
+    found = (*report.findings, *(one.finding for one in report.accepted))
+    marks = fingerprints(found)
+    standings = [*(_new(report) for _ in report.findings), *(_accepted(report, one) for one in report.accepted)]
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -53,11 +55,27 @@ def _log(report: Report, repository: Repository) -> dict[str, Any]:
                 "invocations": [_invocation(report)],
                 "originalUriBaseIds": {_ROOT: {"description": {"text": "The root of the repository."}}},
                 "results": [
-                    _result(finding, mark, repository) for finding, mark in zip(report.findings, marks, strict=True)
+                    {**_result(finding, mark, repository), **standing}
+                    for finding, mark, standing in zip(found, marks, standings, strict=True)
                 ],
             }
         ],
     }
+
+
+def _new(report: Report) -> dict[str, Any]:
+    """What is said of a finding that counts, where there is a baseline."""
+    return {"baselineState": "new"} if report.baseline is not None else {}
+
+
+def _accepted(report: Report, one: Accepted) -> dict[str, Any]:
+    if one.by == "baseline":
+        return {"baselineState": "unchanged"}
+    rule = report.suppressions[one.rule] if one.rule is not None and 0 <= one.rule < len(report.suppressions) else None
+    why = (
+        {"justification": f"{text.clean(rule.text)} ({text.clean(rule.file)}:{rule.line})"} if rule is not None else {}
+    )
+    return {**_new(report), "suppressions": [{"kind": "external", "status": "accepted", **why}]}
 
 
 def _rule(kind: Kind, one: Explanation) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from heapwitness.findings.model import Crash, Finding, Frame, Header, Report, Site, Summary
+from heapwitness.findings.model import Crash, Finding, Frame, Header, Report, Site
 from heapwitness.findings.stacks import sites
 from heapwitness.findings.words import count
 from heapwitness.report import crash as crash_text
@@ -19,6 +19,7 @@ from heapwitness.report.advice import Advice
 from heapwitness.report.facts import facts, thread
 from heapwitness.report.frames import folded
 from heapwitness.report.picture import BYTES, Row, rows
+from heapwitness.report.plain import summed_up
 from heapwitness.report.spots import spot
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ def render(
         _finding(what, console, advice)
         return
     if isinstance(what, Crash):
-        _crash(what, console)
+        _crash(what, console, advice)
         return
     if findings:
         for finding in what.findings:
             _finding(finding, console, advice)
         for crash in what.crashes:
-            _crash(crash, console)
+            _crash(crash, console, advice)
     _end(what, console)
 
 
@@ -91,7 +92,7 @@ def _finding(finding: Finding, console: "Console", advice: Advice) -> None:
     out.blank()
 
 
-def _crash(crash: Crash, console: "Console") -> None:
+def _crash(crash: Crash, console: "Console", advice: Advice) -> None:
     out = _Lines(console)
     out.head("crash", crash_text.headline(crash))
     out.blank()
@@ -99,7 +100,9 @@ def _crash(crash: Crash, console: "Console") -> None:
     out.entry("thread", thread(crash))
     for label, words in (("register", crash_text.stale(crash)), ("note", crash.notes)):
         for number, sentence in enumerate(words):
-            out.entry(label if number == 0 else "", text.clean(sentence), wrap=True)
+            out.entry(label if number == 0 else "", text.harmless(sentence), wrap=True)
+    if more := advice.on_crash(crash):
+        out.entry("more", more, wrap=True)
     if crash.stack:
         out.blank()
         out.plain("  stack")
@@ -232,23 +235,6 @@ def _end(report: Report, console: "Console") -> None:
     for warning in report.warnings:
         out.paragraph(text.clean(warning), "warning: ")
     out.plain(f"heapwitness: {summed_up(report.summary)}")
-
-
-def summed_up(summary: Summary) -> str:
-    """A summary in one line."""
-    words = [
-        f"{count(summary.findings, 'finding')}, {summary.repaired:,} repaired; "
-        f"{count(summary.operations, 'operation')} checked",
-        count(summary.nodes, "node"),
-        f"{text.amount(summary.backup_bytes)} of backups",
-    ]
-    if summary.processes > 1:
-        words.append(f"{summary.processes:,} processes")
-    if summary.missing:
-        words.append(f"{summary.missing:,} missing")
-    if summary.dropped:
-        words.append(f"{summary.dropped:,} not shown")
-    return ", ".join(words)
 
 
 class _Lines:

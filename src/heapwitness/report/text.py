@@ -7,38 +7,20 @@ command: `clean` is applied to each.
 import os
 from collections.abc import Sequence
 
-from heapwitness.findings.model import Block, Finding, Frame, Place, Site
+from heapwitness.findings.model import Array, Block, Finding, Frame, Place, Site
 from heapwitness.findings.words import count
 from heapwitness.report.frames import named
+from heapwitness.report.plain import amount as amount
+from heapwitness.report.plain import clean as clean
+from heapwitness.report.plain import harmless as harmless
 
-_LONGEST = 300
-
+_OF_DOMAIN = {
+    "PyMem_RawMalloc": "PyMem_RawFree",
+    "PyMem_Malloc": "PyMem_Free",
+    "PyObject_Malloc": "PyObject_Free",
+    "NumPy": "NumPy",
+}
 _RELEASE = {"malloc": "free", "aligned": "free", "new": "delete", "new[]": "delete[]"}
-
-
-def clean(text: str) -> str:
-    """Text of the target's, on one line, without anything that a terminal would obey; cut when very long."""
-    if len(text) > _LONGEST:
-        text = text[: _LONGEST - 3] + "..."
-    return harmless(text)
-
-
-def harmless(text: str) -> str:
-    """The same without a cut, for sentences of our own that hold names."""
-    return "".join(one if one.isprintable() else _escaped(one) for one in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
-
-
-def amount(size: int) -> str:
-    """A size in bytes for people: "96 bytes", "1.5 KiB"."""
-    if size < 10_000:
-        return count(size, "byte")
-    units = ("KiB", "MiB", "GiB", "TiB")
-    power = min((size.bit_length() - 1) // 10, len(units))
-    return f"{size / 1024**power:,.1f} {units[power - 1]}"
 
 
 def function(frame: Frame) -> str:
@@ -85,13 +67,22 @@ def _stack(site: Site | None) -> Sequence[Frame]:
     return site.stack if site is not None else ()
 
 
+def shape(array: Array) -> str:
+    """An array's shape as Python writes it: "(992,)"."""
+    return str(tuple(array.shape))
+
+
 def sized(block: Block) -> str:
     """ "a 24-byte block"."""
     if block.state == "quarantined":
         return "a block whose header is lost"
+    if block.array is not None:
+        dtype = clean(block.array.dtype)
+        return f"{'an' if dtype.startswith(('int', 'obj')) else 'a'} {dtype} array of shape {shape(block.array)}"
     number = f"{block.size:,}"
+    noun = f"{clean(block.type)} object" if block.type is not None else "block"
     spoken_with_vowel = number.startswith("8") or number.split(",")[0] in ("11", "18")
-    return f"{'an' if spoken_with_vowel else 'a'} {number}-byte block"
+    return f"{'an' if spoken_with_vowel else 'a'} {number}-byte {noun}"
 
 
 def headline(finding: Finding) -> str:
@@ -278,11 +269,11 @@ def _mismatched(finding: Finding) -> str:
     where = f"{_with(finding)}{by(finding.detected.stack)}"
     if block is None:
         return f"{finding.pointer or 0:#x} was released{where}, which is not of the family that allocated it"
-    made = "malloc" if block.origin == "aligned" else block.origin
-    return (
-        f"{sized(block)} allocated with {made}{by(_stack(block.allocated))} was released{where}: "
-        f"{_RELEASE[block.origin]} is needed"
-    )
+    made: str = "malloc" if block.origin == "aligned" else block.origin
+    needed = _RELEASE[block.origin]
+    if block.domain is not None:
+        made, needed = block.domain, _OF_DOMAIN[block.domain]
+    return f"{sized(block)} allocated with {made}{by(_stack(block.allocated))} was released{where}: {needed} is needed"
 
 
 def _stack_overflow(finding: Finding) -> str:

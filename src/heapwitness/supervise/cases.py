@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from heapwitness.findings.model import Finding
+from heapwitness.accept.asked import Mark
+from heapwitness.findings.model import Accepted, Finding
 from heapwitness.findings.stacks import stacks, telling_stack
 from heapwitness.report.folding import same
 from heapwitness.supervise.examine import Examined
@@ -30,13 +31,17 @@ _Key = tuple[Hashable, int]
 class Case:
     """Findings that are surely the same, by their bare addresses.
 
-    `number` tells apart those of one event, `is_told` whether its table knows what becomes of it.
+    `number` tells apart those of one event, `is_told` whether its table knows what becomes of it, and `finding` is what
+    it was told as. With a `mark` it does not count. `asked`: its process was told of it, as it had asked for.
     """
 
     number: int
     count: int = 0
     repaired: int = 0
     is_told: bool = False
+    finding: Finding | None = None
+    mark: Mark | None = None
+    asked: bool = False
 
     def add(self, finding: Finding) -> None:
         """Count a finding."""
@@ -78,6 +83,10 @@ class Cases:
             else:
                 self.dropped += finding.count
 
+    def of(self, examined: Examined) -> Iterator[Case | None]:
+        """The cases of findings that were taken; None for those that were too many to keep."""
+        return map(self._cases.get, _keys(examined))
+
     def _has_room(self, finding: Finding) -> bool:
         frames = self._frames + _frames(finding)
         if len(self._cases) >= CASES_LIMIT or frames > _share(finding):
@@ -90,6 +99,12 @@ class Cases:
 class _Told:
     finding: Finding
     cases: list[Case] = field(default_factory=list)
+
+    def counted(self) -> tuple[Finding, int]:
+        """The finding with how often it was seen, and how often it was repaired."""
+        count = sum(case.count for case in self.cases)
+        repaired = sum(case.repaired for case in self.cases)
+        return msgspec.structs.replace(self.finding, count=count, repaired=repaired == count), repaired
 
 
 class Shown:
@@ -110,6 +125,7 @@ class Shown:
         key = (same(finding), case.number)
         case.is_told = True
         if key in self._told:
+            case.mark = self._told[key].cases[0].mark
             self._told[key].cases.append(case)
             return False
         # Inlined functions make many frames of one address.
@@ -127,16 +143,21 @@ class Shown:
             self._told[case] = _Told(finding, [case])
 
     def findings(self) -> tuple[tuple[Finding, ...], int]:
-        """The different findings with their counts, and how many were repaired."""
-        counted = [
-            (one.finding, sum(case.count for case in one.cases), sum(case.repaired for case in one.cases))
-            for one in self._told.values()
-        ]
-        findings = tuple(
-            msgspec.structs.replace(finding, count=count, repaired=repaired == count)
-            for finding, count, repaired in counted
+        """The different findings that count, with how often, and how many were repaired."""
+        counted = [one.counted() for one in self._told.values() if one.cases[0].mark is None]
+        return tuple(finding for finding, _ in counted), sum(repaired for _, repaired in counted)
+
+    def accepted(self) -> tuple[Accepted, ...]:
+        """The different findings that do not."""
+        marked = [(one, one.cases[0].mark) for one in self._told.values()]
+        return tuple(
+            Accepted(finding=one.counted()[0], by=mark.by, rule=mark.rule) for one, mark in marked if mark is not None
         )
-        return findings, sum(repaired for _, _, repaired in counted)
+
+    def unasked(self) -> tuple[bool, ...]:
+        """Of each of `findings`, whether none of the processes that it came from has asked."""
+        counted = [one for one in self._told.values() if one.cases[0].mark is None]
+        return tuple(not any(case.asked for case in one.cases) for one in counted)
 
 
 def _frames(finding: Finding) -> int:

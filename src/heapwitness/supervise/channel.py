@@ -11,14 +11,16 @@ import socket
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.supervise import places
 
 MESSAGE_LIMIT = 256 << 10
+QUESTION = b"HEAPWITNESS?"
+"""What a message begins with by which a process asks something, and which is no event."""
+
 CONNECTIONS_LIMIT = 512
 SILENCE = 2.0
 """Seconds that a connection may stay without a message."""
@@ -30,8 +32,7 @@ _ADDRESS_LIMIT = 107
 _CREDENTIALS = struct.Struct("=iII")
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """The process at the other end, as the kernel vouches for it; `pid` is 0 when it cannot be seen from here."""
 
     pid: int
@@ -113,7 +114,7 @@ class Channel:
                 busy = True
                 self._receive(handler, key.fileobj)
         if self._open:
-            self._close_silent()
+            self._close_silent(handler)
         return busy
 
     def close(self) -> None:
@@ -147,7 +148,7 @@ class Channel:
     def _accept(self, handler: Handler, listener: socket.socket) -> bool:
         for number in range(_ACCEPTED_AT_ONCE):
             if len(self._open) >= CONNECTIONS_LIMIT:
-                self._drop(next(iter(self._open)))
+                self._let_go(handler, next(iter(self._open)))
             try:
                 connection, _ = listener.accept()
             except BlockingIOError:
@@ -201,13 +202,18 @@ class Channel:
         except OSError:
             handler.unheard()
 
-    def _close_silent(self) -> None:
+    def _close_silent(self, handler: Handler) -> None:
         now = time.monotonic()
         # Insertion order is order of age.
         for connection, (until, _) in list(self._open.items()):
             if until > now:
                 return
-            self._drop(connection)
+            self._let_go(handler, connection)
+
+    def _let_go(self, handler: Handler, connection: socket.socket) -> None:
+        """Close a connection that was silent, unless it has spoken while others were heard."""
+        self._receive(handler, connection)
+        self._drop(connection)
 
     def _drop(self, connection: socket.socket) -> None:
         known = self._open.pop(connection, None)

@@ -7,8 +7,7 @@ import mmap
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _HEADER_LIMIT = 64
 _SEGMENTS_LIMIT = 128
@@ -45,8 +44,7 @@ class DamagedElf(Exception):
     """The file is no ELF file, or contradicts itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class BuildTarget:
+class BuildTarget(NamedTuple):
     """What a file was built for."""
 
     number: int
@@ -57,8 +55,7 @@ class BuildTarget:
         return f"{_MACHINES.get(self.number, f'machine {self.number}')} ({self.bits} bits)"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """A file's machine, whether it can be started, its dynamic linker ("" for none) and needed libraries."""
 
     machine: BuildTarget
@@ -67,8 +64,7 @@ class Head:
     needed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
+class _Words(NamedTuple):
     """The structures of one file's class and byte order."""
 
     header: struct.Struct
@@ -142,8 +138,7 @@ def mentions(path: str, texts: Mapping[str, bytes]) -> frozenset[str]:
         return frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
+class _Segment(NamedTuple):
     kind: int
     offset: int
     address: int

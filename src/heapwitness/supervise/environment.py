@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.supervise.options import Options
+
+if TYPE_CHECKING:
+    from heapwitness.findings.sites import How, TrappedSite
 
 _SEPARATORS = frozenset(" :\t\n")
 PREFIX = "HEAPWITNESS_"
@@ -75,6 +79,9 @@ def environment(
     if options.traps:
         from heapwitness.findings.sites import encoded
 
-        kind = options.trap_kind
-        made[f"{PREFIX}TRAPS"] = encoded(one if kind == "auto" else one._replace(how=kind) for one in options.traps)
+        made[f"{PREFIX}TRAPS"] = encoded(_of_kind(one, options.trap_kind) for one in options.traps)
     return made
+
+
+def _of_kind(trap: "TrappedSite", kind: "How | Literal['auto']") -> "TrappedSite":
+    return trap if kind == "auto" or kind == trap.how else trap._replace(how=kind, offset=0, place=None)

@@ -1,24 +1,31 @@
 """From one event of a waiting thread to findings, with everything read that is gone once the thread goes on."""
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Crash, Finding, Place
 from heapwitness.layout.events import CrashWords, Event
 from heapwitness.layout.reasons import detection_of, kind_of
 from heapwitness.supervise.families import believable
+from heapwitness.supervise.modules import is_python
 from heapwitness.supervise.pointee import pointee
-from heapwitness.supervise.python_stack import PythonFrame, PythonStacks, is_python
+from heapwitness.supervise.python_stack import PythonFrame, PythonStacks
 from heapwitness.symbols.maps import code_lines
 
 if TYPE_CHECKING:
+    from heapwitness.diagnose import Caught
     from heapwitness.memory import Memory, ProcessMemory
 
 _MAPS_LIMIT = 8 << 20
 CODE_LIMIT = 1 << 20
+_ASKED_LIMIT = 64
+"""Stores to watched bytes for which an interpreter is read, which takes a while."""
 _TEXTS_LIMIT = 128 << 20
 """Bytes of mappings, of all findings together, that are kept until their stacks have names."""
 
@@ -45,6 +52,7 @@ class Examiner:
         self._stacks = PythonStacks()
         self._maps = ""
         self._kept = 0
+        self._asked = 0
 
     def examine(self, event: Event, pid: int) -> Examined | None:
         """Diagnose a finding's event while its thread waits.
@@ -85,6 +93,25 @@ class Examiner:
         maps = self._code(pid)
         with memory:
             return crashed(event, words, memory, maps, _program(pid))
+
+    def caught(self, event: Event, pid: int) -> "Caught | None":
+        """The store to watched bytes that an event tells of, while its thread waits; None for one that changed nothing.
+
+        Args:
+            event: of type watched.
+            pid: its process as seen from here.
+        """
+        from heapwitness.diagnose import caught
+        from heapwitness.supervise.merge import behind
+
+        memory = _open(pid)
+        with memory or contextlib.nullcontext():
+            store = caught(event, memory)
+        if store is None or self._asked >= _ASKED_LIMIT:
+            return store
+        frames = self.python(event, pid, code_of(pid))
+        self._asked += bool(frames)
+        return store._replace(store=msgspec.structs.replace(store.store, stack=behind(store.store.stack, frames)))
 
     def python(self, event: Event, pid: int, maps: str) -> tuple[PythonFrame, ...]:
         """The waiting thread's Python frames; () when it runs no Python."""
@@ -136,7 +163,7 @@ def crashed(event: Event, words: CrashWords, memory: "Memory", maps: str, progra
     try:
         crash, findings = examine_crash(event, words, memory)
     except Exception:  # a forged heap may surprise the search; what the event says must not be lost
-        crash, findings = examine_crash(replace(event, process=0), words, SegmentsMemory(()))
+        crash, findings = examine_crash(event._replace(process=0), words, SegmentsMemory(()))
     return Examined(findings, maps, program, crash=crash)
 
 

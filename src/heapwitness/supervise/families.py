@@ -12,7 +12,7 @@ import time
 
 from heapwitness.findings.model import Finding
 from heapwitness.layout.events import Event, Reason
-from heapwitness.layout.witness import Origin
+from heapwitness.layout.witness import Domain, Origin
 from heapwitness.regular import Identity, open_regular, within
 from heapwitness.symbols.maps import parse_maps
 
@@ -32,6 +32,8 @@ def believable(finding: Finding, event: Event, maps: str) -> bool:
         return True
     if event.family in (Origin.NEW, Origin.NEW_ARRAY) and finding.culprit.origin in ("new", "new[]"):
         return True
+    if event.domain is not Domain.NONE or finding.culprit.domain is not None:
+        return True  # the allocator's own word
     until = time.monotonic() + _SECONDS
     files = [(one.path, one.identity) for one in parse_maps(maps) if one.executable and one.path.startswith("/")]
     for path, identity in dict.fromkeys(files):

@@ -7,14 +7,15 @@ import shlex
 import signal
 import stat
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Crash, Finding, Report
-from heapwitness.findings.sites import TrappedSite
+from heapwitness.findings.model import Accepted, Crash, Finding, Report, Suppression
+from heapwitness.findings.sites import SITES_LIMIT, TrappedSite
 from heapwitness.findings.words import count
 from heapwitness.report.folding import same
 from heapwitness.report.text import place
@@ -22,49 +23,104 @@ from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.supervisor import plan_for, status_of, watch
-from heapwitness.supervise.traps import catches, is_hunted, traps_for
+from heapwitness.supervise.traps import catches, is_hunted, traps_for, watches_for
+
+if TYPE_CHECKING:
+    from heapwitness.accept.acceptance import Acceptance
 
 _SITES_SHOWN = 4
+_SEEN_LIMIT = 64
+_ALONE = 1
+"""The run, of those in vain, in which bytes are watched without guards: nothing lies elsewhere then."""
 _ENDS = (128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGQUIT, 128 + signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hunt:
     """How to hunt: at most `tries` runs, `source` is the report of an earlier one, `before` a shell command that is run
-    before each repetition."""
+    before each repetition. `look_inside`: without such a report runs are with poison, so that writes anywhere in
+    released blocks are seen."""
 
     tries: int = 5
     source: Path | None = None
     before: str | None = None
+    look_inside: bool = True
 
 
 class _Trail:
     """What is known after some runs: findings whose store was caught, those whose store is hunted, and all others.
 
-    `in_vain`: runs since anything new was known.
+    `in_vain`: runs since anything was caught, `seen`: what is hunted as it was in the last run whose blocks lay where
+    they lie without traps, and in those before. `silent`: runs in which nothing went wrong though something had before.
+    `crashed`: some run did.
     """
 
     def __init__(self) -> None:
-        self.in_vain = 0
+        self.in_vain = self.silent = 0
+        self.crashed = False
         self.caught: list[Finding] = []
         self.hunted: list[Finding] = []
         self.others: list[Finding] = []
+        self.seen: list[Finding] = []
+        self.accepted: list[Accepted] = []
+        self.suppressions: tuple[Suppression, ...] = ()
 
-    def take(self, report: Report) -> list[Finding]:
-        """Add what a run found; gives what it caught."""
+    def take(self, report: Report, *, moved: bool = False) -> list[Finding]:
+        """Add what a run found; gives what it caught.
+
+        Args:
+            moved: blocks lay at guards, which changes where others lie.
+        """
+        if not report.findings and not report.crashes and (self.hunted or self.crashed):
+            self.silent += 1
+        self.crashed |= bool(report.crashes)
         new = [one for one in report.findings if one.store is not None and not _has(self.caught, one)]
-        before = len(self.hunted)
+        known = len(self.hunted)
         self.caught += new
         self.hunted = [one for one in self.hunted if not self._is_caught(one)]
+        left = len(self.hunted)
         for finding in report.findings:
             kept = self.hunted if is_hunted(finding) else self.others
             if finding.store is None and not _has(kept, finding) and not self._is_caught(finding):
                 kept.append(finding)
-        self.in_vain = self.in_vain + 1 if len(self.hunted) == before else 0
+        if not moved:
+            self.seen = [one for one in report.findings if is_hunted(one)] + self.seen
+        self.seen = [one for one in self.seen if not self._is_caught(one)][:_SEEN_LIMIT]
+        is_first = not known and not new
+        self.in_vain = 0 if is_first or left < known else self.in_vain + 1
+        self._take_accepted(report)
         return new
+
+    def _take_accepted(self, report: Report) -> None:
+        """What does not count, over all runs; a suppression fired as often as in the run in which it did most."""
+        kept = [one.finding for one in self.accepted]
+        self.accepted += [one for one in report.accepted if not _has(kept, one.finding)]
+        fired = {(one.file, one.line): one.fired for one in self.suppressions}
+        self.suppressions = tuple(
+            msgspec.structs.replace(one, fired=max(one.fired, fired.get((one.file, one.line), 0)))
+            for one in report.suppressions
+        )
+
+    def moved(self, report: Report) -> str:
+        """What to say where the program did not repeat itself: blocks of one site with other numbers were hit."""
+        for finding in filter(is_hunted, report.findings):
+            for before in self.seen:
+                then, now = _number(before), _number(finding)
+                if then and now and then != now and same(before) == same(finding):
+                    return (
+                        f"the program does not repeat itself: of {_where(finding)} it was block {then:,} that was hit "
+                        f"before, and block {now:,} now; those next to both are watched, too."
+                    )
+        return ""
 
     def findings(self) -> tuple[Finding, ...]:
         return (*self.caught, *self.hunted, *self.others)
+
+    def is_cold(self, last: Report, *, everything: bool) -> bool:
+        """Whether another run would tell nothing more. A crash that no finding explains is one that no damage near a
+        block explains: then every block is trapped, until it came again in spite of that."""
+        riddle = self.crashed and not self.findings() and not (everything and last.crashes)
+        return not (self.hunted or riddle)
 
     def _is_caught(self, finding: Finding) -> bool:
         return is_hunted(finding) and any(catches(one, finding) for one in self.caught)
@@ -99,35 +155,45 @@ def hunt(options: Options, how: Hunt) -> int:
     plan = plan_for(options)
     trail = _Trail()
     if how.source is not None:
-        _take_source(trail, how.source)
+        _take_source(trail, how.source, plan.acceptance)
+    elif how.look_inside:  # in all runs: what is held back changes where blocks lie
+        options = options._replace(poison=True)
     start = _offset_of_input()
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         report, quietly = Report(), _Quietly()
+        can_watch = True
         for number in range(1, how.tries + 1):
-            traps = traps_for(trail.hunted, trail.in_vain)
+            traps = _traps(trail, options, can_watch)
+            watches = any(one.how == "watch" for one in traps)
+            guards = any(one.how != "watch" for one in traps)
             if number > 1:
                 _reset(how.before, start)
             if not options.quiet:
                 screen.sentence(_announced(options, how, number, traps, trail))
                 if number == 2 and start is None:
                     screen.sentence(_PIPED)
-            everything = number > 1 and (not trail.hunted or trail.in_vain > 1)
+            everything = number > 1 and not watches and (not trail.hunted or trail.in_vain > 1)
             sample = 1 if everything else options.trap_sample
-            report = watch(replace(options, traps=traps, trap_sample=sample), plan, quietly)
-            caught = trail.take(report)
+            # Without traps in the list trapped blocks have no stand-ins, and what is watched would lie elsewhere.
+            found = options.trap_found and (guards or not watches)
+            report = watch(options._replace(traps=traps, trap_sample=sample, trap_found=found), plan, quietly).report()
+            other = trail.moved(report) if watches else ""
+            caught = trail.take(report, moved=bool(traps) and not watches)
+            can_watch = can_watch and not (watches and not report.summary.watched)
             if not options.quiet:
                 for finding in caught:
                     screen.sentence(f"caught: {_caught(finding)}")
-            # A crash without a finding is one that no damage near a block explains: then every block is trapped.
-            riddle = report.crashes and not trail.findings() and not everything
-            if not (trail.hunted or riddle) or _is_over(report):
+                if other and trail.hunted:
+                    screen.sentence(other)
+            if trail.is_cold(report, everything=everything) or _is_over(report):
                 break
         report = _summed_up(report, trail, quietly)
         _show(report, screen, options)
     write_json(report, options.json)
     write_documents(report, options.outputs)
     screen.check()
-    return status_of(report, options)
+    status = report.program.exit_status if report.program is not None else None
+    return status_of(report.summary.findings, status, options)
 
 
 _PIPED = (
@@ -136,13 +202,31 @@ _PIPED = (
 )
 
 
-def _take_source(trail: _Trail, source: Path) -> None:
+def _traps(trail: _Trail, options: Options, can_watch: bool) -> tuple[TrappedSite, ...]:
+    """What to trap next: by guards and watchpoints at once, or by those that were asked for."""
+    watches = watches_for(trail.seen) if can_watch and options.trap_kind in ("auto", "watch") else ()
+    if watches and (options.trap_kind == "watch" or trail.in_vain == _ALONE):
+        return watches
+    attempt = trail.in_vain - (trail.in_vain > _ALONE) if watches else trail.in_vain
+    return (*traps_for(trail.hunted, attempt), *(watches if attempt == 0 else ()))[:SITES_LIMIT]
+
+
+def _number(finding: Finding) -> int:
+    block = finding.victim or finding.culprit
+    return block.number if block is not None else 0
+
+
+def _take_source(trail: _Trail, source: Path, acceptance: "Acceptance | None") -> None:
     from heapwitness.report.json import decode
 
     try:
         report = decode(source.read_bytes())
     except OSError as error:
         raise HeapwitnessError(f"{source} cannot be read: {error.strerror}.") from error
+    if acceptance is not None:
+        from heapwitness.accept.acceptance import applied
+
+        report = applied(report, acceptance.fresh())
     # What was caught there is to be caught here, too.
     findings = tuple(msgspec.structs.replace(one, store=None) for one in report.findings)
     trail.take(msgspec.structs.replace(report, findings=findings))
@@ -180,13 +264,19 @@ def _announced(options: Options, how: Hunt, number: int, traps: tuple[TrappedSit
     again = " again" if number > 1 else ""
     reset = f" after `{how.before}`" if how.before is not None and number > 1 else ""
     words = f"try {number} of {how.tries}: runs `{shlex.join(options.command)}`{again}{reset}"
+    watched = [one for one in traps if one.how == "watch"]
     if not traps:
         return f"{words} {'with traps on all blocks' if number > 1 else 'to see what is overwritten'}."
     shown = list(dict.fromkeys(filter(None, (_where(one) for one in trail.hunted))))
     more = ", ..." if len(shown) > _SITES_SHOWN else ""
     named = f": {', '.join(shown[:_SITES_SHOWN])}{more}" if shown else ""
+    if watched and len(watched) == len(traps):
+        sites = count(len({one.site for one in watched}), "allocation site")
+        return f"{words} with watchpoints beside blocks of {sites}{named}."
     rest = ", and on all other blocks" if trail.in_vain > 1 else ""
-    return f"{words} with traps on {count(len(traps), 'allocation site')}{named}{rest}."
+    trapped = count(len(traps) - len(watched), "allocation site")
+    beside = ", and watchpoints beside some of their blocks" if watched else ""
+    return f"{words} with traps on {trapped}{named}{beside}{rest}."
 
 
 def _where(finding: Finding) -> str:
@@ -215,14 +305,31 @@ def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
     findings = trail.findings()
     total = sum(one.count for one in findings) + report.summary.dropped
     summary = msgspec.structs.replace(
-        report.summary, findings=total, repaired=sum(one.count for one in findings if one.repaired)
+        report.summary,
+        findings=total,
+        repaired=sum(one.count for one in findings if one.repaired),
+        suppressed=sum(one.finding.count for one in trail.accepted if one.by == "suppression"),
+        known=sum(one.finding.count for one in trail.accepted if one.by == "baseline"),
     )
     warnings = [*report.warnings, *quietly.sentences]
     if trail.hunted:
         left = count(len(trail.hunted), "finding")
-        why = "" if report.summary.trapped else ": no block of the trapped sites was allocated in the last run"
+        trapped = report.summary.trapped or report.summary.watched
+        why = "" if trapped else ": no block of the trapped sites was allocated in the last run"
         warnings.append(f"the store of {left} was not caught{why}.")
-    return msgspec.structs.replace(report, findings=findings, summary=summary, warnings=tuple(dict.fromkeys(warnings)))
+    if trail.silent and not trail.caught:
+        warnings.append(
+            f"in {count(trail.silent, 'run')} nothing went wrong: it may happen now and then only; --tries N runs the "
+            "program more often."
+        )
+    return msgspec.structs.replace(
+        report,
+        findings=findings,
+        summary=summary,
+        warnings=tuple(dict.fromkeys(warnings)),
+        accepted=tuple(trail.accepted),
+        suppressions=trail.suppressions,
+    )
 
 
 def _show(report: Report, screen: Screen, options: Options) -> None:

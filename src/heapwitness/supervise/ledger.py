@@ -2,34 +2,37 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from heapwitness.findings.model import Finding, Program, Summary
 from heapwitness.layout.events import Event, Stats, Stranger, Type
+from heapwitness.supervise.ending import Totals
+
+if TYPE_CHECKING:
+    from heapwitness.findings.model import Finding
 
 PROCESSES_LIMIT = 1 << 16
 STRANGERS_LIMIT = 1 << 10
 COUNTED_LIMIT = 1 << 32
 """Findings that a process may say it has counted."""
 
+ERRORS_LIMIT = 16
 _NAME_LIMIT = 64
 _BACKUP_BYTES = 16
 
 
-@dataclass(slots=True)
 class _Process:
     """`ended`: it said so. `left`: another program, which has no engine, took its place.
 
     `heard` are the findings that came from it, `counted` those that it had counted when it ended.
     """
 
-    name: str = ""
-    ended: bool = False
-    left: bool = False
-    cut_short: bool = False
-    heard: int = 0
-    counted: int = 0
+    __slots__ = ("counted", "cut_short", "ended", "heard", "left", "name")
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.ended = self.left = self.cut_short = False
+        self.heard = self.counted = 0
 
     @property
     def missing(self) -> int:
@@ -40,14 +43,15 @@ class Ledger:
     """Processes by pid, and totals; at most PROCESSES_LIMIT processes are told apart.
 
     Attributes:
-        program: the first that said what it is.
+        program: command and pid of the first that said what it is.
         processes: how many were seen.
         loaded: how many programs were started with the engine in them.
         operations: allocations and releases checked, in the processes that ended in an orderly way.
         nodes: live nodes at the peak, summed over those.
         reported: how many of the processes said at their end what they counted.
         dropped: findings that were not looked at because there were too many.
-        trapped, too_often, too_many: see `events.Stats`.
+        trapped, too_often, too_many, watched: see `events.Stats`.
+        unwatched: the system's error numbers for which bytes were not watched.
         strangers: files of programs that were started without the engine, and why, with how often.
     """
 
@@ -55,15 +59,18 @@ class Ledger:
         # By pid; a number may be used again.
         self._processes: dict[int, _Process] = {}
         self.strangers: Counter[tuple[str, Stranger]] = Counter()
-        self.program: Program | None = None
+        self.program: tuple[tuple[str, ...], int] | None = None
         self.processes = 0
         self.loaded = 0
         self.operations = 0
         self.nodes = 0
         self.reported = 0
         self.dropped = 0
-        self.trapped = self.too_often = self.too_many = 0
+        self.trapped = self.too_often = self.too_many = self.watched = 0
+        self.unwatched: set[int] = set()
         self.left = 0
+        # What had ended when all of this was settled.
+        self._gone: frozenset[int] | None = None
         # Of processes that are not told apart any more.
         self._missing = 0
 
@@ -83,7 +90,7 @@ class Ledger:
         if event.command is not None:
             process.name = _name(event.command)
             if self.program is None:
-                self.program = Program(argv=event.command, pid=event.pid)
+                self.program = (event.command, event.pid)
         self.dropped += event.dropped
         process.heard += event.dropped + (event.type is Type.FINDING)
         if event.type is Type.HELLO:
@@ -134,11 +141,14 @@ class Ledger:
         self.trapped += stats.trapped
         self.too_often += stats.too_often
         self.too_many += stats.too_many
+        self.watched += stats.watched
+        if stats.unwatched and len(self.unwatched) < ERRORS_LIMIT:
+            self.unwatched.add(stats.unwatched)
 
-    def summary(self, findings: Sequence[Finding], repaired: int, dropped: int) -> Summary:
-        """All of it as the report's summary, with the findings, those repaired, and those not looked at."""
+    def totals(self, findings: "Sequence[Finding]", repaired: int, dropped: int) -> Totals:
+        """All of it in numbers, with the findings, those repaired, and those not looked at."""
         missing, _ = self.missing()
-        return Summary(
+        return Totals(
             operations=self.operations,
             nodes=self.nodes,
             findings=sum(one.count for one in findings) + dropped + missing,
@@ -147,17 +157,30 @@ class Ledger:
             processes=self.processes,
             dropped=dropped,
             trapped=self.trapped,
+            watched=self.watched,
             missing=missing,
         )
 
+    def settle(self) -> None:
+        """Nobody is listened to for much longer: who runs now may end without being heard, and counts as running.
+
+        What those have said that have ended by now is there to be taken, and is to be noted yet.
+        """
+        self._gone = frozenset(pid for pid, _ in self._silent() if not _runs(pid))
+
     def running(self) -> tuple[int, ...]:
         """Pids of the processes that have not said that they end, and have not ended all the same."""
-        return tuple(pid for pid, one in self._processes.items() if not (one.ended or one.left) and _runs(pid))
+        return tuple(pid for pid, _ in self._silent() if self._is_running(pid))
 
     def unchecked(self) -> tuple[tuple[int, str], ...]:
         """Pids and names of the processes that have ended and did not say so."""
-        silent = [(pid, one.name) for pid, one in self._processes.items() if not (one.ended or one.left)]
-        return tuple((pid, name) for pid, name in silent if not _runs(pid))
+        return tuple((pid, name) for pid, name in self._silent() if not self._is_running(pid))
+
+    def _silent(self) -> Iterator[tuple[int, str]]:
+        return ((pid, one.name) for pid, one in self._processes.items() if not (one.ended or one.left))
+
+    def _is_running(self, pid: int) -> bool:
+        return _runs(pid) if self._gone is None else pid not in self._gone
 
     def cut_short(self) -> tuple[tuple[int, str], ...]:
         """Pids and names of the processes whose last check did not come to its end."""

@@ -1,18 +1,15 @@
 """The file for records when nobody answers: the user's, or one of our own that is read at the end."""
 
 import os
-import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from heapwitness.supervise import places
 from heapwitness.supervise.places import LockedDirectory
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(NamedTuple):
     """Where engines write records. A context manager: what is our own is removed.
 
     `start` is its length before the run; `kept`: the user asked for it.
@@ -50,7 +47,7 @@ def open_log(asked: Path | None, directory: Path) -> Log:
         return Log(directory / "log", 0, kept=False)
     passage = places.make(f"{places.PREFIX}log-")
     passage.path.chmod(0o711)
-    path = passage.path / secrets.token_hex(16)
+    path = passage.path / os.urandom(16).hex()
     path.touch()
     # Everybody of the run may add to it, nobody else read it.
     path.chmod(0o622)

@@ -3,9 +3,12 @@
 import itertools
 from collections.abc import Sequence
 
-from heapwitness.findings.model import Finding, Frame
-from heapwitness.findings.stacks import Act, Frames, with_stacks
-from heapwitness.supervise.python_stack import PythonFrame, is_python
+import msgspec
+
+from heapwitness.findings.model import Crash, Finding, Frame
+from heapwitness.findings.stacks import Act, Frames, with_block_stacks, with_stacks
+from heapwitness.supervise.modules import is_python
+from heapwitness.supervise.python_stack import PythonFrame
 
 _EVALUATORS = ("_PyEval_EvalFrameDefault", "PyEval_EvalFrameEx")
 
@@ -45,11 +48,36 @@ def merged(finding: Finding, frames: Sequence[PythonFrame]) -> Finding:
     trapped = finding.detected.when == "trap"
 
     def change(act: Act, stack: Frames) -> Frames:
-        if act in ("allocated", "released"):
+        if act in ("allocated", "released") or (act == "accessed" and _has_python(stack)):
             return _in_place(stack)
         return with_python(stack, frames) if frames and (trapped or act == "detected") else stack
 
     return with_stacks(finding, change)
+
+
+def behind(stack: Frames, frames: Sequence[PythonFrame]) -> Frames:
+    """A stack of C frames that have no names yet, with Python frames as `_in_place` takes them."""
+    entered = 0
+    whole = list(stack)
+    for one in frames:
+        line = one.line if one.line > 0 else None
+        whole.append(Frame(pc=entered, function=one.function, file=one.file, line=line, language="python"))
+        entered += one.entry
+    return tuple(whole)
+
+
+def merged_crash(crash: Crash, frames: Sequence[PythonFrame]) -> Crash:
+    """A crash with all Python frames among the C frames, which have names by now; `frames` as of `merged`."""
+    stale = tuple(
+        msgspec.structs.replace(one, block=with_block_stacks(one.block, lambda _, stack: _in_place(stack)))
+        for one in crash.stale
+    )
+    stack = with_python(crash.stack, frames) if frames else crash.stack
+    return msgspec.structs.replace(crash, stack=stack, stale=stale)
+
+
+def _has_python(stack: Frames) -> bool:
+    return any(frame.language == "python" for frame in stack)
 
 
 def _in_place(stack: Frames) -> Frames:

@@ -5,6 +5,7 @@ is linked into a program or a library under names of its own does not, and what 
 """
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 
@@ -20,6 +21,12 @@ _AT_ONCE = 8
 _SYSTEM = ("/lib", "/usr/lib", "[", "/memfd:", "/dev/")
 # Each says this before its messages, in all builds and whatever its functions are called.
 _MARKS = {"jemalloc": b"<jemalloc>: ", "mimalloc": b"mimalloc: ", "tcmalloc": b"tcmalloc: "}
+
+
+def is_python(maps: str) -> bool:
+    """Whether a process has a Python interpreter loaded, by the text of its /proc/PID/maps."""
+    pattern = re.compile(r"/(lib)?python[23](\.\d{1,4}){0,4}[a-z]{0,8}(\.so[.\d]{0,16})?( \(deleted\))?$", re.MULTILINE)
+    return pattern.search(maps) is not None
 
 
 class LoadedFiles:

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
-
 from heapwitness.findings.model import Crash, Finding, HeapMap
 from heapwitness.findings.stacks import stacks
 from heapwitness.supervise.examine import Examined
-from heapwitness.supervise.merge import merged, with_python
+from heapwitness.supervise.merge import merged, merged_crash
 from heapwitness.symbols.remote import Remote
 
 NAMES_LIMIT = 128 << 20
@@ -48,9 +46,7 @@ class Namer:
     def crash(self, crash: Crash, examined: Examined) -> Crash:
         """A crash with names."""
         crash = self._names.crash(crash, examined.maps)
-        if not examined.python:
-            return crash
-        return msgspec.structs.replace(crash, stack=with_python(crash.stack, examined.python))
+        return merged_crash(crash, examined.python)
 
     def heap_map(self, taken: HeapMap, code: str) -> HeapMap:
         """A heap's map with names for its sites; `code` are the mappings of its process."""

@@ -1,10 +1,10 @@
 """What a run is asked to do."""
 
 import signal
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from heapwitness.accept.asked import NONE, Accepting
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.outputs import NOTHING, Outputs
 
@@ -16,13 +16,12 @@ OnError = Literal["continue", "abort", "stop"]
 Stacks = Literal["caller", "fast", "full"]
 
 WAIT_MS = 10_000
-TRAP_KINDS = ("end", "start", "tight")
+TRAP_KINDS = ("end", "start", "tight", "watch")
 OFTEN = 1000
 """Operations between checks, as a first try."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(NamedTuple):
     """The options of a run.
 
     `traps` are the allocation sites whose blocks are trapped; `trap_found`: those at which damage is found, too, from
@@ -30,7 +29,8 @@ class Options:
     where each site says. `command` is program and arguments; `check_every` in operations, 0 for never; `wait_ms` is how
     long a thread of the program waits for an answer; `error_exitcode` 0 keeps the program's own status.
     With `no_python_lines` blocks of Python programs have C stacks only.
-    `outputs` are the documents beside JSON, `map` adds the heap's map to them.
+    `accepting` says which findings do not count. `outputs` are the documents beside JSON, `map` adds the heap's map to
+    them.
     """
 
     command: tuple[str, ...]
@@ -49,6 +49,7 @@ class Options:
     log: Path | None = None
     error_exitcode: int = FINDINGS_EXIT
     quiet: bool = False
+    accepting: Accepting = NONE
     outputs: Outputs = NOTHING
     map: bool = False
     no_python_lines: bool = False
@@ -61,4 +62,5 @@ class Options:
         return Advice(
             stacks="" if self.stacks == "full" else "--stacks full",
             checks="" if self.check_every else f"--check-every {OFTEN}",
+            poison="" if self.poison else "--poison",
         )

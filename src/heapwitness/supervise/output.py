@@ -65,7 +65,7 @@ def write_documents(report: "Report", outputs: Outputs) -> None:
     Raises:
         HeapwitnessError: one cannot be written.
     """
-    if outputs.files or outputs.dialect is not None:
+    if outputs.are_wanted:
         from heapwitness.report import documents
 
         documents.write(report, outputs)

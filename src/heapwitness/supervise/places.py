@@ -5,13 +5,13 @@ is nobody's any more. Directories of other users, or without such a file, are le
 """
 
 import contextlib
+import errno
 import fcntl
 import os
-import shutil
 import stat
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
 
@@ -20,12 +20,14 @@ LOOKED_AT_LIMIT = 10_000
 """Names in the place for temporary files that are looked at."""
 
 _LOCK = "lock"
-_SHORT = "/tmp"
+_VARIABLES = ("TMPDIR", "TEMP", "TMP")
+_USUAL = ("/tmp", "/var/tmp")
+"""The first of them is short."""
+
 _TRIES = 16
 
 
-@dataclass(frozen=True, slots=True)
-class LockedDirectory:
+class LockedDirectory(NamedTuple):
     """A directory of mode 0700, and the descriptor that keeps it locked."""
 
     path: Path
@@ -33,7 +35,7 @@ class LockedDirectory:
 
     def remove(self) -> None:
         """Remove the directory with everything in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         with contextlib.suppress(OSError):
             os.close(self.lock)
 
@@ -46,11 +48,10 @@ def make(prefix: str = PREFIX, longest: int = 4096) -> LockedDirectory:
     """
     try:
         for _ in range(_TRIES):
-            made = Path(tempfile.mkdtemp(prefix=prefix))
-            if len(os.fsencode(made)) > longest:
-                made.rmdir()
-                made = Path(tempfile.mkdtemp(prefix=prefix, dir=_SHORT))
-            path = made.absolute()
+            path = _fresh(prefix, _temporary())
+            if len(os.fsencode(path)) > longest:
+                path.rmdir()
+                path = _fresh(prefix, _USUAL[:1])
             lock = os.open(path / _LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
             # Another run that sweeps may have been faster.
             with contextlib.suppress(OSError):
@@ -66,7 +67,7 @@ def make(prefix: str = PREFIX, longest: int = 4096) -> LockedDirectory:
 def sweep() -> int:
     """Remove the directories of this user's runs that were killed; how many there were."""
     swept = 0
-    for directory in {tempfile.gettempdir(), _SHORT}:
+    for directory in _temporary():
         with contextlib.suppress(OSError):
             with os.scandir(directory) as entries:
                 few = zip(entries, range(LOOKED_AT_LIMIT), strict=False)
@@ -75,6 +76,41 @@ def sweep() -> int:
                 with contextlib.suppress(OSError):
                     swept += _swept(name)
     return swept
+
+
+def _temporary() -> Iterable[str]:
+    """The places for temporary files, the preferred first."""
+    asked = (os.environ.get(name) for name in _VARIABLES)
+    return dict.fromkeys([*(os.path.abspath(one) for one in asked if one), *_USUAL])
+
+
+def _fresh(prefix: str, places: Iterable[str]) -> Path:
+    """A new directory in the first of the places where there can be one.
+
+    Raises:
+        OSError: as the first place says, when there can be one in none.
+    """
+    refused: OSError | None = None
+    for place in places:
+        path = Path(place, f"{prefix}{os.urandom(6).hex()}")
+        try:
+            path.mkdir(0o700)
+            return path
+        except OSError as error:
+            refused = refused or error
+    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory with everything in it, as far as that can be done."""
+    try:
+        for name in os.listdir(directory):
+            os.unlink(directory / name)
+        os.rmdir(directory)
+    except OSError:  # one that has directories in it, as no run makes them
+        import shutil
+
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _may_be_ours(entry: "os.DirEntry[str]") -> bool:
@@ -92,7 +128,7 @@ def _swept(path: str) -> bool:
             if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
                 return False
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(Path(path))
             return True
         finally:
             os.close(lock)

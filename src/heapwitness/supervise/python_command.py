@@ -1,8 +1,6 @@
 """What stands for a program that Python runs: a script, a directory, an archive, or options of Python itself."""
 
 import os
-import shutil
-import zipfile
 from collections.abc import Sequence
 
 from heapwitness.errors import HeapwitnessError
@@ -29,11 +27,18 @@ def python_command(command: Sequence[str]) -> tuple[str, ...] | None:
     name = command[0]
     if starts_python(name):
         return (PYTHON, *command)
-    if "/" not in name and shutil.which(name):
+    missing = name.endswith(_SCRIPT) and not os.path.exists(name)
+    if not (missing or _is_for_python(name)) or _is_in_path(name):
         return None
-    if name.endswith(_SCRIPT) and not os.path.exists(name):
+    if missing:
         raise HeapwitnessError(f"{name} was not found.")
-    return (PYTHON, *command) if _is_for_python(name) else None
+    return (PYTHON, *command)
+
+
+def _is_in_path(name: str) -> bool:
+    import shutil
+
+    return "/" not in name and shutil.which(name) is not None
 
 
 def _is_for_python(name: str) -> bool:
@@ -41,4 +46,10 @@ def _is_for_python(name: str) -> bool:
         return os.path.isfile(os.path.join(name, "__main__.py"))
     if not os.path.isfile(name):
         return False
-    return name.endswith(_SCRIPT) or (name.endswith(_ARCHIVES) and zipfile.is_zipfile(name))
+    return name.endswith(_SCRIPT) or (name.endswith(_ARCHIVES) and _is_archive(name))
+
+
+def _is_archive(name: str) -> bool:
+    import zipfile
+
+    return zipfile.is_zipfile(name)

@@ -9,7 +9,6 @@ The helper is this module, started with `python -m`: a line "PID TID" in, a line
 
 import json
 import os
-import re
 import resource
 import selectors
 import subprocess
@@ -24,7 +23,6 @@ _TEXT_LIMIT = 512
 _REPLY_LIMIT = 1 << 20
 _MEMORY_LIMIT = 2 << 30
 _FAILURES_LIMIT = 3
-_PYTHON = re.compile(r"/(lib)?python[23](\.\d{1,4}){0,4}[a-z]{0,8}(\.so[.\d]{0,16})?( \(deleted\))?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,6 @@ class PythonFrame:
     file: str
     line: int
     entry: bool
-
-
-def is_python(maps: str) -> bool:
-    """Whether a process has a Python interpreter loaded, by the text of its /proc/PID/maps."""
-    return _PYTHON.search(maps) is not None
 
 
 class PythonStacks:

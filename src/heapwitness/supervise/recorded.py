@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from heapwitness.accept.acceptance import Acceptance, applied, load
+from heapwitness.accept.asked import NONE, Accepting
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Report
+from heapwitness.findings.model import Program, Report, Summary
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.layout.events import BadEvent
 from heapwitness.outputs import FORMATS, NOTHING, STDOUT, Format, Outputs
@@ -23,17 +25,26 @@ from heapwitness.supervise.screen import Screen
 JSON_LIMIT = 1 << 30
 """Bytes of a JSON report."""
 
-_ADVICE = Advice(stacks="HEAPWITNESS_STACKS=full", checks=f"HEAPWITNESS_CHECK_EVERY={OFTEN}")
+_ADVICE = Advice(
+    stacks="HEAPWITNESS_STACKS=full", checks=f"HEAPWITNESS_CHECK_EVERY={OFTEN}", poison="HEAPWITNESS_POISON=1"
+)
 
 
 def report(
-    file: Path, json: Path | None = None, *, quiet: bool = False, outputs: Outputs = NOTHING, format: str = "full"
+    file: Path,
+    json: Path | None = None,
+    *,
+    quiet: bool = False,
+    outputs: Outputs = NOTHING,
+    format: str = "full",
+    accepting: Accepting = NONE,
 ) -> int:
     """Show the findings of a file on stdout, and write them to `json` and `outputs`.
 
     Args:
         format: "short" or "full", or one of `outputs.FORMATS`, which goes to stdout instead of text. Text goes to
             stderr where a document goes to stdout.
+        accepting: which findings do not count.
 
     Returns:
         the exit status: FINDINGS_EXIT with findings, else 0.
@@ -47,7 +58,7 @@ def report(
     busy = STDOUT in (json, *(path for _, path in outputs.files))
     stream = None if document else sys.stderr if busy else sys.stdout
     screen = Screen(stream, lambda: _ADVICE, quiet=quiet, format="short" if format == "short" else "full")
-    found, trouble = _read(file, screen)
+    found, trouble = _read(file, screen, load(accepting))
     if found.summary.findings or found.warnings or not quiet:
         screen.end(found)
     write_json(found, json)
@@ -69,7 +80,7 @@ def _print(found: Report, format: str, outputs: Outputs) -> None:
     put(documents.encode(found, kind, outputs.root, outputs.dialect or "plain"), STDOUT, "format")
 
 
-def _read(file: Path, screen: Screen) -> tuple[Report, BadEvent | None]:
+def _read(file: Path, screen: Screen, acceptance: Acceptance | None) -> tuple[Report, BadEvent | None]:
     """The report of a file, whose findings are shown as they come, and what is wrong with the file's end."""
     try:
         with open(file, "rb") as stream:
@@ -79,20 +90,20 @@ def _read(file: Path, screen: Screen) -> tuple[Report, BadEvent | None]:
             start = stream.read(1)
             stream.seek(0)
             if start == b"{":
-                return _from_json(file, stream, screen), None
-            return _from_records(file, stream, status.st_mtime, screen)
+                return _from_json(file, stream, screen, acceptance), None
+            return _from_records(file, stream, status.st_mtime, screen, acceptance)
     except OSError as error:
         raise HeapwitnessError(f"{file} cannot be read: {error.strerror}.") from error
 
 
-def _from_json(file: Path, stream: BinaryIO, screen: Screen) -> Report:
+def _from_json(file: Path, stream: BinaryIO, screen: Screen, acceptance: Acceptance | None) -> Report:
     from heapwitness.report import json
 
     data = stream.read(JSON_LIMIT + 1)
     if len(data) > JSON_LIMIT:
         raise HeapwitnessError(f"{file} is too long for a report.")
     try:
-        found = json.decode(data)
+        found = applied(json.decode(data), acceptance)
     except json.BadReport as error:
         raise HeapwitnessError(f"{file}: {error}") from error
     for finding in found.findings:
@@ -102,9 +113,11 @@ def _from_json(file: Path, stream: BinaryIO, screen: Screen) -> Report:
     return found
 
 
-def _from_records(file: Path, stream: BinaryIO, until: float, screen: Screen) -> tuple[Report, BadEvent | None]:
+def _from_records(
+    file: Path, stream: BinaryIO, until: float, screen: Screen, acceptance: Acceptance | None
+) -> tuple[Report, BadEvent | None]:
     ledger = Ledger()
-    reporter = Reporter(screen, until=until)
+    reporter = Reporter(screen, until, acceptance)
     trouble: BadEvent | None = None
     try:
         for one in read_records(stream, ledger):
@@ -115,11 +128,11 @@ def _from_records(file: Path, stream: BinaryIO, until: float, screen: Screen) ->
     if trouble is not None and not ledger.processes:
         raise HeapwitnessError(f"{file}: {trouble}") from trouble
     found = Report(
-        program=ledger.program,
+        program=Program(argv=ledger.program[0], pid=ledger.program[1]) if ledger.program is not None else None,
         source=str(file),
         findings=findings,
-        summary=ledger.summary(findings, repaired, ledger.dropped + reporter.dropped),
+        summary=Summary(**ledger.totals(findings, repaired, ledger.dropped + reporter.dropped)._asdict()),
         warnings=(*((f"{file}: {trouble}",) if trouble is not None else ()), *missing(ledger)),
         crashes=reporter.crashes,
     )
-    return found, trouble
+    return found if acceptance is None else acceptance.noted(found, reporter.accepted), trouble

@@ -10,6 +10,7 @@ from heapwitness.layout.events import BadEvent, CrashState, CrashWords, Event, T
 from heapwitness.supervise.examine import CODE_LIMIT, Examined, crashed, diagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.pointee import pointee
+from heapwitness.supervise.watched import WatchedStores
 from heapwitness.symbols.maps import code_lines
 
 _HELD_LIMIT, _HELD_CHARACTERS = 4096, 64 << 20
@@ -40,10 +41,11 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
     Raises:
         BadEvent: the file is no record, damaged, or cut short; after the findings before that place.
     """
-    from heapwitness.diagnose import with_outcome
+    from heapwitness.diagnose import caught, with_outcome
 
     held: dict[tuple[int, int], list[Recorded]] = {}
     begun: dict[int, tuple[Event, CrashWords]] = {}
+    watched = WatchedStores()
     waiting = characters = 0
 
     def pop(thread: tuple[int, int]) -> list[Recorded]:
@@ -67,8 +69,11 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
                     begun[event.pid] = (event, event.crash)
                     while len(begun) > _HELD_LIMIT or sum(_size(one) for one, _ in begun.values()) > _HELD_CHARACTERS:
                         yield _crash(*begun.pop(next(iter(begun))))
-            if event.type is Type.FINDING:
+            if event.type is Type.WATCHED:
+                watched.take(caught(event), event.pid)
+            elif event.type is Type.FINDING:
                 recorded = _recorded(event)
+                recorded = replace(recorded, examined=watched.told(recorded.examined, event.pid, event.ppid))
                 held.setdefault(thread, []).append(recorded)
                 waiting += 1
                 characters += len(recorded.examined.maps)
@@ -98,7 +103,7 @@ def _crash(event: Event, words: CrashWords) -> Recorded:
 
     maps = _code(event)
     examined = crashed(event, words, SegmentsMemory(event.memory), maps, _program(event))
-    return Recorded(replace(event, memory=(), maps=None, command=None), examined)
+    return Recorded(event._replace(memory=(), maps=None, command=None), examined)
 
 
 def _size(event: Event) -> int:
@@ -120,4 +125,4 @@ def _recorded(event: Event) -> Recorded:
 
     maps, whole = _code(event), event.maps or ""
     findings = diagnosed(event, SegmentsMemory(event.memory), maps, lambda pointer: pointee(pointer, whole))
-    return Recorded(replace(event, memory=(), maps=None, command=None), Examined(findings, maps, _program(event)))
+    return Recorded(event._replace(memory=(), maps=None, command=None), Examined(findings, maps, _program(event)))

@@ -1,5 +1,6 @@
 """What a user must know of a run beside its findings: what was not seen, and why."""
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,7 +8,7 @@ from signal import Signals
 from typing import TYPE_CHECKING
 
 from heapwitness.layout.events import Stranger
-from heapwitness.supervise.python_stack import is_python
+from heapwitness.supervise.modules import is_python
 
 if TYPE_CHECKING:
     from heapwitness.supervise.ledger import Ledger
@@ -21,6 +22,15 @@ _FILES_SHOWN = 5
 _PAST_US = "by a system call past the C library (exit_group), or as another program without the engine"
 _CRASHES = (Signals.SIGSEGV, Signals.SIGBUS, Signals.SIGILL, Signals.SIGFPE, Signals.SIGABRT)
 _CRASHED = ", which it handles itself, or a thread without a signal stack ran out of stack"
+_UNWATCHED = {
+    errno.EPERM: "the kernel does not permit it (kernel.perf_event_paranoid, or what the program is confined to)",
+    errno.EBUSY: "a debugger is attached to the program",
+    errno.ENOSPC: "others use the processor's watchpoints, such as a debugger or a virtual machine's host",
+    errno.EBADF: "the program closed files that are not its own, by which the processor was asked for it",
+    errno.EMFILE: "the program may have no more files, or has too many threads",
+    errno.ENOSYS: "this kernel or processor has none that can be used for it (Linux 5.13 on x86-64 has)",
+}
+_SAME_ERROR = {errno.EACCES: errno.EPERM, errno.ENFILE: errno.EMFILE}
 _WHY = {
     Stranger.STATIC: "statically linked",
     Stranger.MUSL: "linked with musl",
@@ -56,7 +66,7 @@ def remarks(
         )
     elif target.brings_malloc:
         yield f"{name} brings its own malloc, so what it allocates itself is not checked."
-    elif ledger.reported and not ledger.operations:
+    elif ledger.reported == ledger.loaded and not ledger.operations:
         yield f"no allocation was seen: {name} allocates nothing, or by other means than malloc."
     left = ledger.running()
     if left:
@@ -88,14 +98,20 @@ def remarks(
 def _untrapped(ledger: "Ledger") -> Iterator[str]:
     """How many blocks were not trapped though their sites are."""
     if ledger.too_often:
+        watched = f", and {ledger.watched:,} were watched" if ledger.watched else ""
         yield (
-            f"not all blocks of trapped sites were trapped, because these allocate too often; {ledger.trapped:,} were."
+            "not all blocks of trapped sites were trapped, because these allocate too often; "
+            f"{ledger.trapped:,} were{watched}."
         )
     if ledger.too_many:
         yield (
             f"{ledger.too_many:,} blocks of trapped sites were not trapped, because too many were in use at once; "
             f"{ledger.trapped:,} were."
         )
+    for number in sorted({_SAME_ERROR.get(one, one) for one in ledger.unwatched}):
+        why = _UNWATCHED.get(number, _UNWATCHED[errno.ENOSYS])
+        what = "not all bytes beside blocks" if ledger.watched else "no bytes beside blocks"
+        yield f"{what} that were to be watched were, because {why}; guard pages and checks are used all the same."
 
 
 def missing(ledger: "Ledger") -> Iterator[str]:

@@ -8,15 +8,17 @@ from there to the screen.
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from heapwitness.findings.model import Crash, Finding, HeapMap
+from heapwitness.findings.model import Accepted, Crash, Finding, HeapMap
 from heapwitness.supervise.cases import Case, Cases, Shown
 from heapwitness.supervise.examine import Examined
+from heapwitness.supervise.heard import Heard
 
 if TYPE_CHECKING:
+    from heapwitness.accept.acceptance import Acceptance
     from heapwitness.supervise.namer import Namer
 
     _Job = Callable[[Namer], None]
@@ -52,15 +54,20 @@ class Reporter:
     Args:
         shower: shows each different finding once.
         until: for records, their time in seconds since 1970; see `symbols.Resolver`.
+        acceptance: which findings do not count, and are not shown.
 
     Attributes:
         crashes: in the order in which they came; complete after `close`.
         maps: as crashes.
+        heard: what processes that ask are told.
     """
 
-    def __init__(self, shower: Shower, until: float | None = None) -> None:
+    def __init__(self, shower: Shower, until: float | None = None, acceptance: "Acceptance | None" = None) -> None:
         self.crashes: tuple[Crash, ...] = ()
         self.maps: tuple[HeapMap, ...] = ()
+        self.heard = Heard()
+        self._acceptance = acceptance
+        self._undecided: list[tuple[Case, Finding]] = []
         self._shower = shower
         self._until = until
         self._cases = Cases()
@@ -79,16 +86,18 @@ class Reporter:
         """Whether one of the findings was not asked for before."""
         return self._cases.is_new(examined)
 
-    def submit(self, examined: Examined, *, patiently: bool = False) -> None:
+    def submit(self, examined: Examined, *, patiently: bool = False, family: Sequence[int] = ()) -> None:
         """Count findings; those that are new are named and shown.
 
         Args:
             patiently: wait while many are to be shown, as of a file of them; else what was submitted is kept.
+            family: the processes that started theirs, and those before.
         """
         while patiently and self._queue.qsize() >= QUEUED_LIMIT:
             time.sleep(_PATIENCE)
         for case, finding in self._cases.add(examined):
             self._put(partial(self._show, case, finding, examined))
+        self.heard.note(examined, self._cases.of(examined), family)
         if examined.crash is not None and self._crashed < CRASHES_LIMIT:
             self._crashed += 1
             self._put(partial(self._show_crash, examined.crash, examined))
@@ -102,12 +111,22 @@ class Reporter:
         self._put(lambda _: self._shower.sentence(text))
 
     def close(self) -> tuple[tuple[Finding, ...], int]:
-        """Wait until everything is shown; the different findings with their counts, and how many were repaired."""
+        """Wait until everything is shown; the different findings that count, how often, and how many were repaired."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
         return self._shown.findings()
+
+    @property
+    def accepted(self) -> tuple[Accepted, ...]:
+        """The different findings that do not count; complete after `close`."""
+        return self._shown.accepted()
+
+    @property
+    def unasked(self) -> tuple[bool, ...]:
+        """Of each of the findings that `close` gave, whether no process was told of it that had asked."""
+        return self._shown.unasked()
 
     def _put(self, job: "_Job") -> None:
         if self._thread is None:
@@ -122,6 +141,8 @@ class Reporter:
         namer = Namer(self._shower.sentence, self._until)
         while (job := self._queue.get()) is not None:
             job(namer)
+        for case, finding in self._undecided:
+            self._settle(case, finding)
         namer.close()
 
     def _show(self, case: Case, finding: Finding, examined: Examined, namer: "Namer") -> None:
@@ -129,10 +150,30 @@ class Reporter:
             named = namer.finding(finding, examined)
             if self._shown.add(case, named.finding):
                 namer.keep(named)
-                self._shower.finding(named.finding)
+                self._tell(case, named.finding)
+            case.finding = named.finding
         except Exception as error:  # what befalls one finding must not keep the next from being shown
             self._shown.add_bare(case, finding)
+            case.finding = finding
             self._shower.sentence(f"a finding could not be shown in full: {type(error).__name__}: {error}")
+
+    def _tell(self, case: Case, finding: Finding) -> None:
+        """Show a finding that is told apart from all before it, if it counts."""
+        if self._acceptance is None:
+            self._shower.finding(finding)
+            return
+        mark, is_decided = self._acceptance.judge(finding)
+        if not is_decided:
+            self._undecided.append((case, finding))
+        elif mark is not None:
+            case.mark = mark
+        else:
+            self._shower.finding(finding)
+
+    def _settle(self, case: Case, finding: Finding) -> None:
+        case.mark = self._acceptance.settle(finding) if self._acceptance is not None else None
+        if case.mark is None:
+            self._shower.finding(finding)
 
     def _name_map(self, taken: HeapMap, code: str, namer: "Namer") -> None:
         try:

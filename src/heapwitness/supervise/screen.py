@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TextIO
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from heapwitness.findings.model import Crash, Finding, Report
     from heapwitness.report.advice import Advice
+    from heapwitness.report.plain import Summed
 
 PREFIX = "heapwitness: "
 
@@ -80,20 +81,29 @@ class Screen:
 
     def end(self, report: "Report") -> None:
         """Show what only the end tells: warnings, how often each finding was seen, and the sum of all."""
-        from heapwitness.report.terminal import summed_up
+        from heapwitness.report import accepted
 
-        for warning in report.warnings:
+        sentences = (*report.warnings, *accepted.sentences(report))
+        if not any(finding.count > 1 for finding in report.findings):
+            self.sum(report.summary, sentences)
+            return
+        import msgspec
+
+        for sentence in sentences:
+            self.sentence(sentence)
+        self._render(msgspec.structs.replace(report, warnings=()))
+
+    def sum(self, summary: "Summed", warnings: Iterable[str]) -> None:
+        """Show warnings, and the sum of all."""
+        from heapwitness.report.plain import summed_up
+
+        for warning in warnings:
             self.sentence(warning)
-        if any(finding.count > 1 for finding in report.findings):
-            import msgspec
-
-            self._render(msgspec.structs.replace(report, warnings=()))
-        else:
-            self.sentence(summed_up(report.summary))
+        self.sentence(summed_up(summary))
 
     def sentence(self, text: str) -> None:
         """Show one line of our own."""
-        from heapwitness.report.text import harmless
+        from heapwitness.report.plain import harmless
 
         def write(stream: TextIO) -> None:
             stream.write(f"{PREFIX}{harmless(text)}\n")

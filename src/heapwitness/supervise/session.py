@@ -1,57 +1,39 @@
-"""What the events of a run mean: who gets which answer, which findings there are, what is lost and why."""
+"""What the events of a run mean; of a run in which nothing is found nothing more is loaded than this."""
 
-import contextlib
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Program, Report
-from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, WentOn, parse_event
-from heapwitness.supervise.channel import Peer
-from heapwitness.supervise.ends import with_end
-from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
+from heapwitness.layout.events import Event, Type, parse_event
+from heapwitness.supervise.channel import QUESTION, Peer
+from heapwitness.supervise.ending import NOTHING_FOUND, Ending
 from heapwitness.supervise.ledger import Ledger
-from heapwitness.supervise.mapping import Mapper
 from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
-from heapwitness.supervise.reporter import Reporter, Shower
 
-OUTCOME_WAIT = 3.0
-"""Seconds after a finding's answer in which its thread is expected to say what it repaired."""
+if TYPE_CHECKING:
+    from heapwitness.accept.acceptance import Acceptance
+    from heapwitness.supervise.inquiry import Inquiry
+    from heapwitness.supervise.mapping import Mapper
+    from heapwitness.supervise.reporter import Shower
 
-FREELY, THEN_A_SECOND = 1000, 50
-"""Findings of one process that are looked at: so many at once, and then so many a second."""
-
-ALL_FREELY, ALL_A_SECOND = 5000, 250
-"""The same of all processes together."""
-
-SECONDS_FREELY, SECONDS_A_SECOND = 10.0, 0.1
-"""Time for the findings of one process: a heap can be forged so that each takes long."""
-
-ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND = 30.0, 0.3
-"""The same of all processes together."""
-
-LOG_SECONDS = 60.0
-"""Time for what was recorded, at the end of a run."""
-
-_ANSWERS: dict[OnError, bytes] = {"continue": b"g", "abort": b"a", "stop": b"s"}
-_UNANSWERED_LIMIT = 4096
-_ANSWER_ROOM = 255 * 8
-_ENDS_LIMIT = 1 << 16
-_SHARES_LIMIT = 4096
-
-_ThreadId = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """A finding that was answered and whose outcome is not known yet."""
-
-    examined: Examined
-    until: float
+_ONLY_NOTED = (Type.HELLO, Type.EXIT, Type.STRANGER, Type.CHECKED)
+_FOR_FINDINGS = (
+    "dataclasses",
+    "msgspec",
+    "heapwitness.findings.model",
+    "heapwitness.layout.process",
+    "heapwitness.symbols.resolver",
+    "heapwitness.memory",
+    "heapwitness.report.frames",
+    "heapwitness.supervise.inquiry",
+    "heapwitness.diagnose",
+    "heapwitness.supervise.namer",
+    "heapwitness.report.terminal",
+)
+"""What a finding needs, in pieces of some milliseconds."""
 
 
 class Session:
@@ -62,6 +44,7 @@ class Session:
         shower: shows the findings as they come.
         trap_found: the blocks of sites at which damage is found are trapped from then on.
         mapper: draws the heap, where that was asked for; then ends and checks of processes are answered, too.
+        acceptance: which findings do not count.
 
     Attributes:
         ledger: what the engines say of their processes.
@@ -70,32 +53,29 @@ class Session:
     """
 
     def __init__(
-        self, on_error: OnError, shower: Shower, mapper: Mapper | None = None, *, trap_found: bool = False
+        self,
+        on_error: OnError,
+        shower: "Shower",
+        mapper: "Mapper | None" = None,
+        *,
+        trap_found: bool = False,
+        acceptance: "Acceptance | None" = None,
     ) -> None:
         self.ledger = Ledger()
         self.modules = LoadedFiles()
         self.malformed = 0
         self._on_error: OnError = on_error
-        self._trap_found = trap_found
-        self._reporter = Reporter(shower)
-        self._examiner = Examiner()
+        self._shower = shower
         self._mapper = mapper
-        self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
-        self._shares: OrderedDict[int, _Share] = OrderedDict()
-        self._told: OrderedDict[tuple[_ThreadId, int], _Answered] = OrderedDict()
-        # The finding that was answered last; without a key it was only counted.
-        self._last: tuple[Event, tuple[_ThreadId, int] | None] | None = None
-        self._unanswered: dict[tuple[int, ...], Event] = {}
-        # Crashes whose processes have not come to say what their heap was like.
-        self._crashing: dict[int, tuple[Event, CrashWords]] = {}
-        # Threads whose crashes were shown: an answer that came too late makes a record as well.
-        self._crashed_threads: set[_ThreadId] = set()
-        self._number = 0
-        # Where loops of trapped accesses ended, by process, block and instruction.
-        self._ends: dict[tuple[int, int, int], WentOn] = {}
+        self._trap_found = trap_found
+        self._acceptance = acceptance
+        self._begun: Inquiry | None = None
+        self._unprepared = list(reversed(_FOR_FINDINGS))
 
     def message(self, peer: Peer, message: bytes) -> bytes | None:
         """See `channel.Handler.message`."""
+        if message.startswith(QUESTION):
+            return self._inquiry().asked(message)
         try:
             event = parse_event(message)
         except HeapwitnessError:
@@ -106,59 +86,29 @@ class Session:
             self.malformed += 1
             return None
         try:
-            return self._heard(event, pid)
+            self.ledger.note(event, pid)
+            return None if self._is_only_noted(event) else self._inquiry().hear(event, pid)
         except Exception as error:  # what befalls one event must not end the run
-            return self._failed(event, error)
+            return self._inquiry().failed(event, error)
 
-    def _heard(self, event: Event, pid: int) -> bytes | None:
-        self.ledger.note(event, pid)
-        if event.type is Type.OUTCOME and event.outcome is not None:
-            self._mended((pid, event.tid), event.outcome, event.stored)
-        elif event.went_on is not None and len(self._ends) < _ENDS_LIMIT:
-            self._ends[event.pid, event.went_on.block, event.went_on.pc] = event.went_on
-        elif event.type is Type.EXIT:
-            self._report(lambda thread, _: thread[0] == pid)
-            if self._mapper is not None:
-                self._last = None
-                self._mapper.ends(event, pid)
-                return _ANSWERS["continue"]
-        elif event.type is Type.CHECKED and self._mapper is not None:
-            self._last = None
-            self._mapper.checked(event, pid)
-            return _ANSWERS["continue"]
-        elif event.type is Type.FINDING:
-            return self._found(event, pid)
-        elif event.type is Type.CRASH and event.crash is not None:
-            return self._crashed(event, event.crash, pid)
-        return None
-
-    def _failed(self, event: Event, error: Exception) -> bytes | None:
-        """Something went wrong here: a finding is told without its details, of another message it is said."""
-        self._last = None
-        why = f"{type(error).__name__}: {error}"
-        if event.type is not Type.FINDING:
-            self._reporter.say(f"a message of process {event.pid} could not be taken: {why}")
-            return None
-        self._reporter.submit(Examined((undiagnosed(event, why),), "", ""))
-        return _ANSWERS[self._on_error]
+    def prepare(self) -> bool:
+        """Load a part of what a finding would need, which takes some milliseconds; whether there is more."""
+        if self._unprepared:
+            import_module(self._unprepared.pop())
+        return bool(self._unprepared)
 
     def unheard(self) -> None:
         """The engine waited no longer and kept a record; what was read since may be repaired already."""
-        if self._last is not None:
-            event, key = self._last
-            if key is None:
-                self.ledger.dropped -= 1
-            else:
-                self._told.pop(key, None)
-            self._await_record(event, key[0][0] if key is not None else event.pid)
+        if self._begun is not None:
+            self._begun.unheard()
 
     def tick(self) -> None:
         """Report what has waited long enough for its outcome, and look at what runs; to be called a few times a second.
 
         Not while messages wait to be taken: the outcome may be among them.
         """
-        now = time.monotonic()
-        self._report(lambda _, told: told.until <= now)
+        if self._begun is not None:
+            self._begun.tick()
         self.modules.look(self.ledger.running())
 
     def take_records(self, log: Path, start: int) -> None:
@@ -166,196 +116,42 @@ class Session:
 
         A finding that was neither diagnosed while its thread waited nor recorded is reported as it is known.
         """
-        from heapwitness.memory import SegmentsMemory
+        if self._begun is not None or _may_have_more(log, start):
+            self._inquiry().take_records(log, start)
 
-        self._report(lambda _, told: True)
-        self._examiner.close()
-        try:
-            if log.exists() and log.stat().st_size > start:
-                self._take_log(log, start)
-        except Exception as error:  # it may be forged; what the run found must be told all the same
-            self._reporter.say(f"the log could not be read to its end: {error}")
-        for event in self._unanswered.values():
-            self.ledger.hear(event.pid, 1)
-            self._reporter.submit(Examined((undiagnosed(event, "its process could not be read"),), "", ""))
-        self._unanswered.clear()
-        for event, words in self._crashing.values():
-            self._reporter.submit(crashed(event, words, SegmentsMemory(()), "", ""))
-        self._crashing.clear()
-
-    def report(self, command: tuple[str, ...], pid: int, status: int | None, warnings: Iterable[str] = ()) -> Report:
+    def end(self, command: tuple[str, ...], pid: int, status: int | None, warnings: Iterable[str] = ()) -> Ending:
         """Wait until everything is shown, and put it together."""
-        for mapped, code in self._mapper.taken() if self._mapper is not None else ():
-            self._reporter.map(mapped, code)
-        findings, repaired = self._reporter.close()
-        findings = tuple(with_end(finding, self._ends) for finding in findings)
-        return Report(
-            program=Program(argv=command, pid=pid, exit_status=status),
-            findings=findings,
-            summary=self.ledger.summary(findings, repaired, self.ledger.dropped + self._reporter.dropped),
-            warnings=tuple(warnings),
-            crashes=self._reporter.crashes,
-            maps=self._reporter.maps,
-        )
+        inquired = NOTHING_FOUND if self._begun is None and self._mapper is None else self._inquiry().close()
+        totals = self.ledger.totals(inquired.findings, inquired.repaired, self.ledger.dropped + inquired.dropped)
+        return Ending(command, pid, status, totals, tuple(warnings), inquired, self._acceptance)
 
-    def _take_log(self, log: Path, start: int) -> None:
-        from heapwitness.supervise.records import read_records
+    def _is_only_noted(self, event: Event) -> bool:
+        nobody = self._begun is None and self._mapper is None
+        return nobody and event.type in _ONLY_NOTED and event.went_on is None
 
-        until = time.monotonic() + LOG_SECONDS
-        with open(log, "rb") as stream:
-            stream.seek(start)
-            for one in read_records(stream, self.ledger):
-                self._unanswered.pop(_identity(one.event), None)
-                if one.examined.crash is not None:
-                    self._crashing.pop(one.event.pid, None)
-                    if (one.event.pid, one.event.tid) in self._crashed_threads:
-                        continue
-                self._reporter.submit(one.examined, patiently=True)
-                if time.monotonic() > until:
-                    self._reporter.say("the log is too long; only its first part is told of.")
-                    return
+    def _inquiry(self) -> "Inquiry":
+        if self._begun is None:
+            from heapwitness.supervise.inquiry import Inquiry
 
-    def _found(self, event: Event, pid: int) -> bytes | None:
-        self._last = None
-        share = self._share_of(pid)
-        if not (share.take() and self._share.take()):
-            self.ledger.dropped += 1
-            self._last = (event, None)
-            return _ANSWERS[self._on_error]
-        started = time.monotonic()
-        examined = self._examiner.examine(event, pid)
-        if examined is not None and self._reporter.is_new(examined):
-            examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
-        for one in (share, self._share):
-            one.seconds.spend(time.monotonic() - started)
-        if examined is None:
-            # Without an answer the engine writes a record with all that is needed.
-            self._await_record(event, pid)
-            return None
-        if self._mapper is not None:
-            self._mapper.found(event, pid, examined.findings)
-        self.modules.take(examined.maps)
-        self._number += 1
-        key = ((pid, event.tid), self._number)
-        self._told[key] = _Answered(examined, time.monotonic() + OUTCOME_WAIT)
-        self._last = (event, key)
-        if self._on_error == "stop":
-            self._report(lambda thread, _: thread == key[0])
-            self._reporter.say(
-                f"process {pid} waits for a debugger: gdb -p {pid} looks into it, kill -CONT {pid} lets it go on."
+            self._begun = Inquiry(
+                self._on_error,
+                self._shower,
+                self.ledger,
+                self.modules,
+                self._mapper,
+                trap_found=self._trap_found,
+                acceptance=self._acceptance,
             )
-        return _ANSWERS[self._on_error] + self._traps(examined)
-
-    def _traps(self, examined: Examined) -> bytes:
-        """What an answer says of the sites to trap; it is read in words of 8 bytes, of which the answer takes one."""
-        if not self._trap_found:
-            return b""
-        from heapwitness.findings.sites import answered
-        from heapwitness.supervise.traps import trapped_from_now_on
-
-        sites = answered(trapped_from_now_on(examined.findings), _ANSWER_ROOM)
-        return bytes(7) + sites if sites else b""
-
-    def _crashed(self, event: Event, words: CrashWords, pid: int) -> bytes | None:
-        """A crash is told twice: before the engine looks at the heap, which may be the last that it does, and after."""
-        self._last = None
-        if len(self._crashing) < _UNANSWERED_LIMIT:
-            self._crashing[pid] = (replace(event, memory=(), maps=None, command=None), words)
-        if not words.state & CrashState.LOOKED:
-            return None
-        share = self._share_of(pid)
-        if not (share.take() and self._share.take()):
-            return _ANSWERS["continue"]
-        started = time.monotonic()
-        examined = self._examiner.crashed(event, words, pid)
-        if examined is not None:
-            examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
-        for one in (share, self._share):
-            one.seconds.spend(time.monotonic() - started)
-        if examined is None:
-            return None
-        if self._mapper is not None:
-            self._mapper.crashes(event, pid)
-        self._crashing.pop(pid, None)
-        self._crashed_threads.add((event.pid, event.tid))
-        self._report(lambda thread, _: thread[0] == pid)
-        self._reporter.submit(examined)
-        return _ANSWERS["continue"]
-
-    def _share_of(self, pid: int) -> "_Share":
-        """What a process may have looked at: a flood of findings must not make other programs wait."""
-        share = self._shares.get(pid)
-        if share is None:
-            share = self._shares[pid] = _Share(
-                _Budget(FREELY, THEN_A_SECOND), _Budget(SECONDS_FREELY, SECONDS_A_SECOND)
-            )
-            if len(self._shares) > _SHARES_LIMIT:
-                self._shares.popitem(last=False)
-        return share
-
-    def _mended(self, thread: _ThreadId, outcome: Outcome, stored: tuple[int, bytes] | None) -> None:
-        from heapwitness.diagnose import with_outcome, with_stored
-
-        for key in [key for key in self._told if key[0] == thread]:
-            told = self._told.pop(key)
-            findings = told.examined.findings
-            # Shown without its outcome rather than not at all.
-            with contextlib.suppress(Exception):
-                findings = tuple(with_stored(with_outcome(finding, outcome), stored) for finding in findings)
-            self._reporter.submit(replace(told.examined, findings=findings))
-
-    def _report(self, which: Callable[[_ThreadId, _Answered], bool]) -> None:
-        for key in [key for key, told in self._told.items() if which(key[0], told)]:
-            self._reporter.submit(self._told.pop(key).examined)
-
-    def _await_record(self, event: Event, pid: int) -> None:
-        identity = _identity(event)
-        if len(self._unanswered) < _UNANSWERED_LIMIT and identity not in self._unanswered:
-            self.ledger.hear(pid, -1)
-            self._unanswered[identity] = replace(event, memory=(), maps=None, command=None)
-        else:
-            self.ledger.dropped += 1
+        return self._begun
 
 
-class _Budget:
-    """So much at once, and then so much a second."""
-
-    def __init__(self, most: float, rate: float) -> None:
-        self._most = most
-        self._rate = rate
-        self._left = most
-        self._since = time.monotonic()
-
-    def left(self) -> float:
-        """How much there is now."""
-        now = time.monotonic()
-        self._left = min(self._most, self._left + (now - self._since) * self._rate)
-        self._since = now
-        return self._left
-
-    def spend(self, amount: float) -> None:
-        """Take some, even when there is less."""
-        self._left -= amount
-
-
-@dataclass(frozen=True, slots=True)
-class _Share:
-    """What may be spent on findings: their number, and time."""
-
-    findings: _Budget
-    seconds: _Budget
-
-    def take(self) -> bool:
-        """Whether there is room for one more finding, which is counted then."""
-        if self.findings.left() < 1 or self.seconds.left() <= 0:
-            return False
-        self.findings.spend(1)
+def _may_have_more(log: Path, start: int) -> bool:
+    try:
+        return log.stat().st_size > start
+    except FileNotFoundError:
+        return False
+    except OSError:  # what is wrong with it is said by who reads it
         return True
-
-
-def _identity(event: Event) -> tuple[int, ...]:
-    """The same for a finding's message and for its record."""
-    return (event.pid, event.tid, event.when, event.reason, event.pool, event.pointer, event.node)
 
 
 def _is_known_inside_as(pid: int, inside: int) -> bool:

@@ -2,30 +2,32 @@
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from heapwitness import native
+from heapwitness.accept.asked import NONE
 from heapwitness.supervise import places
 from heapwitness.supervise.channel import Channel
 from heapwitness.supervise.environment import environment
 from heapwitness.supervise.log import open_log
-from heapwitness.supervise.modules import private_heaps
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import check_log, check_writable, write_documents, write_json
 from heapwitness.supervise.program import RunningProgram
 from heapwitness.supervise.python_command import python_command
-from heapwitness.supervise.remarks import remarks, unseen_objects, without_lines
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.target import Target, check_program, check_system, find_program
 
 if TYPE_CHECKING:
-    from heapwitness.findings.model import Report
+    from heapwitness.accept.acceptance import Acceptance
+    from heapwitness.supervise.ending import Ending
     from heapwitness.supervise.reporter import Shower
     from heapwitness.supervise.session import Session
 
 _TICK = 0.25
+_AT_REST = 0.05
+"""Seconds without a message, after which what a finding would need is loaded, piece by piece."""
+
 _DRAIN_LIMIT = 10.0
 """Seconds in which what was sent before the program's end is taken in, once it has ended."""
 
@@ -33,14 +35,14 @@ _LINGER = 0.2
 """Seconds in which processes that the program has left may end, too, or say that they are there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is started: the file, its arguments, and what is known of it beforehand."""
+class Plan(NamedTuple):
+    """What is started: the file, its arguments, and what is known of it and of its findings beforehand."""
 
     file: str
     arguments: tuple[str, ...]
     target: Target
     engine: Path
+    acceptance: "Acceptance | None" = None
 
 
 def run(options: Options) -> int:
@@ -56,23 +58,27 @@ def run(options: Options) -> int:
     """
     plan = plan_for(options)
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
-        report = watch(options, plan, screen)
-        if report.summary.findings or not options.quiet:
-            screen.end(report)
-    write_json(report, options.json)
-    write_documents(report, options.outputs)
+        ending = watch(options, plan, screen)
+        documents = options.json is not None or options.outputs.are_wanted or plan.acceptance is not None
+        report = ending.report() if ending.inquired.findings or documents else None
+        if ending.totals.findings or not options.quiet:
+            if report is not None:
+                screen.end(report)
+            else:
+                screen.sum(ending.totals, ending.warnings)
+    if report is not None:
+        write_json(report, options.json)
+        write_documents(report, options.outputs)
     screen.check()
-    return status_of(report, options)
+    return status_of(ending.totals.findings, ending.status, options)
 
 
-def status_of(report: "Report", options: Options) -> int:
-    """The exit status of heapwitness after a report."""
-    if report.summary.findings and options.error_exitcode:
-        return options.error_exitcode
-    return (report.program.exit_status if report.program is not None else None) or 0
+def status_of(findings: int, status: int | None, options: Options) -> int:
+    """The exit status of heapwitness after a program that ended with `status`."""
+    return options.error_exitcode if findings and options.error_exitcode else status or 0
 
 
-def watch(options: Options, plan: Plan, screen: "Shower") -> "Report":
+def watch(options: Options, plan: Plan, screen: "Shower") -> "Ending":
     """Run the program once.
 
     Args:
@@ -88,12 +94,18 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Report":
         extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
         program = RunningProgram(plan.file, plan.arguments, made, extra)
         # What is needed when there is something to hear is loaded while the program starts.
-        from heapwitness.supervise.mapping import Mapper
+        from heapwitness.supervise.modules import private_heaps
+        from heapwitness.supervise.remarks import remarks, unseen_objects, without_lines
         from heapwitness.supervise.session import Session
 
         places.sweep()
-        mapper = Mapper(program.pid, options.wait_ms / 2000) if options.map else None
-        session = Session(options.on_error, screen, mapper, trap_found=options.trap_found)
+        mapper = None
+        if options.map:
+            from heapwitness.supervise.mapping import Mapper
+
+            mapper = Mapper(program.pid, options.wait_ms / 2000)
+        acceptance = plan.acceptance.fresh() if plan.acceptance is not None else None
+        session = Session(options.on_error, screen, mapper, trap_found=options.trap_found, acceptance=acceptance)
         _serve(channel, session, program)
         session.take_records(log.path, log.start)
     program.release_signals()
@@ -105,14 +117,15 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Report":
         *unseen_objects(files, os.environ.get("PYTHONMALLOC", "")),
         *(() if options.no_python_lines else without_lines(files)),
     ]
-    return session.report(options.command, program.pid, program.exit_status, said)
+    return session.end(options.command, program.pid, program.exit_status, said)
 
 
 def plan_for(options: Options) -> Plan:
     """What is started for a run, and what of it can be known beforehand.
 
     Raises:
-        HeapwitnessError: the program cannot be run under heapwitness, or a file that is asked for cannot be written.
+        HeapwitnessError: the program cannot be run under heapwitness, a file that is asked for cannot be written, or
+            one of what is accepted cannot be read.
     """
     check_system()
     engine = native.library("preload").absolute()
@@ -122,7 +135,15 @@ def plan_for(options: Options) -> Plan:
     for written in (options.json, options.output, *(path for _, path in options.outputs.files)):
         check_writable(written)
     check_log(options.log)
-    return Plan(file, arguments, target, engine)
+    return Plan(file, arguments, target, engine, _acceptance(options))
+
+
+def _acceptance(options: Options) -> "Acceptance | None":
+    if options.accepting == NONE:
+        return None
+    from heapwitness.accept.acceptance import load
+
+    return load(options.accepting)
 
 
 def _serve(channel: Channel, session: "Session", program: RunningProgram) -> None:
@@ -130,10 +151,12 @@ def _serve(channel: Channel, session: "Session", program: RunningProgram) -> Non
     channel.wake_on(program.finished)
     ticked = time.monotonic()
     ended: float | None = None
-    wait = _TICK
+    wait = _AT_REST
     while True:
         busy = channel.serve(session, wait)
         now = time.monotonic()
+        if not busy and program.exit_status is None:
+            wait = 0.0 if session.prepare() else _TICK
         if now - ticked >= _TICK and not channel.behind:
             session.tick()
             ticked = now
@@ -143,6 +166,9 @@ def _serve(channel: Channel, session: "Session", program: RunningProgram) -> Non
             channel.sleep_through(program.finished)
             ended, wait = now, 0.0
         elif now - ended > (_DRAIN_LIMIT if busy else _LINGER) or not (busy or session.ledger.running()):
-            return
+            break
         elif not busy:
             wait = _LINGER / 4
+    session.ledger.settle()
+    while channel.serve(session, 0.0) and time.monotonic() - now < _DRAIN_LIMIT:
+        pass

@@ -3,8 +3,8 @@
 import os
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.supervise.elf import DamagedElf, Head, defines, read_head
@@ -16,8 +16,7 @@ _SANITIZER_LIBRARIES = tuple(form.format(one) for one in _SANITIZERS for form in
 _SANITIZER_NAMES = tuple(f"__{one}_init" for one in _SANITIZERS)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The ELF program that will run: the one that was named, or a script's interpreter.
 
     `file` is None when it may be run but not read.

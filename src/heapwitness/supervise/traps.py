@@ -1,12 +1,22 @@
 """Which allocation sites to trap so that the store behind a finding is caught, and whether it was."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Finding, Kind, Site
-from heapwitness.findings.sites import FRAMES_LIMIT, SITES_LIMIT, How, SiteName, TrappedSite, name_of, parse_trap
+from heapwitness.findings.sites import (
+    FRAMES_LIMIT,
+    PLACES,
+    SITES_LIMIT,
+    How,
+    SiteName,
+    TrappedSite,
+    name_of,
+    parse_trap,
+)
 
 _HUNTED: frozenset[Kind] = frozenset(
     (
@@ -17,6 +27,10 @@ _HUNTED: frozenset[Kind] = frozenset(
 _FILE_LIMIT = 64 << 20
 _AS_IT_WAS, _INNER = 2, 2
 _OTHER: dict[How, How] = {"end": "tight", "tight": "end", "start": "end"}
+_COMMENT = re.compile(r"(^|\s)#.*")
+_CONTROL = 32
+"""Bytes of header and backup before each payload."""
+_WATCHED_LIMIT = 64
 _LEAST_ALIGNMENT, _MOST_ALIGNMENT = 8, 16
 
 
@@ -32,12 +46,17 @@ def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[TrappedSit
         findings: with symbols resolved.
         attempt: how many runs with these traps came before; one after the other traps at other sides.
     """
+    # What a run with traps found, and did not catch, tells more than what came before; and the likeliest block of each
+    # finding more than the others, which may be the likeliest of another one.
+    likeliest: list[tuple[SiteName, How]] = []
+    others: list[tuple[SiteName, How]] = []
+    for candidates in map(list, map(_candidates, reversed(findings))):
+        likeliest += candidates[:1]
+        others += candidates[1:]
     found: dict[SiteName, list[How]] = {}
-    # What a run with traps found, and did not catch, tells more than what came before.
-    for finding in reversed(findings):
-        for site, how in _candidates(finding):
-            known = found.setdefault(site, [])
-            known += [one for one in (how,) if one not in known]
+    for site, how in (*likeliest, *others):
+        known = found.setdefault(site, [])
+        known += [one for one in (how,) if one not in known]
     for known in found.values():
         known += [other for one in tuple(known) if (other := _OTHER[one]) not in known]
     return tuple(
@@ -45,6 +64,39 @@ def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[TrappedSit
             TrappedSite(_shortened(site, attempt), known[attempt % len(known)]) for site, known in found.items()
         )
     )[:SITES_LIMIT]
+
+
+def watches_for(findings: Sequence[Finding]) -> tuple[TrappedSite, ...]:
+    """What to watch so that the stores of findings are caught where a guard does not fit, the likeliest first: within
+    the slack of a block, over its end into the control data behind, or by a pointer that comes from elsewhere.
+
+    Args:
+        findings: with symbols resolved, of runs whose blocks lay where they will lie again.
+    """
+    found: dict[TrappedSite, None] = {}
+    for finding in findings:
+        for block, offset in _anchors(finding):
+            site = name_of(block.allocated)
+            if site is not None:
+                place = block.address % PLACES
+                found.setdefault(TrappedSite(site, "watch", offset=offset, number=block.number, place=place))
+    return tuple(found)[:_WATCHED_LIMIT]
+
+
+def _anchors(finding: Finding) -> Iterator[tuple[Block, int]]:
+    """Blocks from which the first damaged byte can be told, and its offset as in `TrappedSite`."""
+    damage = finding.damage
+    if damage is None or finding.kind not in _HUNTED or finding.kind == "use-after-free-write":
+        return
+    readings = (one.culprit for one in finding.readings)
+    for block in (finding.victim, finding.culprit, finding.suspect, *readings, finding.previous):
+        if block is None or block.state == "end":
+            continue
+        end = block.address + block.size
+        if 0 < block.address - damage.address <= _CONTROL:
+            yield block, damage.address - block.address
+        elif 0 <= damage.address - end < 2 * _CONTROL:
+            yield block, damage.address - end
 
 
 def _shortened(site: SiteName, attempt: int) -> SiteName:
@@ -66,14 +118,28 @@ def trapped_from_now_on(findings: Sequence[Finding]) -> tuple[tuple[How, tuple[i
 
 def catches(caught: Finding, finding: Finding) -> bool:
     """Whether the access of `caught` is what `finding` tells the damage of."""
+    if caught.store is None:
+        return False
+    if (caught.damage is not None or caught.victim is not None) and _is_same_damage(caught, finding):
+        return True
     site = caught.culprit.allocated if caught.culprit is not None else None
     name = name_of(site)
-    if caught.store is None or name is None or (finding.kind != "use-after-free-read" and caught.access == "read"):
+    if name is None or (finding.kind != "use-after-free-read" and caught.access == "read"):
         return False
     if any(name.is_same(other) for other, _ in _candidates(finding)):
         return True
     # The finding may be that of a report, and the program built anew since.
     return any(_is_same_function(site, block.allocated) for block, _ in _blocks(finding))
+
+
+def _is_same_damage(one: Finding, other: Finding) -> bool:
+    """Whether two findings can be of the same store, in two runs: beside blocks of the same sites."""
+    if other.damage is None:
+        return False
+    names = [name_of(block.allocated) for block in (one.culprit, one.victim) if block is not None]
+    blocks = (other.culprit, other.victim, *(reading.culprit for reading in other.readings))
+    others = [name_of(block.allocated) for block in blocks if block is not None]
+    return any(name is not None and found is not None and name.is_same(found) for name in names for found in others)
 
 
 def _is_same_function(one: Site | None, other: Site | None) -> bool:
@@ -89,21 +155,24 @@ def _is_same_function(one: Site | None, other: Site | None) -> bool:
     )
 
 
-def traps_asked_for(words: Sequence[str], file: Path | None) -> tuple[TrappedSite, ...]:
+def traps_asked_for(words: Sequence[str], file: Path | None, *, watch: bool = False) -> tuple[TrappedSite, ...]:
     """The traps that a user names, and those of a file: lines with one site each, or a JSON report.
+
+    Args:
+        watch: what a report tells of is to be watched.
 
     Raises:
         HeapwitnessError: a name is none, or the file cannot be read or has no site.
     """
     traps = [parse_trap(word) for word in words]
     if file is not None:
-        traps += _of_file(file)
+        traps += _of_file(file, watch)
     if len(traps) > SITES_LIMIT:
         raise HeapwitnessError(f"{len(traps)} sites are too many to trap; {SITES_LIMIT} can be.")
     return tuple(traps)
 
 
-def _of_file(file: Path) -> list[TrappedSite]:
+def _of_file(file: Path, watch: bool) -> list[TrappedSite]:
     try:
         with open(file, "rb") as stream:
             data = stream.read(_FILE_LIMIT)
@@ -112,9 +181,10 @@ def _of_file(file: Path) -> list[TrappedSite]:
     if data.lstrip()[:1] == b"{":
         from heapwitness.report.json import decode
 
-        traps = list(traps_for([one for one in decode(data).findings if one.kind in _HUNTED]))
+        findings = [one for one in decode(data).findings if one.kind in _HUNTED]
+        traps = [*(watches_for(findings) if watch else ()), *traps_for(findings)]
     else:
-        lines = (line.partition("#")[0].strip() for line in data.decode("utf-8", "replace").splitlines())
+        lines = (_COMMENT.sub("", line).strip() for line in data.decode("utf-8", "replace").splitlines())
         traps = [parse_trap(line) for line in lines if line]
     if not traps:
         raise HeapwitnessError(f"{file} names no allocation site that could be trapped.")

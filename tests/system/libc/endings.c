@@ -380,6 +380,34 @@ static void exits_quickly(void)
     quick_exit(7);
 }
 
+/* Below a signal stack nothing can be touched. On a small one the kernel cannot even begin a handler, which is the
+   program's concern only where it has one for there. */
+static void ends_on_a_signal_stack(size_t bytes, int number, bool raw)
+{
+    char *room = mmap(NULL, 4096 + 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(room != MAP_FAILED && mprotect(room, 4096, PROT_NONE) == 0);
+    stack_t stack = {.ss_sp = room + 4096, .ss_size = bytes}, old;
+    CHECK((raw ? (int)syscall(SYS_sigaltstack, &stack, NULL) : sigaltstack(&stack, NULL)) == 0);
+    CHECK(sigaltstack(NULL, &old) == 0 && old.ss_sp == stack.ss_sp && old.ss_size == bytes);
+    alarm(10);
+    if (number == SIGSEGV)
+        *(volatile char *)opaque(8) = 1;
+    raise(number);
+}
+static void signal_stacks_of_any_size_change_no_end(void)
+{
+    static const int numbers[] = {SIGABRT, SIGSEGV, SIGTERM, SIGUSR1};
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    for (size_t bytes = 2048; bytes <= 6144; bytes += 256)
+        for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+            pid_t child = fork();
+            if (child == 0)
+                ends_on_a_signal_stack(bytes, numbers[i], bytes & 256);
+            int status = status_of(child);
+            CHECK(WIFSIGNALED(status) && WTERMSIG(status) == numbers[i]);
+        }
+}
+
 static const struct {
     const char *name;
     void (*function)(void);
@@ -392,6 +420,7 @@ static const struct {
     {"ignored_stays_ignored_in_other_programs", ignored_stays_ignored_in_other_programs},
     {"children_of_forks_end_by_signals", children_of_forks_end_by_signals},
     {"a_core_is_dumped_as_before", a_core_is_dumped_as_before},
+    {"signal_stacks_of_any_size_change_no_end", signal_stacks_of_any_size_change_no_end},
 };
 
 /* Each with the signal, negative, or the status that it ends by. */

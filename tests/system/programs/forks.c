@@ -6,10 +6,15 @@
    what=parent    the parent does so after the fork; the child's is intact
    what=exec      the child executes `program` with a bug of its own
    what=spawn     the same by posix_spawn
-   what=tree      children of children, three deep, the last of them does so */
+   what=tree      children of children, three deep, the last of them does so
+
+   before=joined  another thread has used the heap, and is gone before the fork
+   before=alive   ... and waits meanwhile */
 
 #include "case.h"
 
+#include <pthread.h>
+#include <semaphore.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -86,9 +91,33 @@ static void child_body(unsigned char *block)
     }
 }
 
+static sem_t used, over;
+
+static void *use_heap(void *argument)
+{
+    free(malloc(SIZE));
+    sem_post(&used);
+    sem_wait(&over);
+    return argument;
+}
+
+static void begin_thread(void)
+{
+    pthread_t thread;
+    sem_init(&used, 0, 0);
+    sem_init(&over, 0, is("before", "joined"));
+    if (pthread_create(&thread, NULL, use_heap, NULL) != 0)
+        abort();
+    sem_wait(&used);
+    if (is("before", "joined"))
+        pthread_join(thread, NULL);
+}
+
 int main(int argc, char **argv)
 {
     case_begin(argc, argv);
+    if (word("before", NULL) != NULL)
+        begin_thread();
     extra = is("clean", "1") ? 0 : number("extra", 3);
     unsigned char *block = allocate();
     if (is("what", "tree")) {

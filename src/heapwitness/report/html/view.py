@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from heapwitness.findings.model import Block, Crash, Finding, Frame, Header, Kind, Report
 from heapwitness.findings.words import count
+from heapwitness.report import accepted, facts, text
 from heapwitness.report import crash as crash_text
-from heapwitness.report import facts, text
 from heapwitness.report.explain import EXPLANATIONS, Explanation
 from heapwitness.report.html.picture import Picture, picture_of
 from heapwitness.report.html.stacks import Group, Sources, groups
+from heapwitness.report.plain import summed_up
 from heapwitness.report.spots import Stack, spot, stacks
-from heapwitness.report.terminal import summed_up
 
 _TITLES = {
     "store": "stored",
@@ -103,7 +103,7 @@ def view(report: Report, sources: Sources) -> ReportView:
         explained=EXPLANATIONS,
         findings=findings,
         crashes=tuple(_crash(one, sources) for one in report.crashes),
-        warnings=tuple(text.harmless(one) for one in report.warnings),
+        warnings=tuple(text.harmless(one) for one in (*report.warnings, *accepted.sentences(report))),
     )
 
 

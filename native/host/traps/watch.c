@@ -1,0 +1,446 @@
+#define _GNU_SOURCE
+#include "traps/watch.h"
+
+#include "heap/release.h"
+#include "os/room.h"
+#include "os/watchpoint.h"
+#include "stacks/named.h"
+#include "stacks/numbers.h"
+#include "tell/held.h"
+#include "tell/watched.h"
+#include "traps/fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+/* FREELY: so often a block is watched, or the engine's own stores to such bytes are met, then so many times a
+   millisecond: each costs as much as hundreds of allocations. MET_MOST: stores by the program to one block's bytes;
+   then they are left alone. LOOKED: blocks after which it is seen whether all watchpoints are still there. NEAR: how
+   far from the asked number a block may be one that is watched where nothing else is: a program may not repeat itself
+   exactly. */
+enum { FREELY = 3000, THEN_A_MILLISECOND = 1, MET_MOST = 512, LOOKED = 64, NEAR = 2, TOLD = 8 };
+enum state { UNUSED, BUSY, ARMED };
+/* How much a block is wanted. */
+enum wanted { NOT, ANY, SURELY };
+
+typedef struct watch {
+    _Atomic uint32_t state, met;
+    enum wanted wanted;
+    const hw_pool *pool; /* the block's, and its node as that was */
+    uint32_t node;
+    hw_header header;
+    uintptr_t payload, at; /* what is watched: `length` bytes, which held `before` */
+    size_t bytes;
+    uint32_t site;
+    uint64_t number, length;
+    _Atomic uint64_t before;
+    _Atomic uint64_t told[TOLD]; /* instructions */
+} watch;
+static watch watches[HW_WATCHPOINTS];
+static _Atomic uint32_t to_be_had = HW_WATCHPOINTS;
+static _Atomic uint64_t looks, candidates, since, spent;
+
+static bool take(watch *w, uint32_t state)
+{
+    return atomic_load_explicit(&w->state, memory_order_relaxed) == state &&
+           atomic_compare_exchange_strong(&w->state, &state, BUSY);
+}
+
+static void give(watch *w, uint32_t state)
+{
+    atomic_store_explicit(&w->state, state, memory_order_release);
+}
+
+static uint64_t content(const watch *w)
+{
+    uint64_t word = 0;
+    memcpy(&word, (const void *)w->at, w->length);
+    return word;
+}
+
+/* --- the block ----------------------------------------------------------------------------------- */
+
+static bool is_same_block(const watch *w, const hw_header *h)
+{
+    return h->size == w->header.size && h->meta == w->header.meta;
+}
+
+/* Whether the block is still there: its header says so, or, where that was overwritten, the copy of it. Where both are
+   lost nobody knows, and it is taken for gone. */
+static bool is_live(watch *w)
+{
+    hw_header h;
+    if (hw_header_glimpse(w->pool, w->node, &h)) {
+        if (!is_same_block(w, &h))
+            return false;
+        w->header.prev_size = h.prev_size; /* the node before may be another one by now */
+        return true;
+    }
+    uint32_t keeper = w->header.prev_size ? w->node - w->header.prev_size : hw_end(w->pool);
+    h = *hw_backup_in(w->pool, keeper);
+    return hw_is_valid(w->pool, w->node, &h) && is_same_block(w, &h);
+}
+
+/* The node that begins before a payload, of a pool of some arena. */
+static bool find_block(const void *payload, size_t bytes, watch *found)
+{
+    uint32_t region = hw_region_of(payload);
+    if (!region || atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) != HW_ARENA_POOL)
+        return false;
+    const hw_pool *pool = (const hw_pool *)(uintptr_t)atomic_load(&hw_region_at(region)->base);
+    size_t offset = (uintptr_t)payload - (uintptr_t)pool;
+    found->pool = pool;
+    found->node = (uint32_t)((offset - HW_OVERHEAD) >> HW_FIXED_GRANULE_LOG2);
+    found->payload = (uintptr_t)payload;
+    found->bytes = bytes ? bytes : 1;
+    return (offset & 15) == 0 && hw_header_glimpse(pool, found->node, &found->header) &&
+           hw_state_of(found->header.meta) == HW_USED;
+}
+
+/* As many bytes as one watchpoint can be at, with the one that is asked for, but none of the payload's. False: it is
+   none that the engine alone writes. */
+static bool find_bytes(watch *w, int32_t offset)
+{
+    uintptr_t end = w->payload + w->bytes, node = (uintptr_t)hw_at(w->pool, w->node);
+    uintptr_t next = node + ((uintptr_t)w->header.size << HW_FIXED_GRANULE_LOG2);
+    uintptr_t byte = (offset < 0 ? w->payload : end) + (uintptr_t)(intptr_t)offset;
+    if (byte < node || byte >= next + HW_OVERHEAD || (byte >= w->payload && byte < end))
+        return false;
+    for (w->length = 8; w->length; w->length /= 2) {
+        w->at = byte & ~(uintptr_t)(w->length - 1);
+        if (w->at + w->length <= w->payload || w->at >= end)
+            return true;
+    }
+    return false;
+}
+
+/* --- choosing ------------------------------------------------------------------------------------ */
+
+static enum wanted how_wanted(const hw_watch_wish *wish, uint64_t number, uintptr_t payload)
+{
+    bool placed = wish->place != HW_ANY_PLACE, here = payload % HW_PLACES == wish->place;
+    if (wish->number) {
+        uint64_t away = number > wish->number ? number - wish->number : wish->number - number;
+        return away == 0 || (placed && here) ? SURELY : away <= NEAR ? ANY : NOT;
+    }
+    return placed && here ? SURELY : ANY;
+}
+
+static bool is_watched(const watch *wanted)
+{
+    for (unsigned i = 0; i < HW_WATCHPOINTS; i++)
+        if (atomic_load(&watches[i].state) == ARMED && watches[i].at == wanted->at && is_live(&watches[i]))
+            return true;
+    return false;
+}
+
+/* Another one in each run. */
+static uint64_t by_chance(uint64_t number)
+{
+    static _Atomic uint64_t seed;
+    uint64_t known = atomic_load(&seed);
+    if (!known) {
+        hw_random(&known, sizeof known);
+        atomic_store(&seed, known |= 1);
+    }
+    known = (known ^ number) * UINT64_C(0x9E3779B97F4A7C15);
+    return (known ^ known >> 29) * UINT64_C(0xBF58476D1CE4E5B9) >> 7;
+}
+
+/* One whose block is gone, or is wanted less. Of blocks that are wanted alike each that comes has the same chance, so
+   that other tries watch others. NULL: none is free. */
+static watch *find_watch(enum wanted wanted)
+{
+    watch *less = NULL, *alike = NULL;
+    uint32_t most = atomic_load(&to_be_had);
+    for (unsigned i = 0; i < most; i++)
+        if (take(&watches[i], UNUSED))
+            return &watches[i];
+    for (unsigned i = 0; i < most; i++) {
+        if (!take(&watches[i], ARMED))
+            continue;
+        if (!is_live(&watches[i]))
+            return &watches[i];
+        less = watches[i].wanted < wanted ? &watches[i] : less;
+        give(&watches[i], ARMED);
+    }
+    if (!less && wanted == ANY && most) {
+        uint64_t count = atomic_fetch_add(&candidates, 1) + 1, chance = by_chance(count);
+        alike = chance % count < most ? &watches[(chance >> 32) % most] : NULL;
+        less = alike && alike->wanted == ANY ? alike : NULL;
+    }
+    return less && take(less, ARMED) ? less : NULL;
+}
+
+/* The clock costs as much as an allocation, so it is asked now and then. */
+static bool is_too_often(void)
+{
+    enum { ASKED = 32 };
+    static _Atomic uint64_t asked, most;
+    uint64_t now, began = 0;
+    if (atomic_load(&spent) < FREELY)
+        return false;
+    if (atomic_fetch_add(&asked, 1) % ASKED == 0) {
+        now = hw_milliseconds();
+        atomic_compare_exchange_strong(&since, &began, now);
+        began = began ? began : now;
+        atomic_store(&most, FREELY + (now - began) * THEN_A_MILLISECOND);
+    }
+    return atomic_load(&spent) >= atomic_load(&most);
+}
+
+/* --- setting ------------------------------------------------------------------------------------- */
+
+/* A debugger would stop the program at each watchpoint that is met. Asked once. */
+static bool is_debugged(void)
+{
+    static _Atomic bool asked;
+    static const char key[] = "TracerPid:\t";
+    char text[2048] = {0};
+    if (atomic_exchange(&asked, true))
+        return false;
+    long file = hw_call(SYS_openat, AT_FDCWD, (long)"/proc/self/status", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    if (file < 0)
+        return false;
+    hw_call(SYS_read, file, (long)text, sizeof text - 1, 0, 0, 0);
+    hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+    const char *tracer = strstr(text, key);
+    return tracer && tracer[strlen(key)] != '0';
+}
+
+static int set(watch *w)
+{
+#if defined(__x86_64__)
+    return is_debugged() ? EBUSY : hw_watchpoint_set((unsigned)(w - watches), w->at, (unsigned)w->length);
+#else
+    (void)w;
+    return ENOSYS;
+#endif
+}
+
+/* Others may use some of the processor's: then there are fewer. */
+static void say_that_not(int error)
+{
+    uint64_t none = 0;
+    uint32_t most = atomic_load(&to_be_had);
+    if (error != ENOSPC || most <= 1)
+        atomic_compare_exchange_strong(&hw_trap_counted.unwatched, &none, (uint64_t)error);
+    if (most && error != EBADF)
+        atomic_compare_exchange_strong(&to_be_had, &most, error == ENOSPC ? most - 1 : 0);
+}
+
+static void put(const watch *wanted)
+{
+    if (is_watched(wanted))
+        return;
+    if (is_too_often()) {
+        atomic_fetch_add(&hw_trap_counted.too_often, wanted->wanted == SURELY);
+        return;
+    }
+    watch *w = find_watch(wanted->wanted);
+    if (!w)
+        return;
+    if (!hw_trap_is_watched()) {
+        give(w, ARMED);
+        hw_watch_end();
+        return;
+    }
+    atomic_fetch_add(&spent, 1);
+    w->wanted = wanted->wanted;
+    w->pool = wanted->pool;
+    w->node = wanted->node;
+    w->header = wanted->header;
+    w->payload = wanted->payload;
+    w->bytes = wanted->bytes;
+    w->at = wanted->at;
+    w->length = wanted->length;
+    w->site = wanted->site;
+    w->number = wanted->number;
+    atomic_store(&w->met, 0);
+    for (unsigned i = 0; i < TOLD; i++)
+        atomic_store(&w->told[i], 0);
+    atomic_store(&w->before, content(w));
+    int error = set(w);
+    if (error) {
+        give(w, UNUSED);
+        say_that_not(error);
+        return;
+    }
+    atomic_fetch_add(&hw_trap_counted.watched, 1);
+    give(w, ARMED);
+}
+
+void hw_watch_look(bool at_end)
+{
+    for (unsigned i = 0; i < HW_WATCHPOINTS; i++) {
+        watch *w = &watches[i];
+        if (!take(w, ARMED))
+            continue;
+        bool lasts = hw_watchpoint_lasts(i);
+        int error = lasts || at_end || !is_live(w) ? 0 : set(w);
+        give(w, error ? UNUSED : ARMED);
+        if (error || !lasts)
+            say_that_not(error ? error : EBADF);
+    }
+}
+
+HW_COLD void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site)
+{
+    watch wanted = {.site = site};
+    uint32_t name = hw_site_trapped(site) == HW_TRAP_NOT ? 0 : hw_number_name(site);
+    if (!name || (!payload && !trapped))
+        return;
+    wanted.number = hw_number_block(trapped ? trapped : payload, trapped ? payload : NULL, site);
+    const hw_watch_wish *wish = hw_trap_next_wish(name, NULL);
+    if (!wish || !payload || !atomic_load(&to_be_had) || !find_block(payload, bytes, &wanted))
+        return;
+    if (atomic_fetch_add(&looks, 1) % LOOKED == 0)
+        hw_watch_look(false);
+    for (; wish; wish = hw_trap_next_wish(name, wish)) {
+        wanted.wanted = how_wanted(wish, wanted.number, wanted.payload);
+        if (wanted.wanted != NOT && find_bytes(&wanted, wish->offset))
+            put(&wanted);
+    }
+}
+
+/* --- a store ------------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+
+static uintptr_t code_start, code_end;
+
+static int look_for_engine(struct dl_phdr_info *info, size_t size, void *argument)
+{
+    uintptr_t here = (uintptr_t)argument;
+    (void)size;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + header->p_vaddr;
+        if (header->p_type != PT_LOAD || here - start >= header->p_memsz)
+            continue;
+        code_start = start;
+        code_end = start + header->p_memsz;
+        return 1;
+    }
+    return 0;
+}
+
+__attribute__((constructor(102))) static void find_engine(void)
+{
+    if (hw_traps_on)
+        dl_iterate_phdr(look_for_engine, (void *)(uintptr_t)find_engine);
+}
+
+/* Its instruction ends before `pc`; what the engine calls of libc's is its doing, too. */
+static bool is_engines(uintptr_t pc)
+{
+    return (pc - 1 >= code_start && pc - 1 < code_end) || hw_is_engaged();
+}
+
+static bool is_told(watch *w, uint64_t pc)
+{
+    for (unsigned i = 0; i < TOLD; i++) {
+        uint64_t known = 0;
+        if (atomic_compare_exchange_strong(&w->told[i], &known, pc))
+            return false;
+        if (known == pc)
+            return true;
+    }
+    return true;
+}
+
+typedef struct tale {
+    hw_watched watched;
+    hw_crash held;
+} tale;
+
+static void tell(void *argument)
+{
+    const tale *t = argument;
+    hw_tell_watched(&t->watched, &t->held);
+}
+
+static void let_go(watch *w)
+{
+    hw_watchpoint_clear((unsigned)(w - watches));
+    give(w, UNUSED);
+}
+
+/* By who has the watch. */
+static uint32_t met(watch *w, const siginfo_t *information, const ucontext_t *context)
+{
+    uint64_t now = content(w), before = atomic_exchange(&w->before, now);
+    tale t = {.held = hw_crash_words(information, context)};
+    bool by_engine = is_engines((uintptr_t)t.held.pc), too_often = by_engine && is_too_often();
+    atomic_fetch_add(&spent, by_engine);
+    atomic_fetch_add(&hw_trap_counted.too_often, too_often);
+    if (!is_live(w) || too_often || atomic_fetch_add(&w->met, !by_engine) >= MET_MOST) {
+        let_go(w);
+        return UNUSED;
+    }
+    for (unsigned i = 0; i < TOLD && by_engine && now != before; i++) /* it was put right: what comes now is new */
+        atomic_store(&w->told[i], 0);
+    if (by_engine || now == before || hw_watchpoint_was_late(information) || is_told(w, t.held.pc))
+        return ARMED;
+    t.watched = (hw_watched){w->at, w->length, before, now, w->payload, w->bytes, w->site, w->number};
+    hw_with_room(tell, &t);
+    return ARMED;
+}
+
+bool hw_watch_take(const siginfo_t *information, void *interrupted)
+{
+    const ucontext_t *context = interrupted;
+    int number = hw_watchpoint_of(information);
+    bool unsaid = number < 0 && hw_watchpoint_is_unsaid(information, (uintptr_t)context->uc_mcontext.gregs[REG_RIP]);
+    if (number < 0 && !unsaid)
+        return false;
+    for (unsigned i = 0; i < HW_WATCHPOINTS; i++) {
+        watch *w = &watches[i];
+        /* Another thread may be telling of a store there; what has become of the watch meanwhile is not waited for. */
+        if ((number != (int)i && !unsaid) || !take(w, ARMED))
+            continue;
+        if (unsaid && content(w) == atomic_load(&w->before))
+            give(w, ARMED);
+        else if (met(w, information, context) == ARMED)
+            give(w, ARMED);
+    }
+    return true;
+}
+
+#else
+
+bool hw_watch_take(const siginfo_t *information, void *interrupted)
+{
+    (void)information;
+    (void)interrupted;
+    return false;
+}
+
+#endif
+
+/* --- fork, and the end --------------------------------------------------------------------------- */
+
+void hw_watch_after_fork(void)
+{
+    for (unsigned i = 0; hw_traps_on && i < HW_WATCHPOINTS; i++) {
+        watch *w = &watches[i];
+        bool armed = atomic_load(&w->state) == ARMED;
+        hw_watchpoint_forget(i);
+        give(w, BUSY);
+        give(w, armed && is_live(w) && set(w) == 0 ? ARMED : UNUSED);
+    }
+}
+
+void hw_watch_end(void)
+{
+    for (unsigned i = 0; i < HW_WATCHPOINTS; i++)
+        if (take(&watches[i], ARMED)) {
+            hw_watchpoint_clear(i);
+            give(&watches[i], UNUSED);
+        }
+    atomic_store(&to_be_had, 0);
+}

@@ -1,0 +1,100 @@
+/* Memory that stands in for a program's while the kernel stores into it, or reads it: at a trapped block's guard the
+   kernel does not fault but fails. What it stored is copied then, where a trap catches it. */
+#ifndef HEAPWITNESS_LOAN_H
+#define HEAPWITNESS_LOAN_H
+
+#include "os/system.h"
+#include "stacks/named.h"
+#include "traps/blocks.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdatomic.h>
+
+#define EXPORT __attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls")))
+
+typedef void hw_function(void);
+
+static HW_COLD hw_function *hw_find_next(const char *name, hw_function *_Atomic *known)
+{
+    hw_function *found;
+    *(void **)&found = dlsym(RTLD_NEXT, name);
+    atomic_store_explicit(known, found, memory_order_relaxed);
+    return found;
+}
+
+/* The real function; where there is none, which cannot be, the call fails. */
+#define NEXT(name, type, failed)                                                                                       \
+    static hw_function *_Atomic known;                                                                                 \
+    hw_function *found = atomic_load_explicit(&known, memory_order_relaxed);                                           \
+    if (HW_UNLIKELY(!found) && !(found = hw_find_next(name, &known))) {                                                \
+        errno = ENOSYS;                                                                                                \
+        return failed;                                                                                                 \
+    }                                                                                                                  \
+    type *next = (type *)found
+
+static inline bool hw_leaves(const void *start, size_t bytes)
+{
+    return HW_UNLIKELY(hw_traps_on) && hw_trap_leaves(start, bytes);
+}
+
+/* Not libc's: what is caught in it is told as the program's call of the function above. */
+static __attribute__((noinline, unused)) void hw_copy(void *to, const void *from, size_t bytes)
+{
+    volatile char *target = to;
+    const volatile char *source = from;
+    for (size_t i = 0; i < bytes; i++)
+        target[i] = source[i];
+}
+
+/* Where the kernel's bytes go in between; NULL: there is no memory for them, and the kernel is asked as it is. */
+static inline char *hw_room_for(size_t bytes)
+{
+    return hw_map(hw_round_up(bytes, hw_page()));
+}
+
+/* What one call has on loan. More is not lent: then the kernel is asked as it is. */
+enum { HW_LOANS = 8 };
+typedef struct hw_loans {
+    unsigned count;
+    struct hw_loan {
+        void *own;
+        char *room;
+        size_t bytes;
+    } loan[HW_LOANS];
+} hw_loans;
+
+enum hw_lending { HW_EMPTY, HW_FILLED };
+
+/* Where the kernel is to store, or read: `own`, or where that leaves a trapped block other memory, filled with it if
+   the kernel looks at it first. */
+static inline __attribute__((always_inline)) void *hw_lend(hw_loans *loans, void *own, size_t bytes,
+                                                           enum hw_lending how)
+{
+    if (!own || loans->count == HW_LOANS || !hw_leaves(own, bytes))
+        return own;
+    char *room = hw_room_for(bytes);
+    if (!room)
+        return own;
+    if (how == HW_FILLED)
+        hw_copy(room, own, bytes);
+    loans->loan[loans->count++] = (struct hw_loan){own, room, bytes};
+    return room;
+}
+
+/* The kernel stored so many bytes there, as far as it was lent; they are the program's now. */
+static inline __attribute__((always_inline)) void hw_settle(const hw_loans *loans, const void *room, size_t bytes)
+{
+    for (unsigned i = 0; i < loans->count; i++)
+        if (loans->loan[i].room == room)
+            hw_copy(loans->loan[i].own, room, bytes < loans->loan[i].bytes ? bytes : loans->loan[i].bytes);
+}
+
+static inline void hw_end_loans(hw_loans *loans)
+{
+    for (unsigned i = 0; i < loans->count; i++)
+        hw_unmap(loans->loan[i].room, hw_round_up(loans->loan[i].bytes, hw_page()));
+    loans->count = 0;
+}
+
+#endif

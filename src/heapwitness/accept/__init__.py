@@ -1,0 +1,1 @@
+"""Findings that are accepted beforehand: suppressed by a rule, or known from an earlier report."""

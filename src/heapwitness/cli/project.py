@@ -1,0 +1,86 @@
+"""Where settings are that the command line does not give: HEAPWITNESS_OPTIONS, and the project's pyproject.toml."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from heapwitness.errors import HeapwitnessError
+
+VARIABLE = "HEAPWITNESS_OPTIONS"
+FILE = "pyproject.toml"
+TABLE = "tool.heapwitness"
+
+_BYTES_LIMIT = 4 << 20
+
+
+class BadSettings(HeapwitnessError):
+    """A setting has a name or a value that cannot be."""
+
+
+class Project(NamedTuple):
+    """A pyproject.toml, and its table of settings."""
+
+    file: Path
+    table: dict[str, Any]
+
+
+def is_set() -> bool:
+    """Whether there are any settings.
+
+    Raises:
+        BadSettings: as `project`.
+    """
+    return bool(os.environ.get(VARIABLE)) or project() is not None
+
+
+def project() -> Project | None:
+    """The nearest pyproject.toml upwards from here that has the table.
+
+    Raises:
+        BadSettings: one cannot be read, or is no TOML.
+    """
+    try:
+        here = os.getcwd()
+    except OSError:  # the directory was removed
+        return None
+    while True:
+        path = os.path.join(here, FILE)
+        if os.path.exists(path) and not _is_planted(path):
+            table = _table(Path(path))
+            if table is not None:
+                return Project(Path(path), table)
+        above = os.path.dirname(here)
+        if above == here:
+            return None
+        here = above
+
+
+def _is_planted(path: str) -> bool:
+    """Whether it lies where everybody may put files, as /tmp, and is somebody else's."""
+    anybody = os.stat(os.path.dirname(path)).st_mode & stat.S_IWOTH
+    return bool(anybody) and os.stat(path).st_uid != os.geteuid()
+
+
+def _table(file: Path) -> dict[str, Any] | None:
+    try:
+        # What is a pipe or a device is not waited for.
+        with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            data = stream.read(_BYTES_LIMIT) if stat.S_ISREG(os.fstat(stream.fileno()).st_mode) else b""
+    except OSError as error:
+        raise BadSettings(f"{file} cannot be read: {error.strerror or error}.") from error
+    if b"heapwitness" not in data:
+        return None
+    import tomllib
+
+    try:
+        document = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{file} is no TOML: {error}.") from error
+    tool = document.get("tool")
+    table = tool.get("heapwitness") if isinstance(tool, dict) else None
+    if table is None:
+        return None
+    if not isinstance(table, dict):
+        raise BadSettings(f"{file}: {TABLE} must be a table.")
+    return table

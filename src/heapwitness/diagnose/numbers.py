@@ -1,0 +1,36 @@
+"""Blocks by how many their allocation sites had allocated with them, in a run that counts those."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from heapwitness.diagnose.blocks import Sites
+from heapwitness.findings.model import Block, Finding
+from heapwitness.layout.events import Numbered
+
+
+def with_numbers(finding: Finding, numbers: Sequence[Numbered], sites: Sites) -> Finding:
+    """A finding whose blocks have their numbers, as far as these are known."""
+    known = {one.address: one for one in numbers}
+    readings = tuple(
+        msgspec.structs.replace(one, culprit=_numbered(one.culprit, known, sites)) for one in finding.readings
+    )
+    return msgspec.structs.replace(
+        finding,
+        culprit=_numbered(finding.culprit, known, sites),
+        victim=_numbered(finding.victim, known, sites),
+        previous=_numbered(finding.previous, known, sites),
+        suspect=_numbered(finding.suspect, known, sites),
+        readings=readings,
+    )
+
+
+def _numbered(block: Block | None, known: Mapping[int, Numbered], sites: Sites) -> Block | None:
+    """The number is of the last block of a counted site that began there; since then it may have become another's."""
+    one = known.get(block.address) if block is not None else None
+    if block is None or one is None or block.allocated is None:
+        return block
+    site = sites.site(one.site)
+    if site is None or (site.thread, site.stack) != (block.allocated.thread, block.allocated.stack):
+        return block
+    return msgspec.structs.replace(block, number=one.number)

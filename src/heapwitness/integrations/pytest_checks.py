@@ -1,0 +1,178 @@
+"""What is done to each test under the engine: checks, and what their findings are told as."""
+
+import contextlib
+import os
+import resource
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from heapwitness import inside
+from heapwitness.integrations.pytest_marker import Switches, switches
+from heapwitness.integrations.pytest_names import RUNNING
+from heapwitness.integrations.pytest_pace import Pace
+
+_PROPERTY = "heapwitness"
+
+
+class _Found(NamedTuple):
+    """What a check found: sentences and texts of what counts, and how many do not."""
+
+    sentences: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    accepted: int = 0
+
+
+class Checks:
+    """Checks after each phase of a test.
+
+    Args:
+        directory: shared with `pytest_run`; "" for none.
+        each: see `Pace`.
+    """
+
+    def __init__(self, directory: str, *, each: bool) -> None:
+        self._pid = os.getpid()
+        self._running = Path(directory) / f"{RUNNING}{self._pid}" if directory else None
+        self._pace = Pace(each=each)
+        self._count = inside.total()
+        self._told = 0
+        self._children = _children()
+        self._switched: dict[str, Switches] = {}
+        self._failed: dict[str, list[str]] = {}
+        self._accepted = 0
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """See pytest."""
+        self._switched = {item.nodeid: wanted for item in items if (wanted := switches(item)) is not None}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, pytest.CollectReport, object]:
+        """See pytest: what importing a file of tests damages is its own."""
+        report = yield
+        if isinstance(collector, pytest.File):
+            found = self._look(f"collecting {collector.nodeid}")
+            if found.sentences:
+                self._failed[f"collecting {collector.nodeid}"] = list(found.sentences)
+                report.outcome = "failed"
+                report.longrepr = _text(found)
+        return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """See pytest."""
+        self._note(item.nodeid)
+        if item.nodeid in self._switched:
+            self._switched[item.nodeid].on()
+        return (yield from self._checked(item, "setup"))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """See pytest."""
+        return (yield from self._checked(item, "call"))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """See pytest."""
+        try:
+            return (yield from self._checked(item, "teardown"))
+        finally:
+            if item.nodeid in self._switched:
+                self._switched[item.nodeid].off()
+            self._note("")
+
+    def pytest_sessionfinish(self) -> None:
+        """See pytest: what is still unseen is found now, and told below the tests."""
+        if os.getpid() == self._pid:
+            inside.total()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """See pytest; it hears of the tests of workers, too."""
+        if report.when == "teardown":
+            said = [str(value) for name, value in report.user_properties if name == _PROPERTY]
+            if said:
+                self._failed[report.nodeid] = said
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """See pytest."""
+        if not self._failed and not self._accepted:
+            return
+        terminalreporter.section("heapwitness")
+        for test, sentences in self._failed.items():
+            terminalreporter.line(f"{test}: {inside.counted(len(sentences))} in the heap")
+            for sentence in sentences:
+                terminalreporter.line(f"  {sentence}")
+        if self._accepted:
+            terminalreporter.line(f"{inside.counted(self._accepted)} suppressed or known from the baseline")
+
+    def _checked(self, item: pytest.Item, when: str) -> Generator[None, object, object]:
+        try:
+            result = yield
+        except BaseException:
+            found = self._found(item, when)
+            if found.sentences:
+                item.add_report_section(when, "heapwitness", _text(found))
+            raise
+        found = self._found(item, when)
+        if found.sentences:
+            pytest.fail(_text(found), pytrace=False)
+        return result
+
+    def _found(self, item: pytest.Item, when: str) -> _Found:
+        """What was found since the last check; nothing in the child of a fork, whose parent goes on."""
+        if os.getpid() != self._pid:
+            return _Found()
+        wanted = self._switched.get(item.nodeid)
+        found = self._look(f"{item.nodeid} ({when})", surely=wanted is not None)
+        if wanted is not None and not wanted.check:
+            return _Found()
+        item.user_properties.extend((_PROPERTY, sentence) for sentence in found.sentences)
+        return found
+
+    def _look(self, place: str, *, surely: bool = False) -> _Found:
+        count, since = self._pace.look(place, self._count, surely=surely)
+        fresh, self._count = count - self._count, count
+        children = _children()
+        if not fresh and children == self._children and not _have_children():
+            return _Found()
+        self._children = children
+        self._told, shown = inside.shown_since(self._told)
+        counting = [one for one in shown if not one.accepted]
+        self._accepted += len(shown) - len(counting)
+        unknown = max(0, fresh - len(shown))
+        sentences = [one.sentence for one in counting]
+        sentences += [f"{inside.counted(unknown)} of which no more is known here"] if unknown else []
+        bound = (f"It was done in one of the phases since {since}; checks were spread (--heapwitness-checks).",)
+        texts = tuple(one.text or one.sentence for one in counting)
+        return _Found(tuple(sentences), (*(bound if since and sentences else ()), *texts), self._accepted)
+
+    def _note(self, test: str) -> None:
+        if self._running is not None and os.getpid() == self._pid:
+            with contextlib.suppress(OSError):
+                self._running.write_text(test, "utf-8", "backslashreplace")
+
+
+def _text(found: _Found) -> str:
+    """The first line is what a summary of pytest has."""
+    more = len(found.sentences) - 1
+    first = f"heapwitness: {found.sentences[0]}{f', and {inside.counted(more)} more' if more else ''}"
+    return "\n\n".join([first, *found.texts]).rstrip()
+
+
+def _children() -> tuple[float, float, int]:
+    """Changes when a child has ended and was waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime, used.ru_stime, used.ru_minflt
+
+
+def _have_children() -> bool:
+    return any(_children_of_threads())
+
+
+def _children_of_threads() -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        for thread in os.listdir("/proc/self/task"):
+            yield Path(f"/proc/self/task/{thread}/children").read_text()

@@ -1,0 +1,59 @@
+"""How often the whole heap is checked between tests.
+
+A check takes some 16 ns for each block, which is more than many a small test takes. So checks have a budget: some
+seconds at first, in which there is one after each phase of each test, and a share of the time that goes by. Beyond it
+several phases share a check, and what it finds is bounded by the last one before.
+"""
+
+import time
+
+from heapwitness import inside
+
+FREE_SECONDS = 5.0
+SHARE = 0.2
+"""Of the time that all takes."""
+
+
+class Pace:
+    """Looks for findings.
+
+    Args:
+        each: always check.
+    """
+
+    def __init__(self, *, each: bool) -> None:
+        self._each = each
+        self._began = time.perf_counter()
+        self._spent = 0.0
+        self._cost = 0.0
+        self._extra = 0.0
+        # The first phase since the last check of everything.
+        self._since = ""
+
+    def look(self, place: str, known: int, *, surely: bool = False) -> tuple[int, str]:
+        """Look for findings: in all of the heap, if that is due, `surely` wanted, or something was noticed anyway.
+
+        Args:
+            place: what has just ended, in words.
+            known: how many findings there were at the last look.
+
+        Returns:
+            how many there are, and the first phase in which those that are new may have been made; "" for the one that
+            has just ended.
+        """
+        now = time.perf_counter()
+        is_due = self._each or surely or self._spent + self._cost <= self._budget(now)
+        if not is_due and inside.noticed() == known:
+            self._since = self._since or place
+            return known, ""
+        count = inside.total()
+        self._cost = time.perf_counter() - now
+        self._spent += self._cost
+        since, self._since = self._since, ""
+        if since and count != known:
+            # They are told apart again for a while.
+            self._extra += FREE_SECONDS
+        return count, since
+
+    def _budget(self, now: float) -> float:
+        return FREE_SECONDS + self._extra + SHARE * (now - self._began - self._spent)

@@ -1,0 +1,125 @@
+"""What a process is told of its own findings when it asks (`heapwitness.check`).
+
+question    b"HEAPWITNESS?" and, as JSON, {"pid": its number as it knows it, "since": how many it was told of}; with
+            "family": true of the processes that it started, too (counted apart), with "texts": true as text
+answer      JSON: {"told": how many there are now, "ready": whether all have names, "findings": those since, as
+            reports have them, "sentences": their headlines, "accepted": why each does not count, "" where it does;
+            "texts": as a report shows them}
+"""
+
+import io
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from heapwitness.findings.model import Finding
+from heapwitness.supervise.cases import Case
+from heapwitness.supervise.channel import QUESTION
+from heapwitness.supervise.examine import Examined
+
+KEPT_LIMIT = 256
+"""Findings of a process that are kept for it, the last ones."""
+
+PROCESSES_LIMIT = 1024
+ANSWER_LIMIT = 120 << 10
+"""Bytes; what has no room is told by its sentence."""
+
+_WIDTH = 100
+
+
+class _Question(msgspec.Struct):
+    pid: int
+    since: int
+    family: bool = False
+    texts: bool = False
+
+
+class Answer(msgspec.Struct):
+    """See above."""
+
+    told: int
+    ready: bool
+    findings: list[Finding] = []
+    sentences: list[str] = []
+    accepted: list[str] = []
+    texts: list[str] = []
+
+
+class _HeardFinding(NamedTuple):
+    number: int
+    finding: Finding
+    case: Case | None
+
+
+class Heard:
+    """The findings of each process, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[tuple[int, bool], deque[_HeardFinding]] = OrderedDict()
+
+    def note(self, examined: Examined, cases: Iterable[Case | None], family: Sequence[int] = ()) -> None:
+        """Keep findings and what they are counted as; `family` are the processes that started theirs."""
+        for finding, case in zip(examined.findings, cases, strict=True):
+            own = finding.detected.pid
+            for owner in ((own, False), (own, True), *((one, True) for one in family if one != own)):
+                kept = self._of.setdefault(owner, deque(maxlen=KEPT_LIMIT))
+                kept.append(_HeardFinding(kept[-1].number + 1 if kept else 1, finding, case))
+        while len(self._of) > PROCESSES_LIMIT:
+            self._of.popitem(last=False)
+
+    def answer(self, message: bytes) -> bytes | None:
+        """The answer to a question; None for what is none."""
+        try:
+            question = msgspec.json.decode(message.removeprefix(QUESTION), type=_Question)
+        except msgspec.MsgspecError:
+            return None
+        kept = self._of.get((question.pid, question.family), deque())
+        fresh = [(one.case, one.finding) for one in kept if one.number > question.since and one.case is not None]
+        ready = all(case.finding is not None for case, _ in fresh)
+        answer = Answer(told=kept[-1].number if kept else 0, ready=ready)
+        for case, finding in fresh if ready else ():
+            _tell(case, _as_told(case, finding), answer, question.texts)
+        return msgspec.json.encode(answer)[: 2 * ANSWER_LIMIT]
+
+
+def _as_told(case: Case, own: Finding) -> Finding:
+    """A finding with the names of its case; what another one's numbers are is its own."""
+    named = case.finding
+    assert named is not None
+    one, other = own.culprit, named.culprit
+    if own.damage == named.damage and own.pointer == named.pointer and own.detected.pid == named.detected.pid:
+        return named
+    culprit = one and other and msgspec.structs.replace(one, allocated=other.allocated, freed=other.freed)
+    # The names of its other stacks nobody has looked up.
+    bare = msgspec.structs.replace(own, culprit=culprit, victim=None, previous=None, suspect=None, readings=())
+    return msgspec.structs.replace(bare, detected=msgspec.structs.replace(own.detected, stack=()), store=named.store)
+
+
+def _tell(case: Case, finding: Finding, answer: Answer, in_full: bool) -> None:
+    from heapwitness.report.text import headline
+
+    answer.sentences.append(f"{finding.kind}: {headline(finding)}")
+    answer.accepted.append(case.mark.by if case.mark is not None else "")
+    if in_full:
+        case.asked = True
+        answer.texts.append(_text(finding) if case.mark is None else "")
+    else:
+        answer.findings.append(finding)
+    if len(msgspec.json.encode(answer)) > ANSWER_LIMIT:
+        if in_full:
+            answer.texts[-1] = ""
+        else:
+            answer.findings.pop()
+
+
+def _text(finding: Finding) -> str:
+    """As a terminal without colours shows it."""
+    from rich.console import Console
+
+    from heapwitness.report import terminal
+
+    stream = io.StringIO()
+    terminal.render(finding, Console(file=stream, width=_WIDTH, color_system=None, force_terminal=False))
+    return stream.getvalue()
