@@ -21,6 +21,7 @@ PARTS = {
     "checks": ("checks.py",),
     "profile": ("hotspots.py",),
     "stacks": ("stacks.py",),
+    "python": ("pythons.py",),
 }
 
 

@@ -92,6 +92,8 @@ def main() -> int:
     parser.add_argument("--instructions", action="store_true", help="instructions by valgrind, in place of time")
     parser.add_argument("--into", type=Path, help="put the tables into this page")
     options = parser.parse_args()
+    if options.instructions and options.into:
+        parser.error("--instructions has no place in a page")
     asked = columns()
     made = []
     with tempfile.TemporaryDirectory(prefix="heapwitness-pythons-") as folder:
@@ -111,8 +113,7 @@ def main() -> int:
             made.append(tables.Table(version, unit, tuple(column.name for column in asked), results))
             print(tables.text(made[-1]))
     if options.into:
-        name = "python-instructions" if options.instructions else "python"
-        page.put(options.into, name, f"{page.made_by()}\n" + "\n".join(map(tables.markdown, made)))
+        page.put(options.into, "python", f"{page.made_by()}\n" + "\n".join(map(tables.markdown, made)))
     return 0
 
 

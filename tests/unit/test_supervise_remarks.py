@@ -14,7 +14,7 @@ from engine_messages import COMMAND, EXIT, FINDING, HELLO, STATS, message, secti
 from heapwitness.layout.events import parse_event
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.modules import LoadedFiles, private_heaps
-from heapwitness.supervise.remarks import remarks
+from heapwitness.supervise.remarks import remarks, without_lines
 
 STRANGER = 5
 STATIC, MUSL, NOT_TOLD, REPLACED = 1, 2, 5, 0x100
@@ -194,6 +194,29 @@ def test_findings_that_came_under_another_number_are_not_missing() -> None:
     lines = said(hello(PID), finds(7), exits(PID, findings=1), program=Program(pid=PID))
 
     assert not any("missing" in line for line in lines)
+
+
+def test_interpreters_whose_frames_are_not_read_are_named_in_one_line() -> None:
+    files = [
+        "/usr/lib/libpython3.10.so.1.0",
+        "/usr/bin/python3.10",
+        "/opt/bin/python3.13t",
+        "/opt/lib/libpython3.13.so.1.0",
+        "/usr/bin/python3.14",
+        "/usr/lib/libpython3.so",
+        "/usr/bin/perl",
+    ]
+
+    said = list(without_lines(files))
+
+    assert said == [
+        "Blocks of CPython 3.10, 3.13t have C stacks: which Python lines allocated and released them is known of "
+        "3.11 to 3.14 with the GIL."
+    ]
+
+
+def test_interpreters_whose_frames_are_read_need_no_line() -> None:
+    assert list(without_lines(["/usr/bin/python3.11", "/usr/lib/libpython3.14.so.1.0", "/usr/bin/python3"])) == []
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,12 @@ static inline __attribute__((always_inline)) bool hw_python_glance(const hw_pyth
     return hw_python_is_known(view->frames, *frame + l.instruction);
 }
 
+/* Where the frames are kept that were followed last from an innermost one. */
+static inline unsigned hw_python_chain_from(uintptr_t frame, uintptr_t instruction)
+{
+    return (unsigned)(frame >> 3 ^ instruction >> 1 ^ instruction >> 7) % HW_PYTHON_CHAINS;
+}
+
 /* Whether the frames are those that were followed last. */
 static inline __attribute__((always_inline)) bool hw_python_is_chain(const hw_python_chain *c, const hw_python_layout l,
                                                                      uintptr_t frame, uintptr_t instruction)

@@ -169,7 +169,8 @@ void hw_python_forget(hw_python_view *view)
     view->busy = false;
     view->none = 0;
     view->state = &view->none;
-    view->chain.count = 0;
+    for (unsigned i = 0; i < HW_PYTHON_CHAINS; i++)
+        view->chains[i].count = 0;
 }
 
 /* Where the C library keeps what the interpreter's key leads to; NULL: the key is not there yet, or that is not known.
@@ -268,7 +269,7 @@ unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigne
     }
     chain.count = step;
     if (!whole && most == HW_PYTHON_FAST && (n == most || !library) && step <= HW_PYTHON_CHAIN)
-        keep_chain(&view->chain, &chain);
+        keep_chain(&view->chains[hw_python_chain_from(chain.at->frame, chain.at->instruction)], &chain);
     bool alone = !whole && !shim && (most == 1 || (n == 1 && !library));
     *key = n == 0 ? 0 : alone ? hw_python_key_of(frames->instruction) : chain.key;
     return n;

@@ -41,9 +41,9 @@ typedef struct hw_python_frame {
     bool entry; /* C code called the interpreter here */
 } hw_python_frame;
 
-/* The frames that the last allocation in a library was followed through, with those of C between them: as long as each
-   leads to the next and is where it was, and no code died, they have this key. */
-enum { HW_PYTHON_CHAIN = 2 * HW_PYTHON_FAST };
+/* The frames that an allocation in a library was followed through, with those of C between them: as long as each leads
+   to the next and is where it was, and no code died, they have this key. */
+enum { HW_PYTHON_CHAIN = 2 * HW_PYTHON_FAST, HW_PYTHON_CHAINS = 64 };
 typedef struct hw_python_chain {
     uint64_t key;
     uint32_t deaths, count; /* 0: there is none */
@@ -57,9 +57,9 @@ typedef struct hw_python_view {
     uint64_t key;
     const uintptr_t *state;
     bool busy;
-    uintptr_t known; /* the state that was looked at */
-    uintptr_t none;  /* what `state` leads to while it is not known */
-    hw_python_chain chain;
+    uintptr_t known;                          /* the state that was looked at */
+    uintptr_t none;                           /* what `state` leads to while it is not known */
+    hw_python_chain chains[HW_PYTHON_CHAINS]; /* hw_python_chain_from */
     /* Of the C stack, and of frames: they do not drive each other out. */
     uintptr_t nested[HW_PYTHON_PAGES], frames[HW_PYTHON_PAGES];
 } hw_python_view;

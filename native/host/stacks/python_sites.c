@@ -87,9 +87,11 @@ static inline __attribute__((always_inline)) uint32_t recall_further(const hw_si
 {
     hw_python_view *view = &cache->python->view;
     uint64_t pc = (uint64_t)(uintptr_t)caller.pc;
-    bool chain = !prior && hw_python_is_chain(&view->chain, layout, frame, hw_word_of(frame + layout.instruction));
+    uintptr_t instruction = hw_word_of(frame + layout.instruction);
+    const hw_python_chain *last = &view->chains[hw_python_chain_from(frame, instruction)];
+    bool chain = !prior && hw_python_is_chain(last, layout, frame, instruction);
     if (chain)
-        key = both(pc, view->chain.key);
+        key = both(pc, last->key);
     uint32_t site = hw_site_recent(cache, key, prior | PYTHON);
     if (site != HW_SITE_UNKNOWN)
         return site;

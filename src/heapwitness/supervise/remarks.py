@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from signal import Signals
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from heapwitness.supervise.program import RunningProgram
     from heapwitness.supervise.target import Target
 
+_INTERPRETER = re.compile(r"/(?:lib)?python3\.(\d{1,4})(t?)d?(?:\.so[.\d]*)?$")
 _PIDS_SHOWN = 5
 _FILES_SHOWN = 5
 
@@ -135,6 +137,21 @@ def unseen_objects(files: Iterable[str], allocator: str) -> Iterator[str]:
         yield (
             f"PYTHONMALLOC={allocator} gives Python an allocator of its own, so its small objects were "
             "not checked; unset it, and they are."
+        )
+
+
+def without_lines(files: Iterable[str]) -> Iterator[str]:
+    """Which interpreters' blocks have C stacks alone.
+
+    Args:
+        files: of which processes ran code, in findings.
+    """
+    names = sorted({f"3.{found[1]}{found[2]}" for file in files if (found := _INTERPRETER.search(file))})
+    unread = [name for name in names if name.endswith("t") or not 11 <= int(name[2:]) <= 14]
+    if unread:
+        yield (
+            f"Blocks of CPython {', '.join(unread)} have C stacks: which Python lines allocated and released them is "
+            "known of 3.11 to 3.14 with the GIL."
         )
 
 

@@ -95,7 +95,7 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Ending":
         program = RunningProgram(plan.file, plan.arguments, made, extra)
         # What is needed when there is something to hear is loaded while the program starts.
         from heapwitness.supervise.modules import is_python, private_heaps
-        from heapwitness.supervise.remarks import remarks, unseen_objects
+        from heapwitness.supervise.remarks import remarks, unseen_objects, without_lines
         from heapwitness.supervise.session import Session
 
         places.sweep()
@@ -115,6 +115,7 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Ending":
     said = [
         *remarks(session.ledger, plan.target, program, heaps, name, senseless, log.kept),
         *unseen_objects(files, os.environ.get("PYTHONMALLOC", "")),
+        *(() if options.no_python_lines else without_lines(files)),
     ]
     ending = session.end(options.command, program.pid, program.exit_status, said)
     return ending._replace(python=any(map(is_python, files)))

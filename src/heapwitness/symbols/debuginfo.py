@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from heapwitness.symbols.cython import is_cython, source_place
 from heapwitness.symbols.demangle import demangle
 from heapwitness.symbols.elf import ElfFile, ExportedNames, printable
 from heapwitness.symbols.separate import debug_files, is_readable, supplementary_files
@@ -86,7 +87,15 @@ class DebugInfo:
         except LookupError:
             return Location(name, None, None, None, frame.is_inline)
         file = printable(source.filename) if source.filename else None
+        if name and file and source.line and is_cython(name):
+            return _of_cython(name, file, source.line, frame.is_inline)
         return Location(name, file, source.line or None, source.column or None, frame.is_inline)
+
+
+def _of_cython(name: str, file: str, line: int, inlined: bool) -> Location:
+    """A place in C that Cython wrote, as one of the source: columns are of the C file."""
+    place = source_place(file, line) if file.endswith((".c", ".cpp", ".cc", ".cxx")) else None
+    return Location(demangle(name), *(place or (file, line)), None, inlined)
 
 
 def _open(elf: ElfFile) -> "drgn.Program | None":

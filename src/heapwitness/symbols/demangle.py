@@ -1,8 +1,10 @@
-"""C++ names as written in the source, by the C++ library that is installed anyway."""
+"""C++ names as written in the source, by the C++ library that is installed anyway, and Cython's."""
 
 import ctypes
 import functools
 from typing import Any
+
+from heapwitness.symbols.cython import source_name
 
 _LIBRARIES = ("libstdc++.so.6", "libc++abi.so.1")
 # Deeply nested forged names take the demangler exponential time or much stack.
@@ -33,7 +35,9 @@ def _release() -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def demangle(name: str) -> str:
-    """The source's spelling of a linker's name; the name itself when it is not a C++ one."""
+    """The source's spelling of a linker's name; the name itself when it is neither C++'s nor Cython's."""
+    if name.startswith("__pyx_"):
+        return source_name(name)
     demangler = _demangler() if name.startswith("_Z") and len(name) <= _LENGTH_LIMIT else None
     if demangler is None:
         return name

@@ -1,0 +1,70 @@
+"""What Cython made of a module's source: its names, and which line of the .pyx a line of the C file came from.
+
+With `emit_linenums` the debugging information names the .pyx itself. Without, the C file says it in a comment before
+each statement, and only where that file is still there.
+"""
+
+import bisect
+import functools
+import os
+import re
+
+from heapwitness.regular import open_regular
+
+_LIMIT = 64 << 20
+_NAME = re.compile(r"__pyx_(?:f|fuse_\d+|pf|pw|gb|specialmethod)_+(?=\d)")
+_LENGTH = re.compile(r"(\d+)")
+_MORE = re.compile(r"\d+\D")
+_COMMENT = re.compile(rb'^ *[/]\* "([^"\n]{1,4096})":(\d{1,9})$', re.MULTILINE)
+
+
+def is_cython(name: str) -> bool:
+    """Whether a C function's name is one that Cython gave to a function of the source."""
+    return _NAME.match(name) is not None
+
+
+def source_name(name: str) -> str:
+    """`module.function` of such a name, the name itself where it is none.
+
+    Names before the last have their length before them. The last one may have a count there, which could be taken for
+    the length of its beginning: then it is a name of its own if it is the first, a class (by its capital), or if
+    another number follows.
+    """
+    begin = _NAME.match(name)
+    if begin is None:
+        return name
+    at = begin.end()
+    parts: list[str] = []
+    while (length := _LENGTH.match(name, at)) is not None:
+        at = length.end()
+        end = at + int(length[1][:4])
+        if name[end : end + 1] != "_" or not (not parts or name[at].isupper() or _MORE.match(name, end + 1)):
+            break
+        parts.append(name[at:end])
+        at = end + 1
+    return ".".join([*parts, name[at:]]) if parts and at < len(name) else name
+
+
+def source_place(file: str, line: int) -> tuple[str, int] | None:
+    """The file and line that a line of a C file came from; None where the file does not say so."""
+    places = _places(file)
+    at = bisect.bisect_right(places, line, key=lambda place: place[0]) - 1
+    return (places[at][1], places[at][2]) if at >= 0 else None
+
+
+@functools.lru_cache(maxsize=16)
+def _places(file: str) -> list[tuple[int, str, int]]:
+    """Lines of a C file with such a comment: the line, and which one of which file it names."""
+    try:
+        with os.fdopen(open_regular(file, _LIMIT), "rb") as opened:
+            text = opened.read(_LIMIT)
+    except OSError:
+        return []
+    found, line, before = [], 1, 0
+    for comment in _COMMENT.finditer(text):
+        line += text.count(b"\n", before, comment.start())
+        before = comment.start()
+        named = comment[1].decode(errors="replace")
+        beside = os.path.join(os.path.dirname(file), os.path.basename(named))
+        found.append((line, beside if os.path.isfile(beside) else named, int(comment[2])))
+    return found
