@@ -163,7 +163,7 @@ static void *resize_in_arena(hw_arena *arena, hw_descriptor *descriptor, void *p
 }
 
 /* Bytes of a small block of the thread's own that is sound and has to move; 0: it is none. */
-static size_t usual_to_move(const void *pointer, size_t bytes, hw_caller caller)
+static __attribute__((noinline)) size_t usual_to_move(const void *pointer, size_t bytes, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.ready;
     uint64_t node;
