@@ -406,9 +406,8 @@ bool hw_watch_take(const siginfo_t *information, void *interrupted)
         /* Another thread may be telling of a store there; what has become of the watch meanwhile is not waited for. */
         if ((number != (int)i && !unsaid) || !take(w, ARMED))
             continue;
-        if (unsaid && content(w) == atomic_load(&w->before))
-            give(w, ARMED);
-        else if (met(w, information, context) == ARMED)
+        bool quiet = unsaid && content(w) == atomic_load(&w->before);
+        if (quiet || met(w, information, context) == ARMED)
             give(w, ARMED);
     }
     return true;
