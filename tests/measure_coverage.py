@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 NATIVE = ROOT / "native"
 # Percent of lines. It rises with the tests, and never falls.
-FLOOR = 45
+FLOOR = 54
 _FLAGS = (
     "--coverage",
     "-fprofile-update=atomic",
@@ -35,8 +35,15 @@ def main(directory: Path) -> int:
     core, host = sorted(NATIVE.glob("core/*.c")), sorted(NATIVE.glob("host/*/*.c"))
     portable = _program(directory / "core", [*core, NATIVE / "tests/core/stress.c"])
     engine = _program(directory / "host", [*core, *host, NATIVE / "tests/host/stress.c"], "-DHW_FIXED_GRANULE_LOG2=4")
-    runs = [(portable, "20240611", "400"), (engine, "1", "4", "2000"), (engine, "2", "4", "300", "damage")]
-    failed = max(_status(*words, HEAPWITNESS_LOG=str(directory / "records.log")) for words in runs)
+    log = {"HEAPWITNESS_LOG": str(directory / "records.log")}
+    runs: list[tuple[tuple[str | Path, ...], dict[str, str]]] = [
+        ((portable, "20240611", "400"), {}),
+        ((engine, "1", "4", "2000"), {}),
+        ((engine, "2", "4", "300", "damage"), {}),
+        ((engine, "3", "4", "300"), {"HEAPWITNESS_TRAP_SAMPLE": "20", "HEAPWITNESS_STACKS": "full"}),
+        ((engine, "4", "4", "300"), {"HEAPWITNESS_POISON": "1", "HEAPWITNESS_CHECK_EVERY": "50"}),
+    ]
+    failed = max(_status(*words, **log, **variables) for words, variables in runs)
     page = report / "c.html"
     filters = [f"--filter={NATIVE / part}/" for part in ("core", "host")]
     floor = f"--fail-under-line={FLOOR}"
