@@ -18,7 +18,8 @@ from truth import Judgement, Mode, Repair, Result, Truth, judge
 from heapwitness.diagnose import with_outcome
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Finding, Kind
-from heapwitness.layout.events import Event, Type, parse_event
+from heapwitness.layout.decode import parse_event
+from heapwitness.layout.events import Event, Type
 from heapwitness.memory import ProcessMemory
 from heapwitness.native import library
 from heapwitness.supervise import Options

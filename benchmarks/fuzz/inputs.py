@@ -17,17 +17,8 @@ with atheris.instrument_imports(include=["heapwitness"]):
     from heapwitness.diagnose import diagnose, examine
     from heapwitness.errors import HeapwitnessError
     from heapwitness.layout import process, witness
-    from heapwitness.layout.events import (
-        EVENT_WORDS,
-        MAGIC,
-        VERSION,
-        Event,
-        Reason,
-        Type,
-        Window,
-        parse_event,
-        read_events,
-    )
+    from heapwitness.layout.decode import parse_event, read_events
+    from heapwitness.layout.events import EVENT_WORDS, MAGIC, VERSION, Event, Reason, Type, Window
     from heapwitness.layout.witness import Fixed
     from heapwitness.memory import SegmentsMemory
     from heapwitness.supervise.examine import diagnosed

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.heaps import message, section
 
-from heapwitness.layout.events import BadEvent, Event, Reason, Type, Window, parse_event, read_events
+from heapwitness.layout.decode import parse_event, read_events
+from heapwitness.layout.events import BadEvent, Event, Reason, Type, Window
 from heapwitness.layout.witness import Domain
 
 

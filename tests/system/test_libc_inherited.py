@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from libc.harness import build, engine, needs_engine, run
 
-from heapwitness.layout.events import Type, read_events
+from heapwitness.layout.decode import read_events
+from heapwitness.layout.events import Type
 
 pytestmark = needs_engine
 

@@ -8,7 +8,8 @@ import pytest
 from libc.harness import build, engine, needs_engine, run
 from run_support import ERROR, HEAPWITNESS, OVERFLOW, compiled, environment
 
-from heapwitness.layout.events import Type, parse_event
+from heapwitness.layout.decode import parse_event
+from heapwitness.layout.events import Type
 
 pytestmark = needs_engine
 

@@ -14,7 +14,8 @@ import pytest
 from libc.harness import build, engine, needs_engine
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.events import Event, Reason, Type, parse_event, read_events
+from heapwitness.layout.decode import parse_event, read_events
+from heapwitness.layout.events import Event, Reason, Type
 from heapwitness.supervise.target import check_system
 
 pytestmark = needs_engine

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from libc.harness import build, engine, needs_engine
 
-from heapwitness.layout.events import Event, Type, read_events
+from heapwitness.layout.decode import read_events
+from heapwitness.layout.events import Event, Type
 
 pytestmark = [needs_engine, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give it up")]
 

@@ -7,7 +7,8 @@ import pytest
 from support.heaps import message, section
 
 from heapwitness.layout import events
-from heapwitness.layout.events import BadEvent, Event, Reason, SectionKind, Type, When, Window, parse_event, read_events
+from heapwitness.layout.decode import parse_event, read_events
+from heapwitness.layout.events import BadEvent, Event, Reason, SectionKind, Type, When, Window
 from heapwitness.layout.process import BadProcess, RegionKind, SiteRecord, read_process, read_regions, read_site
 from heapwitness.layout.witness import Origin
 from heapwitness.memory import BufferMemory

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from engine_messages import COMMAND, EXIT, FINDING, HELLO, STATS, message, section
 
-from heapwitness.layout.events import parse_event
+from heapwitness.layout.decode import parse_event
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.modules import LoadedFiles, private_heaps
 from heapwitness.supervise.remarks import remarks, without_lines

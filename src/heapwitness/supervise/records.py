@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import BinaryIO
 
-from heapwitness.layout.events import BadEvent, CrashState, CrashWords, Event, Type, read_events
+from heapwitness.layout.decode import read_events
+from heapwitness.layout.events import BadEvent, CrashState, CrashWords, Event, Type
 from heapwitness.supervise.examine import CODE_LIMIT, Examined, crashed, diagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.pointee import pointee

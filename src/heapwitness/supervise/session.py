@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.events import Event, Type, parse_event
+from heapwitness.layout.decode import parse_event
+from heapwitness.layout.events import Event, Type
 from heapwitness.supervise.channel import QUESTION, Peer
 from heapwitness.supervise.ending import NOTHING_FOUND, Ending
 from heapwitness.supervise.ledger import Ledger

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.events import Event, Type, read_events
+from heapwitness.layout.decode import read_events
+from heapwitness.layout.events import Event, Type
 from heapwitness.native import library
 
 SOURCES = Path(__file__).parent
