@@ -111,163 +111,6 @@ static bool protect(uintptr_t start, uintptr_t end, int rights)
     return hw_call(SYS_mprotect, (long)start, (long)(end - start), rights, 0, 0, 0) == 0;
 }
 
-void hw_trap_pages(const hw_slot *slot, uintptr_t *start, uintptr_t *end)
-{
-    *start = (uintptr_t)slot->address & ~(uintptr_t)(hw_page() - 1);
-    *end = hw_round_up((uintptr_t)(slot->address + slot->size), hw_page());
-}
-
-/* --- slack --------------------------------------------------------------------------------------- */
-
-/* Payload byte q has byte q modulo 8 of the pattern, and so have the bytes before the payload, where q is negative. */
-static unsigned char slack_byte(const hw_slot *slot, uintptr_t at)
-{
-    return (unsigned char)(slot->pattern >> (at - (uintptr_t)slot->address) % 8 * 8);
-}
-
-/* The bytes at any address that is a multiple of 8. */
-static uint64_t slack_word(const hw_slot *slot)
-{
-    unsigned shift = (unsigned)(-slot->address % 8 * 8);
-    return shift ? slot->pattern >> shift | slot->pattern << (64 - shift) : slot->pattern;
-}
-
-static void fill(const hw_slot *slot, uintptr_t at, uintptr_t end)
-{
-    for (uint64_t word = slack_word(slot); at % 8 == 0 && end - at >= 8; at += 8)
-        *(uint64_t *)at = word;
-    for (; at < end; at++)
-        *(unsigned char *)at = slack_byte(slot, at);
-}
-
-static bool holds(const hw_slot *slot, uintptr_t at, uintptr_t end)
-{
-    for (uint64_t word = slack_word(slot); at % 8 == 0 && end - at >= 8; at += 8)
-        if (*(const uint64_t *)at != word)
-            return false;
-    for (; at < end; at++)
-        if (*(const unsigned char *)at != slack_byte(slot, at))
-            return false;
-    return true;
-}
-
-/* Before the block, and behind it. */
-static void fill_slack(const hw_slot *slot)
-{
-    uintptr_t start, end;
-    hw_trap_pages(slot, &start, &end);
-    fill(slot, start, (uintptr_t)slot->address);
-    fill(slot, (uintptr_t)(slot->address + slot->size), end);
-}
-
-static bool slack_is_whole(const hw_slot *slot)
-{
-    uintptr_t start, end;
-    hw_trap_pages(slot, &start, &end);
-    return holds(slot, start, (uintptr_t)slot->address) && holds(slot, (uintptr_t)(slot->address + slot->size), end);
-}
-
-hw_unpooled hw_trap_told(const hw_slot *slot)
-{
-    uintptr_t start, end;
-    hw_trap_pages(slot, &start, &end);
-    return (hw_unpooled){slot->address, slot->size,    slot->site,
-                         slot->origin,  slot->pattern, (uint64_t)(slot->address - start),
-                         hw_page()};
-}
-
-/* The way that a store took to the guard where it was told. */
-static bool is_told(const hw_slot *slot)
-{
-    uintptr_t start, end;
-    hw_trap_pages(slot, &start, &end);
-    return atomic_load(&slot->told[0].pc) && holds(slot, start, (uintptr_t)slot->address);
-}
-
-/* By who has the slot. */
-static void inspect(const hw_slot *slot, const hw_context *context)
-{
-    hw_outcome outcome = {.slacks = 1};
-    hw_unpooled block = hw_trap_told(slot);
-    hw_context with = *context;
-    hw_fault fault = {.reason = HW_SLACK};
-    if (slack_is_whole(slot))
-        return;
-    if (is_told(slot)) {
-        fill_slack(slot);
-        return;
-    }
-    with.unpooled = &block;
-    hw_tell_fault(&with, NULL, &fault);
-    fill_slack(slot);
-    atomic_fetch_add(&hw_repairs, 1);
-    hw_tell_outcome(&outcome);
-}
-
-/* --- accesses that were told ---------------------------------------------------------------------- */
-
-enum { TOLD = sizeof((hw_slot *)0)->told / sizeof((hw_slot *)0)->told[0] };
-
-static size_t distance_to(const hw_slot *slot, uintptr_t address)
-{
-    if (address < slot->address)
-        return (size_t)(slot->address - address);
-    size_t past = address - (uintptr_t)slot->address;
-    return past < slot->size ? 0 : past - (size_t)slot->size + 1;
-}
-
-static void forget_told(hw_slot *slot)
-{
-    for (unsigned i = 0; i < TOLD; i++) {
-        atomic_store(&slot->told[i].times, 0);
-        atomic_store(&slot->told[i].farthest, 0);
-        atomic_store(&slot->told[i].pc, 0);
-    }
-}
-
-bool hw_trap_is_told(hw_slot *slot, uint64_t pc, uintptr_t address)
-{
-    for (unsigned i = 0; i < TOLD; i++) {
-        uint64_t known = 0;
-        bool first = atomic_compare_exchange_strong(&slot->told[i].pc, &known, pc);
-        if (!first && known != pc)
-            continue;
-        atomic_fetch_add(&slot->told[i].times, 1);
-        if (first || distance_to(slot, address) >= distance_to(slot, atomic_load(&slot->told[i].farthest)))
-            atomic_store(&slot->told[i].farthest, address);
-        return !first;
-    }
-    return true;
-}
-
-/* Where steps came to an end a page stayed open: what is in it behind the farthest access was written, too. */
-static uintptr_t written_until(uintptr_t farthest)
-{
-    enum { PIECE = 256 };
-    unsigned char piece[PIECE];
-    for (uintptr_t end = (farthest | (hw_page() - 1)) + 1; end > farthest + 1; end -= PIECE) {
-        size_t last = hw_peek(piece, end - PIECE, PIECE);
-        while (last && !piece[last - 1])
-            last--;
-        if (last && end - PIECE + last - 1 > farthest)
-            return end - PIECE + last - 1;
-    }
-    return farthest;
-}
-
-/* What is to be said when no more of it can come: of loops, where they ended. */
-static void tell_ends(hw_slot *slot)
-{
-    bool open = atomic_load(&slot->stepped) > HW_STEPS_MOST;
-    for (unsigned i = 0; i < TOLD; i++) {
-        uint64_t times = atomic_exchange(&slot->told[i].times, 0);
-        uintptr_t farthest = (uintptr_t)atomic_load(&slot->told[i].farthest);
-        if (times > 1 || (times && open))
-            hw_tell_end_of_access((uintptr_t)slot->address, atomic_load(&slot->told[i].pc),
-                                  open && farthest > slot->address ? written_until(farthest) : farthest, times);
-    }
-}
-
 /* --- allocating ---------------------------------------------------------------------------------- */
 
 static uint64_t by_chance(void)
@@ -381,7 +224,7 @@ static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origi
     if (!slot)
         return NULL;
     char *start = slot_start(class, number);
-    tell_ends(slot);
+    hw_slot_tell_ends(slot);
     forget_kept(slot);
     descriptor(slot, start, class, bytes, align, how);
     slot->site = site;
@@ -390,13 +233,13 @@ static void *allocate(unsigned class, size_t bytes, size_t align, unsigned origi
     slot->stand_in = NULL;
     hw_random(&slot->pattern, sizeof slot->pattern);
     slot->pattern = hw_pattern_of(slot->pattern);
-    forget_told(slot);
+    hw_slot_forget_told(slot);
     if (!open_pages(slot, start, class)) {
         slot->address = slot->size = 0;
         atomic_store(&slot->state, HW_SLOT_UNUSED);
         return NULL;
     }
-    fill_slack(slot);
+    hw_slot_fill_slack(slot);
     most = atomic_load(&used[class]);
     while (most <= number && !atomic_compare_exchange_weak(&used[class], &most, number + 1))
         ;
@@ -531,13 +374,13 @@ void *hw_trap_release(void *pointer, const hw_context *context)
     if (!slot)
         return NULL;
     void *stand_in = slot->stand_in;
-    inspect(slot, context);
-    tell_ends(slot);
+    hw_slot_inspect(slot, context);
+    hw_slot_tell_ends(slot);
     if (hw_is_mismatch(slot->origin << 6, context->family) || hw_domain_differs(slot->site, &context->caller))
         tell_mismatch(slot, context);
     hw_change_begin();
     slot->gone_site = hw_site_here(slot->site, context);
-    forget_told(slot);
+    hw_slot_forget_told(slot);
     hw_trap_pages(slot, &start, &end);
     if (protect(start, end, PROT_NONE))
         keep_content(slot, start, end);
@@ -564,7 +407,7 @@ size_t hw_trap_judge_resize(void *pointer, const hw_context *context)
     if (!slot)
         return 0;
     size_t size = (size_t)slot->size;
-    inspect(slot, context);
+    hw_slot_inspect(slot, context);
     if (hw_is_mismatch(slot->origin << 6, HW_MALLOC)) {
         tell_mismatch(slot, context);
         slot->origin = HW_MALLOC; /* told once */
@@ -591,10 +434,10 @@ void hw_trap_check(const hw_context *context)
         for (uint32_t number = 0; number < atomic_load(&used[class]); number++) {
             hw_slot *slot = &slots[class][number];
             if (context->when == HW_AT_EXIT || context->when == HW_AT_CRASH)
-                tell_ends(slot);
+                hw_slot_tell_ends(slot);
             if (!take(slot, HW_SLOT_LIVE))
                 continue;
-            inspect(slot, context);
+            hw_slot_inspect(slot, context);
             atomic_store_explicit(&slot->state, HW_SLOT_LIVE, memory_order_release);
         }
 }
@@ -632,7 +475,7 @@ hw_slot *hw_trap_slot_at(uintptr_t address, bool *near)
     for (int side = -1; slot && side <= 1; side++) {
         if ((side < 0 && number == 0) || (side > 0 && number + 1 == slot_count[class]) || !has_block(slot + side))
             continue;
-        size_t distance = distance_to(slot + side, address);
+        size_t distance = hw_slot_distance(slot + side, address);
         if (distance < nearest) {
             second = nearest;
             nearest = distance;
