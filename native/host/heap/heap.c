@@ -66,23 +66,19 @@ static void *allocate_unsampled(size_t bytes, unsigned origin, hw_caller caller)
     return payload;
 }
 
-void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
+static void *allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller, bool sampled)
 {
     hw_arena *arena = hw_this_thread.arena;
     if (!arena || hw_still_engaged(&caller) || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed))
         return allocate_big(bytes, align, origin, &caller);
     hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
-    bool sampled = is_sampled(arena);
-    void *payload = sampled || align ? NULL : allocate_unsampled(bytes, origin, caller);
-    if (payload)
-        return payload;
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
     uint64_t number = 0;
     void *trapped = hw_traps_on ? allocate_trapped(arena, bytes, align, origin, site, sampled, &number) : NULL;
     if (HW_UNLIKELY(trapped && !hw_traps_stand_in))
         return settled(NULL, trapped, bytes, site, number);
     hw_enter(arena, caller.frame);
-    payload = allocate_slowly(arena, bytes, align, origin, site, &context);
+    void *payload = allocate_slowly(arena, bytes, align, origin, site, &context);
     hw_leave(arena);
     if (HW_UNLIKELY(!payload))
         payload = allocate_as_guest(bytes, align, origin, site, &context);
@@ -90,6 +86,14 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
         payload = settled(payload, trapped, bytes, site, number);
     check_now_and_then(arena, &caller);
     return payload;
+}
+
+void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
+{
+    hw_arena *arena = hw_this_thread.arena;
+    bool sampled = arena && is_sampled(arena);
+    void *payload = sampled || align ? NULL : allocate_unsampled(bytes, origin, caller);
+    return payload ? payload : allocate(bytes, align, origin, caller, sampled);
 }
 
 void hw_heap_release(void *pointer, unsigned family, hw_caller caller)

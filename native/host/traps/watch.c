@@ -195,6 +195,8 @@ static bool is_too_often(void)
 
 /* --- setting ------------------------------------------------------------------------------------- */
 
+#if defined(__x86_64__)
+
 /* A debugger would stop the program at each watchpoint that is met. Asked once. */
 static bool is_debugged(void)
 {
@@ -214,13 +216,18 @@ static bool is_debugged(void)
 
 static int set(watch *w)
 {
-#if defined(__x86_64__)
     return is_debugged() ? EBUSY : hw_watchpoint_set((unsigned)(w - watches), w->at, (unsigned)w->length);
+}
+
 #else
+
+static int set(watch *w)
+{
     (void)w;
     return ENOSYS;
-#endif
 }
+
+#endif
 
 /* Others may use some of the processor's: then there are fewer. */
 static void say_that_not(int error)
