@@ -20,6 +20,8 @@ enum { PAGES = 4, WINDOW = 64, MASK_BYTES = 8 };
 
 static _Atomic bool watching;
 
+void (*hw_trap_was_told)(void);
+
 #if defined(__x86_64__)
 
 enum { WRITES = 2, FETCHES = 16, STEPPING = 0x100 };
@@ -33,8 +35,6 @@ typedef struct step {
     uintptr_t address;
 } step;
 static __thread step here;
-
-void (*hw_trap_was_told)(void);
 
 static bool set_rights(uintptr_t page, int rights)
 {
