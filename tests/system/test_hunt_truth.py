@@ -34,7 +34,7 @@ def sites(optimise: str) -> Path:
     return file
 
 
-BESIDE = "beside.c"
+BESIDE = "strays.c"
 
 
 @cache
