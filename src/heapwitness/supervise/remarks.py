@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from heapwitness.supervise.program import RunningProgram
     from heapwitness.supervise.target import Target
 
-_INTERPRETER = re.compile(r"/(?:lib)?python3\.(\d{1,4})(t?)d?(?:\.so[.\d]*)?$")
+_INTERPRETER = re.compile(r"/(?:lib)?python3\.(\d{1,4})(t?)d?(?:\.so[.\d]{0,16})?$")
 _PIDS_SHOWN = 5
 _FILES_SHOWN = 5
 

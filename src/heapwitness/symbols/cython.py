@@ -12,10 +12,10 @@ import re
 from heapwitness.regular import open_regular
 
 _LIMIT = 64 << 20
-_NAME = re.compile(r"__pyx_(?:f|fuse_\d+|pf|pw|gb|specialmethod)_+(?=\d)")
-_LENGTH = re.compile(r"(\d+)")
-_MORE = re.compile(r"\d+\D")
-_COMMENT = re.compile(rb'^ *[/]\* "([^"\n]{1,4096})":(\d{1,9})$', re.MULTILINE)
+_NAME = re.compile(r"__pyx_(?:f|fuse_\d{1,9}|pf|pw|gb|specialmethod)_{1,64}(?=\d)")
+_LENGTH = re.compile(r"(\d{1,9})")
+_MORE = re.compile(r"\d{1,9}\D")
+_COMMENT = re.compile(rb'^ {0,256}[/]\* "([^"\n]{1,1024})":(\d{1,9})$', re.MULTILINE)
 
 
 def is_cython(name: str) -> bool:
