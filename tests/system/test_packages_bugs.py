@@ -98,7 +98,7 @@ def test_pillow_with_a_crafted_webp_image_overruns_its_huffman_table(packages: P
 def test_ujsons_store_is_hunted_to_the_function_and_the_python_line_that_called_it(packages: Path) -> None:
     target = install("ujson==5.1.0", packages)
     script = SOURCES / "ujson_indent.py"
-    path = os.pathsep.join((str(SOURCE), str(target)))
+    path = os.pathsep.join((str(target), str(SOURCE)))
 
     hunted = heapwitness_hunt(sys.executable, script, options=("--tries", "2"), PYTHONPATH=path)
 
@@ -122,7 +122,7 @@ def test_ujsons_store_is_hunted_to_the_function_and_the_python_line_that_called_
 def test_store_of_a_package_is_hunted_to_its_function_and_offset(
     requirement: str, script: str, function: str, packages: Path
 ) -> None:
-    path = os.pathsep.join((str(SOURCE), str(install(requirement, packages))))
+    path = os.pathsep.join((str(install(requirement, packages)), str(SOURCE)))
 
     hunted = heapwitness_hunt(sys.executable, SOURCES / script, options=("--tries", "2"), PYTHONPATH=path)
 
