@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, overload
 
+from heapwitness.findings.words import count as counted
+
 if TYPE_CHECKING:
     from heapwitness.findings.model import Finding
 
@@ -59,10 +61,9 @@ class HeapCorruption(RuntimeError):
     """
 
     def __init__(self, count: int, told: "tuple[Told, ...]" = (), call: str = "") -> None:
-        noun = "finding" if count == 1 else "findings"
         since = f"behind {call}" if call else "since the last check"
         first = f": {told[0].sentence}" if told else "; the report of heapwitness tells of them"
-        super().__init__(f"{count} {noun} in the heap {since}{first}")
+        super().__init__(f"{counted(count, 'finding')} in the heap {since}{first}")
         self.count = count
         self.findings: tuple[Finding, ...] = tuple(one.finding for one in told)
         self.finding: Finding | None = self.findings[0] if told else None
@@ -125,11 +126,14 @@ def total() -> int:
 
 def noticed() -> int:
     """The same without a check."""
-    counts = (ctypes.c_uint64 * 4)()
     program = engine()
-    if program is not None:
-        program.heapwitness_count(counts)
-    return Counts(*counts).findings
+    return _counts(program).findings if program is not None else 0
+
+
+def _counts(program: ctypes.CDLL) -> Counts:
+    counts = (ctypes.c_uint64 * 4)()
+    program.heapwitness_count(counts)
+    return Counts(*counts)
 
 
 def switch(name: str, value: int) -> int:
@@ -144,11 +148,6 @@ def switch(name: str, value: int) -> int:
     return before
 
 
-def counted(count: int) -> str:
-    """ "1 finding", "2 findings"."""
-    return f"{count} {'finding' if count == 1 else 'findings'}"
-
-
 def findings() -> int:
     """Check the whole heap; how many findings came since this was last asked, in all of the process."""
     program = engine()
@@ -160,7 +159,8 @@ def findings() -> int:
     return fresh
 
 
-def _raise_found(fresh: int, call: str = "") -> None:
+def raise_found(fresh: int, call: str = "") -> None:
+    """Raise `HeapCorruption` for so many findings that came, unless they are accepted beforehand."""
     told = told_since() if fresh else ()
     counting = tuple(one for one in told if not one.accepted)
     left = fresh - (len(told) - len(counting))
@@ -171,9 +171,7 @@ def _raise_found(fresh: int, call: str = "") -> None:
 def told_since() -> tuple[Told, ...]:
     """What the supervisor tells of the findings since this was last asked; it waits until they have names."""
     seen = _seen()
-    until = time.monotonic() + _PATIENCE
-    while (answer := _asked(seen.told)) is not None and not answer.ready and time.monotonic() < until:
-        time.sleep(_STEP)
+    answer = _answered(seen.told)
     if answer is None:
         return ()
     seen.told = answer.told
@@ -191,14 +189,18 @@ class ShownFinding(NamedTuple):
 def shown_since(since: int) -> tuple[int, tuple[ShownFinding, ...]]:
     """What the supervisor tells of this process and those that it started: how many findings there were, and those that
     came after so many; it waits until they have names."""
-    until = time.monotonic() + _PATIENCE
-    while (answer := _asked(since, family=True, texts=True)) is not None and not answer.ready:
-        if time.monotonic() > until:
-            break
-        time.sleep(_STEP)
+    answer = _answered(since, family=True, texts=True)
     if answer is None:
         return since, ()
     return answer.told, tuple(map(ShownFinding, answer.sentences, answer.texts, answer.accepted))
+
+
+def _answered(since: int, **how: bool) -> Any:
+    """The supervisor's answer when its findings have names, or the last before that takes too long."""
+    until = time.monotonic() + _PATIENCE
+    while (answer := _asked(since, **how)) is not None and not answer.ready and time.monotonic() < until:
+        time.sleep(_STEP)
+    return answer
 
 
 def _asked(since: int, **how: bool) -> Any:
@@ -247,10 +249,8 @@ def check(*, say: bool = False) -> Counts:
         if say:
             _say_absent()
         return Counts()
-    _raise_found(findings())
-    counts = (ctypes.c_uint64 * 4)()
-    program.heapwitness_count(counts)
-    return Counts(*counts)
+    raise_found(findings())
+    return _counts(program)
 
 
 @overload
@@ -283,7 +283,7 @@ def _block() -> Iterator[None]:
     if findings():
         told_since()
     yield
-    _raise_found(findings())
+    raise_found(findings())
 
 
 def checked(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
@@ -346,7 +346,7 @@ class _WatchedFunction:
             frame = sys._getframe(1)
             types = [*map(_type_name, arguments[:_ARGUMENTS_SHOWN]), *(["..."] if arguments[_ARGUMENTS_SHOWN:] else [])]
             place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-            _raise_found(fresh, f"{self._name}({', '.join(types)}) at {place}")
+            raise_found(fresh, f"{self._name}({', '.join(types)}) at {place}")
         return result
 
     def __getattr__(self, name: str) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.inside import HeapCorruption, engine, findings, told_since
+from heapwitness.inside import engine, findings, raise_found, told_since
 
 if TYPE_CHECKING:
     import numpy
@@ -94,9 +94,7 @@ def fence(array: "numpy.ndarray[Any, Any]", *, start: bool = False) -> "numpy.nd
 
 def _raise_found() -> None:
     """Called by the engine when a fence was touched."""
-    fresh = findings()
-    if fresh:
-        raise HeapCorruption(fresh, told_since())
+    raise_found(findings())
 
 
 def _table() -> Any:

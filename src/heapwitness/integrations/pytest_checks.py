@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from heapwitness import inside
+from heapwitness.findings.words import count
 from heapwitness.integrations.pytest_marker import Switches, switches
 from heapwitness.integrations.pytest_names import RUNNING
 from heapwitness.integrations.pytest_pace import Pace
@@ -103,11 +104,11 @@ class Checks:
             return
         terminalreporter.section("heapwitness")
         for test, sentences in self._failed.items():
-            terminalreporter.line(f"{test}: {inside.counted(len(sentences))} in the heap")
+            terminalreporter.line(f"{test}: {count(len(sentences), 'finding')} in the heap")
             for sentence in sentences:
                 terminalreporter.line(f"  {sentence}")
         if self._accepted:
-            terminalreporter.line(f"{inside.counted(self._accepted)} suppressed or known from the baseline")
+            terminalreporter.line(f"{count(self._accepted, 'finding')} suppressed or known from the baseline")
 
     def _checked(self, item: pytest.Item, when: str) -> Generator[None, object, object]:
         try:
@@ -134,8 +135,8 @@ class Checks:
         return found
 
     def _look(self, place: str, *, surely: bool = False) -> _Found:
-        count, since = self._pace.look(place, self._count, surely=surely)
-        fresh, self._count = count - self._count, count
+        total, since = self._pace.look(place, self._count, surely=surely)
+        fresh, self._count = total - self._count, total
         children = _children()
         if not fresh and children == self._children and not _have_children():
             return _Found()
@@ -145,7 +146,7 @@ class Checks:
         self._accepted += len(shown) - len(counting)
         unknown = max(0, fresh - len(shown))
         sentences = [one.sentence for one in counting]
-        sentences += [f"{inside.counted(unknown)} of which no more is known here"] if unknown else []
+        sentences += [f"{count(unknown, 'finding')} of which no more is known here"] if unknown else []
         bound = (f"It was done in one of the phases since {since}; checks were spread (--heapwitness-checks).",)
         texts = tuple(one.text or one.sentence for one in counting)
         return _Found(tuple(sentences), (*(bound if since and sentences else ()), *texts), self._accepted)
@@ -158,8 +159,9 @@ class Checks:
 
 def _text(found: _Found) -> str:
     """The first line is what a summary of pytest has."""
-    more = len(found.sentences) - 1
-    first = f"heapwitness: {found.sentences[0]}{f', and {inside.counted(more)} more' if more else ''}"
+    left = len(found.sentences) - 1
+    more = f", and {count(left, 'finding')} more" if left else ""
+    first = f"heapwitness: {found.sentences[0]}{more}"
     return "\n\n".join([first, *found.texts]).rstrip()
 
 
