@@ -26,6 +26,9 @@ PROCESSES_LIMIT = 1024
 ANSWER_LIMIT = 120 << 10
 """Bytes; what has no room is told by its sentence."""
 
+SENTENCES_LIMIT = 160 << 10
+"""Bytes with the sentences; what has no room for its own is told by its kind. A socket takes some 200 KiB at once."""
+
 _WIDTH = 100
 
 
@@ -79,9 +82,10 @@ class Heard:
         fresh = [(one.case, one.finding) for one in kept if one.number > question.since and one.case is not None]
         ready = all(case.finding is not None for case, _ in fresh)
         answer = Answer(told=kept[-1].number if kept else 0, ready=ready)
+        used = 0
         for case, finding in fresh if ready else ():
-            _tell(case, _as_told(case, finding), answer, question.texts)
-        return msgspec.json.encode(answer)[: 2 * ANSWER_LIMIT]
+            used += _tell(case, _as_told(case, finding), answer, used, question.texts)
+        return msgspec.json.encode(answer)
 
 
 def _as_told(case: Case, own: Finding) -> Finding:
@@ -97,21 +101,25 @@ def _as_told(case: Case, own: Finding) -> Finding:
     return msgspec.structs.replace(bare, detected=msgspec.structs.replace(own.detected, stack=()), store=named.store)
 
 
-def _tell(case: Case, finding: Finding, answer: Answer, in_full: bool) -> None:
+def _tell(case: Case, finding: Finding, answer: Answer, used: int, in_full: bool) -> int:
+    """Add a finding to an answer of which so many bytes are used; gives how many more are now."""
     from heapwitness.report.text import headline
 
-    answer.sentences.append(f"{finding.kind}: {headline(finding)}")
+    sentence = f"{finding.kind}: {headline(finding)}"
+    room = len(msgspec.json.encode(sentence))
+    if used + room > SENTENCES_LIMIT:
+        sentence, room = finding.kind, len(finding.kind)
+    answer.sentences.append(sentence)
     answer.accepted.append(case.mark.by if case.mark is not None else "")
-    if in_full:
-        case.asked = True
-        answer.texts.append(_text(finding) if case.mark is None else "")
-    else:
-        answer.findings.append(finding)
-    if len(msgspec.json.encode(answer)) > ANSWER_LIMIT:
-        if in_full:
-            answer.texts[-1] = ""
-        else:
-            answer.findings.pop()
+    case.asked |= in_full
+    whole = (_text(finding) if case.mark is None else "") if in_full else finding
+    needed = len(msgspec.json.encode(whole))
+    fits = used + room + needed <= ANSWER_LIMIT and (in_full or len(answer.findings) == len(answer.sentences) - 1)
+    if isinstance(whole, str):
+        answer.texts.append(whole if fits else "")
+    elif fits:  # behind the first that has no room there are none, so that each stands as far as its sentence
+        answer.findings.append(whole)
+    return room + (needed if fits else 0)
 
 
 def _text(finding: Finding) -> str:
