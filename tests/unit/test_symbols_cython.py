@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from heapwitness.symbols.cython import source_name, source_place
+from heapwitness.findings.cython import source_name
+from heapwitness.symbols.cython import source_place
 from heapwitness.symbols.demangle import demangle
 
 
@@ -18,6 +19,7 @@ from heapwitness.symbols.demangle import demangle
         ("__pyx_pw_8averages_5run_x_1", "averages.run_x_1"),
         ("__pyx_pw_3app_8averages_6Window_3push_back", "app.averages.Window.push_back"),
         ("__pyx_f_8averages_6Window_size", "averages.Window.size"),
+        ("__pyx_f_3app_8averages_make", "app.averages.make"),
         ("__pyx_fuse_0__pyx_f_8averages_make", "__pyx_fuse_0__pyx_f_8averages_make"),
         ("__pyx_f_99averages_make", "__pyx_f_99averages_make"),
         ("__pyx_f_8averages_", "__pyx_f_8averages_"),

@@ -1,4 +1,4 @@
-"""What Cython made of a module's source: its names, and which line of the .pyx a line of the C file came from.
+"""What Cython made of a module's source: which line of the .pyx a line of the C file came from.
 
 With `emit_linenums` the debugging information names the .pyx itself. Without, the C file says it in a comment before
 each statement, and only where that file is still there.
@@ -12,37 +12,7 @@ import re
 from heapwitness.regular import open_regular
 
 _LIMIT = 64 << 20
-_NAME = re.compile(r"__pyx_(?:f|fuse_\d{1,9}|pf|pw|gb|specialmethod)_{1,64}(?=\d)")
-_LENGTH = re.compile(r"(\d{1,9})")
-_MORE = re.compile(r"\d{1,9}\D")
 _COMMENT = re.compile(rb'^ {0,256}[/]\* "([^"\n]{1,1024})":(\d{1,9})$', re.MULTILINE)
-
-
-def is_cython(name: str) -> bool:
-    """Whether a C function's name is one that Cython gave to a function of the source."""
-    return _NAME.match(name) is not None
-
-
-def source_name(name: str) -> str:
-    """`module.function` of such a name, the name itself where it is none.
-
-    Names before the last have their length before them. The last one may have a count there, which could be taken for
-    the length of its beginning: then it is a name of its own if it is the first, a class (by its capital), or if
-    another number follows.
-    """
-    begin = _NAME.match(name)
-    if begin is None:
-        return name
-    at = begin.end()
-    parts: list[str] = []
-    while (length := _LENGTH.match(name, at)) is not None:
-        at = length.end()
-        end = at + int(length[1][:4])
-        if name[end : end + 1] != "_" or not (not parts or name[at].isupper() or _MORE.match(name, end + 1)):
-            break
-        parts.append(name[at:end])
-        at = end + 1
-    return ".".join([*parts, name[at:]]) if parts and at < len(name) else name
 
 
 def source_place(file: str, line: int) -> tuple[str, int] | None:

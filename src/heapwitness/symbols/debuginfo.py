@@ -9,7 +9,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from heapwitness.symbols.cython import is_cython, source_place
+from heapwitness.findings.cython import is_cython
+from heapwitness.symbols.cython import source_place
 from heapwitness.symbols.demangle import demangle
 from heapwitness.symbols.elf import ElfFile, ExportedNames, printable
 from heapwitness.symbols.separate import debug_files, is_readable, supplementary_files

@@ -4,7 +4,7 @@ import ctypes
 import functools
 from typing import Any
 
-from heapwitness.symbols.cython import source_name
+from heapwitness.findings.cython import source_name
 
 _LIBRARIES = ("libstdc++.so.6", "libc++abi.so.1")
 # Deeply nested forged names take the demangler exponential time or much stack.

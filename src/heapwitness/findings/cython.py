@@ -1,0 +1,35 @@
+"""Names that Cython gives to functions of a source: with its module and classes, each with its length before it."""
+
+import re
+
+_NAME = re.compile(r"__pyx_(f|fuse_\d{1,9}|pf|pw|gb|specialmethod)_{1,64}(?=\d)")
+_LENGTH = re.compile(r"(\d{1,9})")
+_MORE = re.compile(r"\d{1,9}\D")
+
+
+def is_cython(name: str) -> bool:
+    """Whether a C function's name is one that Cython gave to a function of the source."""
+    return _NAME.match(name) is not None
+
+
+def source_name(name: str) -> str:
+    """`module.function` of such a name, the name itself where it is none.
+
+    Names before the last have their length before them. The last one may have a count there, but for functions of C
+    alone (`f`), which could be taken for the length of its beginning: then it is a name of its own if it is the first,
+    a class (by its capital), or if another number follows.
+    """
+    begin = _NAME.match(name)
+    if begin is None:
+        return name
+    at = begin.end()
+    parts: list[str] = []
+    while (length := _LENGTH.match(name, at)) is not None:
+        at = length.end()
+        end = at + int(length[1][:4])
+        is_scope = not parts or begin[1] == "f" or name[at].isupper() or _MORE.match(name, end + 1)
+        if name[end : end + 1] != "_" or not is_scope:
+            break
+        parts.append(name[at:end])
+        at = end + 1
+    return ".".join([*parts, name[at:]]) if parts and at < len(name) else name
