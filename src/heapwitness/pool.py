@@ -325,8 +325,10 @@ class Pool:
 
     def stats(self) -> PoolStats:
         """What the pool has, in bytes; for a pool without faults."""
-        used = [node.requested for node in self.nodes() if node.state is not State.FREE]
-        free = [node.requested for node in self.nodes() if node.state is State.FREE]
+        used: list[int] = []
+        free: list[int] = []
+        for node in self.nodes():
+            (free if node.state is State.FREE else used).append(node.requested)
         return PoolStats(sum(used), len(used), sum(free), len(free), max(free, default=0))
 
     def image(self) -> bytes:

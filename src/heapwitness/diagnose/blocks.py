@@ -24,6 +24,7 @@ from heapwitness.layout.process import (
     read_code,
     read_process,
     read_site,
+    region_at,
 )
 from heapwitness.layout.python_code import PythonCode
 from heapwitness.layout.witness import HEADER_WORDS, Domain, NodeHeader, Origin, State
@@ -176,7 +177,7 @@ def _released_elsewhere(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Site 
 
 def block_at(memory: Memory, regions: Sequence[Region], sites: Sites, address: int) -> Block | None:
     """The block in use of an arena that begins at an address; None where there is none."""
-    region = next((one for one in regions if one.base <= address < one.base + one.size), None)
+    region = region_at(regions, address)
     if region is None or region.kind is not RegionKind.ARENA:
         return None
     try:

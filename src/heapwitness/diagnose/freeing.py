@@ -2,26 +2,19 @@
 
 from collections.abc import Callable
 
-from heapwitness.diagnose.blocks import Sites, Tenant, block_of, first_tenant, released_block, tombstone
+from heapwitness.diagnose.blocks import DOMAINS, Sites, Tenant, block_of, first_tenant, released_block, tombstone
 from heapwitness.diagnose.unpooled import block_without_pool
 from heapwitness.errors import HeapwitnessError
-from heapwitness.findings.model import Block, Detected, Finding, Place, Release
+from heapwitness.findings.model import RELEASE_OF_DOMAIN, Block, Detected, Finding, Place, Release
 from heapwitness.findings.words import count
 from heapwitness.heap import PoolNode, WalkedPool, standing, walk
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
 from heapwitness.layout.events import Event, Reason, Unpooled, When
-from heapwitness.layout.process import read_process, read_regions
+from heapwitness.layout.process import read_process, read_regions, region_at
 from heapwitness.layout.reasons import kind_of
 from heapwitness.layout.witness import Domain, Origin, State
 from heapwitness.memory import Memory, Unreadable
-
-_BY_DOMAIN: dict[Domain, Release] = {
-    Domain.RAW: "PyMem_RawFree",
-    Domain.MEMORY: "PyMem_Free",
-    Domain.OBJECTS: "PyObject_Free",
-    Domain.ARRAYS: "NumPy",
-}
 
 NODES_LIMIT = 200_000
 """So many nodes are looked at to find the one that a pointer lies in."""
@@ -84,7 +77,8 @@ def wrong_release(
 def _released_with(event: Event) -> Release:
     if event.when is When.REALLOC:
         return "realloc"
-    return _BY_DOMAIN.get(event.domain, _RELEASED[event.family])
+    domain = DOMAINS.get(event.domain)
+    return _RELEASED[event.family] if domain is None else RELEASE_OF_DOMAIN[domain]
 
 
 def _region(event: Event, memory: Memory) -> tuple[int, int | None] | None:
@@ -95,7 +89,8 @@ def _region(event: Event, memory: Memory) -> tuple[int, int | None] | None:
         regions = read_regions(memory, read_process(memory, event.process))
     except HeapwitnessError:
         return None
-    return next(((one.base, one.size) for one in regions if one.base <= event.pointer < one.base + one.size), None)
+    region = region_at(regions, event.pointer)
+    return (region.base, region.size) if region is not None else None
 
 
 def _pool(region: tuple[int, int | None] | None, memory: Memory) -> WalkedPool | None:

@@ -8,7 +8,7 @@ from heapwitness.diagnose.stale import released_around, released_at
 from heapwitness.findings.model import Stale
 from heapwitness.heap import LostPool, WalkedPool
 from heapwitness.layout.events import CrashWords
-from heapwitness.layout.process import Region
+from heapwitness.layout.process import Region, region_at
 from heapwitness.memory import Memory, Unreadable, read_up_to
 
 SHOWN = 3
@@ -62,11 +62,11 @@ class _Pools:
 
     def holds(self, address: int) -> bool:
         """Whether there is a pool at an address."""
-        return any(one.base <= address < one.base + one.size for one in self._regions)
+        return region_at(self._regions, address) is not None
 
     def released(self, address: int) -> tuple[WalkedPool, Tenant] | None:
         """The released block that an address leads into."""
-        region = next((one for one in self._regions if one.base <= address < one.base + one.size), None)
+        region = region_at(self._regions, address)
         if region is None:
             return None
         if region.base not in self._open:

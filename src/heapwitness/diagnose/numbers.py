@@ -6,23 +6,14 @@ import msgspec
 
 from heapwitness.diagnose.blocks import Sites
 from heapwitness.findings.model import Block, Finding
+from heapwitness.findings.stacks import with_blocks
 from heapwitness.layout.events import Numbered
 
 
 def with_numbers(finding: Finding, numbers: Sequence[Numbered], sites: Sites) -> Finding:
     """A finding whose blocks have their numbers, as far as these are known."""
     known = {one.address: one for one in numbers}
-    readings = tuple(
-        msgspec.structs.replace(one, culprit=_numbered(one.culprit, known, sites)) for one in finding.readings
-    )
-    return msgspec.structs.replace(
-        finding,
-        culprit=_numbered(finding.culprit, known, sites),
-        victim=_numbered(finding.victim, known, sites),
-        previous=_numbered(finding.previous, known, sites),
-        suspect=_numbered(finding.suspect, known, sites),
-        readings=readings,
-    )
+    return with_blocks(finding, lambda block: _numbered(block, known, sites))
 
 
 def _numbered(block: Block | None, known: Mapping[int, Numbered], sites: Sites) -> Block | None:

@@ -30,6 +30,12 @@ State = Literal["free", "used", "cached", "end", "quarantined"]
 Origin = Literal["malloc", "new", "new[]", "aligned"]
 Release = Literal["free", "realloc", "delete", "delete[]", "PyMem_RawFree", "PyMem_Free", "PyObject_Free", "NumPy"]
 Domain = Literal["PyMem_RawMalloc", "PyMem_Malloc", "PyObject_Malloc", "NumPy"]
+RELEASE_OF_DOMAIN: Final[dict[Domain, Release]] = {
+    "PyMem_RawMalloc": "PyMem_RawFree",
+    "PyMem_Malloc": "PyMem_Free",
+    "PyObject_Malloc": "PyObject_Free",
+    "NumPy": "NumPy",
+}
 Copy = Literal["slack", "backup", "header", "links", "payload", "control"]
 HeaderFields = dict[str, int | str | bool]
 

@@ -24,16 +24,21 @@ def with_stacks(finding: _Finding, change: StackChange) -> _Finding:
     """The finding with each of its stacks changed."""
     detected, store = finding.detected, finding.store
     return msgspec.structs.replace(
-        finding,
+        with_blocks(finding, lambda block: with_block_stacks(block, change)),
         detected=msgspec.structs.replace(detected, stack=change("detected", detected.stack)),
-        culprit=with_block_stacks(finding.culprit, change),
-        victim=with_block_stacks(finding.victim, change),
-        previous=with_block_stacks(finding.previous, change),
-        suspect=with_block_stacks(finding.suspect, change),
-        readings=tuple(
-            msgspec.structs.replace(one, culprit=with_block_stacks(one.culprit, change)) for one in finding.readings
-        ),
         store=store and msgspec.structs.replace(store, stack=change("accessed", store.stack)),
+    )
+
+
+def with_blocks(finding: _Finding, change: Callable[[Block | None], Block | None]) -> _Finding:
+    """The finding with each of its blocks changed, those of its readings, too."""
+    return msgspec.structs.replace(
+        finding,
+        culprit=change(finding.culprit),
+        victim=change(finding.victim),
+        previous=change(finding.previous),
+        suspect=change(finding.suspect),
+        readings=tuple(msgspec.structs.replace(one, culprit=change(one.culprit)) for one in finding.readings),
     )
 
 

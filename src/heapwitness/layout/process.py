@@ -5,6 +5,7 @@ is read, and what contradicts itself is treated as not there.
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -70,6 +71,11 @@ class Region:
     size: int
     kind: RegionKind
     arena: int
+
+
+def region_at(regions: Iterable[Region], address: int) -> Region | None:
+    """The region that an address lies in."""
+    return next((one for one in regions if one.base <= address < one.base + one.size), None)
 
 
 def split_address(word: int) -> tuple[Domain, int]:

@@ -7,7 +7,7 @@ command: `clean` is applied to each.
 import os
 from collections.abc import Sequence
 
-from heapwitness.findings.model import Array, Block, Finding, Frame, Place, Site
+from heapwitness.findings.model import RELEASE_OF_DOMAIN, Array, Block, Finding, Frame, Place, Site
 from heapwitness.findings.words import count
 from heapwitness.report.frames import named
 from heapwitness.report.names import spoken
@@ -15,12 +15,6 @@ from heapwitness.report.plain import amount as amount
 from heapwitness.report.plain import clean as clean
 from heapwitness.report.plain import harmless as harmless
 
-_OF_DOMAIN = {
-    "PyMem_RawMalloc": "PyMem_RawFree",
-    "PyMem_Malloc": "PyMem_Free",
-    "PyObject_Malloc": "PyObject_Free",
-    "NumPy": "NumPy",
-}
 _RELEASE = {"malloc": "free", "aligned": "free", "new": "delete", "new[]": "delete[]"}
 
 
@@ -279,7 +273,7 @@ def _mismatched(finding: Finding) -> str:
     made: str = "malloc" if block.origin == "aligned" else block.origin
     needed = _RELEASE[block.origin]
     if block.domain is not None:
-        made, needed = block.domain, _OF_DOMAIN[block.domain]
+        made, needed = block.domain, RELEASE_OF_DOMAIN[block.domain]
     return f"{sized(block)} allocated with {made}{by(_stack(block.allocated))} was released{where}: {needed} is needed"
 
 
