@@ -83,24 +83,7 @@ ANSWERS(int, waitid, to, sizeof *to, (idtype_t kind, id_t child, siginfo_t *to, 
         (kind, child, into, options))
 ANSWERS(int, tcgetattr, to, sizeof *to, (int file, struct termios *to), (file, into))
 
-/* The same where as many bytes are stored as the result says, times the size of one. */
-#define COUNTS(result, name, to, each, count, parameters, arguments)                                                   \
-    EXPORT result name parameters                                                                                      \
-    {                                                                                                                  \
-        typedef result type parameters;                                                                                \
-        NEXT(#name, type, (result)(-1));                                                                               \
-        void *into = (void *)(to);                                                                                     \
-        if (HW_LIKELY(!hw_leaves(into, (size_t)(count) * (each))))                                                     \
-            return next arguments;                                                                                     \
-        hw_loans loans = {0};                                                                                          \
-        into = hw_lend(&loans, into, (size_t)(count) * (each), HW_EMPTY);                                              \
-        result done = next arguments;                                                                                  \
-        if (done > 0)                                                                                                  \
-            hw_settle(&loans, into, (size_t)done * (each));                                                            \
-        hw_end_loans(&loans);                                                                                          \
-        return done;                                                                                                   \
-    }
-
+/* As many as the result says, each of the size of one. */
 COUNTS(int, getgroups, to, sizeof *to, count > 0 ? count : 0, (int count, gid_t to[]), (count, into))
 COUNTS(int, epoll_wait, to, sizeof *to, most > 0 ? most : 0, (int poll, struct epoll_event *to, int most, int limit),
        (poll, into, most, limit))

@@ -97,4 +97,23 @@ static inline void hw_end_loans(hw_loans *loans)
     loans->count = 0;
 }
 
+/* `result name parameters`, which stores so many at `to` as it returns, `count` at most, each of so many bytes: the
+   real one is called with `arguments`, in which `into` stands for `to`. */
+#define COUNTS(result, name, to, each, count, parameters, arguments)                                                   \
+    EXPORT result name parameters                                                                                      \
+    {                                                                                                                  \
+        typedef result type parameters;                                                                                \
+        NEXT(#name, type, (result)(-1));                                                                               \
+        void *into = (void *)(to);                                                                                     \
+        if (HW_LIKELY(!hw_leaves(into, (size_t)(count) * (each))))                                                     \
+            return next arguments;                                                                                     \
+        hw_loans loans = {0};                                                                                          \
+        into = hw_lend(&loans, into, (size_t)(count) * (each), HW_EMPTY);                                              \
+        result done = next arguments;                                                                                  \
+        if (done > 0)                                                                                                  \
+            hw_settle(&loans, into, (size_t)done * (each));                                                            \
+        hw_end_loans(&loans);                                                                                          \
+        return done;                                                                                                   \
+    }
+
 #endif
