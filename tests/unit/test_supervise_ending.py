@@ -1,7 +1,8 @@
 """What a run came to, as numbers and as a report."""
 
 from heapwitness.findings.model import Summary
-from heapwitness.supervise.ending import NOTHING_FOUND, Ending, Totals
+from heapwitness.findings.totals import Totals
+from heapwitness.supervise.ending import NOTHING_FOUND, Ending
 
 
 def test_totals_are_what_a_summary_has() -> None:

@@ -3,65 +3,15 @@
 Small and without imports of weight: of a run in which nothing is found nothing more is said.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from heapwitness.findings.words import count
 
+if TYPE_CHECKING:
+    from heapwitness.findings.model import Summary
+    from heapwitness.findings.totals import Totals
+
 _LONGEST = 300
-
-
-class Summed(Protocol):
-    """The numbers of a `findings.model.Summary`."""
-
-    @property
-    def operations(self) -> int:
-        """Allocations and releases that were checked."""
-        ...
-
-    @property
-    def nodes(self) -> int:
-        """See `Summary`."""
-        ...
-
-    @property
-    def findings(self) -> int:
-        """See `Summary`."""
-        ...
-
-    @property
-    def repaired(self) -> int:
-        """See `Summary`."""
-        ...
-
-    @property
-    def backup_bytes(self) -> int:
-        """See `Summary`."""
-        ...
-
-    @property
-    def processes(self) -> int:
-        """See `Summary`."""
-        ...
-
-    @property
-    def dropped(self) -> int:
-        """See `Summary`."""
-        ...
-
-    @property
-    def suppressed(self) -> int:
-        """See `Summary`."""
-        ...
-
-    @property
-    def known(self) -> int:
-        """See `Summary`."""
-        ...
-
-    @property
-    def missing(self) -> int:
-        """See `Summary`."""
-        ...
 
 
 def clean(text: str) -> str:
@@ -89,7 +39,7 @@ def amount(size: int) -> str:
     return f"{size / 1024**power:,.1f} {units[power - 1]}"
 
 
-def summed_up(summary: Summed, *, insides: bool = True) -> str:
+def summed_up(summary: "Summary | Totals", *, insides: bool = True) -> str:
     """A summary in one line.
 
     Args:
@@ -108,7 +58,7 @@ def summed_up(summary: Summed, *, insides: bool = True) -> str:
     return ", ".join(words)
 
 
-def _mended(summary: Summed) -> str:
+def _mended(summary: "Summary | Totals") -> str:
     """How many were repaired; of those that nobody looked at it is not known."""
     unknown = summary.dropped + summary.missing
     if not unknown:

@@ -2,26 +2,11 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from heapwitness.findings.totals import Totals
+
 if TYPE_CHECKING:
     from heapwitness.accept.acceptance import Acceptance
     from heapwitness.findings.model import Accepted, Crash, Finding, HeapMap, Report
-
-
-class Totals(NamedTuple):
-    """The numbers of a `findings.model.Summary`, which is only made for a report."""
-
-    operations: int = 0
-    nodes: int = 0
-    findings: int = 0
-    repaired: int = 0
-    backup_bytes: int = 0
-    processes: int = 0
-    dropped: int = 0
-    trapped: int = 0
-    missing: int = 0
-    watched: int = 0
-    suppressed: int = 0
-    known: int = 0
 
 
 class Inquired(NamedTuple):

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from heapwitness.findings.totals import Totals
 from heapwitness.layout.events import Event, Stats, Stranger, Type
-from heapwitness.supervise.ending import Totals
 
 if TYPE_CHECKING:
     from heapwitness.findings.model import Finding

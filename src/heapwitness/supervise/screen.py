@@ -13,9 +13,9 @@ from heapwitness.outputs import TextFormat
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from heapwitness.findings.model import Crash, Finding, Report
+    from heapwitness.findings.model import Crash, Finding, Report, Summary
+    from heapwitness.findings.totals import Totals
     from heapwitness.report.advice import Advice
-    from heapwitness.report.plain import Summed
 
 PREFIX = "heapwitness: "
 
@@ -95,7 +95,7 @@ class Screen:
             self.sentence(sentence)
         self._render(msgspec.structs.replace(report, warnings=()))
 
-    def sum(self, summary: "Summed", warnings: Iterable[str], *, python: bool = False) -> None:
+    def sum(self, summary: "Summary | Totals", warnings: Iterable[str], *, python: bool = False) -> None:
         """Show warnings, and the sum of all; `python` is for who knows nothing of what a heap is made of."""
         from heapwitness.report.plain import summed_up
 
