@@ -19,7 +19,7 @@ extern void Py_DecRef(void *object) __attribute__((weak));
 
 static _Atomic(void *) raiser;
 
-#define HERE HW_HERE_IN((uintptr_t)HW_OF_ARRAYS << HW_DOMAIN_AT)
+#define HERE HW_HERE_IN(hw_python_context(HW_OF_ARRAYS))
 
 static void *take_from(void *how, size_t bytes, hw_caller caller)
 {

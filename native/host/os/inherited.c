@@ -4,7 +4,6 @@
 #include "os/confined.h"
 #include "os/system.h"
 
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
@@ -21,17 +20,6 @@ enum { TEXT = 4096, PATH = 64 };
 typedef struct status {
     char text[TEXT];
 } status;
-
-static bool read_status(const char *path, status *into)
-{
-    long file = hw_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    if (file < 0)
-        return false;
-    long got = hw_call(SYS_read, file, (long)into->text, TEXT - 1, 0, 0, 0);
-    hw_call(SYS_close, file, 0, 0, 0, 0, 0);
-    into->text[got > 0 ? got : 0] = 0;
-    return got > 0;
-}
 
 /* The last number of a line that begins so; -1: there is none. */
 static long number_in(const status *of, const char *name)
@@ -55,7 +43,7 @@ static bool has_as_many(long process, long filters)
     for (; process; process /= 10)
         *--digit = (char)('0' + process % 10);
     strcat(strcat(path, digit), "/status");
-    return read_status(path, &theirs) && FILTERED(&theirs) && FILTERS(&theirs) == filters;
+    return hw_read_text(path, theirs.text, sizeof theirs.text) && FILTERED(&theirs) && FILTERS(&theirs) == filters;
 }
 
 /* Who is under the same filters and has a child may have children. The first process of a container has been started
@@ -199,7 +187,7 @@ void hw_inherited_look(void)
     if (looked)
         return;
     looked = true;
-    if (!read_status("/proc/self/status", &own) || !FILTERED(&own))
+    if (!hw_read_text("/proc/self/status", own.text, sizeof own.text) || !FILTERED(&own))
         return;
     int count = may_have_children(&own) ? try_all(ends) : -1;
     quiet = count < 0;

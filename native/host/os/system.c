@@ -254,6 +254,17 @@ static size_t peek_through_pipe(void *into, uintptr_t address, size_t length)
     return done;
 }
 
+bool hw_read_text(const char *path, char *text, size_t room)
+{
+    long file = hw_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0), got = 0;
+    if (file >= 0) {
+        got = hw_call(SYS_read, file, (long)text, (long)room - 1, 0, 0, 0);
+        hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+    }
+    text[got > 0 ? got : 0] = 0;
+    return got > 0;
+}
+
 size_t hw_peek(void *into, uintptr_t address, size_t length)
 {
     struct iovec local = {into, length}, remote = {(void *)address, length};

@@ -61,6 +61,8 @@ void hw_random(void *bytes, size_t length);
 uint64_t hw_milliseconds(void);
 void hw_sleep(unsigned milliseconds);
 bool hw_thread_lives(uint32_t pid, uint32_t tid);
+/* The beginning of a file of the kernel's: what has room in `text`, ended by 0. False: there is none. */
+bool hw_read_text(const char *path, char *text, size_t room);
 /* What can be read of `length` bytes at an address that may be anything; 0 for nothing. */
 size_t hw_peek(void *into, uintptr_t address, size_t length);
 /* The same of the `length` bytes before each of `count` addresses, by one call; returns of how many all could be read,

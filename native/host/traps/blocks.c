@@ -10,7 +10,6 @@
 #include "stacks/numbers.h"
 #include "traps/fault.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -53,13 +52,9 @@ static char *slot_start(unsigned class, uint32_t number)
 /* vm.max_map_count, as of now. */
 static uint32_t areas(void)
 {
-    char text[16] = {0};
+    char text[16];
     uint32_t number = 0;
-    long file = hw_call(SYS_openat, AT_FDCWD, (long)"/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    if (file >= 0) {
-        hw_call(SYS_read, file, (long)text, sizeof text - 1, 0, 0, 0);
-        hw_call(SYS_close, file, 0, 0, 0, 0, 0);
-    }
+    hw_read_text("/proc/sys/vm/max_map_count", text, sizeof text);
     for (const char *c = text; *c >= '0' && *c <= '9' && number < 100000000; c++)
         number = number * 10 + (uint32_t)(*c - '0');
     return number ? number : AREAS_USUAL;

@@ -11,10 +11,8 @@
 #include "traps/fault.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <link.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <ucontext.h>
 
 /* FREELY: so often a block is watched, or the engine's own stores to such bytes are met, then so many times a
@@ -202,14 +200,9 @@ static bool is_debugged(void)
 {
     static _Atomic bool asked;
     static const char key[] = "TracerPid:\t";
-    char text[2048] = {0};
-    if (atomic_exchange(&asked, true))
+    char text[2048];
+    if (atomic_exchange(&asked, true) || !hw_read_text("/proc/self/status", text, sizeof text))
         return false;
-    long file = hw_call(SYS_openat, AT_FDCWD, (long)"/proc/self/status", O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    if (file < 0)
-        return false;
-    hw_call(SYS_read, file, (long)text, sizeof text - 1, 0, 0, 0);
-    hw_call(SYS_close, file, 0, 0, 0, 0, 0);
     const char *tracer = strstr(text, key);
     return tracer && tracer[strlen(key)] != '0';
 }
