@@ -208,11 +208,12 @@ _PIPED = (
 def _traps(trail: _Trail, options: Options, can_watch: bool) -> tuple[TrappedSite, ...]:
     """What to trap next: by guards, and watchpoints where these may not do; after a run in vain by watchpoints alone.
     Or by those that were asked for."""
-    watches = watches_for(trail.next_seen()) if can_watch and options.trap_kind in ("auto", "watch") else ()
+    seen = trail.next_seen()
+    watches = watches_for(seen) if can_watch and options.trap_kind in ("auto", "watch") else ()
     attempt, alone = divmod(trail.in_vain, 2) if watches else (trail.in_vain, 0)
     if watches and (alone or options.trap_kind == "watch"):
         return watches
-    beside = watches_for([one for one in trail.next_seen() if may_pass_a_guard(one)]) if watches and not attempt else ()
+    beside = watches_for([one for one in seen if may_pass_a_guard(one)]) if watches and not attempt else ()
     return (*traps_for(trail.hunted, attempt), *beside)[:SITES_LIMIT]
 
 
