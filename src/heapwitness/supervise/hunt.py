@@ -223,12 +223,9 @@ def _number(finding: Finding) -> int:
 
 
 def _take_source(trail: _Trail, source: Path, acceptance: "Acceptance | None") -> None:
-    from heapwitness.report.json import decode
+    from heapwitness.report.json import load
 
-    try:
-        report = decode(source.read_bytes())
-    except OSError as error:
-        raise HeapwitnessError(f"{source} cannot be read: {error.strerror}.") from error
+    report = load(source)
     if acceptance is not None:
         from heapwitness.accept.acceptance import applied
 

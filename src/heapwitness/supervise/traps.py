@@ -184,9 +184,9 @@ def _of_file(file: Path, watch: bool) -> list[TrappedSite]:
     except OSError as error:
         raise HeapwitnessError(f"{file} cannot be read: {error.strerror}.") from error
     if data.lstrip()[:1] == b"{":
-        from heapwitness.report.json import decode
+        from heapwitness.report.json import load
 
-        findings = [one for one in decode(data).findings if one.kind in _HUNTED]
+        findings = [one for one in load(file).findings if one.kind in _HUNTED]
         traps = [*(watches_for(findings) if watch else ()), *traps_for(findings)]
     else:
         lines = (_COMMENT.split(line, 1)[0].strip() for line in data.decode("utf-8", "replace").splitlines())
