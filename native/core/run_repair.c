@@ -43,10 +43,11 @@ static void mend_slack(const hw_run *run, const hw_run_key *key, uint32_t node, 
 {
     char *at = hw_run_at(run, node), *end = at + run->stride;
     uint64_t place = hw_place(run->salt, key, at), pattern = hw_pattern_of(place);
-    uint32_t slack, least = run->stride - HW_RUN_OVERHEAD - hw_run_payload(run->class - 1u);
+    uint32_t slack;
     if (!hw_run_slack(run, key, node, meta, &slack)) {
+        uint32_t step = run->stride - HW_RUN_OVERHEAD - hw_run_payload(run->class - 1u);
         slack = hw_slack_of(meta);
-        while (slack + 16 < least && hw_run_is_filled(end - slack - 16, end, pattern))
+        while (slack + 16 < step && hw_run_is_filled(end - slack - 16, end, pattern))
             slack += 16;
         run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(place, slack);
     }

@@ -71,8 +71,9 @@ def test_random_operations_and_damage_are_clean_under_the_sanitizers(tmp_path: P
     probe.write_text('#include <stdio.h>\nint main(void) { return puts("") < 0; }\n')
     if subprocess.run(["gcc", *sanitize, probe, "-o", program], capture_output=True).returncode:
         pytest.skip("needs gcc's sanitizers, and libc, for " + kind)
-    run("gcc", *STRICT, *sanitize, "-O3", "-g", *SOURCES, NATIVE / "tests/core/stress.c", "-o", program)
-    run(program, 20240611, 800)
+    for stress, rounds in (("stress", 800), ("runs", 1500)):
+        run("gcc", *STRICT, *sanitize, "-O3", "-g", *SOURCES, NATIVE / f"tests/core/{stress}.c", "-o", program)
+        run(program, 20240611, rounds)
 
 
 def test_another_project_takes_the_core_with_add_subdirectory(tmp_path: Path) -> None:
