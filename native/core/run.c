@@ -203,7 +203,7 @@ uint32_t hw_run_payload_fault(const hw_run *run, const hw_run_key *key, uint32_t
         if (first != HW_RUN_HELD || hw_word(at + HW_RUN_OVERHEAD + 8) != hw_second_word(n.place, key, first))
             return HW_LINKS;
         return hw_run_is_filled(at + HW_RUN_OVERHEAD + 16, at + run->stride, hw_pattern_of(n.place)) ? HW_NONE
-                                                                                                    : HW_POISON;
+                                                                                                     : HW_POISON;
     case HW_FREE:
         return hw_run_links_wrong(key, &n, &first) ? HW_LINKS : HW_NONE;
     default:

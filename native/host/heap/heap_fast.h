@@ -1,9 +1,9 @@
-/* Allocation, release and resize of a small block where everything is as usual: the thread's own arena, nobody visiting, a run with
-   a free node, a pointer into the arena's runs. The malloc family inlines these.
+/* Allocation, release and resize of a small block where everything is as usual: the thread's own arena, nobody
+   visiting, a run with a free node, a pointer into the arena's runs. The malloc family inlines these.
 
-   Design rule 2: the node (its own check, and its backup equal to it), the node after (both copies equal) and the node before (its own
-   check; its backup lies one node further, and is compared when it or the one before it has its turn). Whatever does not
-   pass is judged by the core. All by who is inside of the arena. */
+   Design rule 2: the node (its own check, and its backup equal to it), the node after (both copies equal) and the node
+   before (its own check; its backup lies one node further, and is compared when it or the one before it has its turn).
+   Whatever does not pass is judged by the core. All by who is inside of the arena. */
 #ifndef HEAPWITNESS_HEAP_FAST_H
 #define HEAPWITNESS_HEAP_FAST_H
 
@@ -24,8 +24,8 @@ HW_INLINE size_t hw_usual_class(size_t bytes)
     return (bytes - 1) >> HW_RUN_GRANULE_LOG2;
 }
 
-/* The free node at the head of a run becomes a used one. `stride` is the run's, `is_small` its class's. NULL: there is none, or
-   something is odd. */
+/* The free node at the head of a run becomes a used one. `stride` is the run's, `is_small` its class's. NULL: there is
+   none, or something is odd. */
 HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t bytes, unsigned origin, uint32_t site)
 {
     const hw_run_key *key = &hw_this_process.key;

@@ -45,8 +45,8 @@ typedef struct mending {
 
 enum { FAULTS = 2 * HW_RUN_NODES, FEW = 16 }; /* FEW: without memory for more */
 
-/* Whether an operation that was left in the middle can have done it: it changes two or three nodes side by side, and what is
-   counted. */
+/* Whether an operation that was left in the middle can have done it: it changes two or three nodes side by side, and
+   what is counted. */
 static bool may_be_one_operations(const hw_run *run, const hw_fault *faults, unsigned count)
 {
     const hw_fault *first = NULL, *last = NULL;
