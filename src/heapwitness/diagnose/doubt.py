@@ -19,7 +19,7 @@ from heapwitness.diagnose.suspects import (
 from heapwitness.diagnose.verdict import DamageCase, Verdict, VerdictReading
 from heapwitness.diagnose.where import Part, last_of, start_of
 from heapwitness.findings.words import be, count
-from heapwitness.heap import PoolNode, WalkedPool
+from heapwitness.heap import NodeArea, PoolNode
 from heapwitness.layout.witness import State
 
 _WILD = VerdictReading(kind="header-overwrite")
@@ -90,7 +90,7 @@ def _run_on(case: DamageCase, earlier: Verdict, before: Tenant) -> _Doubt:
     )
 
 
-def _is_surely_from(pool: WalkedPool, before: Tenant, case: DamageCase) -> bool:
+def _is_surely_from(pool: NodeArea, before: Tenant, case: DamageCase) -> bool:
     """Whether damage between two blocks goes on with what the first holds, and the second holds something else, or
     damage leads up to the second one's end as well."""
     extent = case.extent
