@@ -97,9 +97,8 @@ class Heap:
         for number, (pc, prior) in self.sites.items():
             record = process.SITE_WORDS.pack(0, prior, 77, 1, 0, 0) + struct.pack("<Q", pc)
             area[number * 16 : number * 16 + len(record)] = record
-        block = process.PROCESS_WORDS_BEFORE_RUNS.pack(
-            process.MAGIC, process.BEFORE_RUNS, SITES, len(area), PROCESS + 64, 1
-        )
+        words = process.PROCESS_WORDS_BEFORE_RUNS
+        block = words.pack(process.MAGIC, process.BEFORE_RUNS, SITES, len(area), PROCESS + 64, 1)
         regions = process.REGION_WORDS_BEFORE_RUNS.pack(BASE, self.pool.size, 1, 1)
         return SegmentsMemory(
             [

@@ -195,4 +195,4 @@ def test_the_words_of_links_are_told_apart() -> None:
     assert RunLinks.unpack(links.pack()) == links and links.next == 77
     assert runs.links_hold(KEY, 12345678, State.FREE, links)
     assert not runs.links_hold(KEY, 12345678, State.CACHED, links)
-    assert not runs.links_hold(KEY, 12345679, State.FREE, links)
+    assert not runs.links_hold(KEY, 12345678 ^ 1 << 50, State.FREE, links)

@@ -186,6 +186,41 @@ def wild(case: DamageCase, readings: tuple[VerdictReading, ...], part: Part) -> 
     )
 
 
+def run_over(case: DamageCase, sentinel: int, under: PoolNode | None) -> Verdict:
+    """Damage that begins with a run of blocks: what ran over the end of the last block of the run before went on there,
+    and what is damaged in that one may have been put right since.
+
+    Args:
+        sentinel: the node that the run begins with.
+        under: the live block that the damage leads up to or into.
+    """
+    pool, extent = case.pool, case.extent
+    last = pool.last_before(sentinel)
+    before = Tenant(last.offset, last.header) if last is not None else None
+    over = VerdictReading.overflow(pool, before) if before is not None else VerdictReading(kind="heap-buffer-overflow")
+    others = near(pool, case.nodes, extent)
+    if under is not None:
+        others = (VerdictReading.underflow(pool, Tenant(under.offset, under.header)),)
+    other = others[0] if others else _WILD
+    first, second = (over, other) if before is not None else (other, over)
+    whose = (
+        f"the block at {pool.payload(before.offset):#x}, which ends right before,"
+        if before is not None
+        else "the block that ends right before"
+    )
+    doubt = f"It begins where blocks of another stretch do: a write past the end of {whose} may have gone on there."
+    return Verdict(
+        kind=first.kind,
+        culprit=first.culprit,
+        origin=first.origin,
+        extent=extent,
+        victim=case.victim,
+        suspect=second.culprit,
+        details=(doubt,),
+        readings=(first, second),
+    )
+
+
 def _promised(case: DamageCase) -> Extent:
     """An extent that is no more than the least: of a header that is lost the last bytes need not be damaged."""
     extent = case.extent

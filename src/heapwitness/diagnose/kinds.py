@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from heapwitness.diagnose.blocks import Tenant, first_tenant, last_tenant
-from heapwitness.diagnose.doubt import overflow, underflow, wild
+from heapwitness.diagnose.doubt import overflow, run_over, underflow, wild
 from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.pattern import reach_back
@@ -62,6 +62,9 @@ def judge(
     if before is not None and over and not (ends_at is not None and skipped and not (guess and skipped <= _CHANCE)):
         return overflow(case, before, ends_at or (reached if skipped else None), skipped or 0)
     under = ends_at or reached
+    at_run = node is not None and part == "header" and pool.follows_others(node.offset)
+    if node is not None and at_run and extent.start - (node.offset << pool.log2) <= _CHANCE:
+        return run_over(case, node.offset, under)
     if under is not None:
         return underflow(case, under, began_inside)
     return wild(case, () if part in ("control", "copy") else near(pool, nodes, extent), part)

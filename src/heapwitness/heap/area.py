@@ -297,9 +297,12 @@ class NodeArea(ABC):
         """The byte of the key that lies at a byte of the area, where one does; no report gives it away."""
         return None
 
-    @property
-    def last_before(self) -> PoolNode | None:
-        """The last block's node of what lies right before the area that was asked for, where that is seen, too."""
+    def follows_others(self, node: int) -> bool:
+        """Whether what lies right before a node is other memory with nodes, or may be: it is what a run begins with."""
+        return False
+
+    def last_before(self, node: int) -> PoolNode | None:
+        """The last block's node before what a run begins with; None where that is not known."""
         return None
 
     @property

@@ -6,7 +6,6 @@ ends with are nodes, too, without a block: the sentinel, and the END, which reac
 
 from collections.abc import Iterator, Sequence
 
-from heapwitness.errors import HeapwitnessError
 from heapwitness.heap.area import NodeArea, PoolNode
 from heapwitness.heap.pool import LostPool, WalkedPool
 from heapwitness.heap.run import QUARANTINED, RunView, open_run, run_of
@@ -326,14 +325,16 @@ class WalkedRuns(NodeArea):
     def first_byte(self) -> int:
         return self.shift << self.log2
 
-    @property
-    def last_before(self) -> PoolNode | None:
-        """The last block's node of the run right before the one that was asked for; None where that is not known."""
-        node = self.node_before(self.shift)
+    def follows_others(self, node: int) -> bool:
+        return node % runs.GRANULES == 0 and not (node == 0 and self.is_alone)
+
+    def last_before(self, node: int) -> PoolNode | None:
+        before = self.node_before(node)
         try:
-            return None if self.shift == 0 or self.is_bound(node) else self.look(node)
-        except HeapwitnessError:
+            last = None if self.is_bound(before) else self.look(before)
+        except Unreadable:
             return None
+        return last if last is not None and not last.lost and not last.header.quarantined else None
 
 
 def area_at(memory: Memory, region: Region, address: int) -> NodeArea:

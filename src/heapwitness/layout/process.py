@@ -172,11 +172,14 @@ def read_regions(memory: Memory, process: Process) -> tuple[Region, ...]:
         entries = memory.read(process.regions, count * words.size)
     except Unreadable:
         entries = b"".join(_single(memory, process.regions, words.size, min(count, _SINGLE_LIMIT)))
-    return tuple(
-        Region(base, size, RegionKind(kind), arena, *(places or (0, 0)), process.key)
-        for base, size, kind, arena, *places in words.iter_unpack(entries)
-        if kind in _READ_KINDS and base + size <= 1 << 64
-    )
+    regions = (_region(one, process.key) for one in words.iter_unpack(entries) if one[2] in _READ_KINDS)
+    return tuple(one for one in regions if one.base + one.size <= 1 << 64)
+
+
+def _region(words: tuple[int, ...], key: RunKey | None) -> Region:
+    base, size, kind, arena = words[:4]
+    table, handed = words[4:] or (0, 0)
+    return Region(base, size, RegionKind(kind), arena, table, handed, key)
 
 
 def _single(memory: Memory, start: int, size: int, count: int) -> Iterator[bytes]:
