@@ -5,10 +5,7 @@ enum { MID_STEPS = 8, MID_STEP = 128, MID_FIRST = 1024 };
 
 unsigned hw_run_class(size_t bytes)
 {
-    if (bytes <= MID_FIRST)
-        return (unsigned)((bytes - 1) >> HW_RUN_GRANULE_LOG2);
-    unsigned top = 31 - (unsigned)__builtin_clz((uint32_t)(bytes - 1)); /* 10 and more */
-    return HW_RUN_SMALL + (top - 10) * MID_STEPS + (unsigned)((bytes - 1) >> (top - 3) & (MID_STEPS - 1));
+    return hw_class_for(bytes);
 }
 
 uint32_t hw_run_payload(unsigned class)
@@ -206,7 +203,7 @@ uint32_t hw_run_payload_fault(const hw_run *run, const hw_run_key *key, uint32_t
         if (first != HW_RUN_HELD || hw_word(at + HW_RUN_OVERHEAD + 8) != hw_second_word(n.place, key, first))
             return HW_LINKS;
         return hw_run_is_filled(at + HW_RUN_OVERHEAD + 16, at + run->stride, hw_pattern_of(n.place)) ? HW_NONE
-                                                                                                    : HW_POISON;
+                                                                                                     : HW_POISON;
     case HW_FREE:
         return hw_run_links_wrong(key, &n, &first) ? HW_LINKS : HW_NONE;
     default:

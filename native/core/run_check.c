@@ -1,5 +1,5 @@
-/* Looking at a whole run. Nodes are looked at by place: the sentinel, node after node, the END. Each keeps the backup of
-   the next, the END that of the sentinel. */
+/* Looking at a whole run. Nodes are looked at by place: the sentinel, node after node, the END. Each keeps the backup
+   of the next, the END that of the sentinel. */
 #include "run_node.h"
 
 typedef struct step {
@@ -116,7 +116,9 @@ unsigned hw_run_check(const hw_run *run, const hw_run_key *key, hw_fault *faults
             close(&f, &bad, node);
         if (sound) {
             if (wrong)
-                add(&f, (hw_fault){.reason = wrong, .node = node, .low = node, .high = node == end ? node : next_of(run, node)});
+                add(&f,
+                    (hw_fault){
+                        .reason = wrong, .node = node, .low = node, .high = node == end ? node : next_of(run, node)});
             bad.low = node ? node : end;
         }
         used += node && node != end && !s.lost && hw_state_of(s.meta) != HW_FREE;
@@ -136,7 +138,8 @@ bool hw_run_sound(const hw_run *run, const hw_run_key *key)
         return false;
     uint32_t used = 0, end = hw_run_end(run);
     const char *at = run->base, *stop = hw_run_at(run, end);
-    uint64_t place = hw_place(run->salt, key, at), wrong = hw_word(at) ^ hw_run_header(place, key, (uint32_t)HW_ENDNODE << 4);
+    uint64_t place = hw_place(run->salt, key, at),
+             wrong = hw_word(at) ^ hw_run_header(place, key, (uint32_t)HW_ENDNODE << 4);
     wrong |= hw_word(stop + HW_RUN_BACKUP) ^ hw_word(at);
     const char *kept = at + HW_RUN_BACKUP;
     place += (uint64_t)HW_RUN_OVERHEAD * key->place;

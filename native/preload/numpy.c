@@ -23,7 +23,7 @@ static const struct {
 /* From so many bytes on NumPy's own functions ask for larger pages; those blocks they never keep. */
 enum { LARGE = 4 << 20 };
 /* Up to so many it would keep; they are held back before they are used again (release.h). */
-enum { KEPT = HW_CLASSES << HW_FIXED_GRANULE_LOG2 };
+enum { KEPT = HW_RUN_SMALL << HW_FIXED_GRANULE_LOG2 };
 static hw_array_handler own;
 static _Atomic(hw_array_handler *) changed;
 

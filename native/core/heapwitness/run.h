@@ -1,10 +1,10 @@
 /* Runs: small blocks in nodes of one stride, whose headers are backed up in the node before.
    Freestanding C11: no libc, no globals, no allocation. Format: docs/format.md, `witness/2`.
 
-   A node is named by its offset in granules of 16 bytes from its run's start. What describes a run (hw_run) and the second
-   copy of that (hw_run_aside) lie apart from the nodes, where no overflow reaches. A run is not thread safe, and no
-   call goes on over damage: it returns HW_DAMAGED, or 0, having changed nothing; the caller may then look at the whole run
-   (hw_run_check), mend it (hw_run_repair) and call again. */
+   A node is named by its offset in granules of 16 bytes from its run's start. What describes a run (hw_run) and the
+   second copy of that (hw_run_aside) lie apart from the nodes, where no overflow reaches. A run is not thread safe, and
+   no call goes on over damage: it returns HW_DAMAGED, or 0, having changed nothing; the caller may then look at the
+   whole run (hw_run_check), mend it (hw_run_repair) and call again. */
 #ifndef HEAPWITNESS_RUN_H
 #define HEAPWITNESS_RUN_H
 
@@ -19,9 +19,9 @@ enum {
     HW_RUN_BACKUP = 8,    /* where in a node that backup lies */
     HW_RUN_SMALL = 64,    /* classes whose slack stands in the header */
     HW_RUN_CLASSES = 88,
-    HW_RUN_MOST = 8192,   /* bytes of the largest class */
-    HW_RUN_NODES = 2048,  /* no run has so many */
-    HW_RUN_MIDS = 64      /* nor so many nodes of a class above the small ones */
+    HW_RUN_MOST = 8192,  /* bytes of the largest class */
+    HW_RUN_NODES = 2048, /* no run has so many */
+    HW_RUN_MIDS = 64     /* nor so many nodes of a class above the small ones */
 };
 
 /* What the checks of all runs of a process depend on: two odd numbers. */
@@ -85,9 +85,9 @@ size_t hw_run_requested(const hw_run *run, const hw_run_key *key, uint32_t node,
 /* The node that the byte at `offset` belongs to: 0 for the sentinel, the END for what lies behind all nodes. */
 uint32_t hw_run_locate(const hw_run *run, size_t offset);
 
-/* As hw_check. HW_HEADERS: `low` is the last node before the damage that can be trusted, the END for none, and then `node` is
-   the first node and the sentinel may be part of the damage; `high` is the first one behind it, the END for none. HW_SLACK of the END is the
-   tail. HW_CONTROL_BLOCK: what describes the run, or what it counts. */
+/* As hw_check. HW_HEADERS: `low` is the last node before the damage that can be trusted, the END for none, and then
+   `node` is the first node and the sentinel may be part of the damage; `high` is the first one behind it, the END for
+   none. HW_SLACK of the END is the tail. HW_CONTROL_BLOCK: what describes the run, or what it counts. */
 unsigned hw_run_check(const hw_run *run, const hw_run_key *key, hw_fault *faults, unsigned most);
 
 /* Whether hw_run_check would find nothing. */

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "arena/arena.h"
 
+#include "arena/runs.h"
 #include "arena/standstill.h"
 #include "os/inherited.h"
 
@@ -105,6 +106,8 @@ static hw_arena *make(void)
     hw_arena *arena = hw_map(sizeof *arena);
     if (!arena)
         return NULL;
+    hw_process_key();
+    hw_runs_init(arena);
     arena->first = &arena->descriptor[0];
     arena->number = ++count;
     arena->next = atomic_load(&all);
@@ -382,6 +385,8 @@ void hw_trim_after(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, ui
 __attribute__((no_sanitize("thread"))) uint64_t hw_arena_nodes(const hw_arena *arena)
 {
     uint64_t nodes = 0;
+    for (size_t i = 0; i < arena->runs.reach >> HW_RUN_LOG2; i++)
+        nodes += arena->runs.book[i].run.formatted;
     for (uint32_t i = 0; i < arena->descriptors; i++)
         nodes += arena->descriptor[i].pool->nodes;
     return nodes;

@@ -12,20 +12,12 @@
 #ifndef HEAPWITNESS_ARENA_H
 #define HEAPWITNESS_ARENA_H
 
+#include "heapwitness/run.h"
 #include "node.h"
 #include "os/process.h"
 #include "stacks/sites.h"
 
-enum {
-    HW_DESCRIPTORS = 64,
-    HW_CLASSES = 64,
-    HW_FEW = 32,
-    HW_LARGE = 64,
-    HW_WAYS = 2,
-    HW_DELAYED = 4096,
-    HW_FIXED = 32,
-    HW_RUN = 256
-};
+enum { HW_DESCRIPTORS = 64, HW_LARGE = 64, HW_WAYS = 2, HW_DELAYED = 4096, HW_FIXED = 32 };
 
 typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
@@ -43,14 +35,6 @@ typedef struct hw_descriptor {
     hw_trusted *trusted; /* of an arena's first pool */
 } hw_descriptor;
 
-/* Cached nodes of one exact size, the one to be taken next last. cache.h says what becomes of them. Blocks of more than
-   1 KiB have none: stacks of four times as many sizes took half as much memory again where sizes are spread out. Of
-   those only the last few are kept. */
-typedef struct hw_class {
-    uint32_t count, room;
-    uint32_t *node;
-} hw_class;
-
 /* What the fast path must know of a pool, kept where no overflow reaches. */
 struct hw_trusted {
     char *base;
@@ -59,6 +43,33 @@ struct hw_trusted {
     uint64_t links; /* of the check of a cached node's links: what is the same for all */
 };
 
+/* What is known of a run apart from it, and of that the second copy. */
+typedef struct hw_book {
+    hw_run run;
+    hw_run_aside aside;
+    char zero[48];
+} hw_book;
+_Static_assert(sizeof(hw_run) == 64 && sizeof(hw_book) == 256, "as docs/format.md says");
+
+/* The runs of an arena (runs.h). */
+typedef struct hw_runs {
+    char *base;
+    _Atomic size_t within; /* bytes of them that the usual way may look at: `reach`, but 0 where they are lost */
+    hw_book *book;
+    _Atomic size_t reach; /* bytes of all that were ever used */
+    hw_run *current[HW_RUN_CLASSES];
+    uint32_t partial[HW_RUN_CLASSES], empty; /* lists */
+    uint32_t empties;                        /* of these, that hold memory */
+    uint32_t region;
+    _Atomic uint32_t waiting;    /* runs of which others released nodes: pushed by any thread, emptied by exchange */
+    uint32_t taken;              /* of those, what is being taken in */
+    _Atomic size_t handed_reach; /* how many runs have room there to note it */
+    _Atomic bool lost;
+    bool refused; /* there is no address space for them */
+    uint64_t salt;
+    hw_space space, books, handed;
+} hw_runs;
+
 typedef struct hw_arena {
     /* The hot line. */
     _Atomic uint32_t busy; /* 0, or the lower half of the frame of who is inside (abandon.h) */
@@ -66,6 +77,7 @@ typedef struct hw_arena {
     _Atomic uint32_t owner; /* thread id, 0 for none */
     uint32_t number;
     uint64_t operations;
+    hw_runs runs;
     hw_trusted pool;      /* of descriptor[0] */
     hw_descriptor *first; /* &descriptor[0] */
 
@@ -76,13 +88,9 @@ typedef struct hw_arena {
     hw_lock visitors;
     struct hw_arena *_Atomic next_free, *next;
     uint64_t nodes_peak, freed_since_trim;
-    uint32_t reserve;     /* of descriptors[0]: the cached node that new small ones are cut from, 0 for none */
-    size_t kept_at_sweep; /* bytes that stayed on the stacks at the last one */
     uint32_t repairs;
     uint32_t until_sampled; /* allocations until one is trapped by chance, 0 where that is not decided */
 
-    hw_class classes[HW_CLASSES]; /* cached nodes of descriptors[0], by exact size */
-    uint32_t few[HW_CLASSES][HW_FEW];
     struct hw_large { /* cached nodes of descriptors[0] without a stack, the newest of a slot first; 0 for none */
         uint32_t node, size;
     } large[HW_LARGE][HW_WAYS];
@@ -90,12 +98,10 @@ typedef struct hw_arena {
     uint32_t large_next; /* which goes when they are too many bytes */
     hw_descriptor descriptor[HW_DESCRIPTORS];
     hw_site_cache sites;
-    uint32_t
-        run[HW_RUN]; /* of nodes that are given back together just now: no thread's stack has to have room for them */
 
     struct { /* --poison: released nodes that are held back, oldest first (delayed.h) */
-        uint32_t node[HW_DELAYED], size[HW_DELAYED];
-        uint8_t descriptor[HW_DELAYED];
+        uint32_t node[HW_DELAYED], size[HW_DELAYED]; /* of a run's, from the first run on */
+        uint8_t descriptor[HW_DELAYED];              /* 255: it is a run's */
         uint32_t head, count;
         size_t bytes, told; /* what it holds, and what of that all arenas know */
     } delayed;

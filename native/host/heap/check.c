@@ -5,6 +5,7 @@
 #include "heap/cache.h"
 #include "heap/heap.h"
 #include "heap/huge.h"
+#include "heap/small.h"
 #include "heap/tour.h"
 #include "os/room.h"
 #include "stacks/named.h"
@@ -80,6 +81,12 @@ static bool check_big(tour *t)
 
 static bool check_arena(hw_arena *arena, const tour *t)
 {
+    enum { ASKED = 64 };
+    for (size_t i = 0; i < arena->runs.reach >> HW_RUN_LOG2; i++) {
+        if (i % ASKED == 0 && t->enough())
+            return false;
+        hw_small_inspect(arena, &arena->runs.book[i].run, &t->context);
+    }
     for (uint32_t i = 0; i < arena->descriptors; i++) {
         if (t->enough())
             return false;
@@ -198,6 +205,7 @@ size_t hw_heap_trim(hw_caller caller)
     for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
         if (!hw_seize(arena, 100))
             continue;
+        given += hw_runs_trim(arena);
         if (arena->descriptors && !arena->first->lost)
             hw_sweep(arena, &context);
         for (uint32_t i = 0; i < arena->descriptors; i++)
@@ -260,6 +268,17 @@ static void measure_descriptor(const hw_descriptor *descriptor, hw_heap_use *use
     }
 }
 
+static void measure_runs(const hw_arena *arena, hw_heap_use *use)
+{
+    size_t reach = atomic_load(&arena->runs.reach);
+    use->pools += reach;
+    for (size_t i = 0; i < reach >> HW_RUN_LOG2; i++) {
+        const hw_run *run = &arena->runs.book[i].run;
+        use->free += HW_RUN_BYTES - (size_t)run->used * run->stride;
+        use->free_nodes += run->formatted - run->used;
+    }
+}
+
 hw_heap_use hw_heap_measure(hw_caller caller)
 {
     hw_heap_use use = {0};
@@ -268,6 +287,10 @@ hw_heap_use hw_heap_measure(hw_caller caller)
         hw_visit_begins(&caller);
     for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
         bool alone = !engaged && hw_seize(arena, 100);
+        if (alone)
+            measure_runs(arena, &use);
+        else
+            use.pools += atomic_load(&arena->runs.reach);
         for (uint32_t i = 0; i < arena->descriptors; i++) {
             if (alone)
                 measure_descriptor(&arena->descriptor[i], &use);

@@ -5,6 +5,7 @@
 #include "heap/cache.h"
 #include "heap/delayed.h"
 #include "heap/heap.h"
+#include "heap/small.h"
 #include "os/room.h"
 #include "os/signals.h"
 
@@ -31,7 +32,7 @@ static void stop_or_abort(char answer)
 
 typedef struct finding {
     const hw_context *context;
-    const hw_descriptor *descriptor;
+    const hw_where *where;
     const hw_fault *fault;
     const hw_released *released;
 } finding;
@@ -39,17 +40,24 @@ typedef struct finding {
 static void tell_it(void *argument)
 {
     const finding *f = argument;
-    const hw_descriptor *descriptor = f->descriptor;
-    stop_or_abort(hw_tell_finding(f->context, descriptor ? descriptor->pool : NULL, descriptor ? descriptor->bytes : 0,
-                                  descriptor ? descriptor->region : 0, f->fault, f->released));
+    stop_or_abort(hw_tell_finding(f->context, f->where, f->fault, f->released));
+}
+
+static void tell_at(const hw_context *context, const hw_where *where, const hw_fault *fault,
+                    const hw_released *released)
+{
+    finding f = {context, where, fault, released};
+    if (!hw_tell_exceeds_budget())
+        hw_with_room(tell_it, &f);
 }
 
 static void tell(const hw_context *context, const hw_descriptor *descriptor, const hw_fault *fault,
                  const hw_released *released)
 {
-    finding f = {context, descriptor, fault, released};
-    if (!hw_tell_exceeds_budget())
-        hw_with_room(tell_it, &f);
+    hw_where where = {0};
+    if (descriptor)
+        where = (hw_where){.pool = descriptor->pool, .bytes = descriptor->bytes, .region = descriptor->region};
+    tell_at(context, &where, fault, released);
 }
 
 _Atomic bool hw_families_mixed;
@@ -69,6 +77,18 @@ void hw_tell_fault(const hw_context *context, const hw_descriptor *descriptor, c
     tell(context, descriptor, fault, NULL);
 }
 
+void hw_tell_damage(const hw_context *context, const hw_where *where, const hw_fault *fault)
+{
+    tell_at(context, where, fault, NULL);
+}
+
+void hw_tell_wrong_release_at(const hw_context *context, const hw_where *where, unsigned reason, uint32_t node,
+                              const hw_released *released)
+{
+    hw_fault fault = {.reason = reason, .node = node};
+    tell_at(context, where, &fault, released);
+}
+
 void hw_tell_wrong_release(const hw_context *context, const hw_descriptor *descriptor, unsigned reason, uint32_t node,
                            const hw_released *released)
 {
@@ -80,7 +100,7 @@ void hw_tell_wrong_release(const hw_context *context, const hw_descriptor *descr
 static void forget_lost_nodes(hw_arena *arena, const hw_descriptor *descriptor)
 {
     if (descriptor == arena->first)
-        hw_stacks_check(arena);
+        hw_cache_check(arena);
     hw_delayed_check(arena, descriptor);
 }
 
@@ -207,6 +227,7 @@ static void tell_what_was_left(const hw_descriptor *descriptor, const hw_caller 
 
 void hw_mend_left(hw_arena *arena, const hw_caller *caller)
 {
+    hw_small_mend_left(arena, caller);
     for (uint32_t i = 0; i < arena->descriptors; i++) {
         hw_descriptor *descriptor = &arena->descriptor[i];
         hw_outcome outcome;
@@ -232,6 +253,8 @@ void hw_mend_left(hw_arena *arena, const hw_caller *caller)
 
 void hw_lose(hw_arena *arena)
 {
+    hw_runs_lose(arena);
+    hw_delayed_check_runs(arena);
     for (uint32_t i = 0; i < arena->descriptors; i++) {
         atomic_store(&arena->descriptor[i].lost, true);
         forget_lost_nodes(arena, &arena->descriptor[i]);

@@ -25,6 +25,10 @@ extern _Atomic uint64_t hw_left_places;
 void hw_lose(hw_arena *arena);
 /* Tell of damage that no walk would find. */
 void hw_tell_fault(const hw_context *context, const hw_descriptor *descriptor, const hw_fault *fault);
+/* The same, wherever it is. */
+void hw_tell_damage(const hw_context *context, const hw_where *where, const hw_fault *fault);
+void hw_tell_wrong_release_at(const hw_context *context, const hw_where *where, unsigned reason, uint32_t node,
+                              const hw_released *released);
 /* Tell of a wrong release. `node` is what the pointer leads to, 0 for nothing. */
 void hw_tell_wrong_release(const hw_context *context, const hw_descriptor *descriptor, unsigned reason, uint32_t node,
                            const hw_released *released);

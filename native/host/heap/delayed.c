@@ -2,7 +2,9 @@
 
 #include "heap/cache.h"
 #include "heap/damage.h"
+#include "heap/fast.h"
 #include "heap/heap_fast.h"
+#include "heap/small.h"
 
 /* Bytes that all arenas of a process hold back together, and those that are every arena's own whatever the others hold.
    Large nodes are not held back: under --poison they are rare, as big blocks lie elsewhere (graves.h). */
@@ -114,19 +116,13 @@ static bool poison_any(hw_descriptor *descriptor, uint32_t node, uint32_t site, 
 static bool let_go_usual(hw_arena *arena, const hw_descriptor *descriptor, uint32_t node, const hw_context *context)
 {
     hw_looked n;
-    uint32_t most = most_at(arena, descriptor, node), class;
+    uint32_t most = most_at(arena, descriptor, node);
     if (most < HW_NODE_LEAST || hw_look(&arena->pool, node, HW_NODE_LEAST, most, &n) ||
         hw_state_of(n.meta) != HW_CACHED || poison_wrong(&arena->pool, &n))
         return false;
     hw_header h = {.size = n.size, .meta = n.meta};
     hw_poison_end(descriptor->pool, node, &h);
-    class = hw_class_of_node(n.size);
-    if (class >= HW_CLASSES)
-        hw_cache_large(arena, node, n.size, context);
-    else if (HW_LIKELY(arena->classes[class].count < arena->classes[class].room))
-        arena->classes[class].node[arena->classes[class].count++] = node;
-    else
-        hw_stack(arena, class, node, context);
+    hw_cache_large(arena, node, n.size, context);
     return true;
 }
 
@@ -141,11 +137,58 @@ static void let_go_any(hw_arena *arena, hw_descriptor *descriptor, uint32_t node
     }
 }
 
+/* A node of a run, as its place among all of the arena's. */
+enum { IN_RUNS = 255, NODE_BITS = HW_RUN_LOG2 - HW_RUN_GRANULE_LOG2 };
+
+static hw_run *run_of(const hw_arena *arena, uint32_t place)
+{
+    return &arena->runs.book[place >> NODE_BITS].run;
+}
+static uint32_t node_of(uint32_t place)
+{
+    return place & ((1u << NODE_BITS) - 1);
+}
+static uint32_t place_of(const hw_arena *arena, const void *node)
+{
+    return (uint32_t)(((uintptr_t)node - (uintptr_t)arena->runs.base) >> HW_RUN_GRANULE_LOG2);
+}
+
+/* The same for a node of a run. */
+static bool let_go_small(hw_arena *arena, uint32_t place)
+{
+    hw_run *run = run_of(arena, place);
+    hw_run_looked n;
+    char *at = hw_run_at(run, node_of(place));
+    uint64_t pattern;
+    if (hw_run_look(&hw_this_process.key, run->salt, at, run->stride, node_of(place) == HW_RUN_FIRST, &n) ||
+        hw_state_of((uint32_t)n.own) != HW_CACHED || hw_word(at + HW_RUN_OVERHEAD) != HW_RUN_HELD)
+        return false;
+    pattern = hw_pattern_of(n.place);
+    uint64_t wrong = hw_word(at + HW_RUN_OVERHEAD + 8) ^ hw_second_word(n.place, &hw_this_process.key, HW_RUN_HELD);
+    for (const char *word = at + 2 * HW_RUN_OVERHEAD; word < at + run->stride; word += 16)
+        wrong |= pair_wrong(word, pattern);
+    if (wrong)
+        return false;
+    hw_give_usual(arena, run, &n, (uint32_t)n.own >> 8);
+    return true;
+}
+
+static void let_go_small_any(hw_arena *arena, uint32_t place, const hw_context *context)
+{
+    hw_run *run = run_of(arena, place);
+    if (!let_go_small(arena, place) && !hw_small_let_go(arena, run, node_of(place))) {
+        hw_small_mend(arena, run, context);
+        hw_small_let_go(arena, run, node_of(place));
+    }
+}
+
 HW_INLINE const unsigned char *soon_to_go(const hw_arena *arena, unsigned turns, uint32_t *size)
 {
-    uint32_t slot = (arena->delayed.head + turns) % HW_DELAYED;
+    uint32_t slot = (arena->delayed.head + turns) % HW_DELAYED, node = arena->delayed.node[slot];
     *size = arena->delayed.size[slot];
-    return hw_at(arena->descriptor[arena->delayed.descriptor[slot]].pool, arena->delayed.node[slot]);
+    if (arena->delayed.descriptor[slot] == IN_RUNS)
+        return (const unsigned char *)hw_run_at(run_of(arena, node), node_of(node));
+    return hw_at(arena->descriptor[arena->delayed.descriptor[slot]].pool, node);
 }
 
 /* Inlined: of a call that only fetches compilers think that it does nothing. */
@@ -158,7 +201,7 @@ HW_INLINE void fetch_ahead(const hw_arena *arena)
     __builtin_prefetch(at, 1);
     __builtin_prefetch(at + ((size_t)size << HW_FIXED_GRANULE_LOG2));
     at = soon_to_go(arena, AHEAD, &size);
-    before = ((const hw_header *)(const void *)at)->prev_size; /* whatever it is, it is only fetched */
+    before = size; /* as that of the node before is, in a run */
     __builtin_prefetch(at - ((size_t)before << HW_FIXED_GRANULE_LOG2));
 }
 
@@ -166,11 +209,15 @@ static void let_oldest_go(hw_arena *arena, const hw_context *context)
 {
     fetch_ahead(arena);
     uint32_t slot = arena->delayed.head++ % HW_DELAYED, node = arena->delayed.node[slot];
-    hw_descriptor *descriptor = &arena->descriptor[arena->delayed.descriptor[slot]];
     arena->delayed.count--;
     if (!node) /* lost meanwhile */
         return;
     count(arena, arena->delayed.size[slot], false);
+    if (arena->delayed.descriptor[slot] == IN_RUNS) {
+        let_go_small_any(arena, node, context);
+        return;
+    }
+    hw_descriptor *descriptor = &arena->descriptor[arena->delayed.descriptor[slot]];
     if (!let_go_usual(arena, descriptor, node, context))
         let_go_any(arena, descriptor, node, context);
 }
@@ -188,15 +235,14 @@ static bool has_room(const hw_arena *arena, size_t bytes)
 }
 
 /* A node that is poisoned takes its place behind all others. */
-static void line_up(hw_arena *arena, const hw_descriptor *descriptor, uint32_t node, uint32_t size,
-                    const hw_context *context)
+static void line_up(hw_arena *arena, uint8_t descriptor, uint32_t node, uint32_t size, const hw_context *context)
 {
     while (arena->delayed.count && !has_room(arena, (size_t)size << HW_FIXED_GRANULE_LOG2))
         let_oldest_go(arena, context);
     uint32_t slot = (arena->delayed.head + arena->delayed.count++) % HW_DELAYED;
     arena->delayed.node[slot] = node;
     arena->delayed.size[slot] = size;
-    arena->delayed.descriptor[slot] = descriptor == arena->first ? 0 : (uint8_t)(descriptor - arena->descriptor);
+    arena->delayed.descriptor[slot] = descriptor;
     count(arena, size, true);
 }
 
@@ -205,23 +251,47 @@ bool hw_delay(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, uint32_
     uint32_t size;
     if (!poison_usual(arena, descriptor, node, site, &size) && !poison_any(descriptor, node, site, &size))
         return false;
-    line_up(arena, descriptor, node, size, context);
+    line_up(arena, descriptor == arena->first ? 0 : (uint8_t)(descriptor - arena->descriptor), node, size, context);
     return true;
 }
 
-bool hw_delay_usual(hw_arena *arena, const void *pointer, const hw_context *context)
+void hw_delay_small(hw_arena *arena, const hw_run *run, uint32_t node, const hw_context *context)
 {
-    hw_looked n;
-    uint32_t site;
-    uint64_t node = hw_fast_node(arena, pointer);
-    if (node >= arena->pool.end || hw_look_at_used(arena, (uint32_t)node, context->family, &n))
+    line_up(arena, IN_RUNS, place_of(arena, hw_run_at(run, node)), run->stride >> HW_RUN_GRANULE_LOG2, context);
+}
+
+bool hw_delay_usual(hw_arena *arena, void *pointer, const hw_context *context)
+{
+    hw_run_looked n;
+    uint32_t site, slack;
+    hw_run *run = hw_usual_run(arena, pointer);
+    if (!run || hw_look_at_used(run, pointer, context->family, hw_setting.poison, &n, &slack))
         return false;
-    HW_SITE_RECALL(site, &arena->sites, context->caller, n.meta >> 8, unknown);
-    poison(&arena->pool, &n, site);
-    line_up(arena, arena->first, (uint32_t)node, n.size, context);
+    HW_SITE_RECALL(site, &arena->sites, context->caller, (uint32_t)n.own >> 8, unknown);
+    const uint64_t pattern = hw_pattern_of(n.place), words[2] = {pattern, pattern};
+    for (char *at = n.at + 2 * HW_RUN_OVERHEAD, *end = n.at + run->stride; at < end; at += sizeof words)
+        __builtin_memcpy(at, words, sizeof words);
+    hw_run_write(&hw_this_process.key, &n, ((uint32_t)n.own & 0xCF) | (uint32_t)HW_CACHED << 4 | site << 8);
+    hw_run_link(&hw_this_process.key, &n, HW_RUN_HELD);
+    line_up(arena, IN_RUNS, place_of(arena, n.at), run->stride >> HW_RUN_GRANULE_LOG2, context);
     return true;
 unknown:
     return false;
+}
+
+void hw_delayed_check_runs(hw_arena *arena)
+{
+    for (uint32_t i = 0; i < arena->delayed.count; i++) {
+        uint32_t slot = (arena->delayed.head + i) % HW_DELAYED, node = arena->delayed.node[slot], meta;
+        if (arena->delayed.descriptor[slot] != IN_RUNS || !node)
+            continue;
+        if (atomic_load(&arena->runs.lost) ||
+            !hw_run_meta(run_of(arena, node), &hw_this_process.key, node_of(node), &meta) ||
+            hw_state_of(meta) != HW_CACHED) {
+            count(arena, arena->delayed.size[slot], false);
+            arena->delayed.node[slot] = 0;
+        }
+    }
 }
 
 void hw_delayed_check(hw_arena *arena, const hw_descriptor *descriptor)

@@ -3,14 +3,18 @@
 #ifndef HEAPWITNESS_DELAYED_H
 #define HEAPWITNESS_DELAYED_H
 
+#include "arena/runs.h"
 #include "tell/channel.h"
 
 /* Hold a verified used node back; the oldest make room. False: it is too large, or damaged, and as it was. */
 bool hw_delay(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, uint32_t site, const hw_context *context);
-/* The same for a small block of the arena's first pool that is sound, by its pointer. False: it is none, or its site is
+/* The same for a node of a run, which is held back already. */
+void hw_delay_small(hw_arena *arena, const hw_run *run, uint32_t node, const hw_context *context);
+/* The same for a small block of the arena's runs that is sound, by its pointer. False: it is none, or its site is
    not known; nothing was changed. */
-bool hw_delay_usual(hw_arena *arena, const void *pointer, const hw_context *context);
+bool hw_delay_usual(hw_arena *arena, void *pointer, const hw_context *context);
 /* After a repair: some may be part of a quarantined stretch now. */
 void hw_delayed_check(hw_arena *arena, const hw_descriptor *descriptor);
+void hw_delayed_check_runs(hw_arena *arena);
 
 #endif

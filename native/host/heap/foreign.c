@@ -3,6 +3,7 @@
 #include "heap/big.h"
 #include "heap/huge.h"
 #include "heap/release.h"
+#include "heap/small.h"
 
 #include <string.h>
 
@@ -21,9 +22,26 @@ static hw_descriptor *descriptor_of(const void *pointer)
     return arena ? hw_descriptor_of(arena, pointer) : NULL;
 }
 
+/* The run that holds the pointer, and whose it is; NULL for none. */
+static hw_run *run_of(const void *pointer, hw_arena **arena)
+{
+    uint32_t region = hw_region_of(pointer);
+    if (kind_of(region) != HW_ARENA_RUNS)
+        return NULL;
+    *arena = hw_arena_numbered(atomic_load(&hw_region_at(region)->arena));
+    return hw_run_of(*arena, pointer);
+}
+
 void hw_release_foreign(void *pointer, unsigned family)
 {
     hw_header h;
+    hw_arena *arena;
+    hw_run *run = run_of(pointer, &arena);
+    if (run) {
+        hw_context context = {.when = HW_AT_FREE, .pointer = pointer, .family = family};
+        hw_small_release_any(arena, run, pointer, &context);
+        return;
+    }
     uint32_t region = hw_region_of(pointer);
     hw_descriptor *descriptor = descriptor_of(pointer);
     if (!descriptor || descriptor->lost)
@@ -43,6 +61,10 @@ size_t hw_foreign_size(const void *pointer)
     uint32_t region = hw_region_of(pointer), kind = kind_of(region);
     if (kind == HW_HUGE || kind == HW_HUGE_CLAIMED)
         return hw_huge_size(region, pointer);
+    hw_arena *arena;
+    const hw_run *run = run_of(pointer, &arena);
+    if (run)
+        return hw_small_size(run, pointer);
     const hw_descriptor *descriptor = descriptor_of(pointer);
     uint32_t node = descriptor ? hw_node_at(descriptor, pointer) : 0;
     if (!node || !hw_header_glimpse(descriptor->pool, node, &h) || hw_state_of(h.meta) != HW_USED)

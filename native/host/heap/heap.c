@@ -9,6 +9,7 @@
 #include "heap/heap_fast.h"
 #include "heap/huge.h"
 #include "heap/release.h"
+#include "heap/small.h"
 #include "stacks/named.h"
 #include "stacks/numbers.h"
 #include "traps/blocks.h"
@@ -88,8 +89,54 @@ static void *allocate(size_t bytes, size_t align, unsigned origin, hw_caller cal
     return payload;
 }
 
+/* The usual way for a block whose slack does not stand in its header. NULL: it is none, or not as usual. */
+static __attribute__((noinline)) void *allocate_longer(size_t bytes, unsigned origin, hw_caller caller)
+{
+    hw_arena *arena = hw_this_thread.ready_to_allocate;
+    uint32_t site;
+    if (HW_UNLIKELY(!arena || bytes - 1 >= HW_RUN_MOST || hw_is_inside(arena)))
+        goto slowly;
+    HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
+    if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
+        goto slowly;
+    void *payload = hw_take_any(arena, bytes, origin, site);
+    arena->operations += payload != NULL;
+    hw_is_out(arena);
+    if (HW_UNLIKELY(payload && hw_check_is_asked_for(arena)))
+        hw_leave_slowly(arena);
+    return payload;
+slowly:
+    return NULL;
+}
+
+static __attribute__((noinline)) bool release_longer(void *pointer, unsigned family, hw_caller caller)
+{
+    hw_arena *arena = hw_this_thread.ready_to_release;
+    hw_run *run;
+    hw_run_looked n;
+    uint32_t site, slack;
+    bool done = false;
+    if (HW_UNLIKELY(!arena || (run = hw_usual_run(arena, pointer)) == NULL || run->class < HW_RUN_SMALL ||
+                    hw_is_inside(arena) || !hw_try_enter(arena, caller.frame, true)))
+        return false;
+    if (HW_LIKELY(!hw_look_at_used(run, pointer, family, true, &n, &slack))) {
+        HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, out);
+        hw_give_usual(arena, run, &n, site);
+        arena->operations++;
+        done = true;
+    }
+out:
+    hw_is_out(arena);
+    if (HW_UNLIKELY(done && hw_check_is_asked_for(arena)))
+        hw_leave_slowly(arena);
+    return done;
+}
+
 void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
+    void *longer = align ? NULL : allocate_longer(bytes, origin, caller);
+    if (HW_LIKELY(longer != NULL))
+        return longer;
     hw_arena *arena = hw_this_thread.arena;
     bool sampled = arena && is_sampled(arena);
     void *payload = sampled || align ? NULL : allocate_unsampled(bytes, origin, caller);
@@ -98,10 +145,11 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
 
 void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
+    if (HW_LIKELY(release_longer(pointer, family, caller)))
+        return;
     hw_arena *arena = hw_this_thread.arena;
     hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
     if (hw_is_held_back(&context) && hw_this_thread.ready && !hw_is_inside(arena)) {
-        hw_fetch_around((uintptr_t)pointer);
         hw_enter(arena, caller.frame);
         bool done = hw_delay_usual(arena, pointer, &context);
         arena->operations -= !done;
@@ -109,8 +157,13 @@ void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
         if (HW_LIKELY(done))
             return;
     }
-    if (!arena || hw_still_engaged(&caller) || !hw_descriptor_contains(arena->first, pointer)) {
+    hw_run *run = arena ? hw_run_of(arena, pointer) : NULL;
+    if (!arena || hw_still_engaged(&caller) || (!run && !hw_descriptor_contains(arena->first, pointer))) {
         hw_release_any(pointer, &context);
+    } else if (run) {
+        hw_enter(arena, caller.frame);
+        hw_small_release(arena, run, pointer, &context);
+        hw_leave(arena);
     } else {
         hw_enter(arena, caller.frame);
         hw_release_inside(arena, arena->first, pointer, &context);
@@ -135,37 +188,25 @@ void hw_heap_released(void *pointer, unsigned family, hw_caller caller)
         hw_leave_slowly(hw_this_thread.arena);
 }
 
-static void *take_cached(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
-{
-    return hw_class_of(bytes) < HW_CLASSES ? hw_take_cached(arena, bytes, origin, site)
-                                           : hw_take_large(arena, bytes, origin, site);
-}
-
-static bool has_cached(hw_arena *arena, size_t bytes)
-{
-    size_t class = hw_class_of(bytes);
-    return class < HW_CLASSES ? arena->classes[class].count != 0 : hw_has_large(arena, bytes);
-}
-
 static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsigned origin, uint32_t site,
                              const hw_context *context)
 {
     hw_fault fault;
-    bool cacheable = align <= 16 && arena->descriptors;
+    bool cacheable = align <= 16 && arena->descriptors && !arena->first->lost;
+    void *small = hw_is_for_runs(bytes, align) ? hw_small_take(arena, bytes, origin, site, context) : NULL;
+    if (HW_LIKELY(small != NULL))
+        return small;
     hw_drain_all(arena, context);
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
         hw_descriptor *damaged = NULL, *last = NULL;
         fault = (hw_fault){0};
-        void *cached = cacheable ? take_cached(arena, bytes, origin, site) : NULL;
+        void *cached = cacheable ? hw_take_large(arena, bytes, origin, site) : NULL;
         if (cached)
             return cached;
-        if (cacheable && has_cached(arena, bytes)) {
+        if (cacheable && hw_has_large(arena, bytes)) {
             hw_mend(arena, arena->first, context); /* it is damaged */
             continue;
         }
-        if (cacheable && hw_class_of(bytes) < HW_CLASSES && (cached = hw_cut_new(arena, bytes, origin, site, &fault)))
-            return cached;
-        damaged = fault.reason ? arena->first : NULL;
         for (uint32_t i = 0; i < arena->descriptors && !damaged; i++) {
             hw_descriptor *descriptor = &arena->descriptor[i];
             if (descriptor->lost)
@@ -177,7 +218,7 @@ static void *allocate_slowly(hw_arena *arena, size_t bytes, size_t align, unsign
             last = descriptor;
         }
         size_t room = bytes + align + HW_OVERHEAD + 4 * HW_MIN_NODE;
-        if (!damaged && last && hw_sweep_before_growing(arena, context))
+        if (!damaged && last && hw_sweep(arena, context))
             continue;
         if (!damaged && last) {
             switch (hw_descriptor_extend(last, room, &fault)) {

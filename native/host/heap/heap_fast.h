@@ -1,92 +1,135 @@
-/* Allocation and release where everything is as usual: the thread's own arena, nobody visiting, a cached
-   node of exactly this size, a pointer into the arena's first pool. The malloc family inlines these. */
+/* Allocation, release and resize of a small block where everything is as usual: the thread's own arena, nobody
+   visiting, a run with a free node, a pointer into the arena's runs. The malloc family inlines these.
+
+   Design rule 2: the node (its own check, and its backup equal to it), the node after (both copies equal) and the node
+   before (its own check; its backup lies one node further, and is compared when it or the one before it has its turn).
+   Whatever does not pass is judged by the core. All by who is inside of the arena. */
 #ifndef HEAPWITNESS_HEAP_FAST_H
 #define HEAPWITNESS_HEAP_FAST_H
 
+#include "arena/runs.h"
 #include "heap/damage.h"
-#include "heap/fast.h"
 #include "heap/heap.h"
+#include "run_node.h"
 
-/* Invariant: a cached node is on exactly one list of its own arena; it is verified, with both
-   neighbours, before its state changes, and both copies are written before it is handed out.
-   By who is inside. */
-HW_INLINE void *hw_take_cached(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
+#define HW_INLINE static inline __attribute__((always_inline))
+
+/* Of classes whose slack stands in the header; no request of 0 bytes goes the usual way. */
+HW_INLINE bool hw_is_small(size_t bytes)
 {
-    hw_class *c = &arena->classes[hw_class_of(bytes)];
-    if (HW_UNLIKELY(c->count == 0))
+    return bytes - 1 < (size_t)HW_RUN_SMALL << HW_RUN_GRANULE_LOG2;
+}
+HW_INLINE size_t hw_usual_class(size_t bytes)
+{
+    return (bytes - 1) >> HW_RUN_GRANULE_LOG2;
+}
+
+/* The free node at the head of a run becomes a used one. `stride` is the run's, `is_small` its class's. NULL: there is
+   none, or something is odd. */
+HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t bytes, unsigned origin, uint32_t site)
+{
+    const hw_run_key *key = &hw_this_process.key;
+    uint32_t node = run->head, slack = (uint32_t)(stride - HW_RUN_OVERHEAD - bytes);
+    hw_run_looked n;
+    uint64_t first;
+    if (HW_UNLIKELY(!node))
         return NULL;
-    uint32_t left = c->count - 1;
-    void *payload = hw_fast_take(&arena->pool, c->node[left], bytes, origin, site);
-    if (HW_LIKELY(payload != NULL)) {
-        c->count = left;
-        if (left) { /* the one to be taken next may be cold */
-            uintptr_t next =
-                (uintptr_t)arena->pool.base + ((size_t)c->node[left - 1] << HW_FIXED_GRANULE_LOG2) + HW_OVERHEAD;
-            __builtin_prefetch((const void *)(next - HW_OVERHEAD), 1);
-            __builtin_prefetch((const void *)(next + ((hw_class_of(bytes) + 1) << HW_FIXED_GRANULE_LOG2)));
-            hw_fetch_before(next);
-        }
-    }
-    return payload;
-}
-
-/* A new node of the reserve, where neither cache nor best fit has one of exactly this size. By who is inside. */
-HW_INLINE void *hw_take_new(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
-{
-    hw_pool *pool = (hw_pool *)(void *)arena->pool.base;
-    _Static_assert((int)HW_CLASSES <= (int)HW_BINS, "each cache has a bin behind it");
-    if (!arena->reserve || arena->classes[hw_class_of(bytes)].count || pool->bins[hw_class_of(bytes)] != 0)
+    char *at = run->base + ((size_t)node << HW_RUN_GRANULE_LOG2), *end = at + stride;
+    uint64_t wrong = hw_run_look(key, run->salt, at, stride, node == HW_RUN_FIRST, &n);
+    if (HW_UNLIKELY(wrong | hw_run_links_wrong(key, &n, &first) | (n.own & 0x30)))
         return NULL;
-    void *payload = hw_fast_cut(&arena->pool, &arena->reserve, bytes, origin, site);
-    if (payload) {
-        pool->nodes++;
-        pool->used++;
+    run->head = (uint16_t)first;
+    run->used++;
+    if (is_small) {
+        hw_short_slack_fill(end, hw_pattern_of(n.place));
+    } else {
+        hw_run_fill(end - slack, end, hw_pattern_of(n.place));
+        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n.place, key, slack);
+        slack = HW_RUN_LONG_SLACK;
     }
-    return payload;
+    hw_run_write(key, &n, hw_meta(slack, HW_USED, origin, site));
+    return at + HW_RUN_OVERHEAD;
 }
 
-/* Of the 16 pairs of state and origin, those that a function of this family releases: used ones of its own. */
-HW_INLINE uint32_t hw_usual_kinds(unsigned family)
+/* The same for a class whose slack stands in the header. */
+HW_INLINE void *hw_take_usual(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
 {
-    return UINT32_C(1) << (HW_USED | family << 2) |
-           (family == HW_MALLOC ? UINT32_C(1) << (HW_USED | (unsigned)HW_ALIGNED << 2) : 0);
+    size_t class = hw_usual_class(bytes);
+    return hw_take_head(arena->runs.current[class], (uint32_t)(class + 2) << HW_RUN_GRANULE_LOG2, true, bytes, origin,
+                        site);
+}
+/* The same for any class. */
+HW_INLINE void *hw_take_any(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
+{
+    unsigned class = hw_class_for(bytes);
+    hw_run *run = arena->runs.current[class];
+    return hw_take_head(run, run->stride, class < HW_RUN_SMALL, bytes, origin, site);
 }
 
-/* Not 0: it is no usual block of this family. One that was made by another family is told elsewhere, one that
-   another thread released waits with such a `parent`. */
-HW_INLINE uint64_t hw_look_at_used(const hw_arena *arena, uint32_t node, unsigned family, hw_looked *n)
+/* The run of a pointer into the arena's runs, NULL for another one. What lies in a sentinel leads nowhere. */
+HW_INLINE hw_run *hw_usual_run(const hw_arena *arena, const void *pointer)
 {
-    uint32_t parent;
-    uint64_t wrong = hw_look(&arena->pool, node, HW_NODE_LEAST, HW_NODE_CACHED, n);
-    if (HW_UNLIKELY(wrong))
+    size_t offset = (uintptr_t)pointer - (uintptr_t)arena->runs.base - 2 * HW_RUN_OVERHEAD;
+    if (HW_UNLIKELY(offset >= atomic_load_explicit(&arena->runs.within, memory_order_relaxed)))
+        return NULL;
+    return &arena->runs.book[(offset + 2 * HW_RUN_OVERHEAD) >> HW_RUN_LOG2].run;
+}
+
+/* Not 0: it is no usual block of this family. One that was made by another family is judged elsewhere, one that
+   another thread released waits. `any`: of any class; else only of those whose slack stands in the header. */
+HW_INLINE uint64_t hw_look_at_used(const hw_run *run, void *pointer, unsigned family, bool any, hw_run_looked *n,
+                                   uint32_t *slack)
+{
+    const hw_run_key *key = &hw_this_process.key;
+    char *at = (char *)pointer - HW_RUN_OVERHEAD;
+    uint32_t stride = run->stride;
+    bool first = ((uintptr_t)at & (HW_RUN_BYTES - 1)) == HW_RUN_OVERHEAD, is_small = run->class < HW_RUN_SMALL;
+    uint64_t wrong = hw_run_look(key, run->salt, at, stride, first, n);
+    /* What looked no further has no neighbours, nor slack. */
+    if (HW_UNLIKELY(wrong | !(any | is_small)))
         return 1;
-    __builtin_memcpy(&parent, n->at + HW_OVERHEAD + 8, sizeof parent);
-    return hw_slack_wrong(n) | (parent == HW_PENDING_PARENT) | !(hw_usual_kinds(family) >> (n->meta >> 4 & 15) & 1);
+    *slack = n->own & 15;
+    if (!any || is_small) {
+        wrong = hw_short_slack_wrong(at + stride, hw_pattern_of(n->place), *slack);
+    } else {
+        uint32_t node = (uint32_t)(at - run->base) >> HW_RUN_GRANULE_LOG2;
+        uint16_t entry = run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS];
+        *slack = entry & ((1u << HW_RUN_SLACK_BITS) - 1);
+        wrong = entry != hw_slack_entry(n->place, key, *slack) ||
+                !hw_run_is_filled(at + stride - *slack, at + stride, hw_pattern_of(n->place));
+    }
+    return wrong | atomic_load_explicit(&run->waiting, memory_order_relaxed) |
+           ((n->own & 0xF0) ^ ((uint64_t)HW_USED << 4 | family << 6));
 }
 
-/* The other way round; `n` was looked at. False: it is no usual release, or its site is not known: none is for a
-   quarantined node. */
-HW_INLINE bool hw_cache_used(hw_arena *arena, uint32_t node, const hw_looked *n, hw_caller caller)
+/* The other way round; `n` was looked at. */
+HW_INLINE void hw_give_usual(hw_arena *arena, hw_run *run, const hw_run_looked *n, uint32_t site)
 {
-    hw_class *c = &arena->classes[hw_class_of_node(n->size)];
-    uint32_t site;
-    if (HW_UNLIKELY(c->count == c->room))
-        return false;
-    HW_SITE_RECALL(site, &arena->sites, caller, n->meta >> 8, unknown);
-    hw_fast_cache(&arena->pool, n, site);
-    c->node[c->count++] = node;
-    return true;
-unknown:
-    return false;
+    uint32_t old = run->head;
+    hw_run_write(&hw_this_process.key, n, ((uint32_t)n->own & 0xCF) | (uint32_t)HW_FREE << 4 | site << 8);
+    hw_run_link(&hw_this_process.key, n, hw_free_word(n->place, old));
+    run->head = (uint16_t)((uintptr_t)n->at >> HW_RUN_GRANULE_LOG2 & (HW_RUN_BYTES / 16 - 1));
+    run->used--;
+    if (HW_UNLIKELY(!old || !run->used))
+        hw_runs_relist(arena, run, !old);
 }
 
-/* A pointer's node in the arena's first pool. Turned so that what lies between granules, or before the pool, leads far
-   beyond its end. What lies in the control block leads there, where no header's check holds. */
-HW_INLINE uint64_t hw_fast_node(const hw_arena *arena, const void *pointer)
+/* Another requested size of the same class; `n` was looked at. */
+HW_INLINE void hw_resize_there(hw_run *run, const hw_run_looked *n, size_t bytes, uint32_t site)
 {
-    enum { G = HW_FIXED_GRANULE_LOG2 };
-    uint64_t offset = (uintptr_t)pointer - (uintptr_t)arena->pool.base - HW_OVERHEAD;
-    return offset >> G | offset << (64 - G);
+    uint32_t slack = run->stride - HW_RUN_OVERHEAD - (uint32_t)bytes;
+    uint64_t pattern = hw_pattern_of(n->place);
+    char *end = n->at + run->stride;
+    if (run->class < HW_RUN_SMALL) {
+        hw_short_slack_refill(end, pattern, slack);
+    } else {
+        uint32_t node = (uint32_t)(n->at - run->base) >> HW_RUN_GRANULE_LOG2;
+        hw_run_fill(end - slack, end, pattern);
+        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] =
+            hw_slack_entry(n->place, &hw_this_process.key, slack);
+        slack = HW_RUN_LONG_SLACK;
+    }
+    hw_run_write(&hw_this_process.key, n, hw_meta(slack, HW_USED, n->own >> 6 & 3, site));
 }
 
 /* Whatever stops these, they have changed nothing; then the long way begins anew. */
@@ -98,9 +141,7 @@ HW_INLINE void *hw_allocate_usual(hw_arena *arena, size_t bytes, unsigned origin
     HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
     if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
         goto slowly;
-    void *payload = hw_take_cached(arena, bytes, origin, site);
-    if (HW_UNLIKELY(!payload))
-        payload = hw_take_new(arena, bytes, origin, site);
+    void *payload = hw_take_usual(arena, bytes, origin, site);
     arena->operations += payload != NULL;
     hw_is_out(arena);
     return payload;
@@ -119,17 +160,25 @@ HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller
 
 HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 {
-    hw_fetch_around((uintptr_t)pointer);
     hw_arena *arena = hw_this_thread.ready_to_release;
-    uint64_t node;
-    if (HW_UNLIKELY(!arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
+    hw_run *run;
+    uint32_t site;
+    bool done = false;
+    if (HW_UNLIKELY(!arena || (run = hw_usual_run(arena, pointer)) == NULL || hw_is_inside(arena) ||
                     !hw_try_enter(arena, caller.frame, true))) {
         hw_heap_release(pointer, family, caller);
         return;
     }
-    hw_looked n;
-    bool done = !hw_look_at_used(arena, (uint32_t)node, family, &n) && hw_cache_used(arena, (uint32_t)node, &n, caller);
-    arena->operations += done;
+    hw_run_looked n;
+    uint32_t slack;
+    if (HW_LIKELY(!hw_look_at_used(run, pointer, family, false, &n, &slack))) {
+        /* None is known for a quarantined node. */
+        HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, out);
+        hw_give_usual(arena, run, &n, site);
+        arena->operations++;
+        done = true;
+    }
+out:
     hw_is_out(arena);
     if (HW_UNLIKELY(!done || hw_check_is_asked_for(arena)))
         hw_heap_released(done ? NULL : pointer, family, caller);
@@ -139,55 +188,45 @@ HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
 HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.ready;
-    uint64_t node;
-    if (HW_UNLIKELY(!arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end || hw_is_inside(arena) ||
-                    !hw_try_enter(arena, caller.frame, true)))
+    const hw_run *run;
+    if (HW_UNLIKELY(!arena || (run = hw_usual_run(arena, pointer)) == NULL || run->class >= HW_RUN_SMALL ||
+                    hw_is_inside(arena) || !hw_try_enter(arena, caller.frame, true)))
         return hw_heap_size(pointer, caller);
-    const hw_trusted *pool = &arena->pool;
-    hw_words own = hw_load(pool->base + ((size_t)node << HW_FIXED_GRANULE_LOG2));
-    uint32_t meta = (uint32_t)own.rest;
-    bool wrong = own.rest != hw_sealed(pool, own.sizes, meta, hw_offset_sum(pool, (uint32_t)node)) ||
-                 hw_state_of(meta) != HW_USED || meta >> 8 == HW_SITE_QUARANTINE;
+    const char *at = (const char *)pointer - HW_RUN_OVERHEAD;
+    uint64_t own = hw_word(at), place = hw_place(run->salt, &hw_this_process.key, at);
+    bool wrong = hw_run_unlike(place, &hw_this_process.key, own) || hw_state_of((uint32_t)own) != HW_USED ||
+                 (uint32_t)own >> 8 == HW_SITE_QUARANTINE;
+    size_t size = run->stride - HW_RUN_OVERHEAD - (own & 15);
     hw_is_out(arena);
-    if (HW_UNLIKELY(wrong))
-        return hw_heap_size(pointer, caller);
-    return ((size_t)(uint32_t)own.sizes << HW_FIXED_GRANULE_LOG2) - HW_OVERHEAD - hw_slack_of(meta);
+    return HW_LIKELY(!wrong) ? size : hw_heap_size(pointer, caller);
 }
 
-/* A small block made larger or smaller, where both sizes have caches. */
+/* A block of a run made larger or smaller, where it stays in one. */
 HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
 {
-    hw_fetch_around((uintptr_t)pointer);
     hw_arena *arena = hw_this_thread.ready_to_release;
-    uint64_t node;
-    uint32_t site;
-    if (HW_UNLIKELY(!arena || !hw_is_small(bytes) || (node = hw_fast_node(arena, pointer)) >= arena->pool.end ||
+    hw_run *run;
+    uint32_t site, slack;
+    if (HW_UNLIKELY(!arena || bytes - 1 >= HW_RUN_MOST || (run = hw_usual_run(arena, pointer)) == NULL ||
                     hw_is_inside(arena)))
         goto slowly;
     HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
     if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
         goto slowly;
-    hw_looked n;
+    hw_run_looked n;
     void *payload = NULL;
-    if (HW_LIKELY(!hw_look_at_used(arena, (uint32_t)node, HW_MALLOC, &n) && n.meta >> 8 != HW_SITE_QUARANTINE)) {
-        size_t had = ((size_t)n.size << HW_FIXED_GRANULE_LOG2) - HW_OVERHEAD - (n.meta & 15);
-        if (hw_class_of(had) == hw_class_of(bytes)) {
-            unsigned slack = hw_slack_for(bytes);
-            hw_write_meta(&arena->pool, &n, hw_meta(slack, HW_USED, n.meta >> 6 & 3, site));
-            hw_slack_refill(&n, slack);
+    if (HW_LIKELY(!hw_look_at_used(run, pointer, HW_MALLOC, true, &n, &slack) &&
+                  (uint32_t)n.own >> 8 != HW_SITE_QUARANTINE)) {
+        size_t had = run->stride - HW_RUN_OVERHEAD - slack;
+        if (hw_class_for(bytes) == run->class) {
+            hw_resize_there(run, &n, bytes, site);
             payload = pointer;
-        } else if ((payload = hw_take_cached(arena, bytes, HW_MALLOC, site)) != NULL ||
-                   (payload = hw_take_new(arena, bytes, HW_MALLOC, site)) != NULL) {
+        } else if ((payload = hw_take_any(arena, bytes, HW_MALLOC, site)) != NULL) {
             __builtin_memmove(payload, pointer, had < bytes ? had : bytes); /* memcpy would be a slow instruction */
-            /* The reserve may have been the node before: then that one is another now. */
-            if (hw_look(&arena->pool, (uint32_t)node, HW_NODE_LEAST, HW_NODE_CACHED, &n) ||
-                !hw_cache_used(arena, (uint32_t)node, &n, caller)) {
-                /* No room, or a site to learn: out of the arena, as any release. */
-                arena->operations++;
-                hw_is_out(arena);
-                hw_heap_release(pointer, HW_MALLOC, caller);
-                return payload;
-            }
+            HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, learn);
+            /* Its own words are as they were; the copies of its neighbours' may be others by now. */
+            hw_give_usual(arena, run, &n, site);
+            arena->operations++;
         }
     }
     arena->operations += payload != NULL;
@@ -198,6 +237,11 @@ HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
         return payload;
 slowly:
     return hw_heap_resize(pointer, bytes, caller);
+learn: /* a site to learn: out of the arena, as any release */
+    arena->operations++;
+    hw_is_out(arena);
+    hw_heap_release(pointer, HW_MALLOC, caller);
+    return payload;
 }
 
 #endif

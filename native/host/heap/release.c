@@ -7,6 +7,7 @@
 #include "heap/fast.h"
 #include "heap/foreign.h"
 #include "heap/huge.h"
+#include "heap/small.h"
 #include "os/record.h"
 #include "traps/blocks.h"
 
@@ -20,10 +21,7 @@ static bool give_back_fast(hw_arena *arena, hw_descriptor *descriptor, uint32_t 
         hw_slack_wrong(&n) || hw_state_of(n.meta) != HW_USED || hw_quarantined(n.meta))
         return false;
     hw_fast_cache(&arena->pool, &n, site);
-    if (hw_class_of_node(n.size) < HW_CLASSES)
-        hw_stack(arena, hw_class_of_node(n.size), node, context);
-    else
-        hw_cache_large(arena, node, n.size, context);
+    hw_cache_large(arena, node, n.size, context);
     return true;
 }
 
@@ -35,17 +33,10 @@ static void give_back(hw_arena *arena, hw_descriptor *descriptor, uint32_t node,
         return;
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
         hw_header h = *hw_own(descriptor->pool, node);
-        uint32_t class = hw_class_of_node(h.size);
         hw_fault fault;
-        if (HW_UNLIKELY(hw_is_held_back(context)) && (hw_setting.poison || class < HW_CLASSES) &&
-            hw_delay(arena, descriptor, node, site, context))
+        if (HW_UNLIKELY(hw_setting.poison) && hw_delay(arena, descriptor, node, site, context))
             return;
-        if (class < HW_CLASSES && descriptor == arena->first) {
-            if (HW_LIKELY(hw_cache(descriptor->pool, node, site, false, &fault) == HW_OK)) {
-                hw_stack(arena, class, node, context);
-                return;
-            }
-        } else if (HW_LIKELY(hw_release(descriptor->pool, node, site, &fault) == HW_OK)) {
+        if (HW_LIKELY(hw_release(descriptor->pool, node, site, &fault) == HW_OK)) {
             hw_trim_after(arena, descriptor, node, h.prev_size, (size_t)h.size << HW_FIXED_GRANULE_LOG2);
             return;
         }
@@ -125,7 +116,6 @@ void hw_drain(hw_arena *arena, hw_descriptor *descriptor, const hw_context *cont
         }
         uint32_t after = l->left, site = l->right;
         __builtin_prefetch(hw_own(descriptor->pool, after)); /* it was written by another processor */
-        hw_fetch_around((uintptr_t)hw_payload(descriptor->pool, after));
         if (!hw_header_at(descriptor->pool, node, &h)) {
             if (!hw_mend(arena, descriptor, context) || !hw_header_at(descriptor->pool, node, &h)) {
                 node = after;
@@ -143,6 +133,7 @@ void hw_drain(hw_arena *arena, hw_descriptor *descriptor, const hw_context *cont
 
 void hw_drain_all(hw_arena *arena, const hw_context *context)
 {
+    hw_small_drain(arena, context);
     for (uint32_t i = 0; i < arena->descriptors; i++)
         if (atomic_load_explicit(&arena->descriptor[i].pending, memory_order_relaxed))
             hw_drain(arena, &arena->descriptor[i], context);
@@ -237,13 +228,21 @@ static HW_COLD void release_trapped(void *pointer, const hw_context *context)
     void *stand_in = hw_trap_release(pointer, context);
     const hw_descriptor *descriptor = NULL;
     uint32_t region = stand_in ? hw_region_of(stand_in) : 0;
-    if (!region || atomic_load(&hw_region_at(region)->kind) != HW_ARENA_POOL)
+    uint32_t kind = region ? atomic_load(&hw_region_at(region)->kind) : HW_UNUSED, meta;
+    hw_context with = *context;
+    with.pointer = stand_in;
+    if (kind == HW_ARENA_RUNS) {
+        const hw_run *run = hw_run_of(hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)), stand_in);
+        if (run && hw_small_glimpse(run, hw_run_node_at(run, stand_in), &meta))
+            with.family = (meta >> 6 & 3) == HW_ALIGNED ? (unsigned)HW_MALLOC : meta >> 6 & 3;
+        hw_release_any(stand_in, &with);
+        return;
+    }
+    if (kind != HW_ARENA_POOL)
         return;
     descriptor = hw_descriptor_of(hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)), stand_in);
     uint32_t node = descriptor ? hw_node_at(descriptor, stand_in) : 0;
     hw_header h;
-    hw_context with = *context;
-    with.pointer = stand_in;
     if (node && hw_header_glimpse(descriptor->pool, node, &h))
         with.family = (h.meta >> 6 & 3) == HW_ALIGNED ? (unsigned)HW_MALLOC : h.meta >> 6 & 3;
     hw_release_any(stand_in, &with);
@@ -258,6 +257,20 @@ void hw_release_any(void *pointer, const hw_context *context)
     hw_arena *mine = hw_visit_begins(&context->caller) && !hw_this_thread.ended ? hw_arena_own() : hw_this_thread.arena;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
+    if (kind == HW_ARENA_RUNS) {
+        hw_arena *arena = hw_arena_numbered(atomic_load(&hw_region_at(region)->arena));
+        hw_run *run = hw_run_of(arena, pointer);
+        if (!run) {
+            hw_release_outside(pointer, context);
+        } else if (arena == mine && !hw_is_engaged()) {
+            hw_enter(arena, context->caller.frame);
+            hw_small_release(arena, run, pointer, context);
+            hw_leave(arena);
+        } else {
+            hw_small_release_any(arena, run, pointer, context);
+        }
+        return;
+    }
     if (kind == HW_ARENA_POOL) {
         hw_arena *arena = hw_arena_numbered(atomic_load(&hw_region_at(region)->arena));
         hw_descriptor *descriptor = hw_descriptor_of(arena, pointer);

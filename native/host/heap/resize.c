@@ -8,6 +8,7 @@
 #include "heap/heap_fast.h"
 #include "heap/huge.h"
 #include "heap/release.h"
+#include "heap/small.h"
 #include "stacks/named.h"
 #include "stacks/numbers.h"
 #include "traps/blocks.h"
@@ -140,6 +141,33 @@ static resized resize_big(hw_descriptor *descriptor, void *pointer, size_t bytes
     return (resized){.block = same, .size = size, .family = HW_MALLOC};
 }
 
+static bool never_moves(size_t size, size_t bytes, const hw_context *context)
+{
+    (void)size, (void)bytes, (void)context;
+    return false;
+}
+
+/* As resize_in_arena, of a block in a run. */
+static void *resize_small(hw_arena *arena, hw_run *run, void *pointer, size_t bytes, hw_arena *mine,
+                          const hw_context *context, size_t *size, unsigned *family, bool moves)
+{
+    void *same = NULL;
+    bool (*has_to)(size_t, size_t, const hw_context *) = moves ? has_to_move : never_moves;
+    *size = hw_small_size(run, pointer);
+    if (arena == mine) {
+        uint32_t site = hw_site_of(&arena->sites, &context->caller, 0);
+        hw_enter(arena, context->caller.frame);
+        same = hw_small_resize(arena, run, pointer, bytes, site, context, size, family, has_to);
+        hw_leave(arena);
+        if (HW_UNLIKELY(hw_traps_on))
+            hw_watch_allocated(same, NULL, bytes, site, same ? hw_number_next(site) : 0);
+    } else if ((!*size || *size >= WORTH_A_VISIT) && mine && hw_seize(arena, 0)) {
+        same = hw_small_resize(arena, run, pointer, bytes, hw_site_here(0, context), context, size, family, has_to);
+        hw_yield(arena);
+    }
+    return same;
+}
+
 /* As resize_inside, from wherever. */
 static void *resize_in_arena(hw_arena *arena, hw_descriptor *descriptor, void *pointer, size_t bytes, hw_arena *mine,
                              const hw_context *context, size_t *size, unsigned *family, bool moves)
@@ -163,17 +191,18 @@ static void *resize_in_arena(hw_arena *arena, hw_descriptor *descriptor, void *p
 }
 
 /* Bytes of a small block of the thread's own that is sound and has to move; 0: it is none. */
-static __attribute__((noinline)) size_t usual_to_move(const void *pointer, size_t bytes, hw_caller caller)
+static __attribute__((noinline)) size_t usual_to_move(void *pointer, size_t bytes, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.ready;
-    uint64_t node;
-    hw_looked n;
-    if (!hw_setting.poison || !arena || (node = hw_fast_node(arena, pointer)) >= arena->pool.end ||
-        hw_is_inside(arena) || !hw_try_enter(arena, caller.frame, true))
+    const hw_run *run;
+    hw_run_looked n;
+    if (!hw_setting.poison || !arena || (run = hw_usual_run(arena, pointer)) == NULL || hw_is_inside(arena) ||
+        !hw_try_enter(arena, caller.frame, true))
         return 0;
-    bool usual = !hw_look_at_used(arena, (uint32_t)node, HW_MALLOC, &n) && !hw_quarantined(n.meta);
+    uint32_t slack;
+    bool usual = !hw_look_at_used(run, pointer, HW_MALLOC, true, &n, &slack) && !hw_quarantined((uint32_t)n.own);
     hw_is_out(arena);
-    size_t size = usual ? ((size_t)n.size << HW_FIXED_GRANULE_LOG2) - HW_OVERHEAD - hw_slack_of(n.meta) : 0;
+    size_t size = usual ? run->stride - HW_RUN_OVERHEAD - slack : 0;
     return size != bytes ? size : 0;
 }
 
@@ -203,13 +232,20 @@ static __attribute__((noinline)) resized resize_in_place(void *pointer, size_t b
         void *same = hw_huge_resize(region, pointer, bytes, &size, &context);
         return (resized){.block = same, .size = size, .family = HW_MALLOC};
     }
-    hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
+    bool in_arena = kind == HW_ARENA_POOL || kind == HW_ARENA_RUNS;
+    hw_arena *arena = in_arena ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
+    hw_run *run = kind == HW_ARENA_RUNS ? hw_run_of(arena, pointer) : NULL;
     hw_descriptor *descriptor = arena ? hw_descriptor_of(arena, pointer) : NULL;
+    resized r = {.family = HW_MALLOC};
+    if (run && run->stride) {
+        r.block = resize_small(arena, run, pointer, bytes, mine, &context, &r.size, &r.family, moves);
+        r.by_choice = has_to_move(r.size, bytes, &context);
+        return r;
+    }
     if (!descriptor) {
         hw_release_outside(pointer, &context);
         return (resized){0};
     }
-    resized r = {.family = HW_MALLOC};
     r.block = resize_in_arena(arena, descriptor, pointer, bytes, mine, &context, &r.size, &r.family, moves);
     r.by_choice = has_to_move(r.size, bytes, &context);
     return r;
@@ -253,7 +289,11 @@ size_t hw_heap_size(const void *pointer, hw_caller caller)
         return hw_trap_size(pointer);
     if (kind == HW_HUGE || kind == HW_HUGE_CLAIMED)
         return hw_huge_size(region, pointer);
-    hw_arena *arena = kind == HW_ARENA_POOL ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
+    bool in_arena = kind == HW_ARENA_POOL || kind == HW_ARENA_RUNS;
+    hw_arena *arena = in_arena ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
+    const hw_run *run = kind == HW_ARENA_RUNS ? hw_run_of(arena, pointer) : NULL;
+    if (run)
+        return hw_small_size(run, pointer);
     hw_descriptor *descriptor = arena ? hw_descriptor_of(arena, pointer) : NULL;
     return descriptor ? extent(descriptor, pointer) : 0;
 }

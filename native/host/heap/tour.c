@@ -4,6 +4,7 @@
 #include "heap/big.h"
 #include "heap/damage.h"
 #include "heap/huge.h"
+#include "heap/small.h"
 
 /* Bytes of pools that a part compares, at most; a big block counts as BLOCK of them, a region that is none as NONE. An
    arena that its thread does not leave within PATIENCE milliseconds is left out this time. */
@@ -12,12 +13,17 @@ enum { PART = 256 << 10, BLOCK = 2 << 10, NONE = 16, PATIENCE = 1 };
 /* Where the next part begins. By who holds the lock of checks. */
 static struct {
     hw_arena *arena; /* NULL: with the first one, unless big blocks are on */
+    uint32_t run;    /* of it, by number; behind the last: its pools are on */
     uint32_t descriptor, node;
     uint32_t region; /* 0: arenas are on */
 } next;
 
 static void check_places(hw_arena *arena, const hw_context *context, size_t *left)
 {
+    for (uint32_t runs = (uint32_t)(arena->runs.reach >> HW_RUN_LOG2); *left && next.run < runs; next.run++) {
+        hw_small_inspect(arena, &arena->runs.book[next.run].run, context);
+        *left -= *left < HW_RUN_BYTES ? *left : HW_RUN_BYTES;
+    }
     while (*left && next.descriptor < arena->descriptors) {
         hw_inspect_part(arena, &arena->descriptor[next.descriptor], context, &next.node, left);
         if (next.node)
@@ -40,7 +46,7 @@ static bool check_arena(hw_arena *arena, const hw_context *context, size_t *left
     } else {
         return true;
     }
-    return next.descriptor >= arena->descriptors;
+    return next.run >= arena->runs.reach >> HW_RUN_LOG2 && next.descriptor >= arena->descriptors;
 }
 
 static void check_block(uint32_t region, const hw_context *context, size_t *left)
@@ -64,7 +70,7 @@ void hw_tour_go_on(const hw_context *context)
         next.arena = hw_arena_first();
     while (left && next.arena && check_arena(next.arena, context, &left)) {
         next.arena = next.arena->next;
-        next.descriptor = next.node = 0;
+        next.run = next.descriptor = next.node = 0;
     }
     if (next.arena)
         return;
@@ -78,5 +84,5 @@ void hw_tour_go_on(const hw_context *context)
 void hw_tour_forget(void)
 {
     next.arena = NULL;
-    next.descriptor = next.node = next.region = 0;
+    next.run = next.descriptor = next.node = next.region = 0;
 }

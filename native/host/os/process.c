@@ -1,6 +1,6 @@
 #include "os/process.h"
 
-hw_process hw_this_process = {.magic = 0x52505748, .version = 1, .sites_used = 16};
+hw_process hw_this_process = {.magic = 0x52505748, .version = 2, .sites_used = 16};
 
 /* 48 bits of address: a table of leaves, each a table of units of 1 MiB. */
 enum { LEAVES = 1 << (48 - HW_UNIT_LOG2 - HW_LEAF_LOG2), LEAF = 1 << HW_LEAF_LOG2, FEWEST = 512 };
@@ -70,6 +70,13 @@ void hw_region_publish(uint32_t region, void *base, size_t bytes, enum hw_region
     atomic_store_explicit(&r->kind, kind, memory_order_release);
 }
 
+void hw_region_describe(uint32_t region, const void *table, const void *handed)
+{
+    hw_region *r = hw_region_at(region);
+    atomic_store_explicit(&r->table, (uint64_t)(uintptr_t)table, memory_order_relaxed);
+    atomic_store_explicit(&r->handed, (uint64_t)(uintptr_t)handed, memory_order_release);
+}
+
 void hw_region_resize(uint32_t region, size_t bytes)
 {
     atomic_store_explicit(&hw_region_at(region)->bytes, bytes, memory_order_release);
@@ -118,6 +125,15 @@ uint32_t hw_region_of(const void *address)
         return 0;
     leaf *l = atomic_load_explicit(&leaves[unit >> HW_LEAF_LOG2], memory_order_acquire);
     return l ? atomic_load_explicit(&(*l)[unit % LEAF], memory_order_acquire) : 0;
+}
+
+void hw_process_key(void)
+{
+    hw_run_key key;
+    if (hw_this_process.key.meta)
+        return;
+    hw_random(&key, sizeof key);
+    hw_this_process.key = (hw_run_key){key.place | 1, key.meta | 1};
 }
 
 static uint32_t process; /* a vfork child sees another id */

@@ -7,7 +7,7 @@
 #ifndef HEAPWITNESS_PROCESS_H
 #define HEAPWITNESS_PROCESS_H
 
-#include "heapwitness/core.h"
+#include "heapwitness/run.h"
 #include "os/space.h"
 
 enum { HW_REGIONS = 1 << 17, HW_LEAF_LOG2 = 14 };
@@ -19,20 +19,25 @@ enum hw_region_kind {
     HW_CLAIMED,
     HW_HUGE,
     HW_HUGE_CLAIMED,
-    HW_TRAPPED_BLOCKS
+    HW_TRAPPED_BLOCKS,
+    HW_ARENA_RUNS
 };
 
 typedef struct hw_region {
     _Atomic uint64_t base, bytes;
     _Atomic uint32_t kind, arena;
+    _Atomic uint64_t table, handed; /* of runs */
 } hw_region;
 
 typedef struct hw_process {
     uint32_t magic, version;
     _Atomic uint64_t sites, sites_used, regions, regions_used;
+    hw_run_key key; /* of all runs; set before there are any */
 } hw_process;
 
 extern hw_process hw_this_process;
+/* Make the key of runs, unless it is made. */
+void hw_process_key(void);
 
 /* Whose memory this is: the process that calls, from now on. */
 void hw_process_note(void);
@@ -42,6 +47,7 @@ bool hw_process_is_ours(void);
 /* Claim a slot for a pool; 0 when there is none. Its kind is HW_CLAIMED until hw_region_publish. */
 uint32_t hw_region_claim(void);
 void hw_region_publish(uint32_t region, void *base, size_t bytes, enum hw_region_kind kind, uint32_t arena);
+void hw_region_describe(uint32_t region, const void *table, const void *handed);
 void hw_region_resize(uint32_t region, size_t bytes);
 void hw_region_free(uint32_t region);
 hw_region *hw_region_at(uint32_t region);

@@ -52,8 +52,8 @@ void hw_tell_with(const hw_trap *trap)
     atomic_store(&is_trapped, true);
 }
 
-char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t bytes, uint32_t region,
-                     const hw_fault *fault, const hw_released *released)
+char hw_tell_finding(const hw_context *context, const hw_where *where, const hw_fault *fault,
+                     const hw_released *released)
 {
     hw_message m;
     if (!hw_message_begin(&m, RECORD))
@@ -62,8 +62,12 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
     hw_message_start(&m, &event, HW_FINDING);
     event.when = context->when;
     event.reason = fault->reason;
-    event.pool = (uint64_t)(uintptr_t)pool;
-    event.pool_bytes = pool ? bytes : 0;
+    event.pool = (uint64_t)(uintptr_t)where->pool;
+    event.pool_bytes = where->pool ? where->bytes : 0;
+    if (where->run) {
+        event.pool = (uint64_t)(uintptr_t)where->run->base;
+        event.pool_bytes = HW_RUN_BYTES;
+    }
     event.pointer = (uint64_t)(uintptr_t)context->pointer;
     event.node = fault->node;
     event.family = context->family | hw_domain_of((uintptr_t)context->caller.pc) << HW_FAMILY_BITS;
@@ -87,8 +91,11 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         hw_put_section(&m, HW_TRAPPED, 0, &trapped, sizeof trapped);
     if (context->held)
         hw_put_section(&m, HW_HELD, 0, context->held, sizeof *context->held);
-    if (pool)
-        hw_put_numbers(&m, pool, fault);
+    uint64_t run = (uint64_t)(uintptr_t)where->run;
+    if (run)
+        hw_put_section(&m, HW_RUN_AT, 0, &run, sizeof run);
+    if (where->pool || where->run)
+        hw_put_numbers(&m, where, fault);
     else if (context->unpooled || released)
         hw_put_number_of(&m, context->unpooled ? context->unpooled->address : released->address);
     hw_message_finish(&m, &event);
@@ -98,7 +105,7 @@ char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t byte
         answer = hw_setting.on_error;
         if (hw_setting.log[0]) {
             m.room = m.most - m.most / 4;
-            hw_put_evidence(&m, pool, bytes, region, fault);
+            hw_put_evidence(&m, where, fault);
             if (context->unpooled)
                 hw_put_unpooled(&m, context->unpooled);
             if (context->held)

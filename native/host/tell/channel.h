@@ -53,7 +53,8 @@ enum hw_section_kind {
     HW_WENT_ON,
     HW_FRAME,
     HW_WATCHED,
-    HW_NUMBERED
+    HW_NUMBERED,
+    HW_RUN_AT
 };
 
 /* A block without a pool (huge.h, traps/blocks.h), as a section tells it. `before`: bytes before it that have the
@@ -106,9 +107,17 @@ typedef struct hw_trap {
 
 /* Findings that are told from now on come with this. */
 void hw_tell_with(const hw_trap *trap);
-/* Tell a finding and wait for the answer: 'g', 'a' or 's'. `pool` may be NULL. */
-char hw_tell_finding(const hw_context *context, const hw_pool *pool, size_t bytes, uint32_t region,
-                     const hw_fault *fault, const hw_released *released);
+/* Where a finding is: in a pool, in a run, or in neither. `region` is 0 where it is none's. */
+typedef struct hw_where {
+    const hw_pool *pool;
+    size_t bytes; /* of the pool */
+    uint32_t region;
+    const hw_run *run;
+} hw_where;
+
+/* Tell a finding and wait for the answer: 'g', 'a' or 's'. */
+char hw_tell_finding(const hw_context *context, const hw_where *where, const hw_fault *fault,
+                     const hw_released *released);
 /* Tell what was put right after the findings that this thread told last. */
 void hw_tell_outcome(const hw_outcome *outcome);
 /* Tell what the memory holds after the access that this thread told last, which was let through. */

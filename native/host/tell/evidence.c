@@ -1,9 +1,10 @@
 #define _GNU_SOURCE
 #include "tell/evidence.h"
 
+#include "run_node.h"
 #include "stacks/numbers.h"
 
-enum { WINDOW_MOST = 4 << 20 };
+enum { WINDOW_MOST = 4 << 20, MOST_SITES = 64 };
 
 static void put_record(hw_message *m, const hw_site_record *record)
 {
@@ -36,42 +37,68 @@ static void put_sites_of(hw_message *m, const hw_pool *pool, uint32_t node)
         hw_put_site(m, links->right);
 }
 
-void hw_put_evidence(hw_message *m, const hw_pool *pool, size_t bytes, uint32_t region, const hw_fault *fault)
+/* A run is small: all of it that is formatted, what describes it, and the sites around the fault. */
+static void put_run(hw_message *m, const hw_run *run, const hw_fault *fault)
+{
+    uint32_t end = hw_run_end(run), granules = run->stride >> HW_RUN_GRANULE_LOG2;
+    uint32_t low = fault->low && fault->low < end ? fault->low : fault->node;
+    uint32_t high = fault->high > low ? fault->high : low;
+    hw_put_memory(m, (uintptr_t)run, sizeof *run);
+    hw_put_memory(m, (uintptr_t)run->aside, sizeof *run->aside);
+    hw_put_memory(m, (uintptr_t)run->base, HW_RUN_BYTES);
+    low = low > HW_RUN_FIRST + granules ? low - granules : (uint32_t)HW_RUN_FIRST;
+    low -= (low - HW_RUN_FIRST) % granules;
+    for (unsigned i = 0; i < MOST_SITES && low < end && low <= high + granules; i++, low += granules) {
+        uint64_t own = hw_word(hw_run_at(run, low));
+        if (!hw_run_unlike(hw_place(run->salt, &hw_this_process.key, hw_run_at(run, low)), &hw_this_process.key, own))
+            hw_put_site(m, (uint32_t)own >> 8);
+        uint64_t kept = hw_word(hw_run_at(run, low) + HW_RUN_BACKUP);
+        hw_put_site(m, (uint32_t)kept >> 8);
+    }
+}
+
+static void put_pool(hw_message *m, const hw_pool *pool, size_t bytes, const hw_fault *fault)
+{
+    uintptr_t base = (uintptr_t)pool;
+    hw_put_memory(m, base, HW_CONTROL);
+    hw_put_memory(m, base + bytes - HW_END, HW_END);
+    uint32_t end = (uint32_t)((bytes - HW_END) >> HW_FIXED_GRANULE_LOG2);
+    uint32_t low = fault->low ? fault->low : fault->node, high = fault->high ? fault->high : fault->node;
+    if (low >= end)
+        low = hw_first(pool);
+    if (low && low < end) {
+        if (high < low || high > end)
+            high = low;
+        /* With the node before, for its backup, and the whole of the last node. */
+        const hw_header *h = hw_own(pool, low);
+        uint32_t from = hw_is_valid(pool, low, h) ? low - h->prev_size : low;
+        h = hw_own(pool, high);
+        uint32_t to = high < end && hw_is_valid(pool, high, h) ? high + h->size : end;
+        size_t span = (size_t)(to - from) << HW_FIXED_GRANULE_LOG2;
+        hw_put_memory(m, base + ((size_t)from << HW_FIXED_GRANULE_LOG2), span < WINDOW_MOST ? span : WINDOW_MOST);
+        if (span > WINDOW_MOST) {
+            size_t at = (size_t)high << HW_FIXED_GRANULE_LOG2;
+            size_t before = at < WINDOW_MOST ? at : WINDOW_MOST;
+            hw_put_memory(m, base + at - before, before + HW_OVERHEAD + 64);
+        }
+        put_sites_of(m, pool, from);
+        put_sites_of(m, pool, low);
+        if (high != low && high < end)
+            put_sites_of(m, pool, high);
+        if (to < end)
+            put_sites_of(m, pool, to);
+    }
+}
+
+void hw_put_evidence(hw_message *m, const hw_where *where, const hw_fault *fault)
 {
     hw_put_memory(m, (uintptr_t)&hw_this_process, sizeof hw_this_process);
-    if (region)
-        hw_put_memory(m, (uintptr_t)hw_region_at(region), sizeof(hw_region));
-    if (pool) {
-        uintptr_t base = (uintptr_t)pool;
-        hw_put_memory(m, base, HW_CONTROL);
-        hw_put_memory(m, base + bytes - HW_END, HW_END);
-        uint32_t end = (uint32_t)((bytes - HW_END) >> HW_FIXED_GRANULE_LOG2);
-        uint32_t low = fault->low ? fault->low : fault->node, high = fault->high ? fault->high : fault->node;
-        if (low >= end)
-            low = hw_first(pool);
-        if (low && low < end) {
-            if (high < low || high > end)
-                high = low;
-            /* With the node before, for its backup, and the whole of the last node. */
-            const hw_header *h = hw_own(pool, low);
-            uint32_t from = hw_is_valid(pool, low, h) ? low - h->prev_size : low;
-            h = hw_own(pool, high);
-            uint32_t to = high < end && hw_is_valid(pool, high, h) ? high + h->size : end;
-            size_t span = (size_t)(to - from) << HW_FIXED_GRANULE_LOG2;
-            hw_put_memory(m, base + ((size_t)from << HW_FIXED_GRANULE_LOG2), span < WINDOW_MOST ? span : WINDOW_MOST);
-            if (span > WINDOW_MOST) {
-                size_t at = (size_t)high << HW_FIXED_GRANULE_LOG2;
-                size_t before = at < WINDOW_MOST ? at : WINDOW_MOST;
-                hw_put_memory(m, base + at - before, before + HW_OVERHEAD + 64);
-            }
-            put_sites_of(m, pool, from);
-            put_sites_of(m, pool, low);
-            if (high != low && high < end)
-                put_sites_of(m, pool, high);
-            if (to < end)
-                put_sites_of(m, pool, to);
-        }
-    }
+    if (where->region)
+        hw_put_memory(m, (uintptr_t)hw_region_at(where->region), sizeof(hw_region));
+    if (where->pool)
+        put_pool(m, where->pool, where->bytes, fault);
+    if (where->run)
+        put_run(m, where->run, fault);
 }
 
 void hw_put_unpooled(hw_message *m, const hw_unpooled *block)
@@ -92,15 +119,22 @@ static void put_numbers_between(hw_message *m, uintptr_t low, uintptr_t high)
         hw_put_section(m, HW_NUMBERED, 0, found, count * sizeof *found);
 }
 
-void hw_put_numbers(hw_message *m, const hw_pool *pool, const hw_fault *fault)
+void hw_put_numbers(hw_message *m, const hw_where *where, const hw_fault *fault)
 {
     enum { AROUND = 1024 };
+    const hw_pool *pool = where->pool;
     uint32_t low = fault->low ? fault->low : fault->node, high = fault->high ? fault->high : fault->node;
+    high = high < low ? low : high;
+    if (where->run) {
+        size_t stride = where->run->stride;
+        uintptr_t start = (uintptr_t)hw_run_at(where->run, low), end = (uintptr_t)hw_run_at(where->run, high);
+        put_numbers_between(m, start - AROUND - stride, end + AROUND + stride);
+        return;
+    }
     const hw_header *h = hw_own(pool, low);
     if (low && hw_is_valid(pool, low, h))
         low -= h->prev_size;
-    uintptr_t start = (uintptr_t)hw_at(pool, low), end = (uintptr_t)hw_at(pool, high < low ? low : high);
-    put_numbers_between(m, start - AROUND, end + AROUND);
+    put_numbers_between(m, (uintptr_t)hw_at(pool, low) - AROUND, (uintptr_t)hw_at(pool, high) + AROUND);
 }
 
 void hw_put_number_of(hw_message *m, uint64_t address)

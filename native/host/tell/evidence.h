@@ -4,14 +4,14 @@
 
 #include "tell/message.h"
 
-/* Of a pool with a fault: its ends, the nodes around the fault and their sites. */
-void hw_put_evidence(hw_message *m, const hw_pool *pool, size_t bytes, uint32_t region, const hw_fault *fault);
+/* Of a pool or a run with a fault: its ends, the nodes around the fault and their sites. */
+void hw_put_evidence(hw_message *m, const hw_where *where, const hw_fault *fault);
 /* Of a block without a pool. */
 void hw_put_unpooled(hw_message *m, const hw_unpooled *block);
 /* Of an allocation site: its record, and those that it names. */
 void hw_put_site(hw_message *m, uint32_t site);
-/* Which numbers blocks have at their sites: of a pool around a fault, and the one at an address. */
-void hw_put_numbers(hw_message *m, const hw_pool *pool, const hw_fault *fault);
+/* Which numbers blocks have at their sites: around a fault, and the one at an address. */
+void hw_put_numbers(hw_message *m, const hw_where *where, const hw_fault *fault);
 void hw_put_number_of(hw_message *m, uint64_t address);
 
 #endif

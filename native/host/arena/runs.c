@@ -1,0 +1,299 @@
+#define _GNU_SOURCE
+#include "arena/runs.h"
+
+#include "run_node.h"
+
+/* How much an arena's runs may be, and how far they grow at once. */
+#define FIRST_ROOM ((size_t)64 << 30)
+#define OTHER_ROOM ((size_t)16 << 30)
+#define SPARE ((size_t)1 << 20) /* behind them, so that an overflow out of the last one does not fault */
+#define HANDED (HW_RUN_NODES * sizeof(uint32_t))
+enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES };
+/* Runs without used nodes that keep their memory: so many, and a part of all. */
+enum { EMPTY = 16, EMPTY_PART = 8 };
+
+/* None: nothing can be taken from it. */
+static hw_run none;
+
+void hw_runs_init(hw_arena *arena)
+{
+    for (unsigned class = 0; class < HW_RUN_CLASSES; class++)
+        arena->runs.current[class] = &none;
+}
+
+/* --- lists, of runs by number, from 1 on ---------------------------------------------------------- */
+
+static uint32_t number_of(const hw_arena *arena, const hw_run *run)
+{
+    return (uint32_t)((const hw_book *)(const void *)run - arena->runs.book) + 1;
+}
+
+static hw_run *numbered(const hw_arena *arena, uint32_t number)
+{
+    return number ? &arena->runs.book[number - 1].run : NULL;
+}
+
+static void push(hw_arena *arena, uint32_t *list, hw_run *run)
+{
+    run->previous = 0;
+    run->next = *list;
+    if (*list)
+        numbered(arena, *list)->previous = number_of(arena, run);
+    *list = number_of(arena, run);
+    run->listed = true;
+}
+
+static void drop(hw_arena *arena, uint32_t *list, hw_run *run)
+{
+    if (run->previous)
+        numbered(arena, run->previous)->next = run->next;
+    else
+        *list = run->next;
+    if (run->next)
+        numbered(arena, run->next)->previous = run->previous;
+    run->listed = false;
+}
+
+static hw_run *pop(hw_arena *arena, uint32_t *list)
+{
+    hw_run *run = numbered(arena, *list);
+    if (run)
+        drop(arena, list, run);
+    return run;
+}
+
+/* --- memory --------------------------------------------------------------------------------------- */
+
+static bool begin(hw_arena *arena)
+{
+    hw_runs *runs = &arena->runs;
+    size_t room = arena->number == 1 ? FIRST_ROOM : OTHER_ROOM, books = room / HW_RUN_BYTES * sizeof(hw_book);
+    bool limited = hw_space_is_limited();
+    size_t first = limited ? LITTLE_STEP : STEP, spare = limited ? hw_page() : SPARE;
+    if (runs->refused)
+        return false;
+    runs->refused = true;
+    if (!hw_space_take(&runs->space, first + spare, room))
+        return false;
+    uint32_t region = hw_region_claim();
+    if (!region || !hw_space_take(&runs->books, hw_page(), hw_round_up(books, hw_page()))) {
+        if (region)
+            hw_region_free(region);
+        hw_space_give(&runs->space);
+        return false;
+    }
+    runs->base = runs->space.start;
+    runs->book = (hw_book *)(void *)runs->books.start;
+    runs->region = region;
+    hw_region_describe(region, runs->book, NULL);
+    hw_region_publish(region, runs->base, 0, HW_ARENA_RUNS, arena->number);
+    runs->refused = false;
+    return true;
+}
+
+/* Memory for one run more. */
+static bool provide(hw_runs *runs)
+{
+    size_t reach = runs->reach + HW_RUN_BYTES, step = runs->reach / 8;
+    size_t books = reach / HW_RUN_BYTES * sizeof(hw_book);
+    bool limited = hw_space_is_limited();
+    size_t spare = limited ? hw_page() : SPARE;
+    step = step < STEP ? STEP : step > MOST_STEP ? MOST_STEP : step & ~(size_t)(STEP - 1);
+    if (books > runs->books.bytes && !hw_space_grow(&runs->books, hw_round_up(books, hw_page())))
+        return false;
+    if (reach + spare <= runs->space.bytes)
+        return true;
+    return (!limited && hw_space_grow(&runs->space, hw_round_up(reach + spare + step, hw_page()))) ||
+           hw_space_grow(&runs->space, hw_round_up(reach + spare, hw_page()));
+}
+
+static uint64_t next_salt(hw_runs *runs)
+{
+    if (!runs->salt)
+        hw_random(&runs->salt, sizeof runs->salt);
+    runs->salt += UINT64_C(0x9E3779B97F4A7C15); /* splitmix64, of public domain */
+    uint64_t z = runs->salt;
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return z ^ z >> 31;
+}
+
+static hw_run *fresh(hw_arena *arena)
+{
+    hw_runs *runs = &arena->runs;
+    if ((!runs->base && !begin(arena)) || !provide(runs))
+        return NULL;
+    char *base = runs->base + runs->reach;
+    if (!hw_map_units(base, HW_RUN_BYTES, runs->region))
+        return NULL;
+    hw_run *run = &runs->book[runs->reach >> HW_RUN_LOG2].run;
+    run->base = base;
+    atomic_store_explicit(&runs->reach, runs->reach + HW_RUN_BYTES, memory_order_release);
+    atomic_store_explicit(&runs->within, runs->reach, memory_order_relaxed);
+    hw_region_resize(runs->region, runs->reach);
+    return run;
+}
+
+/* --- what has room -------------------------------------------------------------------------------- */
+
+/* One without used nodes, of any class or none, as one of this class. *damaged: as hw_runs_ready. */
+static hw_run *renew(hw_arena *arena, unsigned class, hw_run **damaged)
+{
+    hw_runs *runs = &arena->runs;
+    hw_run *run = numbered(arena, runs->empty);
+    if (run && run->stride && run->class != class && !hw_run_sound(run, &hw_this_process.key)) {
+        *damaged = run;
+        return NULL;
+    }
+    if (run) {
+        drop(arena, &runs->empty, run);
+        runs->empties -= run->stride != 0;
+    } else if (!(run = fresh(arena))) {
+        return NULL;
+    }
+    if (!run->stride || run->class != class)
+        hw_run_init(run, &((hw_book *)(void *)run)->aside, run->base, class, next_salt(runs), &hw_this_process.key);
+    return run;
+}
+
+/* Up to the end of the page in which the END lies then. */
+static int format(hw_run *run)
+{
+    size_t end = (size_t)hw_run_end(run) << HW_RUN_GRANULE_LOG2;
+    size_t to = hw_round_up(end + run->stride + HW_RUN_OVERHEAD, HW_LEAST_PAGE);
+    return hw_run_format(run, &hw_this_process.key, to - HW_RUN_OVERHEAD - end);
+}
+
+hw_run *hw_runs_ready(hw_arena *arena, unsigned class, hw_run **damaged)
+{
+    hw_run *run = arena->runs.current[class];
+    *damaged = NULL;
+    for (;;) {
+        if (run->head)
+            return run;
+        if (run->formatted < run->capacity) {
+            if (format(run) == HW_OK)
+                return run;
+            *damaged = run;
+            return NULL;
+        }
+        run = pop(arena, &arena->runs.partial[class]);
+        if (!run)
+            run = renew(arena, class, damaged);
+        if (!run)
+            return NULL;
+        arena->runs.current[class] = run;
+    }
+}
+
+static void discard(hw_run *run)
+{
+    run->stride = 0;
+    run->head = run->used = run->formatted = run->capacity = 0;
+    hw_discard(run->base, HW_RUN_BYTES);
+}
+
+/* Those that hold memory are used up first. */
+static void keep_empty(hw_arena *arena, hw_run *run)
+{
+    hw_run *first = numbered(arena, arena->runs.empty);
+    arena->runs.empties += run->stride != 0;
+    if (run->stride || !first) {
+        push(arena, &arena->runs.empty, run);
+        return;
+    }
+    run->previous = number_of(arena, first);
+    run->next = first->next;
+    if (first->next)
+        numbered(arena, first->next)->previous = number_of(arena, run);
+    first->next = number_of(arena, run);
+    run->listed = true;
+}
+
+/* A run that is damaged is mended where it is used next. */
+static void retire(hw_arena *arena, hw_run *run)
+{
+    size_t most = EMPTY + (arena->runs.reach >> HW_RUN_LOG2) / EMPTY_PART;
+    if (arena->runs.empties >= most && hw_run_sound(run, &hw_this_process.key))
+        discard(run);
+    keep_empty(arena, run);
+}
+
+void hw_runs_relist(hw_arena *arena, hw_run *run, bool was_full)
+{
+    hw_runs *runs = &arena->runs;
+    if (runs->current[run->class] == run)
+        return;
+    if (run->used) {
+        if (was_full && !run->listed)
+            push(arena, &runs->partial[run->class], run);
+        return;
+    }
+    if (run->listed)
+        drop(arena, &runs->partial[run->class], run);
+    retire(arena, run);
+}
+
+void hw_runs_lists_anew(hw_arena *arena)
+{
+    hw_runs *runs = &arena->runs;
+    for (unsigned class = 0; class < HW_RUN_CLASSES; class++)
+        runs->partial[class] = 0;
+    runs->empty = runs->empties = 0;
+    for (size_t i = runs->reach >> HW_RUN_LOG2; i-- > 0;) {
+        hw_run *run = &runs->book[i].run;
+        run->listed = false;
+        if (run->stride && runs->current[run->class] == run)
+            continue;
+        if (!run->used)
+            keep_empty(arena, run);
+        else if (run->head || run->formatted < run->capacity)
+            push(arena, &runs->partial[run->class], run);
+    }
+}
+
+size_t hw_runs_trim(hw_arena *arena)
+{
+    size_t given = 0;
+    for (hw_run *run = numbered(arena, arena->runs.empty); run; run = numbered(arena, run->next))
+        if (run->stride && hw_run_sound(run, &hw_this_process.key)) {
+            discard(run);
+            arena->runs.empties--;
+            given += HW_RUN_BYTES;
+        }
+    return given;
+}
+
+void hw_runs_lose(hw_arena *arena)
+{
+    atomic_store(&arena->runs.lost, true);
+    atomic_store(&arena->runs.within, 0);
+    hw_runs_init(arena);
+}
+
+/* --- what other threads released ------------------------------------------------------------------ */
+
+bool hw_runs_make_handed(hw_arena *arena)
+{
+    hw_runs *runs = &arena->runs;
+    size_t bytes = runs->reach >> HW_RUN_LOG2;
+    size_t room = (arena->number == 1 ? FIRST_ROOM : OTHER_ROOM) / HW_RUN_BYTES * HANDED;
+    bytes = hw_round_up(bytes * HANDED, hw_page());
+    if (!runs->handed.start) {
+        if (!hw_space_take(&runs->handed, bytes, room))
+            return false;
+        hw_region_describe(runs->region, runs->book, runs->handed.start);
+    } else if (bytes > runs->handed.bytes && !hw_space_grow(&runs->handed, bytes)) {
+        return false;
+    }
+    atomic_store_explicit(&runs->handed_reach, runs->handed.bytes / HANDED, memory_order_release);
+    return true;
+}
+
+_Atomic uint32_t *hw_runs_handed(hw_arena *arena, const hw_run *run)
+{
+    size_t number = (size_t)((const hw_book *)(const void *)run - arena->runs.book);
+    if (number >= atomic_load_explicit(&arena->runs.handed_reach, memory_order_acquire))
+        return NULL;
+    return (_Atomic uint32_t *)(void *)(arena->runs.handed.start + number * HANDED);
+}

@@ -1,0 +1,389 @@
+#define _GNU_SOURCE
+#include "heap/small.h"
+
+#include "heap/delayed.h"
+#include "heap/release.h"
+#include "os/room.h"
+#include "run_node.h"
+
+#define KEY (&hw_this_process.key)
+enum { HANDED = 1u << 31, SITE = 0xFFFFFF, GROUP_LOG2 = 5, GROUP = 1 << GROUP_LOG2 };
+
+__attribute__((no_sanitize("thread"))) bool hw_small_glimpse(const hw_run *run, uint32_t node, uint32_t *meta)
+{
+    /* Up to where nodes can be, not where they are: that changes while others look. */
+    if (!node || (node - HW_RUN_FIRST) % (run->stride >> HW_RUN_GRANULE_LOG2) ||
+        hw_run_number(run, node) >= run->capacity)
+        return false;
+    const char *at = hw_run_at(run, node);
+    uint64_t own = __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_RELAXED);
+    *meta = (uint32_t)own;
+    return hw_run_unlike(hw_place(run->salt, KEY, at), KEY, own) == 0 && hw_state_of(*meta) != HW_ENDNODE;
+}
+
+bool hw_small_waits(hw_arena *arena, const hw_run *run, uint32_t node, uint32_t *site)
+{
+    const _Atomic uint32_t *handed = hw_runs_handed(arena, run);
+    uint32_t entry = handed ? atomic_load(&handed[hw_run_number(run, node)]) : 0;
+    *site = entry & SITE;
+    return entry != 0;
+}
+
+static hw_where where_of(const hw_arena *arena, const hw_run *run)
+{
+    return (hw_where){.run = run, .region = arena->runs.region};
+}
+
+/* --- damage --------------------------------------------------------------------------------------- */
+
+typedef struct mending {
+    hw_arena *arena;
+    hw_run *run;
+    const hw_context *context;
+    bool left;
+} mending;
+
+enum { FAULTS = 2 * HW_RUN_NODES, FEW = 16 }; /* FEW: without memory for more */
+
+/* Whether an operation that was left in the middle can have done it: it changes two or three nodes side by side, and
+   what is counted. */
+static bool may_be_one_operations(const hw_run *run, const hw_fault *faults, unsigned count)
+{
+    const hw_fault *first = NULL, *last = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        if (faults[i].reason == HW_CONTROL_BLOCK)
+            continue;
+        first = first ? first : &faults[i];
+        last = &faults[i];
+    }
+    return !last || (last->node - first->node) << HW_RUN_GRANULE_LOG2 <= 2 * run->stride;
+}
+
+static void mend(const mending *m, hw_fault *faults, unsigned most)
+{
+    hw_outcome outcome;
+    hw_where where = where_of(m->arena, m->run);
+    uint64_t before = atomic_load(&hw_findings);
+    unsigned count = hw_run_check(m->run, KEY, faults, most);
+    if (m->left && may_be_one_operations(m->run, faults, count))
+        atomic_fetch_add(&hw_left_places, count);
+    else
+        for (unsigned i = 0; i < count; i++)
+            hw_tell_damage(m->context, &where, &faults[i]);
+    if (count == most)
+        atomic_fetch_add(&hw_findings, 1);
+    hw_run_repair(m->run, KEY, &outcome);
+    hw_runs_lists_anew(m->arena);
+    hw_delayed_check_runs(m->arena);
+    m->arena->repairs++;
+    uint64_t told = atomic_load(&hw_findings) - before;
+    if (told) {
+        atomic_fetch_add(&hw_repairs, told);
+        hw_tell_outcome(&outcome);
+    }
+}
+
+static void mend_it(void *argument)
+{
+    const mending *m = argument;
+    hw_fault *faults = hw_map(FAULTS * sizeof *faults);
+    if (faults) {
+        mend(m, faults, FAULTS);
+        hw_unmap(faults, FAULTS * sizeof *faults);
+        return;
+    }
+    hw_fault few[FEW];
+    mend(m, few, FEW);
+}
+
+HW_COLD void hw_small_mend(hw_arena *arena, hw_run *run, const hw_context *context)
+{
+    mending m = {.arena = arena, .run = run, .context = context};
+    if (!atomic_load(&arena->runs.lost))
+        hw_with_room(mend_it, &m);
+}
+
+void hw_small_inspect(hw_arena *arena, hw_run *run, const hw_context *context)
+{
+    if (run->stride && !atomic_load(&arena->runs.lost) && !hw_run_sound(run, KEY))
+        hw_small_mend(arena, run, context);
+}
+
+void hw_small_mend_left(hw_arena *arena, const hw_caller *caller)
+{
+    hw_context context = {.when = HW_AT_CHECK, .caller = *caller, .left = true};
+    size_t reach = atomic_load(&arena->runs.reach);
+    for (size_t i = 0; i < reach >> HW_RUN_LOG2 && !atomic_load(&arena->runs.lost); i++) {
+        hw_run *run = &arena->runs.book[i].run;
+        mending m = {.arena = arena, .run = run, .context = &context, .left = true};
+        if (run->stride && !hw_run_sound(run, KEY))
+            mend_it(&m);
+    }
+    hw_runs_lists_anew(arena);
+}
+
+/* --- allocating ----------------------------------------------------------------------------------- */
+
+void *hw_small_take(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site, const hw_context *context)
+{
+    unsigned class = hw_small_class(bytes);
+    if (atomic_load(&arena->runs.lost))
+        return NULL;
+    if (!arena->runs.current[class]->head)
+        hw_small_drain(arena, context);
+    for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
+        hw_run *damaged, *run = hw_runs_ready(arena, class, &damaged);
+        uint32_t node = run ? hw_run_take(run, KEY, bytes, origin, site) : 0;
+        if (node)
+            return hw_small_payload(run, node);
+        if (!run && !damaged)
+            return NULL;
+        hw_small_mend(arena, run ? run : damaged, context);
+    }
+    return NULL;
+}
+
+/* --- releasing ------------------------------------------------------------------------------------ */
+
+/* HW_OK, or what the core says. */
+static int give(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site)
+{
+    bool was_full = !run->head;
+    int status = hw_run_give(run, KEY, node, site);
+    if (status == HW_OK && (was_full || !run->used))
+        hw_runs_relist(arena, run, was_full);
+    return status;
+}
+
+bool hw_small_let_go(hw_arena *arena, hw_run *run, uint32_t node)
+{
+    uint32_t meta;
+    return hw_run_meta(run, KEY, node, &meta) && hw_state_of(meta) == HW_CACHED &&
+           give(arena, run, node, meta >> 8) == HW_OK;
+}
+
+void hw_small_give(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site, const hw_context *context)
+{
+    bool held = hw_is_held_back(context) && (hw_setting.poison || run->class < HW_RUN_SMALL);
+    for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
+        int status = held ? hw_run_hold(run, KEY, node, site) : give(arena, run, node, site);
+        if (status == HW_OK && held)
+            hw_delay_small(arena, run, node, context);
+        if (status != HW_DAMAGED)
+            return;
+        hw_small_mend(arena, run, context);
+    }
+}
+
+/* The pointer is no used node's payload. Damage may be why: look at all of the run first. */
+static HW_COLD void release_wrong(hw_arena *arena, hw_run *run, void *pointer, const hw_context *context, bool again)
+{
+    hw_where where = where_of(arena, run);
+    uint32_t meta, node = hw_run_node_at(run, pointer), site;
+    if (!run->stride) {
+        hw_release_outside(pointer, context);
+        return;
+    }
+    hw_small_inspect(arena, run, context);
+    if (again && hw_run_meta(run, KEY, node, &meta) && hw_state_of(meta) == HW_USED &&
+        !hw_small_waits(arena, run, node, &site)) {
+        hw_small_release(arena, run, pointer, context);
+        return;
+    }
+    uint32_t holder = hw_run_locate(run, (uintptr_t)pointer - (uintptr_t)run->base);
+    bool is_node = hw_run_meta(run, KEY, holder, &meta);
+    if (is_node && hw_quarantined(meta))
+        return;
+    if (is_node && holder == node && (hw_state_of(meta) != HW_USED || hw_small_waits(arena, run, node, &site)))
+        hw_tell_wrong_release_at(context, &where, HW_DOUBLE, node, NULL);
+    else
+        hw_tell_wrong_release_at(context, &where, HW_INVALID, is_node ? holder : 0, NULL);
+}
+
+void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_context *context)
+{
+    uint32_t node = hw_run_node_at(run, pointer), meta, site;
+    if (atomic_load(&arena->runs.lost))
+        return;
+    if (atomic_load_explicit(&run->waiting, memory_order_relaxed))
+        hw_small_drain(arena, context);
+    if (!hw_run_meta(run, KEY, node, &meta) || hw_state_of(meta) != HW_USED) {
+        release_wrong(arena, run, pointer, context, true);
+        return;
+    }
+    if (hw_small_waits(arena, run, node, &site)) {
+        release_wrong(arena, run, pointer, context, false);
+        return;
+    }
+    if (hw_quarantined(meta))
+        return;
+    if (HW_UNLIKELY(hw_is_mismatch(meta, context->family) || hw_domain_differs(meta >> 8, &context->caller))) {
+        hw_where where = where_of(arena, run);
+        hw_tell_wrong_release_at(context, &where, HW_MISMATCH, node, NULL);
+    }
+    hw_small_give(arena, run, node, hw_site_here(meta >> 8, context), context);
+}
+
+/* --- what other threads released ------------------------------------------------------------------ */
+
+/* Noted beside the nodes, which stay as they are until their owner comes. False: the node waits already, or there is no
+   room to note it. */
+static bool hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site)
+{
+    _Atomic uint32_t *handed = hw_runs_handed(arena, run);
+    uint32_t number = hw_run_number(run, node), nothing = 0;
+    if (!handed || !atomic_compare_exchange_strong(&handed[number], &nothing, HANDED | site))
+        return false;
+    atomic_fetch_or(&run->waiting, UINT64_C(1) << (number >> GROUP_LOG2));
+    if (atomic_exchange(&run->queued, 1))
+        return true;
+    uint32_t me = (uint32_t)((hw_book *)(void *)run - arena->runs.book) + 1;
+    uint32_t head = atomic_load_explicit(&arena->runs.waiting, memory_order_relaxed);
+    do
+        atomic_store_explicit(&run->next_waiting, head, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&arena->runs.waiting, &head, me, memory_order_release,
+                                                  memory_order_relaxed));
+    return true;
+}
+
+static void take_in(hw_arena *arena, hw_run *run, uint32_t number, _Atomic uint32_t *entry, const hw_context *context)
+{
+    uint32_t node = HW_RUN_FIRST + number * (run->stride >> HW_RUN_GRANULE_LOG2), meta;
+    uint32_t site = atomic_exchange(entry, 0) & SITE;
+    if (!hw_run_meta(run, KEY, node, &meta)) {
+        hw_small_mend(arena, run, context);
+        if (!hw_run_meta(run, KEY, node, &meta))
+            return;
+    }
+    if (hw_state_of(meta) == HW_USED && !hw_quarantined(meta))
+        hw_small_give(arena, run, node, site, context);
+}
+
+static void take_in_all(hw_arena *arena, hw_run *run, const hw_context *context)
+{
+    _Atomic uint32_t *handed = hw_runs_handed(arena, run);
+    for (uint64_t groups = atomic_exchange(&run->waiting, 0); groups && handed; groups &= groups - 1) {
+        uint32_t first = (uint32_t)__builtin_ctzll(groups) << GROUP_LOG2;
+        for (uint32_t number = first; number < first + GROUP; number++)
+            if (atomic_load_explicit(&handed[number], memory_order_acquire))
+                take_in(arena, run, number, &handed[number], context);
+    }
+}
+
+void hw_small_drain(hw_arena *arena, const hw_context *context)
+{
+    hw_runs *runs = &arena->runs;
+    if (!atomic_load_explicit(&runs->waiting, memory_order_relaxed) && !runs->taken)
+        return;
+    /* What was taken before, if that was left in the middle, comes first. */
+    for (unsigned turn = 0; turn < 2 && !atomic_load(&runs->lost); turn++) {
+        if (!runs->taken)
+            runs->taken = atomic_exchange_explicit(&runs->waiting, 0, memory_order_acquire);
+        while (runs->taken) {
+            hw_run *run = &runs->book[runs->taken - 1].run;
+            uint32_t after = atomic_load_explicit(&run->next_waiting, memory_order_relaxed);
+            /* In this order: who notes a node after that puts the run on the list again. */
+            atomic_store(&run->queued, 0);
+            runs->taken = after;
+            take_in_all(arena, run, context);
+        }
+    }
+}
+
+/* What was handed over to an arena without an owner. */
+static void take_in_for_nobody(hw_arena *arena, const hw_context *context)
+{
+    if (atomic_load_explicit(&arena->owner, memory_order_relaxed) == 0 && !hw_is_engaged() && hw_seize(arena, 1)) {
+        hw_small_drain(arena, context);
+        hw_yield(arena);
+    }
+}
+
+static bool may_be_handed_over(const hw_run *run, uint32_t node, unsigned family, uint32_t *meta)
+{
+    return hw_small_glimpse(run, node, meta) && hw_state_of(*meta) == HW_USED && !hw_quarantined(*meta) &&
+           hw_family_matches(*meta, family) && hw_run_payload_fault(run, KEY, node, *meta) == HW_NONE;
+}
+
+void hw_small_release_any(hw_arena *arena, hw_run *run, void *pointer, const hw_context *context)
+{
+    uint32_t node = hw_run_node_at(run, pointer), meta;
+    if (atomic_load(&arena->runs.lost))
+        return;
+    if (may_be_handed_over(run, node, context->family, &meta) &&
+        (hw_is_foreign() || !hw_domain_differs(meta >> 8, &context->caller))) {
+        uint32_t site = hw_is_foreign() ? 0 : hw_site_here(meta >> 8, context);
+        if (hand_over(arena, run, node, site)) {
+            if (!hw_is_foreign())
+                take_in_for_nobody(arena, context);
+            return;
+        }
+    }
+    /* Anything odd is judged by who has the arena alone. */
+    if (hw_is_foreign() || hw_is_engaged())
+        return;
+    if (!hw_seize(arena, 0)) {
+        hw_release_not();
+        return;
+    }
+    hw_runs_make_handed(arena);
+    hw_small_release(arena, run, pointer, context);
+    hw_yield(arena);
+}
+
+/* --- sizes ---------------------------------------------------------------------------------------- */
+
+size_t hw_small_size(const hw_run *run, const void *pointer)
+{
+    uint32_t node = hw_run_node_at(run, pointer), meta;
+    return hw_small_glimpse(run, node, &meta) && hw_state_of(meta) == HW_USED && !hw_quarantined(meta)
+               ? hw_run_requested(run, KEY, node, meta)
+               : 0;
+}
+
+/* For a block in a quarantined node: all up to its end. */
+static size_t size_of_lost(const hw_run *run, const void *pointer)
+{
+    uint32_t meta, node = hw_run_locate(run, (uintptr_t)pointer - (uintptr_t)run->base);
+    if (!hw_run_meta(run, KEY, node, &meta) || !hw_quarantined(meta))
+        return 0;
+    return (size_t)(hw_run_at(run, node) + run->stride - (const char *)pointer);
+}
+
+void *hw_small_resize(hw_arena *arena, hw_run *run, void *pointer, size_t bytes, uint32_t site,
+                      const hw_context *context, size_t *size, unsigned *family,
+                      bool (*moves)(size_t size, size_t bytes, const hw_context *context))
+{
+    uint32_t node = hw_run_node_at(run, pointer), meta, by;
+    for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
+        *size = hw_small_size(run, pointer);
+        if (atomic_load(&arena->runs.lost)) {
+            *size = *size ? *size : (size_t)(run->base + HW_RUN_BYTES - (char *)pointer);
+            return NULL;
+        }
+        if (!*size) {
+            hw_small_inspect(arena, run, context);
+            *size = hw_small_size(run, pointer);
+        }
+        bool waits = *size && hw_small_waits(arena, run, node, &by);
+        if (!*size || waits) {
+            *size = waits ? 0 : size_of_lost(run, pointer);
+            if (!*size)
+                release_wrong(arena, run, pointer, context, false);
+            return NULL;
+        }
+        hw_run_meta(run, KEY, node, &meta);
+        if (hw_is_mismatch(meta, HW_MALLOC)) {
+            hw_where where = where_of(arena, run);
+            hw_tell_wrong_release_at(context, &where, HW_MISMATCH, node, NULL);
+            *family = meta >> 6 & 3; /* told once: what realloc gives is malloc's */
+            return NULL;
+        }
+        bool stays = hw_is_for_runs(bytes, 0) && hw_small_class(bytes) == run->class && !moves(*size, bytes, context);
+        int status = stays ? hw_run_resize(run, KEY, node, bytes, site) : hw_run_verify(run, KEY, node);
+        if (status != HW_DAMAGED)
+            return stays && status == HW_OK ? pointer : NULL;
+        hw_small_mend(arena, run, context);
+    }
+    return NULL;
+}
