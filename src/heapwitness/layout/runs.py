@@ -38,6 +38,8 @@ HELD = POISONED[1] << 32 | POISONED[0]
 HEADER_WORDS = struct.Struct("<II")
 LINK_WORDS = struct.Struct("<QQ")
 RUN_WORDS = struct.Struct("<QQQIHHHHBBHQIIII")
+BOOK = 256
+"""Bytes of what describes one run, in the table of a region: an `hw_run`, and behind it its `hw_run_aside`."""
 ASIDE_WORDS = struct.Struct("<QHB5s64H")
 HANDED_WORDS = struct.Struct("<I")
 HANDED_BYTES = NODES * HANDED_WORDS.size
@@ -232,7 +234,7 @@ def linked(key: RunKey, place: int, first: int) -> RunLinks:
 
 def free_links(key: RunKey, place: int, following: int) -> RunLinks:
     """The links of a free node; `following` is the next one of the run, 0 for none."""
-    return linked(key, place, int.from_bytes(pattern(place), "little") & ~_NEXT | following)
+    return linked(key, place, int.from_bytes(pattern(place), "little") << 16 & _U64 | following)
 
 
 def held_links(key: RunKey, place: int) -> RunLinks:
