@@ -17,13 +17,12 @@ BASE = 0x7E5A_0000_0000
 PROCESS = 0x5555_0000_0000
 SITES = 0x5566_0000_0000
 TABLE = 0x5577_0000_0000
-ASIDE = 0x5588_0000_0000
 HANDED = 0x5599_0000_0000
 KEY = RunKey(0x9E3779B97F4A7C15, 0xD1B54A32D192ED03)
 OLD = b"\x5a"
 """What lies in memory that was another's before."""
 
-_LINE = 64
+ASIDE = TABLE + runs.RUN_WORDS.size
 
 
 @dataclass
@@ -192,7 +191,7 @@ class RunHeap:
         """What describes a run."""
         run = self.runs[number]
         shape = run.shape
-        fixed = (run.base, shape.salt, ASIDE + 256 * number, shape.stride, run.head, run.used, shape.formatted)
+        fixed = (run.base, shape.salt, ASIDE + runs.BOOK * number, shape.stride, run.head, run.used, shape.formatted)
         return RunWords(*fixed, shape.capacity, shape.run_class, 0, 0, 0, 0, 0, 0, 0)
 
     def aside(self, number: int) -> AsideWords:
@@ -216,15 +215,17 @@ class RunHeap:
                 (PROCESS + 64, region),
                 (SITES, bytes(area)),
                 (HANDED, bytes(self.handed)),
-                *((TABLE + _LINE * number, self.words(number).pack()) for number in count),
-                *((ASIDE + 256 * number, self.aside(number).pack()) for number in count),
+                *((TABLE + runs.BOOK * number, self.words(number).pack()) for number in count),
+                *((ASIDE + runs.BOOK * number, self.aside(number).pack()) for number in count),
                 *more,
             ]
         )
 
     def view(self, number: int = 0, memory: SegmentsMemory | None = None) -> WalkedRuns:
         memory = memory or self.memory()
-        return WalkedRuns.open(memory, read_process(memory, PROCESS), self.runs[number].base, TABLE + _LINE * number)
+        return WalkedRuns.open(
+            memory, read_process(memory, PROCESS), self.runs[number].base, TABLE + runs.BOOK * number
+        )
 
     def event(
         self, reason: Reason, number: int = 0, node: int = 0, low: int = 0, high: int = 0, **rest: object
@@ -238,7 +239,7 @@ class RunHeap:
             "process": PROCESS,
             "pool": self.runs[number].base,
             "pool_bytes": runs.BYTES,
-            "run": TABLE + _LINE * number,
+            "run": TABLE + runs.BOOK * number,
             "frames": (0x9000, 0x9100),
             "windows": (Window(low, high),) if reason is Reason.DAMAGE else (),
         }

@@ -168,6 +168,7 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "HW_FRAME": events.SectionKind.FRAME,
         "HW_WATCHED": events.SectionKind.WATCHED,
         "HW_NUMBERED": events.SectionKind.NUMBERED,
+        "HW_RUN_AT": events.SectionKind.RUN,
         "HW_TRAP_GOES_ON": events.TrapState.GOES_ON,
         "HW_TRAP_IS_NEAR": events.TrapState.IS_NEAR,
         "sizeof(hw_trap)": 8 * 5,
@@ -242,18 +243,16 @@ def test_what_is_keyed_in_a_run_is_the_same_number(tmp_path: Path) -> None:
 
 
 def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path: Path) -> None:
-    has_runs = "by_place" in (NATIVE / "host" / "os" / "process.h").read_text()
-    words = process.PROCESS_WORDS if has_runs else process.PROCESS_WORDS_BEFORE_RUNS
-    region_words = process.REGION_WORDS if has_runs else process.REGION_WORDS_BEFORE_RUNS
-    key = ("by_place", "by_meta") if has_runs else ()
-    places = ("table", "handed") if has_runs else ()
-    block = offsets(words, ("magic", "version", "sites", "sites_used", "regions", "regions_used", *key))
+    block = offsets(
+        process.PROCESS_WORDS,
+        ("magic", "version", "sites", "sites_used", "regions", "regions_used", "key.place", "key.meta"),
+    )
     expected = {f"offsetof(hw_process, {name})": at for name, at in block.items()}
-    region = offsets(region_words, ("base", "bytes", "kind", "arena", *places))
+    region = offsets(process.REGION_WORDS, ("base", "bytes", "kind", "arena", "table", "handed"))
     expected |= {f"offsetof(hw_region, {name})": at for name, at in region.items()}
     expected |= {
-        "sizeof(hw_process)": words.size,
-        "sizeof(hw_region)": region_words.size,
+        "sizeof(hw_process)": process.PROCESS_WORDS.size,
+        "sizeof(hw_region)": process.REGION_WORDS.size,
         "HW_UNUSED": process.RegionKind.UNUSED,
         "HW_ARENA_POOL": process.RegionKind.ARENA,
         "HW_BIG_POOL": process.RegionKind.BIG,
@@ -262,6 +261,7 @@ def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path:
         "HW_HUGE": process.RegionKind.HUGE,
         "HW_HUGE_CLAIMED": process.RegionKind.HUGE_HELD,
         "HW_TRAPPED_BLOCKS": process.RegionKind.TRAPPED,
+        "HW_ARENA_RUNS": process.RegionKind.RUNS,
     }
     assert evaluate(tmp_path, ["os/process.h"], list(expected)) == expected
     assert evaluate(tmp_path, ["os/process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT

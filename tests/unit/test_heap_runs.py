@@ -100,7 +100,7 @@ def test_a_run_whose_description_was_overwritten_is_read_by_its_second_copy() ->
         words._replace(formatted=99),
         words._replace(capacity=7),
     ):
-        memory = heap.memory((TABLE + 64, forged.pack()))
+        memory = heap.memory((TABLE + runs.BOOK, forged.pack()))
         view = heap.view(1, memory)
 
         assert view.run.shape == heap.runs[1].shape

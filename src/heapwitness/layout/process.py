@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.python_code import CODE_LIMIT, PythonCode, parse_code
+from heapwitness.layout.runs import BOOK, RunKey
 from heapwitness.layout.runs import LOG2 as RUN_LOG2
-from heapwitness.layout.runs import RUN_WORDS, RunKey
 from heapwitness.layout.witness import Domain
 from heapwitness.memory import Memory, Unreadable
 
@@ -103,7 +103,7 @@ class Region:
 
     def run_table(self, number: int) -> int:
         """The address of what describes a run."""
-        return self.table + number * RUN_WORDS.size
+        return self.table + number * BOOK
 
 
 def region_at(regions: Iterable[Region], address: int) -> Region | None:

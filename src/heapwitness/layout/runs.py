@@ -37,6 +37,8 @@ HELD = POISONED[1] << 32 | POISONED[0]
 HEADER_WORDS = struct.Struct("<II")
 LINK_WORDS = struct.Struct("<QQ")
 RUN_WORDS = struct.Struct("<QQQIHHHHBBHQIIII")
+BOOK = 256
+"""Bytes of what describes one run, in the table of a region: an `hw_run`, and behind it its `hw_run_aside`."""
 ASIDE_WORDS = struct.Struct("<QHB5s64H")
 HANDED_WORDS = struct.Struct("<I")
 HANDED_BYTES = NODES * HANDED_WORDS.size
