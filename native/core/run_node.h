@@ -9,6 +9,16 @@
 
 #if HW_HAS_RUNS
 
+/* All of the usual way's comparisons; benchmarks/checks.py compiles engines without one, to see what it costs. */
+#ifndef HW_CHECKS
+#define HW_CHECKS (HW_CHECK_OWN | HW_CHECK_AFTER | HW_CHECK_BEFORE | HW_CHECK_SLACK | HW_CHECK_LINKS)
+#endif
+#define HW_CHECK_OWN 1
+#define HW_CHECK_AFTER 2
+#define HW_CHECK_BEFORE 4
+#define HW_CHECK_SLACK 8
+#define HW_CHECK_LINKS 16
+
 #define HW_RUN_INLINE static inline __attribute__((always_inline))
 #define HW_RUN_END_META ((uint32_t)HW_ENDNODE << 4)
 /* Word 0 of a node that is held back. */
@@ -41,7 +51,7 @@ HW_RUN_INLINE uint64_t hw_run_unlike(uint64_t place, const hw_run_key *key, uint
 /* Word 0 of a free node's links, and what stands behind a word 0. */
 HW_RUN_INLINE uint64_t hw_free_word(uint64_t place, uint32_t next)
 {
-    return (hw_pattern_of(place) & ~UINT64_C(0xFFFF)) | next;
+    return hw_pattern_of(place) << 16 | next;
 }
 HW_RUN_INLINE uint64_t hw_second_word(uint64_t place, const hw_run_key *key, uint64_t first)
 {
@@ -101,8 +111,14 @@ HW_RUN_INLINE uint64_t hw_run_look(const hw_run_key *key, uint64_t salt, char *a
     if (__builtin_expect(hw_run_unlike(n->place, key, n->own) != 0, 0))
         return 1;
     n->kept = at - back + HW_RUN_BACKUP;
-    return (n->own ^ hw_word(n->kept)) | (hw_word(at + stride) ^ hw_word(at + HW_RUN_BACKUP)) |
-           hw_run_unlike(n->place - back * key->place, key, hw_word(at - back));
+    uint64_t wrong = 0;
+    if (HW_CHECKS & HW_CHECK_OWN)
+        wrong |= n->own ^ hw_word(n->kept);
+    if (HW_CHECKS & HW_CHECK_AFTER)
+        wrong |= hw_word(at + stride) ^ hw_word(at + HW_RUN_BACKUP);
+    if (HW_CHECKS & HW_CHECK_BEFORE)
+        wrong |= hw_run_unlike(n->place - back * key->place, key, hw_word(at - back));
+    return wrong;
 }
 
 HW_RUN_INLINE void hw_run_write(const hw_run_key *key, const hw_run_looked *n, uint32_t meta)
@@ -122,8 +138,10 @@ HW_RUN_INLINE void hw_run_link(const hw_run_key *key, const hw_run_looked *n, ui
 HW_RUN_INLINE uint64_t hw_run_links_wrong(const hw_run_key *key, const hw_run_looked *n, uint64_t *first)
 {
     *first = hw_word(n->at + HW_RUN_OVERHEAD);
+    if (!(HW_CHECKS & HW_CHECK_LINKS))
+        return 0;
     return (hw_second_word(n->place, key, *first) ^ hw_word(n->at + HW_RUN_OVERHEAD + 8)) |
-           ((*first ^ hw_pattern_of(n->place)) >> 16);
+           ((*first ^ hw_pattern_of(n->place) << 16) >> 16);
 }
 
 /* For the last two words of a payload: which of their bytes are slack. Every payload has two. */
@@ -140,6 +158,8 @@ static const uint64_t hw_slack_masks[16][2] = {
 HW_RUN_INLINE uint64_t hw_short_slack_wrong(const char *end, uint64_t pattern, unsigned slack)
 {
     const uint64_t *mask = hw_slack_masks[slack];
+    if (!(HW_CHECKS & HW_CHECK_SLACK))
+        return 0;
     return ((hw_word(end - 16) ^ pattern) & mask[0]) | ((hw_word(end - 8) ^ pattern) & mask[1]);
 }
 /* Nothing of a new block's payload is worth keeping, so whole words may be written. */
@@ -155,6 +175,16 @@ HW_RUN_INLINE void hw_short_slack_refill(char *end, uint64_t pattern, unsigned s
     uint64_t first = hw_word(end - 16), last = hw_word(end - 8);
     hw_put_word(end - 16, first ^ ((first ^ pattern) & mask[0]));
     hw_put_word(end - 8, last ^ ((last ^ pattern) & mask[1]));
+}
+
+/* The class of a request of at most HW_RUN_MOST bytes, and not of 0. */
+HW_RUN_INLINE unsigned hw_class_for(size_t bytes)
+{
+    enum { STEPS = 8, FIRST_LOG2 = 10 };
+    if (bytes <= (size_t)1 << FIRST_LOG2)
+        return (unsigned)((bytes - 1) >> HW_RUN_GRANULE_LOG2);
+    unsigned top = 31 - (unsigned)__builtin_clz((uint32_t)(bytes - 1));
+    return HW_RUN_SMALL + (top - FIRST_LOG2) * STEPS + (unsigned)((bytes - 1) >> (top - 3) & (STEPS - 1));
 }
 
 /* run.c: slack of any length, and poison. `to` is the end of the payload, a multiple of 8. */

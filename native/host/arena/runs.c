@@ -8,7 +8,9 @@
 #define OTHER_ROOM ((size_t)16 << 30)
 #define SPARE ((size_t)1 << 20) /* behind them, so that an overflow out of the last one does not fault */
 #define HANDED (HW_RUN_NODES * sizeof(uint32_t))
-enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES, MOST_EMPTY = 16 };
+enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES };
+/* Runs without used nodes that keep their memory: so many, and a part of all. */
+enum { EMPTY = 16, EMPTY_PART = 8 };
 
 /* None: nothing can be taken from it. */
 static hw_run none;
@@ -150,7 +152,8 @@ static hw_run *renew(hw_arena *arena, unsigned class, hw_run **damaged)
         return NULL;
     }
     if (!run->stride || run->class != class)
-        hw_run_init(run, &((hw_book *)(void *)run)->aside, run->base, class, next_salt(runs), &hw_this_process.key);
+        hw_run_init(run, &runs->book[number_of(arena, run) - 1].aside, run->base, class, next_salt(runs),
+                    &hw_this_process.key);
     return run;
 }
 
@@ -211,7 +214,8 @@ static void keep_empty(hw_arena *arena, hw_run *run)
 /* A run that is damaged is mended where it is used next. */
 static void retire(hw_arena *arena, hw_run *run)
 {
-    if (arena->runs.empties >= MOST_EMPTY && hw_run_sound(run, &hw_this_process.key))
+    size_t most = EMPTY + (arena->runs.reach >> HW_RUN_LOG2) / EMPTY_PART;
+    if (arena->runs.empties >= most && hw_run_sound(run, &hw_this_process.key))
         discard(run);
     keep_empty(arena, run);
 }
@@ -273,7 +277,7 @@ void hw_runs_lose(hw_arena *arena)
 bool hw_runs_make_handed(hw_arena *arena)
 {
     hw_runs *runs = &arena->runs;
-    size_t bytes = runs->reach >> HW_RUN_LOG2;
+    size_t bytes = runs->space.bytes >> HW_RUN_LOG2;
     size_t room = (arena->number == 1 ? FIRST_ROOM : OTHER_ROOM) / HW_RUN_BYTES * HANDED;
     bytes = hw_round_up(bytes * HANDED, hw_page());
     if (!runs->handed.start) {
