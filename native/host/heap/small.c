@@ -11,9 +11,9 @@ enum { HANDED = 1u << 31, SITE = 0xFFFFFF, GROUP_LOG2 = 5, GROUP = 1 << GROUP_LO
 
 __attribute__((no_sanitize("thread"))) bool hw_small_glimpse(const hw_run *run, uint32_t node, uint32_t *meta)
 {
-    /* Up to where nodes can be, not where they are: that changes while others look. */
-    if (!node || (node - HW_RUN_FIRST) % (run->stride >> HW_RUN_GRANULE_LOG2) ||
-        hw_run_number(run, node) >= run->capacity)
+    /* Up to where nodes can be, not where they are: that changes while others look, as does what the run is used for. */
+    uint32_t granules = run->stride >> HW_RUN_GRANULE_LOG2;
+    if (!node || !granules || (node - HW_RUN_FIRST) % granules || (node - HW_RUN_FIRST) / granules >= run->capacity)
         return false;
     const char *at = hw_run_at(run, node);
     uint64_t own = __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_RELAXED);
