@@ -5,10 +5,7 @@ enum { MID_STEPS = 8, MID_STEP = 128, MID_FIRST = 1024 };
 
 unsigned hw_run_class(size_t bytes)
 {
-    if (bytes <= MID_FIRST)
-        return (unsigned)((bytes - 1) >> HW_RUN_GRANULE_LOG2);
-    unsigned top = 31 - (unsigned)__builtin_clz((uint32_t)(bytes - 1)); /* 10 and more */
-    return HW_RUN_SMALL + (top - 10) * MID_STEPS + (unsigned)((bytes - 1) >> (top - 3) & (MID_STEPS - 1));
+    return hw_class_for(bytes);
 }
 
 uint32_t hw_run_payload(unsigned class)

@@ -39,7 +39,7 @@ HW_RUN_INLINE uint64_t hw_run_unlike(uint64_t place, const hw_run_key *key, uint
 /* Word 0 of a free node's links, and what stands behind a word 0. */
 HW_RUN_INLINE uint64_t hw_free_word(uint64_t place, uint32_t next)
 {
-    return (hw_pattern_of(place) & ~UINT64_C(0xFFFF)) | next;
+    return hw_pattern_of(place) << 16 | next;
 }
 HW_RUN_INLINE uint64_t hw_second_word(uint64_t place, const hw_run_key *key, uint64_t first)
 {
@@ -113,7 +113,7 @@ HW_RUN_INLINE uint64_t hw_run_links_wrong(const hw_run_key *key, const hw_run_lo
 {
     *first = hw_word(n->at + HW_RUN_OVERHEAD);
     return (hw_second_word(n->place, key, *first) ^ hw_word(n->at + HW_RUN_OVERHEAD + 8)) |
-           ((*first ^ hw_pattern_of(n->place)) >> 16);
+           ((*first ^ hw_pattern_of(n->place) << 16) >> 16);
 }
 
 /* For the last two words of a payload: which of their bytes are slack. Every payload has two. */
@@ -145,6 +145,16 @@ HW_RUN_INLINE void hw_short_slack_refill(char *end, uint64_t pattern, unsigned s
     uint64_t first = hw_word(end - 16), last = hw_word(end - 8);
     hw_put_word(end - 16, first ^ ((first ^ pattern) & mask[0]));
     hw_put_word(end - 8, last ^ ((last ^ pattern) & mask[1]));
+}
+
+/* The class of a request of at most HW_RUN_MOST bytes, and not of 0. */
+HW_RUN_INLINE unsigned hw_class_for(size_t bytes)
+{
+    enum { STEPS = 8, FIRST_LOG2 = 10 };
+    if (bytes <= (size_t)1 << FIRST_LOG2)
+        return (unsigned)((bytes - 1) >> HW_RUN_GRANULE_LOG2);
+    unsigned top = 31 - (unsigned)__builtin_clz((uint32_t)(bytes - 1));
+    return HW_RUN_SMALL + (top - FIRST_LOG2) * STEPS + (unsigned)((bytes - 1) >> (top - 3) & (STEPS - 1));
 }
 
 /* run.c: slack of any length, and poison. `to` is the end of the payload, a multiple of 8. */

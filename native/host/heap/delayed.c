@@ -263,9 +263,9 @@ void hw_delay_small(hw_arena *arena, const hw_run *run, uint32_t node, const hw_
 bool hw_delay_usual(hw_arena *arena, void *pointer, const hw_context *context)
 {
     hw_run_looked n;
-    uint32_t site;
+    uint32_t site, slack;
     hw_run *run = hw_usual_run(arena, pointer);
-    if (!run || hw_look_at_used(run, pointer, context->family, &n))
+    if (!run || hw_look_at_used(run, pointer, context->family, hw_setting.poison, &n, &slack))
         return false;
     HW_SITE_RECALL(site, &arena->sites, context->caller, (uint32_t)n.own >> 8, unknown);
     const uint64_t pattern = hw_pattern_of(n.place), words[2] = {pattern, pattern};

@@ -89,8 +89,54 @@ static void *allocate(size_t bytes, size_t align, unsigned origin, hw_caller cal
     return payload;
 }
 
+/* The usual way for a block whose slack does not stand in its header. NULL: it is none, or not as usual. */
+static __attribute__((noinline)) void *allocate_longer(size_t bytes, unsigned origin, hw_caller caller)
+{
+    hw_arena *arena = hw_this_thread.ready_to_allocate;
+    uint32_t site;
+    if (HW_UNLIKELY(!arena || bytes - 1 >= HW_RUN_MOST || hw_is_inside(arena)))
+        goto slowly;
+    HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
+    if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
+        goto slowly;
+    void *payload = hw_take_any(arena, bytes, origin, site);
+    arena->operations += payload != NULL;
+    hw_is_out(arena);
+    if (HW_UNLIKELY(payload && hw_check_is_asked_for(arena)))
+        hw_leave_slowly(arena);
+    return payload;
+slowly:
+    return NULL;
+}
+
+static __attribute__((noinline)) bool release_longer(void *pointer, unsigned family, hw_caller caller)
+{
+    hw_arena *arena = hw_this_thread.ready_to_release;
+    hw_run *run;
+    hw_run_looked n;
+    uint32_t site, slack;
+    bool done = false;
+    if (HW_UNLIKELY(!arena || (run = hw_usual_run(arena, pointer)) == NULL || run->class < HW_RUN_SMALL ||
+                    hw_is_inside(arena) || !hw_try_enter(arena, caller.frame, true)))
+        return false;
+    if (HW_LIKELY(!hw_look_at_used(run, pointer, family, true, &n, &slack))) {
+        HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, out);
+        hw_give_usual(arena, run, &n, site);
+        arena->operations++;
+        done = true;
+    }
+out:
+    hw_is_out(arena);
+    if (HW_UNLIKELY(done && hw_check_is_asked_for(arena)))
+        hw_leave_slowly(arena);
+    return done;
+}
+
 void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
+    void *longer = align ? NULL : allocate_longer(bytes, origin, caller);
+    if (HW_LIKELY(longer != NULL))
+        return longer;
     hw_arena *arena = hw_this_thread.arena;
     bool sampled = arena && is_sampled(arena);
     void *payload = sampled || align ? NULL : allocate_unsampled(bytes, origin, caller);
@@ -99,6 +145,8 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
 
 void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
+    if (HW_LIKELY(release_longer(pointer, family, caller)))
+        return;
     hw_arena *arena = hw_this_thread.arena;
     hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};
     if (hw_is_held_back(&context) && hw_this_thread.ready && !hw_is_inside(arena)) {

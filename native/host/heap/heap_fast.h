@@ -24,32 +24,46 @@ HW_INLINE size_t hw_usual_class(size_t bytes)
     return (bytes - 1) >> HW_RUN_GRANULE_LOG2;
 }
 
-/* The free node at the head of its class's run becomes a used one. NULL: there is none, or something is odd. */
-HW_INLINE void *hw_take_usual(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
+/* The free node at the head of a run becomes a used one. `stride` is the run's, `is_small` its class's. NULL: there is none, or
+   something is odd. */
+HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t bytes, unsigned origin, uint32_t site)
 {
     const hw_run_key *key = &hw_this_process.key;
-    hw_run *run = arena->runs.current[hw_usual_class(bytes)];
-    uint32_t node = run->head, stride = (uint32_t)(hw_usual_class(bytes) + 2) << HW_RUN_GRANULE_LOG2;
+    uint32_t node = run->head, slack = (uint32_t)(stride - HW_RUN_OVERHEAD - bytes);
     hw_run_looked n;
     uint64_t first;
     if (HW_UNLIKELY(!node))
         return NULL;
-    char *at = run->base + ((size_t)node << HW_RUN_GRANULE_LOG2);
+    char *at = run->base + ((size_t)node << HW_RUN_GRANULE_LOG2), *end = at + stride;
     uint64_t wrong = hw_run_look(key, run->salt, at, stride, node == HW_RUN_FIRST, &n);
     if (HW_UNLIKELY(wrong | hw_run_links_wrong(key, &n, &first) | (n.own & 0x30)))
         return NULL;
     run->head = (uint16_t)first;
     run->used++;
-    hw_short_slack_fill(at + stride, hw_pattern_of(n.place));
-    hw_run_write(key, &n, hw_meta((unsigned)-bytes & 15, HW_USED, origin, site));
+    if (is_small) {
+        hw_short_slack_fill(end, hw_pattern_of(n.place));
+    } else {
+        hw_run_fill(end - slack, end, hw_pattern_of(n.place));
+        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n.place, key, slack);
+        slack = HW_RUN_LONG_SLACK;
+    }
+    hw_run_write(key, &n, hw_meta(slack, HW_USED, origin, site));
     return at + HW_RUN_OVERHEAD;
 }
 
-/* Of the 16 pairs of state and origin, those that a function of this family releases: used ones of its own. */
-HW_INLINE uint32_t hw_usual_kinds(unsigned family)
+/* The same for a class whose slack stands in the header. */
+HW_INLINE void *hw_take_usual(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
 {
-    return UINT32_C(1) << (HW_USED | family << 2) |
-           (family == HW_MALLOC ? UINT32_C(1) << (HW_USED | (unsigned)HW_ALIGNED << 2) : 0);
+    size_t class = hw_usual_class(bytes);
+    return hw_take_head(arena->runs.current[class], (uint32_t)(class + 2) << HW_RUN_GRANULE_LOG2, true, bytes, origin,
+                        site);
+}
+/* The same for any class. */
+HW_INLINE void *hw_take_any(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site)
+{
+    unsigned class = hw_class_for(bytes);
+    hw_run *run = arena->runs.current[class];
+    return hw_take_head(run, run->stride, class < HW_RUN_SMALL, bytes, origin, site);
 }
 
 /* The run of a pointer into the arena's runs, NULL for another one. What lies in a sentinel leads nowhere. */
@@ -61,20 +75,31 @@ HW_INLINE hw_run *hw_usual_run(const hw_arena *arena, const void *pointer)
     return &arena->runs.book[(offset + 2 * HW_RUN_OVERHEAD) >> HW_RUN_LOG2].run;
 }
 
-/* Not 0: it is no usual block of this family. One that was made by another family is told elsewhere, one that
-   another thread released waits. */
-HW_INLINE uint64_t hw_look_at_used(const hw_run *run, void *pointer, unsigned family, hw_run_looked *n)
+/* Not 0: it is no usual block of this family. One that was made by another family is judged elsewhere, one that
+   another thread released waits. `any`: of any class; else only of those whose slack stands in the header. */
+HW_INLINE uint64_t hw_look_at_used(const hw_run *run, void *pointer, unsigned family, bool any, hw_run_looked *n,
+                                   uint32_t *slack)
 {
+    const hw_run_key *key = &hw_this_process.key;
     char *at = (char *)pointer - HW_RUN_OVERHEAD;
     uint32_t stride = run->stride;
-    bool first = ((uintptr_t)at & (HW_RUN_BYTES - 1)) == HW_RUN_OVERHEAD;
-    uint64_t wrong = hw_run_look(&hw_this_process.key, run->salt, at, stride, first, n);
+    bool first = ((uintptr_t)at & (HW_RUN_BYTES - 1)) == HW_RUN_OVERHEAD, is_small = run->class < HW_RUN_SMALL;
+    uint64_t wrong = hw_run_look(key, run->salt, at, stride, first, n);
     /* What looked no further has no neighbours, nor slack. */
-    if (HW_UNLIKELY(wrong | (run->class >= HW_RUN_SMALL)))
+    if (HW_UNLIKELY(wrong | !(any | is_small)))
         return 1;
-    return hw_short_slack_wrong(at + stride, hw_pattern_of(n->place), n->own & 15) |
-           atomic_load_explicit(&run->waiting, memory_order_relaxed) |
-           !(hw_usual_kinds(family) >> (n->own >> 4 & 15) & 1);
+    *slack = n->own & 15;
+    if (!any || is_small) {
+        wrong = hw_short_slack_wrong(at + stride, hw_pattern_of(n->place), *slack);
+    } else {
+        uint32_t node = (uint32_t)(at - run->base) >> HW_RUN_GRANULE_LOG2;
+        uint16_t entry = run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS];
+        *slack = entry & ((1u << HW_RUN_SLACK_BITS) - 1);
+        wrong = entry != hw_slack_entry(n->place, key, *slack) ||
+                !hw_run_is_filled(at + stride - *slack, at + stride, hw_pattern_of(n->place));
+    }
+    return wrong | atomic_load_explicit(&run->waiting, memory_order_relaxed) |
+           ((n->own & 0xF0) ^ ((uint64_t)HW_USED << 4 | family << 6));
 }
 
 /* The other way round; `n` was looked at. */
@@ -87,6 +112,24 @@ HW_INLINE void hw_give_usual(hw_arena *arena, hw_run *run, const hw_run_looked *
     run->used--;
     if (HW_UNLIKELY(!old || !run->used))
         hw_runs_relist(arena, run, !old);
+}
+
+/* Another requested size of the same class; `n` was looked at. */
+HW_INLINE void hw_resize_there(hw_run *run, const hw_run_looked *n, size_t bytes, uint32_t site)
+{
+    uint32_t slack = run->stride - HW_RUN_OVERHEAD - (uint32_t)bytes;
+    uint64_t pattern = hw_pattern_of(n->place);
+    char *end = n->at + run->stride;
+    if (run->class < HW_RUN_SMALL) {
+        hw_short_slack_refill(end, pattern, slack);
+    } else {
+        uint32_t node = (uint32_t)(n->at - run->base) >> HW_RUN_GRANULE_LOG2;
+        hw_run_fill(end - slack, end, pattern);
+        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] =
+            hw_slack_entry(n->place, &hw_this_process.key, slack);
+        slack = HW_RUN_LONG_SLACK;
+    }
+    hw_run_write(&hw_this_process.key, n, hw_meta(slack, HW_USED, n->own >> 6 & 3, site));
 }
 
 /* Whatever stops these, they have changed nothing; then the long way begins anew. */
@@ -127,7 +170,8 @@ HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
         return;
     }
     hw_run_looked n;
-    if (HW_LIKELY(!hw_look_at_used(run, pointer, family, &n))) {
+    uint32_t slack;
+    if (HW_LIKELY(!hw_look_at_used(run, pointer, family, false, &n, &slack))) {
         /* None is known for a quarantined node. */
         HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, out);
         hw_give_usual(arena, run, &n, site);
@@ -157,13 +201,13 @@ HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
     return HW_LIKELY(!wrong) ? size : hw_heap_size(pointer, caller);
 }
 
-/* A small block made larger or smaller, where it stays small. */
+/* A block of a run made larger or smaller, where it stays in one. */
 HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.ready_to_release;
     hw_run *run;
-    uint32_t site;
-    if (HW_UNLIKELY(!arena || !hw_is_small(bytes) || (run = hw_usual_run(arena, pointer)) == NULL ||
+    uint32_t site, slack;
+    if (HW_UNLIKELY(!arena || bytes - 1 >= HW_RUN_MOST || (run = hw_usual_run(arena, pointer)) == NULL ||
                     hw_is_inside(arena)))
         goto slowly;
     HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
@@ -171,14 +215,13 @@ HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
         goto slowly;
     hw_run_looked n;
     void *payload = NULL;
-    if (HW_LIKELY(!hw_look_at_used(run, pointer, HW_MALLOC, &n) && (uint32_t)n.own >> 8 != HW_SITE_QUARANTINE)) {
-        size_t had = run->stride - HW_RUN_OVERHEAD - (n.own & 15);
-        if (hw_usual_class(bytes) == run->class) {
-            unsigned slack = (unsigned)-bytes & 15;
-            hw_short_slack_refill(n.at + run->stride, hw_pattern_of(n.place), slack);
-            hw_run_write(&hw_this_process.key, &n, hw_meta(slack, HW_USED, n.own >> 6 & 3, site));
+    if (HW_LIKELY(!hw_look_at_used(run, pointer, HW_MALLOC, true, &n, &slack) &&
+                  (uint32_t)n.own >> 8 != HW_SITE_QUARANTINE)) {
+        size_t had = run->stride - HW_RUN_OVERHEAD - slack;
+        if (hw_class_for(bytes) == run->class) {
+            hw_resize_there(run, &n, bytes, site);
             payload = pointer;
-        } else if ((payload = hw_take_usual(arena, bytes, HW_MALLOC, site)) != NULL) {
+        } else if ((payload = hw_take_any(arena, bytes, HW_MALLOC, site)) != NULL) {
             __builtin_memmove(payload, pointer, had < bytes ? had : bytes); /* memcpy would be a slow instruction */
             HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, learn);
             /* Its own words are as they were; the copies of its neighbours' may be others by now. */

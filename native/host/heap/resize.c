@@ -199,9 +199,10 @@ static __attribute__((noinline)) size_t usual_to_move(void *pointer, size_t byte
     if (!hw_setting.poison || !arena || (run = hw_usual_run(arena, pointer)) == NULL || hw_is_inside(arena) ||
         !hw_try_enter(arena, caller.frame, true))
         return 0;
-    bool usual = !hw_look_at_used(run, pointer, HW_MALLOC, &n) && !hw_quarantined((uint32_t)n.own);
+    uint32_t slack;
+    bool usual = !hw_look_at_used(run, pointer, HW_MALLOC, true, &n, &slack) && !hw_quarantined((uint32_t)n.own);
     hw_is_out(arena);
-    size_t size = usual ? run->stride - HW_RUN_OVERHEAD - hw_slack_of((uint32_t)n.own) : 0;
+    size_t size = usual ? run->stride - HW_RUN_OVERHEAD - slack : 0;
     return size != bytes ? size : 0;
 }
 
