@@ -182,7 +182,7 @@ def test_blocks_beside_damage_are_told_with_their_numbers_at_their_sites() -> No
     (finding,) = result.findings
     assert line_of_store(finding, SOURCE) == line_of(SOURCE, "wild")
     assert finding["victim"]["number"] == 58
-    assert finding["previous"]["number"] == 57
+    assert finding["previous"]["number"] == 55  # the one of its size before
 
 
 def test_one_block_of_a_site_is_watched_by_its_number() -> None:
