@@ -12,18 +12,12 @@
 #ifndef HEAPWITNESS_ARENA_H
 #define HEAPWITNESS_ARENA_H
 
-#include "node.h"
 #include "heapwitness/run.h"
+#include "node.h"
 #include "os/process.h"
 #include "stacks/sites.h"
 
-enum {
-    HW_DESCRIPTORS = 64,
-    HW_LARGE = 64,
-    HW_WAYS = 2,
-    HW_DELAYED = 4096,
-    HW_FIXED = 32
-};
+enum { HW_DESCRIPTORS = 64, HW_LARGE = 64, HW_WAYS = 2, HW_DELAYED = 4096, HW_FIXED = 32 };
 
 typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
@@ -67,9 +61,9 @@ typedef struct hw_runs {
     uint32_t partial[HW_RUN_CLASSES], empty; /* lists */
     uint32_t empties;                        /* of these, that hold memory */
     uint32_t region;
-    _Atomic uint32_t waiting;     /* runs of which others released nodes: pushed by any thread, emptied by exchange */
-    uint32_t taken;               /* of those, what is being taken in */
-    _Atomic size_t handed_reach;  /* how many runs have room there to note it */
+    _Atomic uint32_t waiting;    /* runs of which others released nodes: pushed by any thread, emptied by exchange */
+    uint32_t taken;              /* of those, what is being taken in */
+    _Atomic size_t handed_reach; /* how many runs have room there to note it */
     _Atomic bool lost;
     bool refused; /* there is no address space for them */
     uint64_t salt;

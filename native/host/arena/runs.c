@@ -8,7 +8,9 @@
 #define OTHER_ROOM ((size_t)16 << 30)
 #define SPARE ((size_t)1 << 20) /* behind them, so that an overflow out of the last one does not fault */
 #define HANDED (HW_RUN_NODES * sizeof(uint32_t))
-enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES, MOST_EMPTY = 16 };
+enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES };
+/* Runs without used nodes that keep their memory: so many, and a part of all. */
+enum { EMPTY = 16, EMPTY_PART = 8 };
 
 /* None: nothing can be taken from it. */
 static hw_run none;
@@ -211,7 +213,8 @@ static void keep_empty(hw_arena *arena, hw_run *run)
 /* A run that is damaged is mended where it is used next. */
 static void retire(hw_arena *arena, hw_run *run)
 {
-    if (arena->runs.empties >= MOST_EMPTY && hw_run_sound(run, &hw_this_process.key))
+    size_t most = EMPTY + (arena->runs.reach >> HW_RUN_LOG2) / EMPTY_PART;
+    if (arena->runs.empties >= most && hw_run_sound(run, &hw_this_process.key))
         discard(run);
     keep_empty(arena, run);
 }

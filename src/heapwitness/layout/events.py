@@ -98,6 +98,7 @@ class SectionKind(IntEnum):
     FRAME = 14
     WATCHED = 15
     NUMBERED = 16
+    RUN = 17
 
 
 class Machine(IntEnum):
@@ -268,7 +269,8 @@ class Event(NamedTuple):
 
     A stranger's `command` is its file. `held` is what the processor held at an access that a trap let through, `stored`
     what lies around its address after it, `went_on` where a loop of such accesses ended. `watched` is a store to
-    watched bytes, right after which `held` is. `numbers` are of blocks around a finding.
+    watched bytes, right after which `held` is. `numbers` are of blocks around a finding. `run` is the address of what
+    describes the run at `pool`, 0 where that is a pool.
     """
 
     type: Type
@@ -304,6 +306,7 @@ class Event(NamedTuple):
     went_on: WentOn | None = None
     watched: WatchedStore | None = None
     numbers: tuple[Numbered, ...] = ()
+    run: int = 0
 
     @property
     def stranger(self) -> Stranger | None:
