@@ -61,13 +61,13 @@ static bool is_header(const hw_block *block, uint64_t header)
     return (uint32_t)header == block->meta && !hw_run_unlike(block->place, &hw_this_process.key, header);
 }
 
-/* Of larger classes the header says no sizes. */
+/* Of larger classes the header says not all of the size. */
 static bool is_size(const hw_block *block, uint32_t stride)
 {
     uint32_t slack = stride - HW_RUN_OVERHEAD - (uint32_t)block->bytes;
     uint32_t number = (block->node - HW_RUN_FIRST) / (stride >> HW_RUN_GRANULE_LOG2);
     return hw_run_is_small(block->run) ||
-           block->run->aside->slack[number % HW_RUN_MIDS] == hw_slack_entry(block->place, &hw_this_process.key, slack);
+           block->run->aside->slack[number % HW_RUN_MIDS] == hw_slack_entry(block->place, slack);
 }
 
 static bool is_live_in_run(const hw_block *block)
