@@ -276,7 +276,7 @@ void hw_runs_lose(hw_arena *arena)
 bool hw_runs_make_handed(hw_arena *arena)
 {
     hw_runs *runs = &arena->runs;
-    size_t bytes = runs->reach >> HW_RUN_LOG2;
+    size_t bytes = runs->space.bytes >> HW_RUN_LOG2;
     size_t room = (arena->number == 1 ? FIRST_ROOM : OTHER_ROOM) / HW_RUN_BYTES * HANDED;
     bytes = hw_round_up(bytes * HANDED, hw_page());
     if (!runs->handed.start) {
