@@ -34,10 +34,12 @@ def main(directory: Path) -> int:
     report.mkdir(parents=True, exist_ok=True)
     core, host = sorted(NATIVE.glob("core/*.c")), sorted(NATIVE.glob("host/*/*.c"))
     portable = _program(directory / "core", [*core, NATIVE / "tests/core/stress.c"])
+    runs_alone = _program(directory / "runs", [*core, NATIVE / "tests/core/runs.c"])
     engine = _program(directory / "host", [*core, *host, NATIVE / "tests/host/stress.c"], "-DHW_FIXED_GRANULE_LOG2=4")
     log = {"HEAPWITNESS_LOG": str(directory / "records.log")}
     runs: list[tuple[tuple[str | Path, ...], dict[str, str]]] = [
         ((portable, "20240611", "400"), {}),
+        ((runs_alone, "20240611", "400"), {}),
         ((engine, "1", "4", "2000"), {}),
         ((engine, "2", "4", "300", "damage"), {}),
         ((engine, "3", "4", "300"), {"HEAPWITNESS_TRAP_SAMPLE": "20", "HEAPWITNESS_STACKS": "full"}),
@@ -50,7 +52,7 @@ def main(directory: Path) -> int:
     # Threads count at the same time, and gcov subtracts.
     lenient = "--gcov-ignore-parse-errors=negative_hits.warn_once_per_file"
     gcovr = [sys.executable, "-m", "gcovr", "--root", ROOT, *filters, "--html", page, "--txt-summary", floor, lenient]
-    return failed or _status(*gcovr, directory / "core", directory / "host")
+    return failed or _status(*gcovr, directory / "core", directory / "runs", directory / "host")
 
 
 def _program(directory: Path, sources: Sequence[Path], *flags: str) -> Path:

@@ -26,8 +26,12 @@ LINEAR = (
     "overflow: words (structs, arrays)",
     "overflow of a big block",
 )
-HEADERS = ("header or backup, one bit", "header or backup, 1 to 8 bytes", "header, whole", "backup, whole")
-DOUBLE = ("header and its backup",)
+_HEADERS = ("header or backup, one bit", "header or backup, 1 to 8 bytes", "header, whole", "backup, whole")
+_DOUBLE = ("header and its backup",)
+RUN = "run: "
+"""What names of rows begin with that are of runs of small blocks; the others of the core alone are of pools."""
+HEADERS = (*_HEADERS, *(RUN + name for name in _HEADERS))
+DOUBLE = (*_DOUBLE, *(RUN + name for name in _DOUBLE))
 
 _INTRODUCTION = """\
 # The fault campaign
@@ -43,7 +47,7 @@ Four levels do the same damage:
 
 * **The core alone** (`native/core`, in C): whether damage is detected, restored to the byte, and whether the heap can
   be used to its end. Overflows and underflows go through every length from 1 to 4096, and half of the runs through
-  short ones.
+  short ones. Rows that begin with *run:* are of runs of small blocks, the others of pools.
 * **The core with walker and diagnosis**, in one process: which kind, which block, how far.
 * **The engine in processes** of one to four threads: all but the names of symbols, with the supervisor's channel.
 * **`heapwitness run --json`** as a user runs it, a process each.
@@ -61,8 +65,8 @@ _COLUMNS = """\
 * *extent*: *exact*, or said to be *at least* so long and it is, or longer by *look-alikes*, bytes that hold what the
   write would have put there; judged where the whole heap was looked at.
 * *restored*: every byte that something vouches for is what it was. *nothing left*: runs whose damage destroyed both
-  copies of a header, or all signs of poison, which nothing could restore; they are not counted under *restored*, and
-  the program goes on without those blocks.
+  copies of a header, or all signs of poison, or the links of several free nodes of a run, which nothing could restore;
+  they are not counted under *restored*, and the program goes on without those blocks, or with links made anew.
 * *finished*: the program went on to its end; all blocks that were not written to held what they held.
 * *several kinds*: in one long damage; *right* when one of them is.
 """

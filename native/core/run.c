@@ -83,26 +83,27 @@ void hw_run_bind(hw_run *run, hw_run_aside *aside, void *base)
     run->where = hw_run_where(run);
 }
 
-/* What stands in the copy behind the salt, as one word. */
-static uint64_t shape_of(const hw_run *run)
+static bool is_copied(const hw_run_aside *copy, const hw_run *run)
 {
-    return run->formatted | (uint64_t)run->class << 16;
-}
-static char *copied_shape(const hw_run *run)
-{
-    return (char *)run->aside + sizeof run->aside->salt;
+    return copy->salt == run->salt && copy->formatted == run->formatted && copy->class == run->class &&
+           (copy->zero | copy->zeros) == 0;
 }
 
 bool hw_run_is_described(const hw_run *run)
 {
     return hw_run_is_bound(run) && run->class < HW_RUN_CLASSES && run->stride == stride_of(run->class) &&
-           run->capacity == capacity_of(run->stride) && run->formatted <= run->capacity &&
-           run->salt == run->aside->salt && shape_of(run) == hw_word(copied_shape(run));
+           run->capacity == capacity_of(run->stride) && run->formatted <= run->capacity && is_copied(run->aside, run);
+}
+
+/* Headers hardly tell of a salt's lower half: it is the complement of the upper one. */
+static uint64_t whole_salt(uint64_t salt)
+{
+    return salt >> 32 << 32 | (uint32_t)~(salt >> 32);
 }
 
 bool hw_run_describe(hw_run *run, uint64_t salt, unsigned class, unsigned formatted)
 {
-    if (class >= HW_RUN_CLASSES || formatted > capacity_of(stride_of(class)))
+    if (salt != whole_salt(salt) || class >= HW_RUN_CLASSES || formatted > capacity_of(stride_of(class)))
         return false;
     run->salt = salt;
     run->class = (uint8_t)class;
@@ -114,8 +115,12 @@ bool hw_run_describe(hw_run *run, uint64_t salt, unsigned class, unsigned format
 
 void hw_run_note(hw_run *run)
 {
-    run->aside->salt = run->salt;
-    hw_put_word(copied_shape(run), shape_of(run));
+    hw_run_aside *copy = run->aside;
+    copy->salt = run->salt;
+    copy->formatted = run->formatted;
+    copy->class = run->class;
+    copy->zero = 0;
+    copy->zeros = 0;
 }
 
 bool hw_run_is_node(const hw_run *run, uint32_t node)
@@ -142,7 +147,7 @@ static void put_end(const hw_run *run, const hw_run_key *key, char *at, char *la
 void hw_run_init(hw_run *run, hw_run_aside *aside, void *base, unsigned class, uint64_t salt, const hw_run_key *key)
 {
     hw_run_bind(run, aside, base);
-    hw_run_describe(run, salt, class, 0);
+    hw_run_describe(run, whole_salt(salt), class, 0);
     run->head = run->used = 0;
     hw_run_note(run);
     hw_put_word(run->base, header_at(run, key, run->base, HW_RUN_END_META));

@@ -1,5 +1,5 @@
-/* Mending a whole run. Everything that had one good copy is again what it was, byte for byte; so is a free node's link
-   that is the only one lost. */
+/* Mending a whole run. Everything that had one good copy is again what it was, byte for byte; so is the
+   one number of the list of free nodes that was lost. */
 #include "run_walk.h"
 
 #if HW_HAS_RUNS
@@ -43,10 +43,11 @@ static void mend_slack(const hw_run *run, const hw_run_key *key, uint32_t node, 
 {
     char *at = hw_run_at(run, node), *end = at + run->stride;
     uint64_t place = hw_place(run->salt, key, at), pattern = hw_pattern_of(place);
-    uint32_t slack, least = run->stride - HW_RUN_OVERHEAD - hw_run_payload(run->class - 1u);
+    uint32_t slack;
     if (!hw_run_slack(run, key, node, meta, &slack)) {
+        uint32_t step = run->stride - HW_RUN_OVERHEAD - hw_run_payload(run->class - 1u);
         slack = hw_slack_of(meta);
-        while (slack + 16 < least && hw_run_is_filled(end - slack - 16, end, pattern))
+        while (slack + 16 < step && hw_run_is_filled(end - slack - 16, end, pattern))
             slack += 16;
         run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(place, slack);
     }
@@ -131,13 +132,19 @@ static void count(census *c, const hw_run *run, const hw_run_key *key, const hw_
     hw_run_count(&c->tally, s->node, s->meta, first);
 }
 
-/* Whether it was as it should be, but for what was lost with `unlinked`. */
+/* Whether it was as it should be, but for links that are lost. The one number of a list that is lost is that of the
+   node which nothing else names. */
 static bool mend_list(hw_run *run, const hw_run_key *key, const census *c)
 {
-    bool right = c->tally.used == run->used;
+    uint32_t missing = 0u - c->tally.owed;
+    bool right = run->used == c->tally.used;
     run->used = (uint16_t)c->tally.used;
-    if (c->unlinked) /* the one that nothing names comes next */
-        link(run, key, c->unlinked, (0u - c->tally.owed - run->head) & 0xFFFF);
+    if (c->unlinked) {
+        link(run, key, c->unlinked, (missing - run->head) & 0xFFFF);
+    } else {
+        right &= run->head == missing;
+        run->head = (uint16_t)missing;
+    }
     if (list_is_whole(run, key, c->free))
         return right;
     link_anew(run, key);

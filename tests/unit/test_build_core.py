@@ -73,6 +73,9 @@ def test_random_operations_and_damage_are_clean_under_the_sanitizers(tmp_path: P
         pytest.skip("needs gcc's sanitizers, and libc, for " + kind)
     run("gcc", *STRICT, *sanitize, "-O3", "-g", *SOURCES, NATIVE / "tests/core/stress.c", "-o", program)
     run(program, 20240611, 800)
+    of_runs = [source for source in SOURCES if source.name.startswith("run")]
+    run("gcc", *STRICT, *sanitize, "-O1", "-g", *of_runs, NATIVE / "tests/core/runs.c", "-o", program)
+    run(program, 20240611, 1500)
 
 
 def test_another_project_takes_the_core_with_add_subdirectory(tmp_path: Path) -> None:

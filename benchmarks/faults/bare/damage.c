@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-static unsigned char content[LONGEST];
+unsigned char content[LONGEST];
 
-static void compose(size_t length, unsigned how)
+void compose(size_t length, unsigned how)
 {
     static const unsigned char usual[] = {0, 0xFF, 'A', ' '};
     unsigned char value = pick(5) ? usual[pick(4)] : (unsigned char)pick(256);

@@ -13,6 +13,9 @@ typedef struct damage {
     unsigned parts;
 } damage;
 
+/* What is written, and how it is made: 0 a fill, 1 text, 2 words. */
+extern unsigned char content[LONGEST];
+void compose(size_t length, unsigned how);
 /* False when the heap has no place for it. `length` is that of overflows and underflows, in bytes. */
 bool plan(unsigned row, size_t length, damage *d);
 /* Write it, and note the blocks whose content it hits. */

@@ -3,14 +3,16 @@
    Usage: bare SEED FIRST COUNT. Runs FIRST to before FIRST + COUNT; everything follows from the seed and the number.
    Lengths of overflows and underflows go through all from 1 to 4096 in turn. On standard output, for each row, tab
    separated: "count ROW LABEL NUMBER" and, for a few runs that are not as they should be, "miss ROW LABEL RUN". */
+#include "count.h"
 #include "damage.h"
+#include "run.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { DAMAGES = 64, STEPS = 40, TRIES = 20, FAULTS = 64, LABELS = 32, SHOWN = 4 };
+enum { DAMAGES = 64, FAULTS = 64, LABELS = 32, SHOWN = 4, ALL = ROWS + RUN_ROWS };
 
-static const char *const rows[ROWS] = {
+static const char *const rows[ALL] = {
     "overflow: a fill (memset)",
     "overflow: text (strcpy)",
     "overflow: words (structs, arrays)",
@@ -29,6 +31,25 @@ static const char *const rows[ROWS] = {
     "control block, its copy",
     "double free",
     "free of no block",
+    "run: overflow, a fill (memset)",
+    "run: overflow, text (strcpy)",
+    "run: overflow, words (structs, arrays)",
+    "run: overflow that leaves bytes out",
+    "run: slack, one byte",
+    "run: underflow",
+    "run: header or backup, one bit",
+    "run: header or backup, 1 to 8 bytes",
+    "run: header, whole",
+    "run: backup, whole",
+    "run: header and its backup",
+    "run: use after free, links",
+    "run: use after free, poison",
+    "run: description",
+    "run: second copy of the description",
+    "run: entry of slack",
+    "run: tail",
+    "run: double free",
+    "run: free of no block",
 };
 
 static unsigned row_;
@@ -36,9 +57,9 @@ static unsigned long number_;
 static struct counter {
     const char *label;
     unsigned long count;
-} counters[ROWS][LABELS];
+} counters[ALL][LABELS];
 
-static unsigned long note(const char *label)
+unsigned long note(const char *label)
 {
     struct counter *c = counters[row_];
     while (c->label && c->label != label)
@@ -47,7 +68,7 @@ static unsigned long note(const char *label)
     return ++c->count;
 }
 
-static void miss(const char *label)
+void miss(const char *label)
 {
     if (note(label) <= SHOWN)
         printf("miss\t%s\t%s\t%lu\n", rows[row_], label, number_);
@@ -177,15 +198,21 @@ static void run(uint64_t base, unsigned long number)
         seed(base * UINT64_C(0x9E3779B97F4A7C15) + made);
         make_heap();
         save_heap();
+        make_run();
+        save_run();
     } else {
         restore_heap();
+        restore_run();
     }
     seed((base * UINT64_C(0x9E3779B97F4A7C15) + number) ^ UINT64_C(0xA5A5A5A5A5A5A5A5));
     number_ = number;
-    row_ = (unsigned)(number % ROWS);
-    unsigned long turn = number / ROWS;
-    if (row_ < WRITES) /* long ones leave no header a good copy: every second one is short */
-        damage_once(turn % 2 ? 1 + pick(64) : 1 + turn / 2 % LONGEST);
+    row_ = (unsigned)(number % ALL);
+    unsigned long turn = number / ALL;
+    size_t length = turn % 2 ? 1 + pick(64) : 1 + turn / 2 % LONGEST;
+    if (row_ >= ROWS)
+        damage_run(row_ - ROWS, length);
+    else if (row_ < WRITES) /* long ones leave no header a good copy: every second one is short */
+        damage_once(length);
     else
         release_once();
 }
@@ -198,7 +225,7 @@ int main(int count, char **words)
     unsigned long first = strtoul(words[2], NULL, 0), runs = strtoul(words[3], NULL, 0);
     for (unsigned long number = first; number < first + runs; number++)
         run(base, number);
-    for (unsigned row = 0; row < ROWS; row++)
+    for (unsigned row = 0; row < ALL; row++)
         for (const struct counter *c = counters[row]; c->label; c++)
             printf("count\t%s\t%s\t%lu\n", rows[row], c->label, c->count);
     return 0;

@@ -37,7 +37,8 @@ typedef struct hw_run_key {
 typedef struct hw_run_aside {
     uint64_t salt;
     uint16_t formatted;
-    uint8_t class, zero[5];
+    uint8_t class, zero;
+    uint32_t zeros;
     uint16_t slack[HW_RUN_MIDS];
 } hw_run_aside;
 
@@ -59,7 +60,8 @@ typedef struct hw_run {
 unsigned hw_run_class(size_t bytes);
 uint32_t hw_run_payload(unsigned class);
 
-/* Lay out an empty run at `base`, a multiple of HW_RUN_BYTES of which 32 bytes can be written. */
+/* Lay out an empty run at `base`, a multiple of HW_RUN_BYTES of which 32 bytes can be written; of the salt
+   the upper half counts. */
 void hw_run_init(hw_run *run, hw_run_aside *aside, void *base, unsigned class, uint64_t salt, const hw_run_key *key);
 
 /* Say anew where a run and its second copy lie, which is for whoever has the runs to know: before a repair. */

@@ -152,7 +152,8 @@ static hw_run *renew(hw_arena *arena, unsigned class, hw_run **damaged)
         return NULL;
     }
     if (!run->stride || run->class != class)
-        hw_run_init(run, &((hw_book *)(void *)run)->aside, run->base, class, next_salt(runs), &hw_this_process.key);
+        hw_run_init(run, &runs->book[number_of(arena, run) - 1].aside, run->base, class, next_salt(runs),
+                    &hw_this_process.key);
     return run;
 }
 

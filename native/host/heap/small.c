@@ -72,7 +72,11 @@ static void mend(const mending *m, hw_fault *faults, unsigned most)
             hw_tell_damage(m->context, &where, &faults[i]);
     if (count == most)
         atomic_fetch_add(&hw_findings, 1);
-    hw_run_repair(m->run, KEY, &outcome);
+    /* Where a run lies is known, whatever it says itself. */
+    hw_book *book = (hw_book *)(void *)m->run;
+    hw_run_bind(m->run, &book->aside, m->arena->runs.base + ((size_t)(book - m->arena->runs.book) << HW_RUN_LOG2));
+    if (!hw_run_repair(m->run, KEY, &outcome))
+        hw_runs_lose(m->arena);
     hw_runs_lists_anew(m->arena);
     hw_delayed_check_runs(m->arena);
     m->arena->repairs++;
