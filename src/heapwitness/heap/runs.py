@@ -7,8 +7,9 @@ ends with are nodes, too, without a block: the sentinel, and the END, which reac
 from collections.abc import Iterator, Sequence
 
 from heapwitness.heap.area import NodeArea, PoolNode
-from heapwitness.heap.pool import LostPool, WalkedPool
+from heapwitness.heap.pool import LostPool
 from heapwitness.heap.run import QUARANTINED, RunView, open_run, run_of
+from heapwitness.heap.walked_pool import WalkedPool
 from heapwitness.layout import runs
 from heapwitness.layout.process import Process, Region, RegionKind, read_regions, region_at
 from heapwitness.layout.runs import RunLinks
@@ -142,6 +143,9 @@ class WalkedRuns(NodeArea):
         view, local = self.split(node)
         return view.is_bound(local)
 
+    def may_be_victim(self, node: int) -> bool:
+        return not self.is_bound(node)
+
     def backed_by_end(self, node: int) -> int | None:
         view, local = self.split(node)
         return self._shifted(node, 0) if local == view.shape.end else None
@@ -252,7 +256,7 @@ class WalkedRuns(NodeArea):
         names."""
         view, local = self.split(node)
         place, stored = view.place(local), self.links(node)
-        possible = (0, *range(runs.FIRST, view.shape.end, view.shape.granules))
+        possible: tuple[int, ...] = (0, *range(runs.FIRST, view.shape.end, view.shape.granules))
         for one in possible:
             if runs.free_links(view.key, place, one).second == stored.second:
                 return one
