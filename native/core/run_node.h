@@ -7,6 +7,8 @@
 #include "heapwitness/run.h"
 #include "node.h"
 
+#if HW_HAS_RUNS
+
 /* All of the usual way's comparisons; benchmarks/checks.py compiles engines without one, to see what it costs. */
 #ifndef HW_CHECKS
 #define HW_CHECKS (HW_CHECK_OWN | HW_CHECK_AFTER | HW_CHECK_BEFORE | HW_CHECK_SLACK | HW_CHECK_LINKS)
@@ -18,9 +20,9 @@
 #define HW_CHECK_LINKS 16
 
 #define HW_RUN_INLINE static inline __attribute__((always_inline))
+#define HW_RUN_END_META ((uint32_t)HW_ENDNODE << 4)
 /* Word 0 of a node that is held back. */
 #define HW_RUN_HELD ((uint64_t)HW_POISONED_RIGHT << 32 | HW_POISONED_LEFT)
-enum { HW_RUN_LONG_SLACK = 15, HW_RUN_SLACK_BITS = 10 };
 
 HW_RUN_INLINE uint64_t hw_word(const void *at)
 {
@@ -55,9 +57,10 @@ HW_RUN_INLINE uint64_t hw_second_word(uint64_t place, const hw_run_key *key, uin
 {
     return (place + first * key->meta) | UINT32_MAX;
 }
-HW_RUN_INLINE uint16_t hw_slack_entry(uint64_t place, const hw_run_key *key, uint32_t slack)
+/* Twice what the header has no room for, of slack below 1 KiB: a byte that is another one shows. */
+HW_RUN_INLINE uint16_t hw_slack_entry(uint64_t place, uint32_t slack)
 {
-    return (uint16_t)(slack | ((place + slack * key->meta) >> 48 & 0xFC00));
+    return (uint16_t)((slack >> 4) * 0x0101 ^ place >> 48);
 }
 
 HW_RUN_INLINE char *hw_run_at(const hw_run *run, uint32_t node)
@@ -71,6 +74,13 @@ HW_RUN_INLINE uint32_t hw_run_end(const hw_run *run)
 HW_RUN_INLINE uint32_t hw_run_number(const hw_run *run, uint32_t node)
 {
     return (node - HW_RUN_FIRST) / (run->stride >> HW_RUN_GRANULE_LOG2);
+}
+/* Each byte of the two addresses is in it, so one that is another one shows. */
+HW_RUN_INLINE uint16_t hw_run_where(const hw_run *run)
+{
+    uint64_t both = (uintptr_t)run->base ^ (uintptr_t)run->aside;
+    both ^= both >> 32;
+    return (uint16_t)~(both ^ both >> 16);
 }
 HW_RUN_INLINE bool hw_run_is_small(const hw_run *run)
 {
@@ -184,11 +194,16 @@ void hw_run_fill(char *from, char *to, uint64_t pattern);
 bool hw_run_slack(const hw_run *run, const hw_run_key *key, uint32_t node, uint32_t meta, uint32_t *slack);
 /* What is wrong in the payload of a node whose `meta` can be believed: HW_NONE, HW_SLACK, HW_LINKS, HW_POISON. */
 uint32_t hw_run_payload_fault(const hw_run *run, const hw_run_key *key, uint32_t node, uint32_t meta);
-/* The fixed part and its copy agree, and make sense. */
+/* It lies where it says. */
+bool hw_run_is_bound(const hw_run *run);
+/* What describes it and the copy of that agree, and make sense: without this only hw_run_is_node may be asked. */
 bool hw_run_is_described(const hw_run *run);
-/* Whether a node can stand there. */
+/* Whether a node can stand there; of any run. */
 bool hw_run_is_node(const hw_run *run, uint32_t node);
+/* Take what describes it from elsewhere. False: there can be no such run. */
+bool hw_run_describe(hw_run *run, uint64_t salt, unsigned class, unsigned formatted);
 void hw_run_note(hw_run *run);
 void hw_run_finish(const hw_run *run, const hw_run_key *key);
 
+#endif
 #endif

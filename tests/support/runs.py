@@ -91,8 +91,8 @@ class RunHeap:
             runs.pattern(place), size, slack
         )
         if run.shape.run_class >= runs.SMALL:
-            run.slack[run.shape.number(node)] = runs.slack_entry(KEY, place, slack)
-            slack = runs.LONG_SLACK
+            run.slack[run.shape.number(node)] = runs.slack_entry(place, slack)
+            slack &= 15
         self._put(number, node, meta(slack, State.USED, origin, site))
         self._site_of[number, node] = site
         return number, node

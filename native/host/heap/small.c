@@ -234,7 +234,11 @@ static bool hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site
     uint32_t number = hw_run_number(run, node), nothing = 0;
     if (!handed || !atomic_compare_exchange_strong(&handed[number], &nothing, HANDED | site))
         return false;
-    atomic_fetch_or(&run->waiting, UINT64_C(1) << (number >> GROUP_LOG2));
+    /* Who finds the group noted is before the owner's exchange, which is before its look at the nodes. */
+    uint64_t group = UINT64_C(1) << (number >> GROUP_LOG2);
+    if (atomic_load(&run->waiting) & group)
+        return true;
+    atomic_fetch_or(&run->waiting, group);
     if (atomic_exchange(&run->queued, 1))
         return true;
     uint32_t me = (uint32_t)((hw_book *)(void *)run - arena->runs.book) + 1;
@@ -265,7 +269,7 @@ static void take_in_all(hw_arena *arena, hw_run *run, const hw_context *context)
     for (uint64_t groups = atomic_exchange(&run->waiting, 0); groups && handed; groups &= groups - 1) {
         uint32_t first = (uint32_t)__builtin_ctzll(groups) << GROUP_LOG2;
         for (uint32_t number = first; number < first + GROUP; number++)
-            if (atomic_load_explicit(&handed[number], memory_order_acquire))
+            if (atomic_load(&handed[number]))
                 take_in(arena, run, number, &handed[number], context);
     }
 }

@@ -113,7 +113,7 @@ class RunView:
         if self.aside is None:
             return None
         entry = self.aside.slack[self.shape.number(node) % runs.MIDS]
-        slack = runs.entry_slack(self.key, self.place(node), entry)
+        slack = runs.entry_slack(self.place(node), header.slack, entry)
         return slack if slack is not None and slack < self.shape.stride - runs.OVERHEAD else None
 
     def handed_site(self, node: int) -> int | None:

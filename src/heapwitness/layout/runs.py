@@ -29,7 +29,6 @@ MOST = 8192
 """Bytes of the largest class."""
 NODES = 2048
 MIDS = 64
-LONG_SLACK = 15
 SLACK_BITS = 10
 END_META = meta(0, State.END, Origin.MALLOC, 0)
 HELD = POISONED[1] << 32 | POISONED[0]
@@ -249,15 +248,15 @@ def links_hold(key: RunKey, place: int, state: State, links: RunLinks) -> bool:
     return links == free_links(key, place, links.next)
 
 
-def slack_entry(key: RunKey, place: int, slack: int) -> int:
-    """What stands apart for a node of a class from SMALL on."""
-    return slack | (place + slack * key.meta & _U64) >> 48 & 0xFC00
+def slack_entry(place: int, slack: int) -> int:
+    """What stands apart for a node of a class from SMALL on, twice: the part of its slack that its header has no room for."""
+    return ((slack >> 4) * 0x0101 ^ place >> 48) & 0xFFFF
 
 
-def entry_slack(key: RunKey, place: int, entry: int) -> int | None:
-    """The bytes of slack that an entry says; None where its check does not hold."""
-    slack = entry & (1 << SLACK_BITS) - 1
-    return slack if entry == slack_entry(key, place, slack) else None
+def entry_slack(place: int, low: int, entry: int) -> int | None:
+    """The bytes of slack that an entry says, with the four bits of it in the header; None where both parts of the entry differ."""
+    slack = ((entry ^ place >> 48) & 0xFF) << 4 | low
+    return slack if entry == slack_entry(place, slack) else None
 
 
 def handed_site(word: int) -> int | None:
