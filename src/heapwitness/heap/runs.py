@@ -120,16 +120,17 @@ class WalkedRuns(NodeArea):
         return view.slack(local, header) is not None
 
     def _left_of_slack(self, node: int, header: NodeHeader) -> int:
-        """Of a node whose entry is lost: so many bytes at its end hold its pattern."""
-        end = (node + header.size) << self.log2
-        most = min((1 << runs.SLACK_BITS) - 1, end - self.start(node) - 1)
+        """Of a node whose entry is lost: so many bytes at its end hold its pattern, by steps of what
+        its header has no room for."""
+        view, _ = self.split(node)
+        end, step, eight = (node + header.size) << self.log2, 16, self.pattern(node)
+        slack, limit = header.slack, runs.slack_limit(view.shape.run_class)
         try:
-            data = self.peek(end - most, most)
+            while slack + step < limit and self.peek(end - slack - step, step) == pattern_at(eight, -slack, step):
+                slack += step
         except Unreadable:
-            return 0
-        expected = pattern_at(self.pattern(node), end - most - self.start(node), most)
-        same = zip(reversed(data), reversed(expected), strict=True)
-        return next((number for number, pair in enumerate(same) if pair[0] != pair[1]), most)
+            return slack
+        return slack
 
     def stands(self, node: int, header: NodeHeader) -> bool:
         view, local = self.split(node)
