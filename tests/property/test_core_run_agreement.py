@@ -68,7 +68,7 @@ class CoreRun:
     def change(self, at: int, change: int) -> None:
         """Change a byte of what describes the run: of `hw_run`, behind it of the second copy."""
         where, at = (self.run, at) if at < runs.RUN_WORDS.size else (self.aside, at - runs.RUN_WORDS.size)
-        where[at] = where.raw[at] ^ change
+        where[at] = bytes([where.raw[at] ^ change])
 
     def view(self) -> WalkedRuns:
         described, aside = ctypes.addressof(self.run), ctypes.addressof(self.aside)
