@@ -175,7 +175,7 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "sizeof(hw_unpooled)": 8 * 7,
         "sizeof(hw_watched)": 8 * 8,
         "sizeof(hw_numbered)": events.NUMBER_WORDS.size,
-        "HW_STATS_WORDS": 14,
+        "HW_STATS_WORDS": 15,
         "HW_ACCESSES": events.Access.UNKNOWN,
         "HW_READS": events.Access.READ,
         "HW_WRITES": events.Access.WRITE,

@@ -87,7 +87,7 @@ typedef struct hw_arena {
     bool seized;              /* by the thread that forks */
     hw_lock visitors;
     struct hw_arena *_Atomic next_free, *next;
-    uint64_t nodes_peak, freed_since_trim;
+    uint64_t freed_since_trim;
     uint32_t repairs;
     uint32_t until_sampled; /* allocations until one is trapped by chance, 0 where that is not decided */
 
@@ -256,7 +256,8 @@ hw_descriptor *hw_descriptor_of(hw_arena *arena, const void *pointer);
 size_t hw_descriptor_trim(hw_descriptor *descriptor, size_t least);
 /* After `node` was released: give back what became free around it, now and then. */
 void hw_trim_after(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, uint32_t prev_size, size_t released);
-uint64_t hw_arena_nodes(const hw_arena *arena);
+/* *backups: the bytes of their backups are added there. */
+uint64_t hw_arena_nodes(const hw_arena *arena, uint64_t *backups);
 
 static inline uint32_t hw_offset_of(const hw_descriptor *descriptor, const void *at)
 {

@@ -152,7 +152,8 @@ static hw_run *renew(hw_arena *arena, unsigned class, hw_run **damaged)
         return NULL;
     }
     if (!run->stride || run->class != class)
-        hw_run_init(run, &((hw_book *)(void *)run)->aside, run->base, class, next_salt(runs), &hw_this_process.key);
+        hw_run_init(run, &runs->book[number_of(arena, run) - 1].aside, run->base, class, next_salt(runs),
+                    &hw_this_process.key);
     return run;
 }
 
@@ -276,7 +277,7 @@ void hw_runs_lose(hw_arena *arena)
 bool hw_runs_make_handed(hw_arena *arena)
 {
     hw_runs *runs = &arena->runs;
-    size_t bytes = runs->reach >> HW_RUN_LOG2;
+    size_t bytes = runs->space.bytes >> HW_RUN_LOG2;
     size_t room = (arena->number == 1 ? FIRST_ROOM : OTHER_ROOM) / HW_RUN_BYTES * HANDED;
     bytes = hw_round_up(bytes * HANDED, hw_page());
     if (!runs->handed.start) {

@@ -217,6 +217,7 @@ def _stats(data: bytes) -> Stats:
         left=left,
         watched=watched,
         unwatched=unwatched,
+        backup_bytes=_words(data, 15)[14] if len(data) >= 120 else None,
     )
 
 

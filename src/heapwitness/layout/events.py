@@ -146,6 +146,7 @@ class Stats(NamedTuple):
     allocated too often, and since there were too many already or there was no room. `left`: places that were put right
     after an operation of the heap was left in the middle. `watched`: blocks beside which bytes were watched;
     `unwatched` is the system's error number for which they were not, or not as many at once as there could be.
+    `backup_bytes`: what the backups of all nodes take; older engines do not say so.
     """
 
     operations: int
@@ -163,6 +164,7 @@ class Stats(NamedTuple):
     left: int = 0
     watched: int = 0
     unwatched: int = 0
+    backup_bytes: int | None = None
 
 
 class Released(NamedTuple):
