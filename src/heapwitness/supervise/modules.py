@@ -4,18 +4,25 @@ A shared library that is an allocator gives way to the engine, as it gives way t
 is linked into a program or a library under names of its own does not, and what it hands out is not seen.
 """
 
+import functools
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from heapwitness.regular import Identity, open_regular, within
 from heapwitness.supervise.elf import defines, mentions
+from heapwitness.symbols.maps import code_lines, parse_maps
 
 FILES_LIMIT = 4096
 SECONDS = 0.5
 """Time for looking into files, at the end of a run."""
 
-_MAPS_LIMIT = 8 << 20
+_ANSWER_SECONDS = 2.0
+"""Time for one of them, on a file system that may not answer."""
+
+_FILE_LIMIT = 2 << 30
+_MAPS_LIMIT, _CODE_LIMIT = 8 << 20, 1 << 20
 _PROCESSES_LIMIT = 1 << 12
 _AT_ONCE = 8
 _SYSTEM = ("/lib", "/usr/lib", "[", "/memfd:", "/dev/")
@@ -30,10 +37,14 @@ def is_python(maps: str) -> bool:
 
 
 class LoadedFiles:
-    """Collects the files while processes run: most processes are looked at soon, and then ever more seldom."""
+    """Collects the files while processes run: most processes are looked at soon, and then ever more seldom.
+
+    Attributes:
+        files: what they may be called, and what a file of that name must be.
+    """
 
     def __init__(self) -> None:
-        self.files: set[str] = set()
+        self.files: dict[str, Identity] = {}
         # By pid: in how many turns, and how many were waited before.
         self._due: dict[int, tuple[int, int]] = {}
 
@@ -51,33 +62,45 @@ class LoadedFiles:
             looked += 1
             try:
                 with open(f"/proc/{pid:d}/maps", "rb") as stream:
-                    self.take(stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape"))
+                    self.take(code_lines(stream.read(_MAPS_LIMIT), _CODE_LIMIT))
             except OSError:
                 continue
 
     def take(self, maps: str) -> None:
         """Note what a text of mappings names."""
-        for line in maps.splitlines():
-            fields = line.split(None, 5)
-            if len(fields) == 6 and "x" in fields[1] and not fields[5].startswith(_SYSTEM):
+        for mapping in parse_maps(maps):
+            if not mapping.executable or mapping.path.startswith(_SYSTEM):
+                continue
+            for name in mapping.names():
                 if len(self.files) >= FILES_LIMIT:
                     return
-                self.files.add(fields[5])
+                self.files.setdefault(name, mapping.identity)
 
 
-def private_heaps(files: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def private_heaps(files: Mapping[str, Identity | None]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Those of the files that have an allocator in them, with its names; as far as the time goes.
 
     CPython has one, too, which PYTHONMALLOC turns off.
+
+    Args:
+        files: what they are called, and what each must be.
     """
     until = time.monotonic() + SECONDS
-    for file in files:
+    for file, identity in files.items():
         if time.monotonic() > until:
             return
         if os.path.basename(file).startswith(tuple(f"lib{name}" for name in _MARKS)):
             continue
-        found = mentions(file, _MARKS)
-        if found == {"mimalloc"} and defines(file, ("Py_BytesMain",)):
-            continue
+        found = within(_ANSWER_SECONDS, functools.partial(_heaps_of, file, identity))
         if found:
             yield file, tuple(sorted(found))
+
+
+def _heaps_of(file: str, identity: Identity | None) -> frozenset[str]:
+    try:
+        found = mentions(open_regular(file, _FILE_LIMIT, identity), _MARKS)
+        if found == {"mimalloc"} and defines(open_regular(file, _FILE_LIMIT, identity), ("Py_BytesMain",)):
+            return frozenset()
+    except OSError:
+        return frozenset()
+    return found
