@@ -110,7 +110,7 @@ def test_a_pipe_in_a_mapped_file_s_place_is_not_waited_for(tmp_path: Path) -> No
     modules.take(line(tmp_path / "pipe") + line(tmp_path / "gone (deleted)"))
     found: list[object] = []
 
-    search = threading.Thread(target=lambda: found.append(list(private_heaps(modules.files))), daemon=True)
+    search = threading.Thread(target=lambda: found.append(list(private_heaps(modules.files()))), daemon=True)
     search.start()
     search.join(30)
 
@@ -123,7 +123,7 @@ def test_a_name_with_a_carriage_return_is_one_name(tmp_path: Path) -> None:
 
     modules.take(line(Path(name), 7))
 
-    assert modules.files == {name: Identity((0, 0x2D), 7)}
+    assert modules.files() == {name: Identity((0, 0x2D), 7)}
 
 
 def test_another_file_in_a_mapped_file_s_place_is_not_told_of(tmp_path: Path) -> None:

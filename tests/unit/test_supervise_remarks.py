@@ -158,8 +158,8 @@ def test_mapped_files_are_taken_from_a_process_but_not_the_system_s() -> None:
 
     modules.look([os.getpid()])
 
-    assert os.path.realpath("/proc/self/exe").startswith("/usr/lib") or modules.files
-    assert not [file for file in modules.files if file.startswith(("/lib", "/usr/lib", "["))]
+    assert os.path.realpath("/proc/self/exe").startswith("/usr/lib") or modules.files()
+    assert not [file for file in modules.files() if file.startswith(("/lib", "/usr/lib", "["))]
 
 
 def test_what_is_no_elf_file_has_no_heap(tmp_path: Path) -> None:

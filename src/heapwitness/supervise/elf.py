@@ -4,6 +4,7 @@ Small and without imports of weight, because it runs before every program; symbo
 """
 
 import os
+import stat
 import struct
 from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
@@ -121,7 +122,7 @@ def defines(file: str | int, names: tuple[str, ...]) -> frozenset[str]:
     Empty for what cannot be read. An open file's descriptor is closed.
     """
     try:
-        with open(file, "rb") as stream:
+        with _opened(file) as stream:
             return _defined(stream, {name.encode(): name for name in names})
     except (DamagedElf, OSError, ValueError, struct.error):
         return frozenset()
@@ -133,10 +134,21 @@ def mentions(file: str | int, texts: Mapping[str, bytes]) -> frozenset[str]:
     Empty for what cannot be read. An open file's descriptor is closed.
     """
     try:
-        with open(file, "rb") as stream:
+        with _opened(file) as stream:
             return _mentioned(stream, texts)
     except (DamagedElf, OSError, ValueError, struct.error):
         return frozenset()
+
+
+def _opened(file: str | int) -> BinaryIO:
+    """Opened without waiting for anybody; what is no plain file is damaged."""
+    if isinstance(file, str):
+        file = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    stream = open(file, "rb")  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        stream.close()
+        raise DamagedElf
+    return stream
 
 
 class _Segment(NamedTuple):

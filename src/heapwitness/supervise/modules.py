@@ -8,11 +8,13 @@ import functools
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from heapwitness.regular import Identity, open_regular, within
 from heapwitness.supervise.elf import defines, mentions
-from heapwitness.symbols.maps import code_lines, parse_maps
+
+if TYPE_CHECKING:
+    from heapwitness.regular import Identity
 
 FILES_LIMIT = 4096
 SECONDS = 0.5
@@ -22,7 +24,7 @@ _ANSWER_SECONDS = 2.0
 """Time for one of them, on a file system that may not answer."""
 
 _FILE_LIMIT = 2 << 30
-_MAPS_LIMIT, _CODE_LIMIT = 8 << 20, 1 << 20
+_MAPS_LIMIT = 8 << 20
 _PROCESSES_LIMIT = 1 << 12
 _AT_ONCE = 8
 _SYSTEM = ("/lib", "/usr/lib", "[", "/memfd:", "/dev/")
@@ -37,14 +39,11 @@ def is_python(maps: str) -> bool:
 
 
 class LoadedFiles:
-    """Collects the files while processes run: most processes are looked at soon, and then ever more seldom.
-
-    Attributes:
-        files: what they may be called, and what a file of that name must be.
-    """
+    """Collects the files while processes run: most processes are looked at soon, and then ever more seldom."""
 
     def __init__(self) -> None:
-        self.files: dict[str, Identity] = {}
+        # By what the kernel lists: the line of it.
+        self._lines: dict[str, str] = {}
         # By pid: in how many turns, and how many were waited before.
         self._due: dict[int, tuple[int, int]] = {}
 
@@ -62,28 +61,41 @@ class LoadedFiles:
             looked += 1
             try:
                 with open(f"/proc/{pid:d}/maps", "rb") as stream:
-                    self.take(code_lines(stream.read(_MAPS_LIMIT), _CODE_LIMIT))
+                    self.take(stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape"))
             except OSError:
                 continue
 
     def take(self, maps: str) -> None:
         """Note what a text of mappings names."""
-        for mapping in parse_maps(maps):
-            if not mapping.executable or mapping.path.startswith(_SYSTEM):
-                continue
-            for name in mapping.names():
-                if len(self.files) >= FILES_LIMIT:
+        for line in maps.split("\n"):
+            fields = line.split(" ", 5)
+            name = fields[5].lstrip(" ") if len(fields) == 6 and "x" in fields[1] else ""
+            if name.startswith("/") and not name.startswith(_SYSTEM):
+                if len(self._lines) >= FILES_LIMIT:
                     return
-                self.files.setdefault(name, mapping.identity)
+                self._lines[name] = line
+
+    def files(self, but: str | None = None) -> "dict[str, Identity]":
+        """What the files may be called, and what a file of that name must be; in order of their names.
+
+        Args:
+            but: one that is left out.
+        """
+        lines = [line for name, line in sorted(self._lines.items()) if name != but]
+        if not lines:
+            return {}
+        from heapwitness.symbols.maps import parse_maps
+
+        return {name: mapping.identity for line in lines for mapping in parse_maps(line) for name in mapping.names()}
 
 
-def private_heaps(files: Mapping[str, Identity | None]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def private_heaps(files: "Mapping[str, Identity | None]") -> Iterator[tuple[str, tuple[str, ...]]]:
     """Those of the files that have an allocator in them, with its names; as far as the time goes.
 
     CPython has one, too, which PYTHONMALLOC turns off.
 
     Args:
-        files: what they are called, and what each must be.
+        files: what they are called, and what each must be where a process has mapped it.
     """
     until = time.monotonic() + SECONDS
     for file, identity in files.items():
@@ -91,16 +103,21 @@ def private_heaps(files: Mapping[str, Identity | None]) -> Iterator[tuple[str, t
             return
         if os.path.basename(file).startswith(tuple(f"lib{name}" for name in _MARKS)):
             continue
-        found = within(_ANSWER_SECONDS, functools.partial(_heaps_of, file, identity))
+        found = _heaps_in(functools.partial(str, file)) if identity is None else _mapped_heaps(file, identity)
         if found:
             yield file, tuple(sorted(found))
 
 
-def _heaps_of(file: str, identity: Identity | None) -> frozenset[str]:
+def _mapped_heaps(file: str, identity: "Identity") -> frozenset[str]:
+    from heapwitness.regular import open_regular, within
+
+    opening = functools.partial(open_regular, file, _FILE_LIMIT, identity)
     try:
-        found = mentions(open_regular(file, _FILE_LIMIT, identity), _MARKS)
-        if found == {"mimalloc"} and defines(open_regular(file, _FILE_LIMIT, identity), ("Py_BytesMain",)):
-            return frozenset()
+        return within(_ANSWER_SECONDS, lambda: _heaps_in(opening)) or frozenset()
     except OSError:
         return frozenset()
-    return found
+
+
+def _heaps_in(opening: Callable[[], str | int]) -> frozenset[str]:
+    found = mentions(opening(), _MARKS)
+    return frozenset() if found == {"mimalloc"} and defines(opening(), ("Py_BytesMain",)) else found
