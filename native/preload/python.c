@@ -102,6 +102,8 @@ static void meet(uintptr_t pc)
     static _Atomic bool asked;
     if (!atomic_load_explicit(&asked, memory_order_relaxed) && set_again())
         atomic_store_explicit(&asked, true, memory_order_relaxed);
+    if (hw_python_is_own(pc)) /* most are, and it is no NumPy */
+        return;
     if (hw_numpy_met(pc) && atomic_load_explicit(&asked, memory_order_relaxed))
         hw_site_met = NULL;
 }

@@ -52,7 +52,7 @@ typedef struct hw_site_cache {
     uint32_t most; /* frames to follow; 0 where each stack is unwound, or has Python lines */
     struct hw_unwound *unwound;
     struct hw_python *python; /* NULL: stacks have no Python lines (python_sites.h) */
-    uint32_t (*recall_python)(const struct hw_site_cache *, hw_caller, uint32_t);
+    uint32_t (*recall_python)(struct hw_site_cache *, hw_caller, uint32_t); /* learns what it can */
     uint32_t kept;
     hw_recent recent[HW_RECENT];
     struct {
@@ -187,7 +187,7 @@ uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint3
 /* unwound.c: where each stack is unwound. */
 uint32_t hw_unwound_recall(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
 
-static inline uint32_t hw_site_recall_more(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
+static inline uint32_t hw_site_recall_more(hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
     return cache->most     ? hw_site_recall_deep(cache, caller, prior)
            : cache->python ? cache->recall_python(cache, caller, prior)
