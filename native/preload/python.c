@@ -4,6 +4,7 @@
    reads there, if it does, it sets over this: malloc for all of them. Then they are set again as soon as it runs, so
    that it is known which of them a block came from. Whatever the order, blocks come from the same heap. */
 #define _GNU_SOURCE
+#define HW_SITES_BY_PYTHON 1
 #include "python.h"
 
 #include "heap/heap_fast.h"

@@ -58,8 +58,9 @@ static inline bool hw_python_is_known(const uintptr_t *known, uintptr_t at)
 static inline bool hw_python_is_there(uintptr_t *known, uintptr_t at, unsigned bytes)
 {
     uintptr_t end = at + bytes - 1;
-    return (*hw_python_page(known, at) == at / HW_LEAST_PAGE || hw_python_look_at(hw_python_page(known, at), at)) &&
-           (*hw_python_page(known, end) == end / HW_LEAST_PAGE || hw_python_look_at(hw_python_page(known, end), end));
+    return (hw_python_is_known(known, at) || hw_python_look_at(hw_python_page(known, at), at)) &&
+           (at % HW_LEAST_PAGE <= HW_LEAST_PAGE - bytes || hw_python_is_known(known, end) ||
+            hw_python_look_at(hw_python_page(known, end), end));
 }
 
 /* The key of a frame of the program's own that is the innermost, or of any frame where the others do not count. */
@@ -152,6 +153,42 @@ static inline __attribute__((always_inline)) uint32_t hw_python_chain_site(const
 }
 /* Let that find it; `key` is the innermost frame's alone. */
 void hw_python_keep_chain(hw_python_view *view, const hw_python_path *path, uint64_t key, uint32_t site);
+
+/* As hw_python_follow, from a frame on. */
+static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_view *view, const hw_python_layout l,
+                                                                     uintptr_t frame, hw_python_frame *frames,
+                                                                     unsigned most, bool whole, hw_python_path *path)
+{
+    unsigned n = 0, step = 0;
+    bool library = true, shim = false;
+    uint64_t key = HW_PYTHON_SEVERAL;
+    path->deaths = atomic_load_explicit(&hw_python_deaths, memory_order_relaxed);
+    for (; frame && step < 2 * most + 1; step++) {
+        if (!hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME))
+            break;
+        uintptr_t instruction = hw_word_of(frame + l.instruction);
+        if (hw_python_is_shim(l, frame)) {
+            shim |= n == 0;
+            if (n)
+                frames[n - 1].entry = true;
+        } else if (n == most || (!whole && !library)) {
+            break;
+        } else {
+            frames[n] = hw_python_frame_at(l, frame);
+            uint32_t life = atomic_load_explicit(hw_python_life(frames[n++].code), memory_order_relaxed);
+            library = life & HW_PYTHON_LIBRARY;
+            key = hw_python_key_on(key, instruction, life);
+        }
+        if (step < HW_PYTHON_STEPS)
+            path->step[step] = (hw_python_step){frame, instruction};
+        frame = hw_word_of(frame + l.previous);
+    }
+    path->many = step;
+    path->ends = !whole && n && (n == most || !library) && step <= HW_PYTHON_STEPS;
+    path->alone = !whole && !shim && (most == 1 || (n == 1 && !library));
+    path->key = n == 0 ? 0 : path->alone ? hw_python_key_of(frames->instruction) : key;
+    return n;
+}
 
 /* Frames, innermost first, up to the first that is no library's, or `whole`; `most` at most. Returns how many. */
 unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, bool whole,

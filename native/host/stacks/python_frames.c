@@ -245,33 +245,5 @@ unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigne
                           hw_python_path *path)
 {
     const hw_python_layout *l = hw_python_here();
-    unsigned n = 0, step = 0;
-    bool library = true, shim = false;
-    uint64_t key = HW_PYTHON_SEVERAL;
-    path->deaths = atomic_load_explicit(&hw_python_deaths, memory_order_relaxed);
-    for (uintptr_t frame = innermost(view, l); frame && step < 2 * most + 1; step++) {
-        if (!hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME))
-            break;
-        uintptr_t instruction = hw_word_of(frame + l->instruction);
-        if (hw_python_is_shim(*l, frame)) {
-            shim |= n == 0;
-            if (n)
-                frames[n - 1].entry = true;
-        } else if (n == most || (!whole && !library)) {
-            break;
-        } else {
-            frames[n] = hw_python_frame_at(*l, frame);
-            uint32_t life = atomic_load_explicit(hw_python_life(frames[n++].code), memory_order_relaxed);
-            library = life & HW_PYTHON_LIBRARY;
-            key = hw_python_key_on(key, instruction, life);
-        }
-        if (step < HW_PYTHON_STEPS)
-            path->step[step] = (hw_python_step){frame, instruction};
-        frame = hw_word_of(frame + l->previous);
-    }
-    path->many = step;
-    path->ends = !whole && n && (n == most || !library) && step <= HW_PYTHON_STEPS;
-    path->alone = !whole && !shim && (most == 1 || (n == 1 && !library));
-    path->key = n == 0 ? 0 : path->alone ? hw_python_key_of(frames->instruction) : key;
-    return n;
+    return hw_python_walk(view, *l, innermost(view, l), frames, most, whole, path);
 }

@@ -32,6 +32,9 @@ typedef struct hw_python {
 /* What HW_SITE_RECALL looks for first must not be found: no site is as large. */
 #define PYTHON UINT32_C(0x80000000)
 
+/* The site of a call from a frame on, whose innermost alone has `key`. */
+typedef uint32_t recall_from(hw_site_cache *cache, hw_caller caller, uint32_t prior, uintptr_t frame, uint64_t key);
+
 /* Addresses of callers are near each other: their lowest bits are the ones that choose a slot, which the rest of a key
    has its best bits for. A key of several C frames is mixed already. */
 static inline uint64_t both(uint64_t native, uint64_t python)
@@ -154,35 +157,48 @@ static __attribute__((noinline)) uint32_t recall_frameless(hw_site_cache *cache,
     return recall_path(cache, &caller, prior, NULL, 0, 0);
 }
 
-/* Where the innermost frame is known, but not as the program's own, or not in its usual place. */
-static inline __attribute__((always_inline)) uint32_t recall_further(hw_site_cache *cache, hw_caller caller,
-                                                                     uint32_t prior, uintptr_t frame, uint64_t key,
-                                                                     const hw_python_layout layout)
+/* Where the innermost frame is known, and nothing is kept of it and of those that it leads to. */
+static inline __attribute__((always_inline)) uint32_t recall_beyond(hw_site_cache *cache, hw_caller caller,
+                                                                    uint32_t prior, uintptr_t frame, uint64_t key,
+                                                                    const hw_python_layout layout)
 {
     hw_python_view *view = &cache->python->view;
-    uint32_t site;
-    if (!prior) {
-        site = hw_python_chain_site(hw_python_chain_of(view, frame, key), layout, frame, key);
-        if (site)
-            return site;
-    }
-    site = hw_site_recent(cache, key, prior | PYTHON);
-    if (site != HW_SITE_UNKNOWN)
-        return site;
+    hw_python_frame frames[HW_PYTHON_FAST];
     if (!hw_python_is_own((uintptr_t)caller.pc) || !hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME) ||
         hw_python_is_shim(layout, frame))
         return recall_slowly(cache, caller, prior, key);
-    const hw_python_frame innermost = hw_python_frame_at(layout, frame);
-    if (!prior && hw_python_is_library(innermost.code))
-        return recall_slowly(cache, caller, prior, key);
-    return learn_known(cache, &caller, prior, &innermost, 1, (uintptr_t)caller.pc, key);
+    frames[0] = hw_python_frame_at(layout, frame);
+    if (prior || !hw_python_is_library(frames->code))
+        return learn_known(cache, &caller, prior, frames, 1, (uintptr_t)caller.pc, key);
+    hw_python_path path;
+    unsigned count = hw_python_walk(view, layout, frame, frames, HW_PYTHON_FAST, false, &path);
+    uint64_t far = both((uintptr_t)caller.pc, path.key);
+    uint32_t site = hw_site_recent(cache, far, PYTHON);
+    if (site == HW_SITE_UNKNOWN)
+        site = learn_known(cache, &caller, 0, frames, count, (uintptr_t)caller.pc, far);
+    if (path.ends && site != HW_SITE_UNKNOWN)
+        hw_python_keep_chain(view, &path, key, site);
+    return site;
+}
+
+/* Where the innermost frame is known, but not as the program's own, or not in its usual place. */
+static inline __attribute__((always_inline)) uint32_t recall_further(hw_site_cache *cache, hw_caller caller,
+                                                                     uint32_t prior, uintptr_t frame, uint64_t key,
+                                                                     const hw_python_layout layout, recall_from *beyond)
+{
+    if (!prior) {
+        hw_python_view *view = &cache->python->view;
+        uint32_t site = hw_python_chain_site(hw_python_chain_of(view, frame, key), layout, frame, key);
+        if (site)
+            return site;
+    }
+    uint32_t site = hw_site_beside(cache, key, prior | PYTHON);
+    return site != HW_SITE_UNKNOWN ? site : beyond(cache, caller, prior, frame, key);
 }
 
 /* Where all is as usual: of an allocation by the program's own code, and of a release. */
 static inline __attribute__((always_inline)) uint32_t recall(hw_site_cache *cache, hw_caller caller, uint32_t prior,
-                                                             const hw_python_layout layout,
-                                                             uint32_t (*further)(hw_site_cache *, hw_caller, uint32_t,
-                                                                                 uintptr_t, uint64_t))
+                                                             const hw_python_layout layout, recall_from *further)
 {
     const hw_python_view *view = &cache->python->view;
     uintptr_t frame;
@@ -190,19 +206,23 @@ static inline __attribute__((always_inline)) uint32_t recall(hw_site_cache *cach
         return frame ? recall_slowly(cache, caller, prior, 0) : recall_frameless(cache, caller, prior);
     uintptr_t instruction = hw_word_of(frame + layout.instruction);
     uint64_t key = both((uint64_t)(uintptr_t)caller.pc, hw_python_key_of(instruction));
-    prior |= PYTHON;
-    const hw_recent *seen = &cache->recent[hw_recent_slot(key, prior)];
+    const hw_recent *seen = &cache->recent[hw_recent_slot(key, prior | PYTHON)];
     uint32_t site = seen->site;
-    if (HW_LIKELY(seen->key == key && seen->prior == prior))
+    if (HW_LIKELY(seen->key == key && seen->prior == (prior | PYTHON)))
         return site;
-    return further(cache, caller, prior & ~PYTHON, frame, key);
+    return further(cache, caller, prior, frame, key);
 }
 
 #define RECALL(version)                                                                                                \
+    static __attribute__((noinline)) uint32_t beyond_##version(hw_site_cache *cache, hw_caller caller, uint32_t prior, \
+                                                               uintptr_t frame, uint64_t key)                          \
+    {                                                                                                                  \
+        return recall_beyond(cache, caller, prior, frame, key, hw_python_layouts[version]);                            \
+    }                                                                                                                  \
     static __attribute__((noinline)) uint32_t further_##version(hw_site_cache *cache, hw_caller caller,                \
                                                                 uint32_t prior, uintptr_t frame, uint64_t key)         \
     {                                                                                                                  \
-        return recall_further(cache, caller, prior, frame, key, hw_python_layouts[version]);                           \
+        return recall_further(cache, caller, prior, frame, key, hw_python_layouts[version], beyond_##version);         \
     }                                                                                                                  \
     static uint32_t recall_##version(hw_site_cache *cache, hw_caller caller, uint32_t prior)                           \
     {                                                                                                                  \
@@ -212,8 +232,7 @@ RECALL(0)
 RECALL(1)
 RECALL(2)
 RECALL(3)
-static uint32_t (*const recalls[HW_PYTHON_VERSIONS])(hw_site_cache *, hw_caller, uint32_t) = {recall_0, recall_1,
-                                                                                              recall_2, recall_3};
+static hw_site_recaller *const recalls[HW_PYTHON_VERSIONS] = {recall_0, recall_1, recall_2, recall_3};
 
 static uint32_t recall_unwound(hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
@@ -309,11 +328,14 @@ __attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const h
 
 void hw_python_renew(hw_site_cache *cache)
 {
-    if (!hw_python_here() || (!cache->python && !(cache->python = hw_map(sizeof *cache->python))))
+    hw_python *p = cache->python;
+    if (!hw_python_here() || (!p && !(p = hw_map(sizeof *p))))
         return;
-    hw_python_forget(&cache->python->view);
-    cache->python->busy = false;
-    cache->python->native = cache->most;
-    cache->recall_python = cache->most ? recalls[hw_python_version()] : recall_unwound;
+    hw_python_forget(&p->view);
+    p->busy = false;
+    p->native = cache->most;
+    cache->recall = cache->most ? recalls[hw_python_version()] : recall_unwound;
+    atomic_signal_fence(memory_order_seq_cst);
+    cache->python = p;
     cache->most = 0;
 }
