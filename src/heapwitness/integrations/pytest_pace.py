@@ -1,7 +1,7 @@
 """How often the whole heap is checked between tests.
 
-A check takes some 16 ns for each block, which is more than many a small test takes. So checks have a budget: some
-seconds at first, in which there is one after each phase of each test, and a share of the time that goes by. Beyond it
+A check takes some 16 ns for each block, which is more than many a small test takes. So checks have a budget: a
+second at first, in which there is one after each phase of each test, and a share of the time that goes by. Beyond it
 several phases share a check, and what it finds is bounded by the last one before.
 """
 
@@ -9,8 +9,8 @@ import time
 
 from heapwitness import inside
 
-FREE_SECONDS = 3.0
-SHARE = 0.2
+FREE_SECONDS = 1.0
+SHARE = 0.15
 """Of the processor time that all else takes."""
 
 
