@@ -37,10 +37,12 @@ uint32_t hw_run_step_fault(const hw_run *run, const hw_run_key *key, const hw_ru
     return hw_run_payload_fault(run, key, step->node, step->meta);
 }
 
-/* How many headers more have a copy that holds than have none. */
+/* How many headers more have a copy that holds than have none; none does where there is no END. */
 static int standing(const hw_run *run, const hw_run_key *key)
 {
     int balance = 0;
+    if (hw_run_step_at(run, key, hw_run_end(run)).lost)
+        return 0;
     uint32_t node = 0;
     do {
         balance += hw_run_step_at(run, key, node).lost ? -1 : 1;
