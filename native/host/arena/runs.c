@@ -141,17 +141,18 @@ static hw_run *renew(hw_arena *arena, unsigned class, hw_run **damaged)
 {
     hw_runs *runs = &arena->runs;
     hw_run *run = numbered(arena, runs->empty);
-    if (run && run->stride && run->class != class && !hw_run_sound(run, &hw_this_process.key)) {
+    if (run && hw_run_is_in_use(run) && (run->class != class || !hw_run_is_described(run)) &&
+        !hw_run_sound(run, &hw_this_process.key)) {
         *damaged = run;
         return NULL;
     }
     if (run) {
         drop(arena, &runs->empty, run);
-        runs->empties -= run->stride != 0;
+        runs->empties -= hw_run_is_in_use(run);
     } else if (!(run = fresh(arena))) {
         return NULL;
     }
-    if (!run->stride || run->class != class)
+    if (!hw_run_is_in_use(run) || run->class != class)
         hw_run_init(run, &runs->book[number_of(arena, run) - 1].aside, run->base, class, next_salt(runs),
                     &hw_this_process.key);
     return run;
@@ -198,8 +199,8 @@ static void discard(hw_run *run)
 static void keep_empty(hw_arena *arena, hw_run *run)
 {
     hw_run *first = numbered(arena, arena->runs.empty);
-    arena->runs.empties += run->stride != 0;
-    if (run->stride || !first) {
+    arena->runs.empties += hw_run_is_in_use(run);
+    if (hw_run_is_in_use(run) || !first) {
         push(arena, &arena->runs.empty, run);
         return;
     }
@@ -244,7 +245,7 @@ void hw_runs_lists_anew(hw_arena *arena)
     for (size_t i = runs->reach >> HW_RUN_LOG2; i-- > 0;) {
         hw_run *run = &runs->book[i].run;
         run->listed = false;
-        if (run->stride && runs->current[run->class] == run)
+        if (hw_run_is_in_use(run) && run->class < HW_RUN_CLASSES && runs->current[run->class] == run)
             continue;
         if (!run->used)
             keep_empty(arena, run);
@@ -257,7 +258,7 @@ size_t hw_runs_trim(hw_arena *arena)
 {
     size_t given = 0;
     for (hw_run *run = numbered(arena, arena->runs.empty); run; run = numbered(arena, run->next))
-        if (run->stride && hw_run_sound(run, &hw_this_process.key)) {
+        if (hw_run_is_in_use(run) && hw_run_sound(run, &hw_this_process.key)) {
             discard(run);
             arena->runs.empties--;
             given += HW_RUN_BYTES;

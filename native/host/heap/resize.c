@@ -237,7 +237,7 @@ static __attribute__((noinline)) resized resize_in_place(void *pointer, size_t b
     hw_run *run = kind == HW_ARENA_RUNS ? hw_run_of(arena, pointer) : NULL;
     hw_descriptor *descriptor = arena ? hw_descriptor_of(arena, pointer) : NULL;
     resized r = {.family = HW_MALLOC};
-    if (run && run->stride) {
+    if (run && hw_run_is_in_use(run)) {
         r.block = resize_small(arena, run, pointer, bytes, mine, &context, &r.size, &r.family, moves);
         r.by_choice = has_to_move(r.size, bytes, &context);
         return r;

@@ -12,8 +12,8 @@ enum { HANDED = 1u << 31, SITE = 0xFFFFFF, GROUP_LOG2 = 5, GROUP = 1 << GROUP_LO
 __attribute__((no_sanitize("thread"))) bool hw_small_glimpse(const hw_run *run, uint32_t node, uint32_t *meta)
 {
     /* Up to where nodes can be, not where they are: that changes while others look. */
-    if (!node || (node - HW_RUN_FIRST) % (run->stride >> HW_RUN_GRANULE_LOG2) ||
-        hw_run_number(run, node) >= run->capacity)
+    uint32_t granules = run->stride >> HW_RUN_GRANULE_LOG2;
+    if (!node || !granules || (node - HW_RUN_FIRST) % granules || hw_run_number(run, node) >= run->capacity)
         return false;
     const char *at = hw_run_at(run, node);
     uint64_t own = __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_RELAXED);
@@ -109,7 +109,7 @@ HW_COLD void hw_small_mend(hw_arena *arena, hw_run *run, const hw_context *conte
 
 void hw_small_inspect(hw_arena *arena, hw_run *run, const hw_context *context)
 {
-    if (run->stride && !atomic_load(&arena->runs.lost) && !hw_run_sound(run, KEY))
+    if (hw_run_is_in_use(run) && !atomic_load(&arena->runs.lost) && !hw_run_sound(run, KEY))
         hw_small_mend(arena, run, context);
 }
 
@@ -120,7 +120,7 @@ void hw_small_mend_left(hw_arena *arena, const hw_caller *caller)
     for (size_t i = 0; i < reach >> HW_RUN_LOG2 && !atomic_load(&arena->runs.lost); i++) {
         hw_run *run = &arena->runs.book[i].run;
         mending m = {.arena = arena, .run = run, .context = &context, .left = true};
-        if (run->stride && !hw_run_sound(run, KEY))
+        if (hw_run_is_in_use(run) && !hw_run_sound(run, KEY))
             mend_it(&m);
     }
     hw_runs_lists_anew(arena);
@@ -184,7 +184,7 @@ static HW_COLD void release_wrong(hw_arena *arena, hw_run *run, void *pointer, c
 {
     hw_where where = where_of(arena, run);
     uint32_t meta, node = hw_run_node_at(run, pointer), site;
-    if (!run->stride) {
+    if (!hw_run_is_in_use(run)) {
         hw_release_outside(pointer, context);
         return;
     }
