@@ -41,7 +41,7 @@ WATCHED = {
     "stale": 0,
     "slack": 25,
     "jump": 32,
-    "header": -16,
+    "header": -8,
 }
 """Offset of the overwritten byte in the block, where it is not 24."""
 SECOND = ("header",)

@@ -57,9 +57,9 @@ bool hw_run_see(const hw_run *run, const hw_run_key *key, hw_run *seen)
     int best = 0;
     if (!hw_run_is_bound(run))
         return false;
-    *seen = *run;
+    *seen = hw_run_values(run);
     for (unsigned from = 0; from < 8; from++) {
-        hw_run one = *run;
+        hw_run one = hw_run_values(run);
         if (hw_run_describe(&one, from & 1 ? copy->salt : run->salt, from & 2 ? copy->class : run->class,
                             from & 4 ? copy->formatted : run->formatted)) {
             int balance = standing(&one, key);
@@ -135,7 +135,7 @@ static bool find(findings *f, const hw_run *run, const hw_run_key *key, hw_run_t
 unsigned hw_run_check(const hw_run *run, const hw_run_key *key, hw_fault *faults, unsigned most)
 {
     findings f = {faults, 0, most};
-    hw_run seen = *run;
+    hw_run seen = hw_run_values(run);
     hw_run_tally tally = {0};
     const hw_fault control = {.reason = HW_CONTROL_BLOCK};
     bool described = hw_run_is_described(run);

@@ -116,7 +116,7 @@ def test_block_far_away_whose_pointer_led_there_is_named() -> None:
     assert_caught(hunted, "far_index")
     (finding,) = hunted.stores
     assert (finding["kind"], finding["certain"], finding["culprit"]["size"]) == ("heap-buffer-overflow", True, 16)
-    assert finding["damage"]["offset"] == finding["victim"]["address"] - 32 - finding["culprit"]["address"] - 16
+    assert finding["damage"]["offset"] == finding["victim"]["address"] - 16 - finding["culprit"]["address"] - 16
     assert "far_index wrote 8 bytes past the end of a 16-byte block" in hunted.stderr
 
 
@@ -182,14 +182,14 @@ def test_blocks_beside_damage_are_told_with_their_numbers_at_their_sites() -> No
     (finding,) = result.findings
     assert line_of_store(finding, SOURCE) == line_of(SOURCE, "wild")
     assert finding["victim"]["number"] == 58
-    assert finding["previous"]["number"] == 57
+    assert finding["previous"]["number"] == 55  # the one of its size before
 
 
 def test_one_block_of_a_site_is_watched_by_its_number() -> None:
     program, site = build(SOURCE), site_of_victims()
 
-    right = heapwitness_run(program, "wild", options=("--trap", f"watch-20:{site}#58"))
-    wrong = heapwitness_run(program, "wild", options=("--trap", f"watch-20:{site}#90"))
+    right = heapwitness_run(program, "wild", options=("--trap", f"watch-10:{site}#58"))
+    wrong = heapwitness_run(program, "wild", options=("--trap", f"watch-10:{site}#90"))
 
     assert [line_of_store(one, SOURCE) for one in right.findings] == [line_of(SOURCE, "wild")]
     assert [one["store"] for one in wrong.findings] == [None]
@@ -258,7 +258,7 @@ int main(int count, char **words) {
     if (strcmp(words[1], "forbid") == 0) forbid(); else take_all();
     volatile uint64_t *blocks[20];
     for (int i = 0; i < 20; i++) blocks[i] = make();
-    *(volatile uint32_t *)((char *)blocks[9] - 28) = 7;
+    *(volatile uint32_t *)((char *)blocks[9] - 12) = 7;
     for (int i = 0; i < 20; i++) free((void *)blocks[i]);
     puts("done");
 }
@@ -295,7 +295,7 @@ int main(int count, char **words) {
     fclose(file);
     volatile uint64_t *blocks[90];
     for (int i = 0; i < 90; i++) blocks[i] = make();
-    *(volatile uint32_t *)((char *)blocks[20 + run * 11] - 28) = 7;
+    *(volatile uint32_t *)((char *)blocks[20 + run * 11] - 12) = 7;
     for (int i = 0; i < 90; i++) free((void *)blocks[i]);
     puts("done");
 }
@@ -319,7 +319,7 @@ libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
 def make(): return libc.malloc(40)
-def wild(block): ctypes.memset(block - 28, 7, 1)
+def wild(block): ctypes.memset(block - 12, 7, 1)
 blocks = [make() for _ in range(50)]
 wild(blocks[20])
 for block in blocks: libc.free(block)
@@ -349,7 +349,7 @@ int main(int count, char **words) {
     volatile char *block = make();
     for (int i = 3; i < 5000; i++) close(i);
     for (int i = 0; i < atoi(words[1]); i++) free(make());
-    block[-28] = 7;
+    block[-12] = 7;
     free((void *)block);
     puts("done");
 }
@@ -366,7 +366,7 @@ def test_watchpoint_whose_file_the_program_closed_is_set_again_which_is_said(blo
 
 def test_record_of_a_watched_store_gives_the_same_report(tmp_path: Path) -> None:
     traps = traps_asked_for((), report_of("wild"))
-    watched = [one._replace(how="watch", offset=-32, number=58) for one in traps]
+    watched = [one._replace(how="watch", offset=-16, number=58) for one in traps]
     log, report = tmp_path / "log", tmp_path / "report.json"
 
     subprocess.run(

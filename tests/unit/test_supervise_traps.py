@@ -181,6 +181,13 @@ def test_first_damaged_byte_is_watched_from_each_block_that_it_lies_beside() -> 
     assert watched(found) == ["-28 10 0x1060 #0", "18 9 0x1000 #0"]
 
 
+def test_damage_far_behind_in_the_slack_of_a_larger_block_is_watched() -> None:
+    culprit = block(9, 0x2000, size=4100)
+    found = finding("heap-buffer-overflow", culprit=culprit, damage=damage(0x2000 + 4100 + 490, 1))
+
+    assert watched(found) == ["490 9 0x2000 #0"]
+
+
 def test_watched_block_is_asked_for_by_its_number_and_its_place() -> None:
     culprit = msgspec.structs.replace(block(9, 0x7F00_0012_3450, size=25), number=58)
     found = finding("heap-buffer-overflow", culprit=culprit, damage=damage(0x7F00_0012_3450 + 25, 1))

@@ -37,25 +37,122 @@ static void put_sites_of(hw_message *m, const hw_pool *pool, uint32_t node)
         hw_put_site(m, links->right);
 }
 
-/* A run is small: all of it that is formatted, what describes it, and the sites around the fault. */
-static void put_run(hw_message *m, const hw_run *run, const hw_fault *fault)
+/* --- runs ----------------------------------------------------------------------------------------- */
+
+/* Nodes of a run, from one up to another. */
+typedef struct hw_nodes {
+    const hw_run *run;
+    uint32_t low, high;
+} hw_nodes;
+
+/* What describes a run can be damaged, too; by no such words anything is found. */
+static bool is_described(const hw_run *run)
 {
-    uint32_t end = hw_run_end(run), granules = run->stride >> HW_RUN_GRANULE_LOG2;
-    uint32_t low = fault->low && fault->low < end ? fault->low : fault->node;
-    uint32_t high = fault->high > low ? fault->high : low;
-    hw_put_memory(m, (uintptr_t)run, sizeof *run);
-    hw_put_memory(m, (uintptr_t)run->aside, sizeof *run->aside);
-    hw_put_memory(m, (uintptr_t)run->base, HW_RUN_BYTES);
+    const hw_book *book = (const hw_book *)(const void *)run;
+    return run->stride && run->aside == &book->aside && hw_run_is_described(run) && run->formatted;
+}
+
+static uint32_t granules_of(const hw_run *run)
+{
+    return run->stride >> HW_RUN_GRANULE_LOG2;
+}
+
+/* What the fault is about, with a node on both sides. Damage that begins before the first node, or ends behind the
+   last, has no node there (heapwitness/run.h). */
+static hw_nodes nodes_around(const hw_run *run, const hw_fault *fault)
+{
+    uint32_t granules = granules_of(run), end = hw_run_end(run), last = end - granules;
+    bool from_start = !fault->low || (fault->reason == HW_HEADERS && fault->low == end);
+    uint32_t low = from_start ? fault->node : fault->low, high = fault->high > low ? fault->high : low;
     low = low > HW_RUN_FIRST + granules ? low - granules : (uint32_t)HW_RUN_FIRST;
     low -= (low - HW_RUN_FIRST) % granules;
-    for (unsigned i = 0; i < MOST_SITES && low < end && low <= high + granules; i++, low += granules) {
-        uint64_t own = hw_word(hw_run_at(run, low));
-        if (!hw_run_unlike(hw_place(run->salt, &hw_this_process.key, hw_run_at(run, low)), &hw_this_process.key, own))
-            hw_put_site(m, (uint32_t)own >> 8);
-        uint64_t kept = hw_word(hw_run_at(run, low) + HW_RUN_BACKUP);
-        hw_put_site(m, (uint32_t)kept >> 8);
+    high = high < last ? high + granules - (high + granules - HW_RUN_FIRST) % granules : last;
+    return (hw_nodes){run, low < last ? low : last, high < last ? high : last};
+}
+
+/* The run that lies right before or behind; NULL: it is not in use, or there is none. */
+static const hw_run *neighbour(const hw_where *where, int way)
+{
+    const hw_region *region = hw_region_at(where->region);
+    uintptr_t base = (uintptr_t)atomic_load(&region->base);
+    size_t number = ((uintptr_t)where->run->base - base) >> HW_RUN_LOG2;
+    size_t count = (size_t)atomic_load(&region->bytes) >> HW_RUN_LOG2;
+    if (!where->region || number + (size_t)way >= count)
+        return NULL;
+    const hw_book *book = (const hw_book *)(const void *)where->run + way;
+    return is_described(&book->run) ? &book->run : NULL;
+}
+
+/* 0, or what stands there for a node that another thread released (docs/format.md). */
+static const uint32_t *handed_of(const hw_where *where, const hw_run *run)
+{
+    const hw_region *region = hw_region_at(where->region);
+    const hw_arena *arena = where->region ? hw_arena_numbered(atomic_load(&region->arena)) : NULL;
+    size_t number = ((uintptr_t)run->base - (uintptr_t)atomic_load(&region->base)) >> HW_RUN_LOG2;
+    uint64_t handed = atomic_load(&region->handed);
+    if (!arena || !handed || number >= atomic_load(&arena->runs.handed_reach))
+        return NULL;
+    return (const uint32_t *)(uintptr_t)handed + number * HW_RUN_NODES;
+}
+
+static void put_sites_of_nodes(hw_message *m, const hw_where *where, hw_nodes nodes)
+{
+    const hw_run_key *key = &hw_this_process.key;
+    const hw_run *run = nodes.run;
+    const uint32_t *handed = handed_of(where, run);
+    uint32_t node = nodes.low, granules = granules_of(run);
+    for (unsigned i = 0; i < MOST_SITES && node <= nodes.high; i++, node += granules) {
+        const char *at = hw_run_at(run, node);
+        uint64_t own = hw_word(at), kept = hw_word(at - hw_run_back(run->stride, node == HW_RUN_FIRST) + HW_RUN_BACKUP);
+        uint64_t place = hw_place(run->salt, key, at), header = hw_run_unlike(place, key, own) ? kept : own;
+        if (!hw_run_unlike(place, key, header))
+            hw_put_site(m, (uint32_t)header >> 8);
+        if (handed && handed[hw_run_number(run, node)])
+            hw_put_site(m, handed[hw_run_number(run, node)] & HW_SITE_NUMBER);
     }
 }
+
+static void put_described(hw_message *m, const hw_where *where, const hw_run *run)
+{
+    const uint32_t *handed = handed_of(where, run);
+    hw_put_memory(m, (uintptr_t)run, sizeof(hw_book));
+    if (handed)
+        hw_put_memory(m, (uintptr_t)handed, HW_RUN_NODES * sizeof *handed);
+}
+
+/* What is written over a run's end goes on in the next one: its head, and the end of the one before. */
+static void put_end_of(hw_message *m, const hw_where *where, const hw_run *run)
+{
+    uint32_t last = hw_run_end(run) - granules_of(run);
+    put_described(m, where, run);
+    hw_put_memory(m, (uintptr_t)run->base, HW_RUN_OVERHEAD);
+    hw_put_memory(m, (uintptr_t)hw_run_at(run, last), HW_RUN_BYTES - ((size_t)last << HW_RUN_GRANULE_LOG2));
+    put_sites_of_nodes(m, where, (hw_nodes){run, last, last});
+}
+
+static void put_head_of(hw_message *m, const hw_where *where, const hw_run *run)
+{
+    put_described(m, where, run);
+    hw_put_memory(m, (uintptr_t)run->base, run->stride + 2 * (size_t)HW_RUN_OVERHEAD);
+    hw_put_memory(m, (uintptr_t)hw_run_at(run, hw_run_end(run)), HW_RUN_OVERHEAD);
+    put_sites_of_nodes(m, where, (hw_nodes){run, HW_RUN_FIRST, HW_RUN_FIRST});
+}
+
+/* A run is small: all of it, what describes it, and the sites around the fault. */
+static void put_run(hw_message *m, const hw_where *where, const hw_fault *fault)
+{
+    const hw_run *run = where->run, *before = neighbour(where, -1), *behind = neighbour(where, 1);
+    put_described(m, where, run);
+    hw_put_memory(m, (uintptr_t)run->base, HW_RUN_BYTES);
+    if (is_described(run))
+        put_sites_of_nodes(m, where, nodes_around(run, fault));
+    if (before)
+        put_end_of(m, where, before);
+    if (behind)
+        put_head_of(m, where, behind);
+}
+
+/* --- pools ---------------------------------------------------------------------------------------- */
 
 static void put_pool(hw_message *m, const hw_pool *pool, size_t bytes, const hw_fault *fault)
 {
@@ -98,7 +195,7 @@ void hw_put_evidence(hw_message *m, const hw_where *where, const hw_fault *fault
     if (where->pool)
         put_pool(m, where->pool, where->bytes, fault);
     if (where->run)
-        put_run(m, where->run, fault);
+        put_run(m, where, fault);
 }
 
 void hw_put_unpooled(hw_message *m, const hw_unpooled *block)
@@ -119,16 +216,30 @@ static void put_numbers_between(hw_message *m, uintptr_t low, uintptr_t high)
         hw_put_section(m, HW_NUMBERED, 0, found, count * sizeof *found);
 }
 
+enum { AROUND = 1024 };
+
+/* And of the runs beside it. */
+static void put_numbers_of_run(hw_message *m, const hw_where *where, const hw_fault *fault)
+{
+    const hw_run *run = where->run, *before = neighbour(where, -1), *behind = neighbour(where, 1);
+    if (!is_described(run))
+        return;
+    hw_nodes nodes = nodes_around(run, fault);
+    uintptr_t low = (uintptr_t)hw_run_at(run, nodes.low), high = (uintptr_t)hw_run_at(run, nodes.high) + run->stride;
+    if (nodes.low == HW_RUN_FIRST && before)
+        low = (uintptr_t)hw_run_at(before, hw_run_end(before)) - before->stride;
+    if (nodes.high == hw_run_end(run) - granules_of(run) && behind)
+        high = (uintptr_t)behind->base + behind->stride;
+    put_numbers_between(m, low - AROUND, high + AROUND);
+}
+
 void hw_put_numbers(hw_message *m, const hw_where *where, const hw_fault *fault)
 {
-    enum { AROUND = 1024 };
     const hw_pool *pool = where->pool;
     uint32_t low = fault->low ? fault->low : fault->node, high = fault->high ? fault->high : fault->node;
     high = high < low ? low : high;
     if (where->run) {
-        size_t stride = where->run->stride;
-        uintptr_t start = (uintptr_t)hw_run_at(where->run, low), end = (uintptr_t)hw_run_at(where->run, high);
-        put_numbers_between(m, start - AROUND - stride, end + AROUND + stride);
+        put_numbers_of_run(m, where, fault);
         return;
     }
     const hw_header *h = hw_own(pool, low);

@@ -1,13 +1,13 @@
 #define _GNU_SOURCE
 #include "traps/watch.h"
 
-#include "heap/release.h"
 #include "os/room.h"
 #include "os/watchpoint.h"
 #include "stacks/named.h"
 #include "stacks/numbers.h"
 #include "tell/held.h"
 #include "tell/watched.h"
+#include "traps/beside.h"
 #include "traps/fault.h"
 
 #include <errno.h>
@@ -28,12 +28,9 @@ enum wanted { NOT, ANY, SURELY };
 typedef struct watch {
     _Atomic uint32_t state, met;
     enum wanted wanted;
-    const hw_pool *pool; /* the block's, and its node as that was */
-    uint32_t node;
-    hw_header header;
-    uintptr_t payload, at; /* what is watched: `length` bytes, which held `before` */
-    size_t bytes;
+    hw_block block;
     uint32_t site;
+    uintptr_t at; /* what is watched: `length` bytes, which held `before` */
     uint64_t number, length;
     _Atomic uint64_t before;
     _Atomic uint64_t told[TOLD]; /* instructions */
@@ -60,62 +57,6 @@ static uint64_t content(const watch *w)
     return word;
 }
 
-/* --- the block ----------------------------------------------------------------------------------- */
-
-static bool is_same_block(const watch *w, const hw_header *h)
-{
-    return h->size == w->header.size && h->meta == w->header.meta;
-}
-
-/* Whether the block is still there: its header says so, or, where that was overwritten, the copy of it. Where both are
-   lost nobody knows, and it is taken for gone. */
-static bool is_live(watch *w)
-{
-    hw_header h;
-    if (hw_header_glimpse(w->pool, w->node, &h)) {
-        if (!is_same_block(w, &h))
-            return false;
-        w->header.prev_size = h.prev_size; /* the node before may be another one by now */
-        return true;
-    }
-    uint32_t keeper = w->header.prev_size ? w->node - w->header.prev_size : hw_end(w->pool);
-    h = *hw_backup_in(w->pool, keeper);
-    return hw_is_valid(w->pool, w->node, &h) && is_same_block(w, &h);
-}
-
-/* The node that begins before a payload, of a pool of some arena. */
-static bool find_block(const void *payload, size_t bytes, watch *found)
-{
-    uint32_t region = hw_region_of(payload);
-    if (!region || atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) != HW_ARENA_POOL)
-        return false;
-    const hw_pool *pool = (const hw_pool *)(uintptr_t)atomic_load(&hw_region_at(region)->base);
-    size_t offset = (uintptr_t)payload - (uintptr_t)pool;
-    found->pool = pool;
-    found->node = (uint32_t)((offset - HW_OVERHEAD) >> HW_FIXED_GRANULE_LOG2);
-    found->payload = (uintptr_t)payload;
-    found->bytes = bytes ? bytes : 1;
-    return (offset & 15) == 0 && hw_header_glimpse(pool, found->node, &found->header) &&
-           hw_state_of(found->header.meta) == HW_USED;
-}
-
-/* As many bytes as one watchpoint can be at, with the one that is asked for, but none of the payload's. False: it is
-   none that the engine alone writes. */
-static bool find_bytes(watch *w, int32_t offset)
-{
-    uintptr_t end = w->payload + w->bytes, node = (uintptr_t)hw_at(w->pool, w->node);
-    uintptr_t next = node + ((uintptr_t)w->header.size << HW_FIXED_GRANULE_LOG2);
-    uintptr_t byte = (offset < 0 ? w->payload : end) + (uintptr_t)(intptr_t)offset;
-    if (byte < node || byte >= next + HW_OVERHEAD || (byte >= w->payload && byte < end))
-        return false;
-    for (w->length = 8; w->length; w->length /= 2) {
-        w->at = byte & ~(uintptr_t)(w->length - 1);
-        if (w->at + w->length <= w->payload || w->at >= end)
-            return true;
-    }
-    return false;
-}
-
 /* --- choosing ------------------------------------------------------------------------------------ */
 
 static enum wanted how_wanted(const hw_watch_wish *wish, uint64_t number, uintptr_t payload)
@@ -131,7 +72,8 @@ static enum wanted how_wanted(const hw_watch_wish *wish, uint64_t number, uintpt
 static bool is_watched(const watch *wanted)
 {
     for (unsigned i = 0; i < HW_WATCHPOINTS; i++)
-        if (atomic_load(&watches[i].state) == ARMED && watches[i].at == wanted->at && is_live(&watches[i]))
+        if (atomic_load(&watches[i].state) == ARMED && watches[i].at == wanted->at &&
+            hw_block_is_live(&watches[i].block))
             return true;
     return false;
 }
@@ -161,7 +103,7 @@ static watch *find_watch(enum wanted wanted)
     for (unsigned i = 0; i < most; i++) {
         if (!take(&watches[i], ARMED))
             continue;
-        if (!is_live(&watches[i]))
+        if (!hw_block_is_live(&watches[i].block))
             return &watches[i];
         less = watches[i].wanted < wanted ? &watches[i] : less;
         give(&watches[i], ARMED);
@@ -251,11 +193,7 @@ static void put(const watch *wanted)
     }
     atomic_fetch_add(&spent, 1);
     w->wanted = wanted->wanted;
-    w->pool = wanted->pool;
-    w->node = wanted->node;
-    w->header = wanted->header;
-    w->payload = wanted->payload;
-    w->bytes = wanted->bytes;
+    w->block = wanted->block;
     w->at = wanted->at;
     w->length = wanted->length;
     w->site = wanted->site;
@@ -281,7 +219,7 @@ void hw_watch_look(bool at_end)
         if (!take(w, ARMED))
             continue;
         bool lasts = hw_watchpoint_lasts(i);
-        int error = lasts || at_end || !is_live(w) ? 0 : set(w);
+        int error = lasts || at_end || !hw_block_is_live(&w->block) ? 0 : set(w);
         give(w, error ? UNUSED : ARMED);
         if (error || !lasts)
             say_that_not(error ? error : EBADF);
@@ -299,13 +237,13 @@ HW_COLD void hw_watch_allocated(const void *payload, const void *trapped, size_t
     if (payload && number)
         hw_number_note(payload, site, number);
     const hw_watch_wish *wish = hw_trap_next_wish(name, NULL);
-    if (!wish || !payload || !atomic_load(&to_be_had) || !find_block(payload, bytes, &wanted))
+    if (!wish || !payload || !atomic_load(&to_be_had) || !hw_block_find(payload, bytes, &wanted.block))
         return;
     if (atomic_fetch_add(&looks, 1) % LOOKED == 0)
         hw_watch_look(false);
     for (; wish; wish = hw_trap_next_wish(name, wish)) {
-        wanted.wanted = how_wanted(wish, wanted.number, wanted.payload);
-        if (wanted.wanted != NOT && find_bytes(&wanted, wish->offset))
+        wanted.wanted = how_wanted(wish, wanted.number, wanted.block.payload);
+        if (wanted.wanted != NOT && hw_block_beside(&wanted.block, wish->offset, &wanted.at, &wanted.length))
             put(&wanted);
     }
 }
@@ -381,7 +319,7 @@ static uint32_t met(watch *w, const siginfo_t *information, const ucontext_t *co
     bool by_engine = is_engines((uintptr_t)t.held.pc), too_often = by_engine && is_too_often();
     atomic_fetch_add(&spent, by_engine);
     atomic_fetch_add(&hw_trap_counted.too_often, too_often);
-    if (!is_live(w) || too_often || atomic_fetch_add(&w->met, !by_engine) >= MET_MOST) {
+    if (!hw_block_is_live(&w->block) || too_often || atomic_fetch_add(&w->met, !by_engine) >= MET_MOST) {
         let_go(w);
         return UNUSED;
     }
@@ -389,7 +327,7 @@ static uint32_t met(watch *w, const siginfo_t *information, const ucontext_t *co
         atomic_store(&w->told[i], 0);
     if (by_engine || now == before || hw_watchpoint_was_late(information) || is_told(w, t.held.pc))
         return ARMED;
-    t.watched = (hw_watched){w->at, w->length, before, now, w->payload, w->bytes, w->site, w->number};
+    t.watched = (hw_watched){w->at, w->length, before, now, w->block.payload, w->block.bytes, w->site, w->number};
     hw_with_room(tell, &t);
     return ARMED;
 }
@@ -433,7 +371,7 @@ void hw_watch_after_fork(void)
         bool armed = atomic_load(&w->state) == ARMED;
         hw_watchpoint_forget(i);
         give(w, BUSY);
-        give(w, armed && is_live(w) && set(w) == 0 ? ARMED : UNUSED);
+        give(w, armed && hw_block_is_live(&w->block) && set(w) == 0 ? ARMED : UNUSED);
     }
 }
 

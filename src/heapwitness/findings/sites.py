@@ -9,7 +9,7 @@
 Numbers are hexadecimal. A character of a file's name that would be taken for something else stands as %XX. `HOW` says
 where a block of the site is trapped: at its `end`, at its `start`, or `tight`, at its very last byte. With `watch` it
 lies where it would without that, and the processor watches bytes beside it: `watch+8:` what lies 8 bytes behind its
-end, `watch-20:` 32 bytes before its start, `watch:` the next byte behind it. `watch-20@2500:` prefers a block whose
+end, `watch-10:` 16 bytes before its start, `watch:` the next byte behind it. `watch-10@2500:` prefers a block whose
 address ends so.
 """
 

@@ -29,7 +29,9 @@ _AS_IT_WAS, _INNER = 2, 2
 _OTHER: dict[How, How] = {"end": "tight", "tight": "end", "start": "end"}
 _COMMENT = re.compile(r"(^|\s)#")
 _CONTROL = 32
-"""Bytes of header and backup before each payload."""
+"""Bytes of header and backup before each payload; of a small block it is half of that."""
+_SLACK_SHARE = 8
+"""Slack of a small block is this part of its size at most, or less than 16 bytes."""
 _WATCHED_LIMIT = 64
 _LEAST_ALIGNMENT, _MOST_ALIGNMENT = 8, 16
 
@@ -101,7 +103,7 @@ def _anchors(finding: Finding) -> Iterator[tuple[Block, int]]:
         end = block.address + block.size
         if 0 < block.address - damage.address <= _CONTROL:
             yield block, damage.address - block.address
-        elif 0 <= damage.address - end < 2 * _CONTROL:
+        elif 0 <= damage.address - end < 2 * _CONTROL + block.size // _SLACK_SHARE:
             yield block, damage.address - end
 
 

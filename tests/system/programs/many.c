@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define APART __attribute__((noinline))
-enum { SITES = 6, BLOCKS = 20, HIT = 11, PLACES = 1 << 20 };
+enum { SITES = 6, BLOCKS = 20, HIT = 11, PLACES = 1 << 20, HEADER = 16 };
 
 #define SITE(n)                                                                                                        \
     APART static void *make_##n(void)                                                                                  \
@@ -24,7 +24,7 @@ static char *anchor, *blocks[SITES][BLOCKS];
 static volatile uint64_t *header_at(const char *place)
 {
     uintptr_t start = (uintptr_t)anchor & ~(uintptr_t)(PLACES - 1);
-    return (void *)(start + strtoul(place, NULL, 16) - 32);
+    return (void *)(start + strtoul(place, NULL, 16) - HEADER);
 }
 
 static void store(char **places)

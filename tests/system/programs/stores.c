@@ -192,7 +192,7 @@ APART static void by_read(int n)
 APART static void header(int n)
 {
     volatile uint64_t *block = make(n), *other = make(n);
-    other[-2] = 0x4141414141414141; /* header */
+    other[-1] = 0x4141414141414141; /* header */
     free((void *)block);
     free((void *)other);
 }

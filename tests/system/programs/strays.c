@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define APART __attribute__((noinline))
-enum { KEPT = 24, WAYS = 4, CONTROL = 32, MOST = 8 };
+enum { KEPT = 24, WAYS = 4, CONTROL = 16, MOST = 8 };
 
 typedef struct run {
     uint64_t random;

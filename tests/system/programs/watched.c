@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #define APART __attribute__((noinline))
-enum { BLOCKS = 120, HIT = 57 };
+/* CONTROL: bytes of control data right before a block. */
+enum { BLOCKS = 120, HIT = 57, CONTROL = 16 };
 
 static char *victims[BLOCKS], *others[BLOCKS];
 static int sizes[] = {40, 25, 72};
@@ -57,25 +58,25 @@ static void last_of_slack(void)
 
 static void wild(void)
 {
-    volatile uint64_t *at = (void *)far_from(others[3], victims[HIT] - 32 - others[3]);
+    volatile uint64_t *at = (void *)far_from(others[3], victims[HIT] - CONTROL - others[3]);
     *at = 0x4141414141414141; /* wild */
 }
 
 static void wild_byte(void)
 {
-    *far_from(others[3], victims[HIT] - 24 - others[3]) ^= 0x55; /* wild_byte */
+    *far_from(others[3], victims[HIT] - 12 - others[3]) ^= 0x55; /* wild_byte */
 }
 
 static void wild_backup(void)
 {
-    volatile uint32_t *at = (void *)far_from(others[3], victims[HIT] - 12 - others[3]);
+    volatile uint32_t *at = (void *)far_from(others[3], victims[HIT] - 4 - others[3]);
     *at = 7; /* wild_backup */
 }
 
 static void wild_wide(void)
 {
-    static char text[32] = "thirty-one characters of a text";
-    memcpy((char *)far_from(others[3], victims[HIT] - 32 - others[3]), text, 32); /* wild_wide */
+    static char text[CONTROL] = "fifteen letters";
+    memcpy((char *)far_from(others[3], victims[HIT] - CONTROL - others[3]), text, CONTROL); /* wild_wide */
 }
 
 static void jump(void)
@@ -93,7 +94,7 @@ static void *spoil(void *at)
 static void thread(void)
 {
     pthread_t one;
-    pthread_create(&one, NULL, spoil, (char *)far_from(others[3], victims[HIT] - 32 - others[3]));
+    pthread_create(&one, NULL, spoil, (char *)far_from(others[3], victims[HIT] - CONTROL - others[3]));
     pthread_join(one, NULL);
 }
 
@@ -102,7 +103,7 @@ static pthread_barrier_t meeting;
 static void *spoil_late(void *unused)
 {
     pthread_barrier_wait(&meeting);
-    *(volatile uint64_t *)far_from(others[3], victims[HIT] - 32 - others[3]) = 8; /* old_thread */
+    *(volatile uint64_t *)far_from(others[3], victims[HIT] - CONTROL - others[3]) = 8; /* old_thread */
     return unused;
 }
 
@@ -118,14 +119,14 @@ static void where(void)
 static void wild_at(void)
 {
     uintptr_t start = (uintptr_t)anchor & ~(uintptr_t)(PLACES - 1);
-    volatile uint64_t *at = (void *)(start + strtoul(place, NULL, 16) - 32);
+    volatile uint64_t *at = (void *)(start + strtoul(place, NULL, 16) - CONTROL);
     *at = 0x4141414141414141; /* wild_at */
 }
 
 static void child(void)
 {
     if (fork() == 0) {
-        *far_from(others[3], victims[HIT] - 28 - others[3]) ^= 0x55; /* child */
+        *far_from(others[3], victims[HIT] - 12 - others[3]) ^= 0x55; /* child */
         exit(0);
     }
     wait(NULL);
@@ -143,7 +144,7 @@ static void handler(void)
     struct sigaction now;
     signal(SIGTRAP, counts);
     raise(SIGTRAP);
-    *(volatile uint64_t *)far_from(others[3], victims[HIT] - 32 - others[3]) = 8; /* handler */
+    *(volatile uint64_t *)far_from(others[3], victims[HIT] - CONTROL - others[3]) = 8; /* handler */
     raise(SIGTRAP);
     sigaction(SIGTRAP, NULL, &now);
     printf("%d traps, %s\n", (int)traps, now.sa_handler == counts ? "its own handler" : "another handler");
@@ -154,7 +155,7 @@ static void blocked(void)
     sigset_t all, seen;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
-    *(volatile uint64_t *)far_from(others[3], victims[HIT] - 32 - others[3]) = 8; /* blocked */
+    *(volatile uint64_t *)far_from(others[3], victims[HIT] - CONTROL - others[3]) = 8; /* blocked */
     sigprocmask(SIG_SETMASK, NULL, &seen);
     printf("%d\n", sigismember(&seen, SIGTRAP));
 }
@@ -162,7 +163,7 @@ static void blocked(void)
 /* In a handler that blocks all signals. */
 static void stores(int number)
 {
-    *(volatile uint64_t *)far_from(others[3], victims[HIT] - 32 - others[3]) = 8; /* in_handler */
+    *(volatile uint64_t *)far_from(others[3], victims[HIT] - CONTROL - others[3]) = 8; /* in_handler */
 }
 
 static void in_handler(void)
@@ -177,7 +178,7 @@ static void in_handler(void)
 static void far_index(void)
 {
     uint64_t *volatile block = (void *)anchor;
-    long volatile index = ((long)strtoul(place, NULL, 16) - 32 - (long)((uintptr_t)anchor % PLACES)) / 8;
+    long volatile index = ((long)strtoul(place, NULL, 16) - CONTROL - (long)((uintptr_t)anchor % PLACES)) / 8;
     block[index] = 0x4141414141414141; /* far_index */
 }
 
@@ -228,7 +229,7 @@ static void by_kernel(void)
     int ends[2];
     if (pipe(ends) != 0 || write(ends[1], "fourteen bytes", 14) != 14)
         abort();
-    printf("%zd\n", read(ends[0], (char *)far_from(others[3], victims[HIT] - 32 - others[3]), 14)); /* by_kernel */
+    printf("%zd\n", read(ends[0], (char *)far_from(others[3], victims[HIT] - CONTROL - others[3]), 14)); /* by_kernel */
 }
 
 static const struct {
