@@ -479,9 +479,11 @@ def test_values_of_both_copies_are_taken_where_each_lost_another_one() -> None:
     assert run.save() == before
 
 
-def test_a_run_that_lost_both_copies_of_what_describes_it_is_given_up() -> None:
+@pytest.mark.parametrize(("field", "one", "other"), [("salt", 5, 6), ("formatted", 3, 2), ("run_class", 6, 8)])
+def test_a_run_that_lost_both_copies_of_what_describes_it_is_given_up(field: str, one: int, other: int) -> None:
     run = mixed(7)
-    run.words.salt, run.second.salt = 5, 6
+    setattr(run.words, field, one)
+    setattr(run.second, field, other)
     before = run.save()
     assert run.check() != []
     assert run.repair() is None
@@ -566,6 +568,6 @@ def test_slack_of_a_lost_entry_is_as_long_as_it_was() -> None:
             run.payload(node)[:size] = b"q" * size
         before = run.save()
         for number in range(run.formatted):
-            run.second.slack[number] = 0x5A5A
+            run.second.slack[number] ^= 0x2D00 if number % 2 else 0x2D
             run.repair()
             assert run.save() == before

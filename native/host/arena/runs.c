@@ -6,7 +6,8 @@
 /* How much an arena's runs may be, and how far they grow at once. */
 #define FIRST_ROOM ((size_t)64 << 30)
 #define OTHER_ROOM ((size_t)16 << 30)
-#define SPARE ((size_t)1 << 20) /* behind them, so that an overflow out of the last one does not fault */
+#define SPARE ((size_t)1 << 20)       /* behind them, so that an overflow out of the last one does not fault */
+#define BEFORE ((size_t)HW_RUN_BYTES) /* before them: a damaged stride may lead there */
 #define HANDED (HW_RUN_NODES * sizeof(uint32_t))
 enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES, HANDED_STEP = 256 << 10 };
 /* Runs without used nodes that keep their memory: so many, and a part of all. */
@@ -73,7 +74,7 @@ static bool begin(hw_arena *arena)
     if (runs->refused)
         return false;
     runs->refused = true;
-    if (!hw_space_take(&runs->space, first + spare, room))
+    if (!hw_space_take(&runs->space, BEFORE + first + spare, BEFORE + room))
         return false;
     uint32_t region = hw_region_claim();
     if (!region || !hw_space_take(&runs->books, hw_page(), hw_round_up(books, hw_page()))) {
@@ -82,7 +83,7 @@ static bool begin(hw_arena *arena)
         hw_space_give(&runs->space);
         return false;
     }
-    runs->base = runs->space.start;
+    runs->base = runs->space.start + BEFORE;
     runs->book = (hw_book *)(void *)runs->books.start;
     runs->region = region;
     hw_region_describe(region, runs->book, NULL);
@@ -101,10 +102,11 @@ static bool provide(hw_runs *runs)
     step = step < STEP ? STEP : step > MOST_STEP ? MOST_STEP : step & ~(size_t)(STEP - 1);
     if (books > runs->books.bytes && !hw_space_grow(&runs->books, hw_round_up(books, hw_page())))
         return false;
-    if (reach + spare <= runs->space.bytes)
+    size_t wanted = BEFORE + reach + spare;
+    if (wanted <= runs->space.bytes)
         return true;
-    return (!limited && hw_space_grow(&runs->space, hw_round_up(reach + spare + step, hw_page()))) ||
-           hw_space_grow(&runs->space, hw_round_up(reach + spare, hw_page()));
+    return (!limited && hw_space_grow(&runs->space, hw_round_up(wanted + step, hw_page()))) ||
+           hw_space_grow(&runs->space, hw_round_up(wanted, hw_page()));
 }
 
 static uint64_t next_salt(hw_runs *runs)
@@ -143,17 +145,18 @@ static hw_run *renew(hw_arena *arena, unsigned class, hw_run **damaged)
 {
     hw_runs *runs = &arena->runs;
     hw_run *run = numbered(arena, runs->empty);
-    if (run && run->stride && run->class != class && !hw_run_sound(run, &hw_this_process.key)) {
+    if (run && hw_run_is_in_use(run) && (run->class != class || !hw_run_is_described(run)) &&
+        !hw_run_sound(run, &hw_this_process.key)) {
         *damaged = run;
         return NULL;
     }
     if (run) {
         drop(arena, &runs->empty, run);
-        runs->empties -= run->stride != 0;
+        runs->empties -= hw_run_is_in_use(run);
     } else if (!(run = fresh(arena))) {
         return NULL;
     }
-    if (!run->stride || run->class != class)
+    if (!hw_run_is_in_use(run) || run->class != class)
         hw_run_init(run, &runs->book[number_of(arena, run) - 1].aside, run->base, class, next_salt(runs),
                     &hw_this_process.key);
     return run;
@@ -200,8 +203,8 @@ static void discard(hw_run *run)
 static void keep_empty(hw_arena *arena, hw_run *run)
 {
     hw_run *first = numbered(arena, arena->runs.empty);
-    arena->runs.empties += run->stride != 0;
-    if (run->stride || !first) {
+    arena->runs.empties += hw_run_is_in_use(run);
+    if (hw_run_is_in_use(run) || !first) {
         push(arena, &arena->runs.empty, run);
         return;
     }
@@ -247,7 +250,7 @@ void hw_runs_lists_anew(hw_arena *arena)
     for (size_t i = runs->reach >> HW_RUN_LOG2; i-- > 0;) {
         hw_run *run = &runs->book[i].run;
         run->listed = false;
-        if (run->stride && runs->current[run->class] == run)
+        if (hw_run_is_in_use(run) && run->class < HW_RUN_CLASSES && runs->current[run->class] == run)
             continue;
         if (!run->used)
             keep_empty(arena, run);
@@ -260,7 +263,7 @@ size_t hw_runs_trim(hw_arena *arena)
 {
     size_t given = 0;
     for (hw_run *run = numbered(arena, arena->runs.empty); run; run = numbered(arena, run->next))
-        if (run->stride && hw_run_sound(run, &hw_this_process.key)) {
+        if (hw_run_is_in_use(run) && hw_run_sound(run, &hw_this_process.key)) {
             discard(run);
             arena->runs.empties--;
             given += HW_RUN_BYTES;

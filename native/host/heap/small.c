@@ -70,6 +70,9 @@ static void mend(const mending *m, hw_fault *faults, unsigned most)
     hw_where where = where_of(m->arena, m->run);
     uint64_t before = atomic_load(&hw_findings);
     unsigned count = hw_run_check(m->run, KEY, faults, most);
+    /* Where a run lies is known, whatever it says itself; what is told is read there. */
+    hw_book *book = (hw_book *)(void *)m->run;
+    hw_run_bind(m->run, &book->aside, m->arena->runs.base + ((size_t)(book - m->arena->runs.book) << HW_RUN_LOG2));
     if (m->left && may_be_one_operations(m->run, faults, count))
         atomic_fetch_add(&hw_left_places, count);
     else
@@ -77,9 +80,6 @@ static void mend(const mending *m, hw_fault *faults, unsigned most)
             hw_tell_damage(m->context, &where, &faults[i]);
     if (count == most)
         atomic_fetch_add(&hw_findings, 1);
-    /* Where a run lies is known, whatever it says itself. */
-    hw_book *book = (hw_book *)(void *)m->run;
-    hw_run_bind(m->run, &book->aside, m->arena->runs.base + ((size_t)(book - m->arena->runs.book) << HW_RUN_LOG2));
     if (!hw_run_repair(m->run, KEY, &outcome))
         hw_runs_lose(m->arena);
     hw_runs_lists_anew(m->arena);
@@ -114,7 +114,7 @@ HW_COLD void hw_small_mend(hw_arena *arena, hw_run *run, const hw_context *conte
 
 void hw_small_inspect(hw_arena *arena, hw_run *run, const hw_context *context)
 {
-    if (run->stride && !atomic_load(&arena->runs.lost) && !hw_run_sound(run, KEY))
+    if (hw_run_is_in_use(run) && !atomic_load(&arena->runs.lost) && !hw_run_sound(run, KEY))
         hw_small_mend(arena, run, context);
 }
 
@@ -125,9 +125,9 @@ void hw_small_mend_left(hw_arena *arena, const hw_caller *caller)
     for (size_t i = 0; i < reach >> HW_RUN_LOG2 && !atomic_load(&arena->runs.lost); i++) {
         hw_run *run = &arena->runs.book[i].run;
         mending m = {.arena = arena, .run = run, .context = &context, .left = true};
-        if (run->stride && !hw_run_sound(run, KEY)) {
+        if (hw_run_is_in_use(run) && !hw_run_sound(run, KEY)) {
             mend_it(&m);
-        } else if (run->stride && !list_is_whole(run)) {
+        } else if (hw_run_is_in_use(run) && !list_is_whole(run)) {
             hw_outcome outcome;
             hw_run_repair(run, KEY, &outcome);
             atomic_fetch_add(&hw_left_places, 1);
@@ -195,7 +195,7 @@ static HW_COLD void release_wrong(hw_arena *arena, hw_run *run, void *pointer, c
 {
     hw_where where = where_of(arena, run);
     uint32_t meta, node = hw_run_node_at(run, pointer), site;
-    if (!run->stride) {
+    if (!hw_run_is_in_use(run)) {
         hw_release_outside(pointer, context);
         return;
     }
