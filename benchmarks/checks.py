@@ -19,13 +19,13 @@ import tables
 from measure import Column, Launcher, Row, interleave, print_failure
 
 NATIVE = Path(__file__).parents[1] / "native"
-# The bits of HW_CHECKS in native/host/heap/fast.h.
+# The bits of HW_CHECKS in native/core/run_node.h.
 CHECKS = {
     "the backup of the node's own header": 1,
     "the node after": 2,
     "the node before": 4,
     "slack": 8,
-    "links of cached nodes": 16,
+    "links of free nodes": 16,
 }
 ALL = 31
 # As native/CMakeLists.txt compiles it.

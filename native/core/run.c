@@ -1,6 +1,8 @@
 /* A run's operations: formatting, and one node at a time. */
 #include "run_node.h"
 
+#if HW_HAS_RUNS
+
 enum { MID_STEPS = 8, MID_STEP = 128, MID_FIRST = 1024 };
 
 unsigned hw_run_class(size_t bytes)
@@ -69,28 +71,59 @@ static uint16_t capacity_of(uint32_t stride)
     return (uint16_t)((HW_RUN_BYTES - 2 * HW_RUN_OVERHEAD) / stride);
 }
 
+bool hw_run_is_bound(const hw_run *run)
+{
+    return run->where == hw_run_where(run);
+}
+
+void hw_run_bind(hw_run *run, hw_run_aside *aside, void *base)
+{
+    run->base = base;
+    run->aside = aside;
+    run->where = hw_run_where(run);
+}
+
+/* What stands in the copy behind the salt, as one word. */
+static uint64_t shape_of(const hw_run *run)
+{
+    return run->formatted | (uint64_t)run->class << 16;
+}
+static char *copied_shape(const hw_run *run)
+{
+    return (char *)run->aside + sizeof run->aside->salt;
+}
+
 bool hw_run_is_described(const hw_run *run)
 {
-    const hw_run_aside *aside = run->aside;
-    return run->class < HW_RUN_CLASSES && run->stride == stride_of(run->class) &&
-           run->capacity == capacity_of(run->stride) && run->formatted <= run->capacity && run->salt == aside->salt &&
-           run->formatted == aside->formatted && run->class == aside->class;
+    return hw_run_is_bound(run) && run->class < HW_RUN_CLASSES && run->stride == stride_of(run->class) &&
+           run->capacity == capacity_of(run->stride) && run->formatted <= run->capacity &&
+           run->salt == run->aside->salt && shape_of(run) == hw_word(copied_shape(run));
+}
+
+bool hw_run_describe(hw_run *run, uint64_t salt, unsigned class, unsigned formatted)
+{
+    if (class >= HW_RUN_CLASSES || formatted > capacity_of(stride_of(class)))
+        return false;
+    run->salt = salt;
+    run->class = (uint8_t)class;
+    run->stride = stride_of(class);
+    run->capacity = capacity_of(run->stride);
+    run->formatted = (uint16_t)formatted;
+    return true;
 }
 
 void hw_run_note(hw_run *run)
 {
     run->aside->salt = run->salt;
-    run->aside->formatted = run->formatted;
-    run->aside->class = run->class;
+    hw_put_word(copied_shape(run), shape_of(run));
 }
 
 bool hw_run_is_node(const hw_run *run, uint32_t node)
 {
-    return node >= HW_RUN_FIRST && node < hw_run_end(run) &&
-           (node - HW_RUN_FIRST) % (run->stride >> HW_RUN_GRANULE_LOG2) == 0;
+    uint32_t granules = run->stride >> HW_RUN_GRANULE_LOG2;
+    return granules && node >= HW_RUN_FIRST && node < hw_run_end(run) && node < HW_RUN_BYTES >> HW_RUN_GRANULE_LOG2 &&
+           (node - HW_RUN_FIRST) % granules == 0;
 }
-
-static const uint32_t END_META = (uint32_t)HW_ENDNODE << 4;
 
 static uint64_t header_at(const hw_run *run, const hw_run_key *key, const char *at, uint32_t meta)
 {
@@ -100,23 +133,19 @@ static uint64_t header_at(const hw_run *run, const hw_run_key *key, const char *
 /* The END behind the last node; `last` is what keeps its backup. */
 static void put_end(const hw_run *run, const hw_run_key *key, char *at, char *last)
 {
-    uint64_t header = header_at(run, key, at, END_META);
+    uint64_t header = header_at(run, key, at, HW_RUN_END_META);
     hw_put_word(at, header);
     hw_put_word(last + HW_RUN_BACKUP, header);
-    hw_put_word(at + HW_RUN_BACKUP, header_at(run, key, run->base, END_META));
+    hw_put_word(at + HW_RUN_BACKUP, header_at(run, key, run->base, HW_RUN_END_META));
 }
 
 void hw_run_init(hw_run *run, hw_run_aside *aside, void *base, unsigned class, uint64_t salt, const hw_run_key *key)
 {
-    run->base = base;
-    run->salt = salt;
-    run->aside = aside;
-    run->class = (uint8_t)class;
-    run->stride = stride_of(class);
-    run->capacity = capacity_of(run->stride);
-    run->head = run->used = run->formatted = 0;
+    hw_run_bind(run, aside, base);
+    hw_run_describe(run, salt, class, 0);
+    run->head = run->used = 0;
     hw_run_note(run);
-    hw_put_word(run->base, header_at(run, key, run->base, END_META));
+    hw_put_word(run->base, header_at(run, key, run->base, HW_RUN_END_META));
     put_end(run, key, run->base + HW_RUN_OVERHEAD, run->base);
 }
 
@@ -133,31 +162,31 @@ void hw_run_finish(const hw_run *run, const hw_run_key *key)
 /* The END and what keeps its backup are as they were written. */
 static bool end_is_whole(const hw_run *run, const hw_run_key *key, const char *end, const char *last)
 {
-    uint64_t header = header_at(run, key, end, END_META);
+    uint64_t header = header_at(run, key, end, HW_RUN_END_META);
     return hw_word(end) == header && hw_word(last + HW_RUN_BACKUP) == header &&
-           hw_word(end + HW_RUN_BACKUP) == header_at(run, key, run->base, END_META);
+           hw_word(end + HW_RUN_BACKUP) == header_at(run, key, run->base, HW_RUN_END_META);
 }
 
 int hw_run_format(hw_run *run, const hw_run_key *key, size_t bytes)
 {
+    if (!hw_run_is_described(run))
+        return HW_DAMAGED;
     unsigned room = (unsigned)(run->capacity - run->formatted), count = (unsigned)(bytes / run->stride);
-    char *at = hw_run_at(run, hw_run_end(run));
-    char *last = at - hw_run_back(run->stride, run->formatted == 0);
+    uint32_t first = hw_run_end(run), granules = run->stride >> HW_RUN_GRANULE_LOG2;
+    char *at = hw_run_at(run, first), *last = at - hw_run_back(run->stride, run->formatted == 0);
     if (room == 0)
         return HW_NOMEM;
     if (!end_is_whole(run, key, at, last))
         return HW_DAMAGED;
     count = count < 1 ? 1 : count > room ? room : count;
-    uint32_t node = hw_run_end(run), granules = run->stride >> HW_RUN_GRANULE_LOG2, old = run->head;
-    run->head = (uint16_t)node;
-    for (unsigned i = 0; i < count; i++, at += run->stride) {
-        node += granules;
+    for (unsigned i = 1; i <= count; i++, at += run->stride) {
         hw_run_looked n = {.at = at, .kept = last + HW_RUN_BACKUP, .place = hw_place(run->salt, key, at)};
         hw_run_write(key, &n, hw_meta(0, HW_FREE, HW_MALLOC, 0));
-        hw_run_link(key, &n, hw_free_word(n.place, i + 1 < count ? node : old));
+        hw_run_link(key, &n, hw_free_word(n.place, i < count ? first + i * granules : run->head));
         last = at;
     }
     put_end(run, key, at, last);
+    run->head = (uint16_t)first;
     run->formatted = (uint16_t)(run->formatted + count);
     hw_run_note(run);
     hw_run_finish(run, key);
@@ -169,17 +198,21 @@ int hw_run_format(hw_run *run, const hw_run_key *key, size_t bytes)
 bool hw_run_slack(const hw_run *run, const hw_run_key *key, uint32_t node, uint32_t meta, uint32_t *slack)
 {
     *slack = hw_slack_of(meta);
-    if (hw_run_is_small(run))
+    if (hw_run_is_small(run) || hw_quarantined(meta))
         return true;
+    uint64_t place = hw_place(run->salt, key, hw_run_at(run, node));
     uint16_t entry = run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS];
-    *slack = entry & ((1u << HW_RUN_SLACK_BITS) - 1);
-    return entry == hw_slack_entry(hw_place(run->salt, key, hw_run_at(run, node)), key, *slack);
+    *slack |= ((entry ^ place >> 48) & 0xFF) << 4;
+    return entry == hw_slack_entry(place, *slack) && *slack < stride_of(run->class) - stride_of(run->class - 1u);
 }
 
 size_t hw_run_requested(const hw_run *run, const hw_run_key *key, uint32_t node, uint32_t meta)
 {
-    uint32_t slack, payload = run->stride - HW_RUN_OVERHEAD;
-    return hw_run_slack(run, key, node, meta, &slack) && slack < payload ? payload - slack : 0;
+    uint32_t slack;
+    /* By any thread: how many nodes there are may change meanwhile. */
+    return hw_run_is_bound(run) && run->stride >> HW_RUN_GRANULE_LOG2 && hw_run_slack(run, key, node, meta, &slack)
+               ? run->stride - HW_RUN_OVERHEAD - slack
+               : 0;
 }
 
 static bool slack_is_whole(const hw_run *run, const hw_run_key *key, uint32_t node, uint32_t meta)
@@ -203,7 +236,7 @@ uint32_t hw_run_payload_fault(const hw_run *run, const hw_run_key *key, uint32_t
         if (first != HW_RUN_HELD || hw_word(at + HW_RUN_OVERHEAD + 8) != hw_second_word(n.place, key, first))
             return HW_LINKS;
         return hw_run_is_filled(at + HW_RUN_OVERHEAD + 16, at + run->stride, hw_pattern_of(n.place)) ? HW_NONE
-                                                                                                    : HW_POISON;
+                                                                                                     : HW_POISON;
     case HW_FREE:
         return hw_run_links_wrong(key, &n, &first) ? HW_LINKS : HW_NONE;
     default:
@@ -211,32 +244,28 @@ uint32_t hw_run_payload_fault(const hw_run *run, const hw_run_key *key, uint32_t
     }
 }
 
-static void put_slack(const hw_run *run, const hw_run_key *key, const hw_run_looked *n, uint32_t slack)
+static void put_slack(const hw_run *run, const hw_run_looked *n, uint32_t slack)
 {
     char *end = n->at + run->stride;
     hw_run_fill(end - slack, end, hw_pattern_of(n->place));
     if (!hw_run_is_small(run)) {
         uint32_t node = (uint32_t)((n->at - run->base) >> HW_RUN_GRANULE_LOG2);
-        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n->place, key, slack);
+        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n->place, slack);
     }
-}
-
-static unsigned slack_code(const hw_run *run, uint32_t slack)
-{
-    return hw_run_is_small(run) ? slack : (unsigned)HW_RUN_LONG_SLACK;
 }
 
 /* --- one node ------------------------------------------------------------------------------------- */
 
 static bool look(const hw_run *run, const hw_run_key *key, uint32_t node, hw_run_looked *n)
 {
-    return hw_run_is_described(run) && hw_run_is_node(run, node) &&
-           hw_run_look(key, run->salt, hw_run_at(run, node), run->stride, node == HW_RUN_FIRST, n) == 0;
+    return hw_run_look(key, run->salt, hw_run_at(run, node), run->stride, node == HW_RUN_FIRST, n) == 0;
 }
 
 int hw_run_verify(const hw_run *run, const hw_run_key *key, uint32_t node)
 {
     hw_run_looked n;
+    if (!hw_run_is_described(run))
+        return HW_DAMAGED;
     if (!hw_run_is_node(run, node))
         return HW_REFUSED;
     return look(run, key, node, &n) && hw_run_payload_fault(run, key, node, (uint32_t)n.own) == HW_NONE ? HW_OK
@@ -245,7 +274,7 @@ int hw_run_verify(const hw_run *run, const hw_run_key *key, uint32_t node)
 
 bool hw_run_meta(const hw_run *run, const hw_run_key *key, uint32_t node, uint32_t *meta)
 {
-    if (!hw_run_is_node(run, node))
+    if (!hw_run_is_bound(run) || !hw_run_is_node(run, node))
         return false;
     const char *at = hw_run_at(run, node);
     uint64_t own = __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_RELAXED);
@@ -258,19 +287,21 @@ uint32_t hw_run_take(hw_run *run, const hw_run_key *key, size_t bytes, unsigned 
     hw_run_looked n;
     uint64_t first;
     uint32_t node = run->head, slack = run->stride - HW_RUN_OVERHEAD - (uint32_t)(bytes ? bytes : 1);
-    if (!node || !look(run, key, node, &n) || hw_state_of((uint32_t)n.own) != HW_FREE ||
-        hw_run_links_wrong(key, &n, &first))
+    if (!hw_run_is_described(run) || !hw_run_is_node(run, node) || !look(run, key, node, &n) ||
+        hw_state_of((uint32_t)n.own) != HW_FREE || hw_run_links_wrong(key, &n, &first))
         return 0;
     run->head = (uint16_t)first;
     run->used++;
-    put_slack(run, key, &n, slack);
-    hw_run_write(key, &n, hw_meta(slack_code(run, slack), HW_USED, origin, site));
+    put_slack(run, &n, slack);
+    hw_run_write(key, &n, hw_meta(slack & 15, HW_USED, origin, site));
     return node;
 }
 
 /* A used node that nothing is wrong with, or one that is held back. */
 static int look_at_taken(const hw_run *run, const hw_run_key *key, uint32_t node, bool held, hw_run_looked *n)
 {
+    if (!hw_run_is_described(run))
+        return HW_DAMAGED;
     if (!hw_run_is_node(run, node))
         return HW_REFUSED;
     if (!look(run, key, node, n))
@@ -315,16 +346,18 @@ int hw_run_resize(hw_run *run, const hw_run_key *key, uint32_t node, size_t byte
     if (bytes == 0 || bytes > HW_RUN_MOST || hw_run_class(bytes) != run->class)
         return HW_NOMEM;
     uint32_t slack = run->stride - HW_RUN_OVERHEAD - (uint32_t)bytes;
-    put_slack(run, key, &n, slack);
-    hw_run_write(key, &n, hw_meta(slack_code(run, slack), HW_USED, (uint32_t)n.own >> 6 & 3, site));
+    put_slack(run, &n, slack);
+    hw_run_write(key, &n, hw_meta(slack & 15, HW_USED, (uint32_t)n.own >> 6 & 3, site));
     return HW_OK;
 }
 
 uint32_t hw_run_locate(const hw_run *run, size_t offset)
 {
     uint32_t granules = run->stride >> HW_RUN_GRANULE_LOG2, at = (uint32_t)(offset >> HW_RUN_GRANULE_LOG2);
-    if (at < HW_RUN_FIRST)
+    if (at < HW_RUN_FIRST || !granules)
         return 0;
     uint32_t node = at - (at - HW_RUN_FIRST) % granules;
     return node < hw_run_end(run) ? node : hw_run_end(run);
 }
+
+#endif

@@ -1,5 +1,5 @@
-/* Reading and writing one node of a run: where its two copies lie, and what vouches for them. Shared by the files of the
-   core and by the engine's fast path; not for callers. */
+/* Reading and writing one node of a run: where its two copies lie, and what vouches for them. Shared by the files of
+   the core and by the engine's fast path; not for callers. */
 #ifndef HEAPWITNESS_RUN_NODE_H
 #define HEAPWITNESS_RUN_NODE_H
 
@@ -7,10 +7,22 @@
 #include "heapwitness/run.h"
 #include "node.h"
 
+#if HW_HAS_RUNS
+
+/* All of the usual way's comparisons; benchmarks/checks.py compiles engines without one, to see what it costs. */
+#ifndef HW_CHECKS
+#define HW_CHECKS (HW_CHECK_OWN | HW_CHECK_AFTER | HW_CHECK_BEFORE | HW_CHECK_SLACK | HW_CHECK_LINKS)
+#endif
+#define HW_CHECK_OWN 1
+#define HW_CHECK_AFTER 2
+#define HW_CHECK_BEFORE 4
+#define HW_CHECK_SLACK 8
+#define HW_CHECK_LINKS 16
+
 #define HW_RUN_INLINE static inline __attribute__((always_inline))
+#define HW_RUN_END_META ((uint32_t)HW_ENDNODE << 4)
 /* Word 0 of a node that is held back. */
 #define HW_RUN_HELD ((uint64_t)HW_POISONED_RIGHT << 32 | HW_POISONED_LEFT)
-enum { HW_RUN_LONG_SLACK = 15, HW_RUN_SLACK_BITS = 10 };
 
 HW_RUN_INLINE uint64_t hw_word(const void *at)
 {
@@ -45,9 +57,10 @@ HW_RUN_INLINE uint64_t hw_second_word(uint64_t place, const hw_run_key *key, uin
 {
     return (place + first * key->meta) | UINT32_MAX;
 }
-HW_RUN_INLINE uint16_t hw_slack_entry(uint64_t place, const hw_run_key *key, uint32_t slack)
+/* Twice what the header has no room for, of slack below 1 KiB: a byte that is another one shows. */
+HW_RUN_INLINE uint16_t hw_slack_entry(uint64_t place, uint32_t slack)
 {
-    return (uint16_t)(slack | ((place + slack * key->meta) >> 48 & 0xFC00));
+    return (uint16_t)((slack >> 4) * 0x0101 ^ place >> 48);
 }
 
 HW_RUN_INLINE char *hw_run_at(const hw_run *run, uint32_t node)
@@ -61,6 +74,13 @@ HW_RUN_INLINE uint32_t hw_run_end(const hw_run *run)
 HW_RUN_INLINE uint32_t hw_run_number(const hw_run *run, uint32_t node)
 {
     return (node - HW_RUN_FIRST) / (run->stride >> HW_RUN_GRANULE_LOG2);
+}
+/* Each byte of the two addresses is in it, so one that is another one shows. */
+HW_RUN_INLINE uint16_t hw_run_where(const hw_run *run)
+{
+    uint64_t both = (uintptr_t)run->base ^ (uintptr_t)run->aside;
+    both ^= both >> 32;
+    return (uint16_t)~(both ^ both >> 16);
 }
 HW_RUN_INLINE bool hw_run_is_small(const hw_run *run)
 {
@@ -78,8 +98,8 @@ typedef struct hw_run_looked {
     uint64_t place, own;
 } hw_run_looked;
 
-/* Not 0: one of the three nodes is not as it should be. The node before is verified by its own check: its backup is compared
-   when it or the one before it has its turn. `stride` and `first` say where the others lie. */
+/* Not 0: one of the three nodes is not as it should be. The node before is verified by its own check: its backup is
+   compared when it or the one before it has its turn. `stride` and `first` say where the others lie. */
 HW_RUN_INLINE uint64_t hw_run_look(const hw_run_key *key, uint64_t salt, char *at, uint32_t stride, bool first,
                                    hw_run_looked *n)
 {
@@ -91,8 +111,14 @@ HW_RUN_INLINE uint64_t hw_run_look(const hw_run_key *key, uint64_t salt, char *a
     if (__builtin_expect(hw_run_unlike(n->place, key, n->own) != 0, 0))
         return 1;
     n->kept = at - back + HW_RUN_BACKUP;
-    return (n->own ^ hw_word(n->kept)) | (hw_word(at + stride) ^ hw_word(at + HW_RUN_BACKUP)) |
-           hw_run_unlike(n->place - back * key->place, key, hw_word(at - back));
+    uint64_t wrong = 0;
+    if (HW_CHECKS & HW_CHECK_OWN)
+        wrong |= n->own ^ hw_word(n->kept);
+    if (HW_CHECKS & HW_CHECK_AFTER)
+        wrong |= hw_word(at + stride) ^ hw_word(at + HW_RUN_BACKUP);
+    if (HW_CHECKS & HW_CHECK_BEFORE)
+        wrong |= hw_run_unlike(n->place - back * key->place, key, hw_word(at - back));
+    return wrong;
 }
 
 HW_RUN_INLINE void hw_run_write(const hw_run_key *key, const hw_run_looked *n, uint32_t meta)
@@ -112,6 +138,8 @@ HW_RUN_INLINE void hw_run_link(const hw_run_key *key, const hw_run_looked *n, ui
 HW_RUN_INLINE uint64_t hw_run_links_wrong(const hw_run_key *key, const hw_run_looked *n, uint64_t *first)
 {
     *first = hw_word(n->at + HW_RUN_OVERHEAD);
+    if (!(HW_CHECKS & HW_CHECK_LINKS))
+        return 0;
     return (hw_second_word(n->place, key, *first) ^ hw_word(n->at + HW_RUN_OVERHEAD + 8)) |
            ((*first ^ hw_pattern_of(n->place) << 16) >> 16);
 }
@@ -130,6 +158,8 @@ static const uint64_t hw_slack_masks[16][2] = {
 HW_RUN_INLINE uint64_t hw_short_slack_wrong(const char *end, uint64_t pattern, unsigned slack)
 {
     const uint64_t *mask = hw_slack_masks[slack];
+    if (!(HW_CHECKS & HW_CHECK_SLACK))
+        return 0;
     return ((hw_word(end - 16) ^ pattern) & mask[0]) | ((hw_word(end - 8) ^ pattern) & mask[1]);
 }
 /* Nothing of a new block's payload is worth keeping, so whole words may be written. */
@@ -164,11 +194,16 @@ void hw_run_fill(char *from, char *to, uint64_t pattern);
 bool hw_run_slack(const hw_run *run, const hw_run_key *key, uint32_t node, uint32_t meta, uint32_t *slack);
 /* What is wrong in the payload of a node whose `meta` can be believed: HW_NONE, HW_SLACK, HW_LINKS, HW_POISON. */
 uint32_t hw_run_payload_fault(const hw_run *run, const hw_run_key *key, uint32_t node, uint32_t meta);
-/* The fixed part and its copy agree, and make sense. */
+/* It lies where it says. */
+bool hw_run_is_bound(const hw_run *run);
+/* What describes it and the copy of that agree, and make sense: without this only hw_run_is_node may be asked. */
 bool hw_run_is_described(const hw_run *run);
-/* Whether a node can stand there. */
+/* Whether a node can stand there; of any run. */
 bool hw_run_is_node(const hw_run *run, uint32_t node);
+/* Take what describes it from elsewhere. False: there can be no such run. */
+bool hw_run_describe(hw_run *run, uint64_t salt, unsigned class, unsigned formatted);
 void hw_run_note(hw_run *run);
 void hw_run_finish(const hw_run *run, const hw_run_key *key);
 
+#endif
 #endif

@@ -116,7 +116,7 @@ class Everywhere:
 def test_a_process_block_that_promises_everything_is_read_in_bounds(
     promised: list[int], reason: Reason, pointer: int, node: int, pattern: bytes
 ) -> None:
-    block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, *promised)
+    block = process.PROCESS_WORDS_BEFORE_RUNS.pack(process.MAGIC, process.BEFORE_RUNS, *promised)
     memory = Everywhere(SegmentsMemory([(PROCESS, block)]), pattern)
 
     windows = (Window(node, 2**32 - 1),) if reason is Reason.DAMAGE else ()

@@ -97,8 +97,9 @@ class Heap:
         for number, (pc, prior) in self.sites.items():
             record = process.SITE_WORDS.pack(0, prior, 77, 1, 0, 0) + struct.pack("<Q", pc)
             area[number * 16 : number * 16 + len(record)] = record
-        block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, SITES, len(area), PROCESS + 64, 1)
-        regions = process.REGION_WORDS.pack(BASE, self.pool.size, 1, 1)
+        words = process.PROCESS_WORDS_BEFORE_RUNS
+        block = words.pack(process.MAGIC, process.BEFORE_RUNS, SITES, len(area), PROCESS + 64, 1)
+        regions = process.REGION_WORDS_BEFORE_RUNS.pack(BASE, self.pool.size, 1, 1)
         return SegmentsMemory(
             [
                 (BASE, bytes(self.room[self.pool.start : self.pool.start + self.pool.size + self.spare])),

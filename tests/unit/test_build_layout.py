@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from heapwitness.findings import sites
-from heapwitness.layout import events, process, witness
+from heapwitness.layout import events, process, runs, witness
 
 NATIVE = Path(__file__).parents[2] / "native"
 CC = shutil.which("cc") or shutil.which("gcc")
@@ -168,13 +168,14 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
         "HW_FRAME": events.SectionKind.FRAME,
         "HW_WATCHED": events.SectionKind.WATCHED,
         "HW_NUMBERED": events.SectionKind.NUMBERED,
+        "HW_RUN_AT": events.SectionKind.RUN,
         "HW_TRAP_GOES_ON": events.TrapState.GOES_ON,
         "HW_TRAP_IS_NEAR": events.TrapState.IS_NEAR,
         "sizeof(hw_trap)": 8 * 5,
         "sizeof(hw_unpooled)": 8 * 7,
         "sizeof(hw_watched)": 8 * 8,
         "sizeof(hw_numbered)": events.NUMBER_WORDS.size,
-        "HW_STATS_WORDS": 14,
+        "HW_STATS_WORDS": 15,
         "HW_ACCESSES": events.Access.UNKNOWN,
         "HW_READS": events.Access.READ,
         "HW_WRITES": events.Access.WRITE,
@@ -193,10 +194,59 @@ def test_the_engine_and_its_description_lay_out_the_same_events(tmp_path: Path) 
     assert evaluate(tmp_path, ["tell/watched.h", "stacks/numbers.h", "elf.h"], list(expected)) == expected
 
 
+RUN = (
+    *("base", "salt", "aside", "stride", "head", "used", "formatted", "capacity", "class", "listed", "where"),
+    *("waiting", "next", "previous", "next_waiting", "queued"),
+)
+
+
+def test_the_core_and_its_description_lay_out_the_same_runs(tmp_path: Path) -> None:
+    aside = {"salt": 0, "formatted": 8, "class": 10, "zero": 11, "slack": 16}
+    expected = {f"offsetof(hw_run, {name})": at for name, at in offsets(runs.RUN_WORDS, RUN).items()}
+    expected |= {f"offsetof(hw_run_aside, {name})": at for name, at in aside.items()}
+    expected |= {
+        "sizeof(hw_run)": runs.RUN_WORDS.size,
+        "sizeof(hw_run_aside)": runs.ASIDE_WORDS.size,
+        "HW_RUN_LOG2": runs.LOG2,
+        "HW_RUN_BYTES": runs.BYTES,
+        "HW_RUN_GRANULE_LOG2": runs.GRANULE_LOG2,
+        "HW_RUN_FIRST": runs.FIRST,
+        "HW_RUN_OVERHEAD": runs.OVERHEAD,
+        "HW_RUN_BACKUP": runs.KEPT,
+        "HW_RUN_SMALL": runs.SMALL,
+        "HW_RUN_CLASSES": runs.CLASSES,
+        "HW_RUN_MOST": runs.MOST,
+        "HW_RUN_NODES": runs.NODES,
+        "HW_RUN_MIDS": runs.MIDS,
+        "HW_RUN_HELD": runs.HELD,
+    }
+    assert evaluate(tmp_path, ["run_node.h"], list(expected)) == expected
+
+
+def test_what_is_keyed_in_a_run_is_the_same_number(tmp_path: Path) -> None:
+    key = runs.RunKey(0x9E3779B97F4A7C15, 0xFFFFFFFFFFFFFFFF)
+    written = "&(const hw_run_key){%dull, %dull}" % key  # noqa: UP031
+    expected = {}
+    for place in (0, 1, 0x0123456789ABCDEF, 0xFFFFFFFFFFFFFFFF):
+        for word in (0, 0x30, 0xFFFFFFFF):
+            header = runs.sealed(key, place, word)
+            expected[f"hw_run_header({place}ull, {written}, {word}u)"] = header.meta | header.check << 32
+        for slack in (0, 15, 1023):
+            expected[f"hw_slack_entry({place}ull, {slack}u)"] = runs.slack_entry(place, slack)
+        free = runs.free_links(key, place, 77)
+        expected[f"hw_free_word({place}ull, 77)"] = free.first
+        expected[f"hw_second_word({place}ull, {written}, {free.first}ull)"] = free.second
+        expected[f"hw_place({place}ull, {written}, (void *)0x7f0012345670)"] = runs.place_of(key, place, 0x7F0012345670)
+    assert evaluate(tmp_path, ["run_node.h"], list(expected)) == expected
+
+
 def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path: Path) -> None:
-    block = offsets(process.PROCESS_WORDS, ("magic", "version", "sites", "sites_used", "regions", "regions_used"))
+    block = offsets(
+        process.PROCESS_WORDS,
+        ("magic", "version", "sites", "sites_used", "regions", "regions_used", "key.place", "key.meta"),
+    )
     expected = {f"offsetof(hw_process, {name})": at for name, at in block.items()}
-    region = offsets(process.REGION_WORDS, ("base", "bytes", "kind", "arena"))
+    region = offsets(process.REGION_WORDS, ("base", "bytes", "kind", "arena", "table", "handed"))
     expected |= {f"offsetof(hw_region, {name})": at for name, at in region.items()}
     expected |= {
         "sizeof(hw_process)": process.PROCESS_WORDS.size,
@@ -209,6 +259,7 @@ def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path:
         "HW_HUGE": process.RegionKind.HUGE,
         "HW_HUGE_CLAIMED": process.RegionKind.HUGE_HELD,
         "HW_TRAPPED_BLOCKS": process.RegionKind.TRAPPED,
+        "HW_ARENA_RUNS": process.RegionKind.RUNS,
     }
     assert evaluate(tmp_path, ["os/process.h"], list(expected)) == expected
     assert evaluate(tmp_path, ["os/process.h"], ["HW_REGIONS"])["HW_REGIONS"] <= process.REGIONS_LIMIT

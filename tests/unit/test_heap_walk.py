@@ -3,7 +3,7 @@
 import pytest
 from support.heaps import BASE, SECRET, Heap
 
-from heapwitness.heap import Fault, LostPool, WalkedPool, check, standing, walk
+from heapwitness.heap import Fault, LostPool, WalkedPool, check, walk
 from heapwitness.heap.index import links_before, shape
 from heapwitness.heap.verify import pending_links
 from heapwitness.layout import witness
@@ -35,7 +35,7 @@ def test_a_walk_may_begin_at_any_node() -> None:
     blocks = [heap.allocate(40) for _ in range(5)]
     pool = view(heap)
     assert [node.offset for node in walk(pool, blocks[2])] == [node.offset for node in walk(pool)][2:]
-    assert standing(pool, blocks[2]) and not standing(pool, blocks[2] + 1) and not standing(pool, 1 << 40)
+    assert pool.standing(blocks[2]) and not pool.standing(blocks[2] + 1) and not pool.standing(1 << 40)
 
 
 def test_a_header_is_believed_by_its_backup_and_the_other_way_round() -> None:

@@ -6,8 +6,8 @@ import pytest
 from support.heaps import BASE, PROCESS, Heap
 
 from heapwitness.findings.model import NOBODY, HeapMap
+from heapwitness.heap import PoolNode, walk
 from heapwitness.heap.pool import WalkedPool
-from heapwitness.heap.walk import PoolNode, walk
 from heapwitness.layout.witness import State
 from heapwitness.survey import near, tally
 from heapwitness.survey.process import heap_map

@@ -1,14 +1,19 @@
 /* Runs: small blocks in nodes of one stride, whose headers are backed up in the node before.
    Freestanding C11: no libc, no globals, no allocation. Format: docs/format.md, `witness/2`.
 
-   A node is named by its offset in granules of 16 bytes from its run's start. What describes a run (hw_run) and the second
-   copy of that (hw_run_aside) lie apart from the nodes, where no overflow reaches. A run is not thread safe, and no
-   call goes on over damage: it returns HW_DAMAGED, or 0, having changed nothing; the caller may then look at the whole run
-   (hw_run_check), mend it (hw_run_repair) and call again. */
+   A node is named by its offset in granules of 16 bytes from its run's start. What describes a run (hw_run) and the
+   second copy of that (hw_run_aside) lie apart from the nodes, where no overflow reaches. A run is not thread safe, and
+   no call goes on over damage: it returns HW_DAMAGED, or 0, having changed nothing; the caller may then look at the
+   whole run (hw_run_check), mend it (hw_run_repair) and call again.
+
+   Only where addresses have 64 bits and the lowest byte of a word comes first (HW_HAS_RUNS). */
 #ifndef HEAPWITNESS_RUN_H
 #define HEAPWITNESS_RUN_H
 
 #include "heapwitness/core.h"
+
+#define HW_HAS_RUNS (UINTPTR_MAX > UINT32_MAX && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+#if HW_HAS_RUNS
 
 enum {
     HW_RUN_LOG2 = 16,
@@ -17,11 +22,11 @@ enum {
     HW_RUN_FIRST = 1,     /* the first node */
     HW_RUN_OVERHEAD = 16, /* of a node: its header and the backup of the next one */
     HW_RUN_BACKUP = 8,    /* where in a node that backup lies */
-    HW_RUN_SMALL = 64,    /* classes whose slack stands in the header */
+    HW_RUN_SMALL = 64,    /* classes whose slack stands in the header alone */
     HW_RUN_CLASSES = 88,
-    HW_RUN_MOST = 8192,   /* bytes of the largest class */
-    HW_RUN_NODES = 2048,  /* no run has so many */
-    HW_RUN_MIDS = 64      /* nor so many nodes of a class above the small ones */
+    HW_RUN_MOST = 8192,  /* bytes of the largest class */
+    HW_RUN_NODES = 2048, /* no run has so many */
+    HW_RUN_MIDS = 64     /* nor so many nodes of a class above the small ones */
 };
 
 /* What the checks of all runs of a process depend on: two odd numbers. */
@@ -43,9 +48,8 @@ typedef struct hw_run {
     uint32_t stride;
     uint16_t head, used, formatted, capacity;
     uint8_t class;
-    /* The rest is for whoever has the runs; nothing here touches it. */
-    uint8_t listed;
-    uint16_t zero;
+    uint8_t listed; /* this, and what follows `where`, is for whoever has the runs; nothing here touches it */
+    uint16_t where; /* vouches for `base` and `aside` */
     _Atomic uint64_t waiting;
     uint32_t next, previous;
     _Atomic uint32_t next_waiting, queued;
@@ -57,6 +61,9 @@ uint32_t hw_run_payload(unsigned class);
 
 /* Lay out an empty run at `base`, a multiple of HW_RUN_BYTES of which 32 bytes can be written. */
 void hw_run_init(hw_run *run, hw_run_aside *aside, void *base, unsigned class, uint64_t salt, const hw_run_key *key);
+
+/* Say anew where a run and its second copy lie, which is for whoever has the runs to know: before a repair. */
+void hw_run_bind(hw_run *run, hw_run_aside *aside, void *base);
 
 /* Make free nodes of so many bytes more, of one at least. HW_NOMEM: there is no room; HW_DAMAGED. */
 int hw_run_format(hw_run *run, const hw_run_key *key, size_t bytes);
@@ -85,15 +92,19 @@ size_t hw_run_requested(const hw_run *run, const hw_run_key *key, uint32_t node,
 /* The node that the byte at `offset` belongs to: 0 for the sentinel, the END for what lies behind all nodes. */
 uint32_t hw_run_locate(const hw_run *run, size_t offset);
 
-/* As hw_check. HW_HEADERS: `low` is the last node before the damage that can be trusted, the END for none, and then `node` is
-   the first node and the sentinel may be part of the damage; `high` is the first one behind it, the END for none. HW_SLACK of the END is the
-   tail. HW_CONTROL_BLOCK: what describes the run, or what it counts. */
+/* As hw_check. HW_HEADERS: `low` is the last node before the damage that can be trusted, the END for none, and then
+   `node` is the first node and the sentinel may be part of the damage; `high` is the first one behind it, the END for
+   none. HW_SLACK of the END is the tail. HW_CONTROL_BLOCK: what describes the run (first of all; the rest is then
+   looked at with what its headers bear out of the two copies, if anything), or what it counts and links, where no other
+   fault accounts for that (last). */
 unsigned hw_run_check(const hw_run *run, const hw_run_key *key, hw_fault *faults, unsigned most);
 
 /* Whether hw_run_check would find nothing. */
 bool hw_run_sound(const hw_run *run, const hw_run_key *key);
 
-/* Restore every damaged copy from its witness, quarantine what lost both, and link the free nodes anew. */
-void hw_run_repair(hw_run *run, const hw_run_key *key, hw_outcome *outcome);
+/* Restore every damaged copy from its witness, quarantine what lost both, and link the free nodes anew where their list
+   is lost. False when nothing says any more what the run was: it must not be used again, nor what is in it. */
+bool hw_run_repair(hw_run *run, const hw_run_key *key, hw_outcome *outcome);
 
+#endif
 #endif

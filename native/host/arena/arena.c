@@ -382,12 +382,13 @@ void hw_trim_after(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, ui
     discard(descriptor, node, h->size);
 }
 
-__attribute__((no_sanitize("thread"))) uint64_t hw_arena_nodes(const hw_arena *arena)
+__attribute__((no_sanitize("thread"))) uint64_t hw_arena_nodes(const hw_arena *arena, uint64_t *backups)
 {
-    uint64_t nodes = 0;
+    uint64_t small = 0, nodes = 0;
     for (size_t i = 0; i < arena->runs.reach >> HW_RUN_LOG2; i++)
-        nodes += arena->runs.book[i].run.formatted;
+        small += arena->runs.book[i].run.formatted;
     for (uint32_t i = 0; i < arena->descriptors; i++)
         nodes += arena->descriptor[i].pool->nodes;
-    return nodes;
+    *backups += small * sizeof(uint64_t) + nodes * sizeof(hw_header);
+    return small + nodes;
 }

@@ -12,18 +12,12 @@
 #ifndef HEAPWITNESS_ARENA_H
 #define HEAPWITNESS_ARENA_H
 
-#include "node.h"
 #include "heapwitness/run.h"
+#include "node.h"
 #include "os/process.h"
 #include "stacks/sites.h"
 
-enum {
-    HW_DESCRIPTORS = 64,
-    HW_LARGE = 64,
-    HW_WAYS = 2,
-    HW_DELAYED = 4096,
-    HW_FIXED = 32
-};
+enum { HW_DESCRIPTORS = 64, HW_LARGE = 64, HW_WAYS = 2, HW_DELAYED = 4096, HW_FIXED = 32 };
 
 typedef struct hw_trusted hw_trusted;
 /* One pool with what must be known of it when its own words cannot be believed. */
@@ -66,11 +60,12 @@ typedef struct hw_runs {
     hw_run *current[HW_RUN_CLASSES];
     uint32_t partial[HW_RUN_CLASSES], empty; /* lists */
     uint32_t empties;                        /* of these, that hold memory */
+    uint32_t gone;                           /* runs whose address space was given back */
     uint32_t region;
-    _Atomic uint32_t waiting;     /* runs of which others released nodes: pushed by any thread, emptied by exchange */
-    uint32_t taken;               /* of those, what is still to be taken in */
-    uint32_t taking;              /* and the one that is taken in just now */
-    _Atomic size_t handed_reach;  /* how many runs have room there to note it */
+    _Atomic uint32_t waiting;    /* runs of which others released nodes: pushed by any thread, emptied by exchange */
+    uint32_t taken;              /* of those, what is still to be taken in */
+    uint32_t taking;             /* and the one that is taken in just now */
+    _Atomic size_t handed_reach; /* how many runs have room there to note it */
     _Atomic bool lost;
     bool refused; /* there is no address space for them */
     uint64_t salt;
@@ -94,7 +89,7 @@ typedef struct hw_arena {
     bool seized;              /* by the thread that forks */
     hw_lock visitors;
     struct hw_arena *_Atomic next_free, *next;
-    uint64_t nodes_peak, freed_since_trim;
+    uint64_t freed_since_trim;
     uint32_t repairs;
     uint32_t until_sampled; /* allocations until one is trapped by chance, 0 where that is not decided */
 
@@ -263,7 +258,8 @@ hw_descriptor *hw_descriptor_of(hw_arena *arena, const void *pointer);
 size_t hw_descriptor_trim(hw_descriptor *descriptor, size_t least);
 /* After `node` was released: give back what became free around it, now and then. */
 void hw_trim_after(hw_arena *arena, hw_descriptor *descriptor, uint32_t node, uint32_t prev_size, size_t released);
-uint64_t hw_arena_nodes(const hw_arena *arena);
+/* *backups: the bytes of their backups are added there. */
+uint64_t hw_arena_nodes(const hw_arena *arena, uint64_t *backups);
 
 static inline uint32_t hw_offset_of(const hw_descriptor *descriptor, const void *at)
 {

@@ -1,10 +1,10 @@
-/* An arena's runs: where they lie, what describes them, and which of them have room. By who is inside of the arena, but for
-   what is said to be for any thread.
+/* An arena's runs: where they lie, what describes them, and which of them have room. By who is inside of the arena, but
+   for what is said to be for any thread.
 
    All runs of an arena lie in one space, one behind the other, so that a run's number is its place. What describes them
-   (hw_book) lies in another one. A run is of no class (`stride` 0), or it is the *current* one of its class, from which blocks are
-   taken; or it has free nodes and waits on the list of its class; or it is full, and on no list. One without any used node is kept for
-   the next class that needs one. */
+   (hw_book) lies in another one. A run is of no class (`stride` 0), or it is the *current* one of its class, from which
+   blocks are taken; or it has free nodes and waits on the list of its class; or it is full, and on no list. One without
+   any used node is kept for the next class that needs one. */
 #ifndef HEAPWITNESS_RUNS_H
 #define HEAPWITNESS_RUNS_H
 
@@ -27,8 +27,8 @@ static inline uint32_t hw_run_node_at(const hw_run *run, const void *pointer)
                : (uint32_t)((offset - HW_RUN_OVERHEAD) >> HW_RUN_GRANULE_LOG2);
 }
 
-/* The run that blocks of a class are taken from next: it has a free node. NULL without memory. *damaged: a run that cannot
-   be used before it was mended; then call again. */
+/* The run that blocks of a class are taken from next: it has a free node. NULL without memory. *damaged: a run that
+   cannot be used before it was mended; then call again. */
 hw_run *hw_runs_ready(hw_arena *arena, unsigned class, hw_run **damaged);
 /* After a release: the run had no free node before, or has no used one now. */
 void hw_runs_relist(hw_arena *arena, hw_run *run, bool was_full);
@@ -36,7 +36,11 @@ void hw_runs_relist(hw_arena *arena, hw_run *run, bool was_full);
 void hw_runs_lists_anew(hw_arena *arena);
 /* Give the pages of all runs without used nodes back; returns how many bytes. */
 size_t hw_runs_trim(hw_arena *arena);
-/* What nodes of a run other threads released (docs/format.md), NULL where none can be noted. Any thread may ask; `make`: who is inside. */
+/* The same with their addresses, which come back where a run is needed and nothing else lies there; returns how many
+ * bytes. */
+size_t hw_runs_give_space(hw_arena *arena);
+/* What nodes of a run other threads released (docs/format.md), NULL where none can be noted. Any thread may ask;
+ * `make`: who is inside. */
 _Atomic uint32_t *hw_runs_handed(hw_arena *arena, const hw_run *run);
 bool hw_runs_make_handed(hw_arena *arena);
 /* Nothing of them is used any more, and what is in them is kept for good. */

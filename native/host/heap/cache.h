@@ -1,5 +1,5 @@
-/* The cached nodes of an arena's first pool: the last few of each size are kept, so that who needs one again need not ask
-   the index. By who is inside of the arena. */
+/* The cached nodes of an arena's first pool: the last few of each size are kept, so that who needs one again need not
+   ask the index. By who is inside of the arena. */
 #ifndef HEAPWITNESS_CACHE_H
 #define HEAPWITNESS_CACHE_H
 
@@ -12,8 +12,8 @@ void hw_cache_large(hw_arena *arena, uint32_t node, uint32_t size, const hw_cont
 /* A block of such a size; NULL: none is kept, or it is damaged (then hw_has_large). */
 void *hw_take_large(hw_arena *arena, size_t bytes, unsigned origin, uint32_t site);
 bool hw_has_large(hw_arena *arena, size_t bytes);
-/* All go back to the index: before the pool grows, and for who wants all pages back that can be had. False: there was nothing
-   to do. */
+/* All go back to the index: before the pool grows, and for who wants all pages back that can be had. False: there was
+   nothing to do. */
 bool hw_sweep(hw_arena *arena, const hw_context *context);
 /* After a repair: what is no cached node any more. */
 void hw_cache_check(hw_arena *arena);

@@ -221,13 +221,11 @@ __attribute__((no_sanitize("thread"))) hw_heap_sums hw_heap_sum(void)
 {
     hw_heap_sums sums = {.big = hw_big_count()};
     for (hw_arena *arena = hw_arena_first(); arena; arena = arena->next) {
-        uint64_t nodes = hw_arena_nodes(arena);
         sums.operations += arena->operations;
-        sums.nodes += nodes;
-        sums.nodes_peak += nodes > arena->nodes_peak ? nodes : arena->nodes_peak;
+        sums.nodes += hw_arena_nodes(arena, &sums.backups);
     }
     sums.nodes += sums.big;
-    sums.nodes_peak += sums.big;
+    sums.backups += sums.big * sizeof(hw_header);
     return sums;
 }
 
@@ -239,7 +237,7 @@ void hw_tell_end(uint64_t how)
         hw_watch_look(true);
     uint64_t stats[HW_STATS_WORDS] = {sums.operations,
                                       sums.nodes,
-                                      sums.nodes_peak,
+                                      sums.nodes,
                                       atomic_load(&hw_findings),
                                       atomic_load(&hw_repairs),
                                       1,
@@ -250,7 +248,8 @@ void hw_tell_end(uint64_t how)
                                       atomic_load(&traps->too_many),
                                       atomic_load(&hw_left_places),
                                       atomic_load(&traps->watched),
-                                      atomic_load(&traps->unwatched)};
+                                      atomic_load(&traps->unwatched),
+                                      sums.backups};
     hw_tell_exit(stats);
 }
 

@@ -18,16 +18,6 @@
 
 #define HW_INLINE static inline __attribute__((always_inline))
 
-/* All of them; benchmarks/checks.py compiles engines without one, to see what it costs. */
-#ifndef HW_CHECKS
-#define HW_CHECKS (HW_CHECK_OWN | HW_CHECK_AFTER | HW_CHECK_BEFORE | HW_CHECK_SLACK | HW_CHECK_LINKS)
-#endif
-#define HW_CHECK_OWN 1
-#define HW_CHECK_AFTER 2
-#define HW_CHECK_BEFORE 4
-#define HW_CHECK_SLACK 8
-#define HW_CHECK_LINKS 16
-
 typedef struct hw_words {
     uint64_t sizes, rest; /* size | prev_size << 32, meta | check << 32 */
 } hw_words;
@@ -75,7 +65,7 @@ HW_INLINE uint64_t hw_look(const hw_trusted *pool, uint32_t node, uint32_t least
     n->at = pool->base + ((size_t)node << G);
     hw_words own = hw_load(n->at);
     uint32_t prev = (uint32_t)(own.sizes >> 32);
-    uint64_t wrong = 0;
+    uint64_t wrong;
     n->size = (uint32_t)own.sizes;
     n->meta = (uint32_t)own.rest;
     n->offset_sum = hw_offset_sum(pool, node);
@@ -84,24 +74,17 @@ HW_INLINE uint64_t hw_look(const hw_trusted *pool, uint32_t node, uint32_t least
     if (HW_UNLIKELY(hw_unsealed(n->sum + n->meta * pool->key.meta, own.rest) || n->size - least > most - least ||
                     prev > node))
         return 1;
-    if (HW_CHECKS & HW_CHECK_AFTER) {
-        hw_words after = hw_load(n->at + ((size_t)n->size << G));
-        wrong = hw_difference(after, hw_load(n->at + HW_BACKUP)) | (after.sizes >> 32 ^ n->size);
-    }
+    hw_words after = hw_load(n->at + ((size_t)n->size << G));
+    wrong = hw_difference(after, hw_load(n->at + HW_BACKUP)) | (after.sizes >> 32 ^ n->size);
     n->kept = n->at - ((size_t)prev << G) + HW_BACKUP;
     if (HW_UNLIKELY(prev == 0)) {
         n->kept = pool->base + ((size_t)pool->end << G) + HW_BACKUP;
         return wrong | hw_difference(own, hw_load(n->kept));
     }
-    if (HW_CHECKS & HW_CHECK_OWN)
-        wrong |= hw_difference(own, hw_load(n->kept));
-    if (HW_CHECKS & HW_CHECK_BEFORE) {
-        hw_words before = hw_load(n->kept - HW_BACKUP);
-        uint64_t sum = n->offset_sum - hw_offset_sum(pool, prev) + before.sizes * pool->key.sizes;
-        wrong |= hw_unsealed(sum + (uint32_t)before.rest * pool->key.meta, before.rest);
-        wrong |= (uint32_t)before.sizes ^ prev;
-    }
-    return wrong;
+    hw_words before = hw_load(n->kept - HW_BACKUP);
+    uint64_t sum = n->offset_sum - hw_offset_sum(pool, prev) + before.sizes * pool->key.sizes;
+    return wrong | hw_difference(own, hw_load(n->kept)) |
+           hw_unsealed(sum + (uint32_t)before.rest * pool->key.meta, before.rest) | ((uint32_t)before.sizes ^ prev);
 }
 
 HW_INLINE void hw_write_meta(const hw_trusted *pool, const hw_looked *n, uint32_t meta)
@@ -113,8 +96,6 @@ HW_INLINE void hw_write_meta(const hw_trusted *pool, const hw_looked *n, uint32_
 
 HW_INLINE uint64_t hw_slack_wrong(const hw_looked *n)
 {
-    if (!(HW_CHECKS & HW_CHECK_SLACK))
-        return 0;
     const uint64_t *mask = hw_slack_masks[n->meta & 15];
     uint64_t pattern = hw_pattern_of(n->offset_sum);
     hw_words end = hw_load(n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2) - 16);
@@ -140,10 +121,8 @@ HW_INLINE uint64_t hw_links_rest(const hw_trusted *pool, uint64_t offset_sum)
 HW_INLINE uint64_t hw_cached_wrong(const hw_trusted *pool, const hw_looked *n)
 {
     hw_words links = hw_load(n->at + HW_OVERHEAD);
-    uint64_t wrong = (n->meta & 0x30) ^ (uint32_t)HW_CACHED << 4;
-    if (HW_CHECKS & HW_CHECK_LINKS)
-        wrong |= links.sizes | (links.rest ^ hw_links_rest(pool, n->offset_sum));
-    return wrong;
+    return ((n->meta & 0x30) ^ (uint32_t)HW_CACHED << 4) | links.sizes |
+           (links.rest ^ hw_links_rest(pool, n->offset_sum));
 }
 
 /* A used node that was looked at becomes a cached one. */

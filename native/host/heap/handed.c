@@ -51,7 +51,11 @@ bool hw_small_hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t si
     /* From here on the node may be free at any time: others of its group that wait bring the owner here, too. */
     if (!handed || !granules || !atomic_compare_exchange_strong(&handed[number], &nothing, HANDED | site))
         return false;
-    atomic_fetch_or(&run->waiting, UINT64_C(1) << (number >> GROUP_LOG2));
+    /* Who finds the group noted is before the owner's exchange, which is before its look at the nodes. */
+    uint64_t group = UINT64_C(1) << (number >> GROUP_LOG2);
+    if ((atomic_load(&run->waiting) & group) && atomic_load(&run->queued) == QUEUED)
+        return true;
+    atomic_fetch_or(&run->waiting, group);
     put_on_list(&arena->runs, run);
     return true;
 }
@@ -94,7 +98,7 @@ static void take_in_all(hw_arena *arena, hw_run *run, const hw_context *context)
     for (uint64_t groups = atomic_exchange(&run->waiting, 0); groups && handed; groups &= groups - 1) {
         uint32_t first = (uint32_t)__builtin_ctzll(groups) << GROUP_LOG2;
         for (uint32_t number = first; number < first + GROUP; number++)
-            if (atomic_load_explicit(&handed[number], memory_order_acquire))
+            if (atomic_load(&handed[number]))
                 take_in(arena, run, number, &handed[number], context);
     }
     atomic_signal_fence(memory_order_seq_cst);

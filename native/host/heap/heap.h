@@ -40,7 +40,7 @@ size_t hw_heap_trim(hw_caller caller);
 
 /* What the engine has counted. */
 typedef struct hw_heap_sums {
-    uint64_t operations, nodes, nodes_peak, big;
+    uint64_t operations, nodes, big, backups; /* `backups` in bytes */
 } hw_heap_sums;
 hw_heap_sums hw_heap_sum(void);
 /* What was counted, without a check, and how the process ends: HW_BY_SIGNAL of ending.h. */

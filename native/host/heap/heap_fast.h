@@ -1,9 +1,9 @@
-/* Allocation, release and resize of a small block where everything is as usual: the thread's own arena, nobody visiting, a run with
-   a free node, a pointer into the arena's runs. The malloc family inlines these.
+/* Allocation, release and resize of a small block where everything is as usual: the thread's own arena, nobody
+   visiting, a run with a free node, a pointer into the arena's runs. The malloc family inlines these.
 
-   Design rule 2: the node (its own check, and its backup equal to it), the node after (both copies equal) and the node before (its own
-   check; its backup lies one node further, and is compared when it or the one before it has its turn). Whatever does not
-   pass is judged by the core. All by who is inside of the arena. */
+   Design rule 2: the node (its own check, and its backup equal to it), the node after (both copies equal) and the node
+   before (its own check; its backup lies one node further, and is compared when it or the one before it has its turn).
+   Whatever does not pass is judged by the core. All by who is inside of the arena. */
 #ifndef HEAPWITNESS_HEAP_FAST_H
 #define HEAPWITNESS_HEAP_FAST_H
 
@@ -24,8 +24,8 @@ HW_INLINE size_t hw_usual_class(size_t bytes)
     return (bytes - 1) >> HW_RUN_GRANULE_LOG2;
 }
 
-/* The free node at the head of a run becomes a used one. `stride` is the run's, `is_small` its class's. NULL: there is none, or
-   something is odd. */
+/* The free node at the head of a run becomes a used one. `stride` is the run's, `is_small` its class's. NULL: there is
+   none, or something is odd. */
 HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t bytes, unsigned origin, uint32_t site)
 {
     const hw_run_key *key = &hw_this_process.key;
@@ -44,8 +44,8 @@ HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t
         hw_short_slack_fill(end, hw_pattern_of(n.place));
     } else {
         hw_run_fill(end - slack, end, hw_pattern_of(n.place));
-        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n.place, key, slack);
-        slack = HW_RUN_LONG_SLACK;
+        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n.place, slack);
+        slack &= 15;
     }
     hw_run_write(key, &n, hw_meta(slack, HW_USED, origin, site));
     return at + HW_RUN_OVERHEAD;
@@ -94,8 +94,8 @@ HW_INLINE uint64_t hw_look_at_used(const hw_run *run, void *pointer, unsigned fa
     } else {
         uint32_t node = (uint32_t)(at - run->base) >> HW_RUN_GRANULE_LOG2;
         uint16_t entry = run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS];
-        *slack = entry & ((1u << HW_RUN_SLACK_BITS) - 1);
-        wrong = entry != hw_slack_entry(n->place, key, *slack) ||
+        *slack |= ((entry ^ n->place >> 48) & 0xFF) << 4;
+        wrong = entry != hw_slack_entry(n->place, *slack) ||
                 !hw_run_is_filled(at + stride - *slack, at + stride, hw_pattern_of(n->place));
     }
     return wrong | atomic_load_explicit(&run->waiting, memory_order_relaxed) |
@@ -125,9 +125,8 @@ HW_INLINE void hw_resize_there(hw_run *run, const hw_run_looked *n, size_t bytes
     } else {
         uint32_t node = (uint32_t)(n->at - run->base) >> HW_RUN_GRANULE_LOG2;
         hw_run_fill(end - slack, end, pattern);
-        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] =
-            hw_slack_entry(n->place, &hw_this_process.key, slack);
-        slack = HW_RUN_LONG_SLACK;
+        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n->place, slack);
+        slack &= 15;
     }
     hw_run_write(&hw_this_process.key, n, hw_meta(slack, HW_USED, n->own >> 6 & 3, site));
 }

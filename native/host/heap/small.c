@@ -11,8 +11,8 @@
 
 __attribute__((no_sanitize("thread"))) bool hw_small_glimpse(const hw_run *run, uint32_t node, uint32_t *meta)
 {
-    /* Up to where nodes can be, not where they are: that changes while others look. A pointer to what was released may lead
-       to a run that goes out of use just now. */
+    /* Up to where nodes can be, not where they are: that changes while others look. A pointer to what was released may
+       lead to a run that goes out of use just now. */
     uint32_t granules = __atomic_load_n(&run->stride, __ATOMIC_RELAXED) >> HW_RUN_GRANULE_LOG2;
     if (!node || !granules || (node - HW_RUN_FIRST) % granules || (node - HW_RUN_FIRST) / granules >= run->capacity)
         return false;
@@ -38,8 +38,8 @@ typedef struct mending {
 
 enum { FAULTS = 2 * HW_RUN_NODES, FEW = 16 }; /* FEW: without memory for more */
 
-/* Whether an operation that was left in the middle can have done it: it changes two or three nodes side by side, and what is
-   counted. */
+/* Whether an operation that was left in the middle can have done it: it changes two or three nodes side by side, and
+   what is counted. */
 static bool may_be_one_operations(const hw_run *run, const hw_fault *faults, unsigned count)
 {
     uint32_t first = 0, behind = 0, granules = run->stride >> HW_RUN_GRANULE_LOG2;
@@ -52,7 +52,8 @@ static bool may_be_one_operations(const hw_run *run, const hw_fault *faults, uns
     return behind <= first + 3 * granules;
 }
 
-/* Every free node is on the list. An operation that was left in the middle may have taken one off, and no more; no overflow can. */
+/* Every free node is on the list. An operation that was left in the middle may have taken one off, and no more; no
+ * overflow can. */
 static bool list_is_whole(const hw_run *run)
 {
     uint32_t node = run->head, count = 0, meta;

@@ -32,10 +32,11 @@ void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_cont
 void hw_small_give(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site, const hw_context *context);
 /* One that was held back becomes free; false: it is damaged, and as it was. */
 bool hw_small_let_go(hw_arena *arena, hw_run *run, uint32_t node);
-/* In place. *size: the block's size, 0 when the pointer is no block (then a wrong release was told). `stays`: it is only looked
-   at where it has to move. */
+/* In place. *size: the block's size, 0 when the pointer is no block (then a wrong release was told). `stays`: it is
+   only looked at where it has to move. */
 void *hw_small_resize(hw_arena *arena, hw_run *run, void *pointer, size_t bytes, uint32_t site,
-                      const hw_context *context, size_t *size, unsigned *family, bool (*moves)(size_t size, size_t bytes, const hw_context *context));
+                      const hw_context *context, size_t *size, unsigned *family,
+                      bool (*moves)(size_t size, size_t bytes, const hw_context *context));
 /* Tell and mend what is wrong in a run. */
 void hw_small_mend(hw_arena *arena, hw_run *run, const hw_context *context);
 /* The same for a run that nothing has complained about, if need be. */

@@ -13,7 +13,7 @@ enum { PART = 256 << 10, BLOCK = 2 << 10, NONE = 16, PATIENCE = 1 };
 /* Where the next part begins. By who holds the lock of checks. */
 static struct {
     hw_arena *arena; /* NULL: with the first one, unless big blocks are on */
-    uint32_t run; /* of it, by number; behind the last: its pools are on */
+    uint32_t run;    /* of it, by number; behind the last: its pools are on */
     uint32_t descriptor, node;
     uint32_t region; /* 0: arenas are on */
 } next;

@@ -127,7 +127,7 @@ void hw_tell_end_of_access(uintptr_t block, uint64_t pc, uint64_t farthest, uint
 void hw_tell_hello(void);
 /* Tell of a crash; once the heap was looked at with the stack, and wait until it was examined. */
 void hw_tell_crash(const hw_crash *crash, const hw_caller *caller);
-enum { HW_STATS_WORDS = 14 };
+enum { HW_STATS_WORDS = 15 };
 void hw_tell_exit(const uint64_t stats[HW_STATS_WORDS]);
 /* The heap was checked because a signal asked for it; told only to who draws the heap. */
 void hw_tell_checked(void);

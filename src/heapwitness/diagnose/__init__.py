@@ -20,8 +20,9 @@ from heapwitness.diagnose.unpooled import block_without_pool, overrun
 from heapwitness.diagnose.watched import Caught, caught, is_damage_of, with_store
 from heapwitness.findings.detection import detection
 from heapwitness.findings.model import RELEASES, Detected, Finding, Place
-from heapwitness.heap import Fault, LostPool, WalkedPool, check
+from heapwitness.heap import Fault, LostPool, NodeArea, WalkedPool, WalkedRuns, check
 from heapwitness.layout.events import Event, Outcome, Reason, Type
+from heapwitness.layout.process import BadProcess, read_process
 from heapwitness.layout.reasons import detection_of, is_release
 from heapwitness.memory import Memory, Unreadable
 
@@ -77,17 +78,32 @@ def _diagnosed(event: Event, memory: Memory, elsewhere: Callable[[int], Place] |
             return (into_guard(event, block_without_pool(event.unpooled, sites), detected, memory),)
         return (with_trap(overrun(event.unpooled, memory, sites, detected), event),)
     try:
-        pool = WalkedPool.open(memory, event.pool, event.pool_bytes or None)
+        pool = _pool(event, memory)
     except (LostPool, Unreadable) as error:
         return (Finding(kind="header-overwrite", detected=detected, detail=_sentence(error)),)
     if event.reason is Reason.GUARD:
         return (into_guard(event, guarded_block(pool, sites, event.node), detected, memory),)
-    if event.reason is Reason.DAMAGE:
-        faults = [Fault(Reason.DAMAGE, event.node, window.low, window.high) for window in event.windows]
-    else:
-        faults = []
-    faults = faults or [Fault(event.reason, event.node, event.node, event.node)]
+    windows = [(window.low, window.high) for window in event.windows] if event.reason is Reason.DAMAGE else []
+    faults = [
+        Fault(event.reason, pool.shift + event.node, pool.shift + low, pool.shift + high)
+        for low, high in windows or [(event.node, event.node)]
+    ]
     return tuple(with_trap(finding, event) for finding in _all(pool, sites, faults, detected))
+
+
+def _pool(event: Event, memory: Memory) -> NodeArea:
+    """The pool that an event is of, or the run with those beside it.
+
+    Raises:
+        LostPool, Unreadable: nothing in it can be verified.
+    """
+    if not event.run:
+        return WalkedPool.open(memory, event.pool, event.pool_bytes or None)
+    try:
+        process = read_process(memory, event.process)
+    except BadProcess as error:
+        raise LostPool(str(error)) from error
+    return WalkedRuns.open(memory, process, event.pool, event.run)
 
 
 def examine(
@@ -129,7 +145,7 @@ def with_outcome(finding: Finding, outcome: Outcome) -> Finding:
     return msgspec.structs.replace(finding, repaired=True, header=with_restored(finding.header))
 
 
-def _all(pool: WalkedPool, sites: Sites, faults: Sequence[Fault], detected: Detected) -> tuple[Finding, ...]:
+def _all(pool: NodeArea, sites: Sites, faults: Sequence[Fault], detected: Detected) -> tuple[Finding, ...]:
     """The findings of several faults; damage that two of them meet in is told once."""
     found: dict[object, Finding] = {}
     # What reaches the pool's end is told by the fault in which it begins.

@@ -11,8 +11,7 @@ from typing import NamedTuple
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Frame, Site
-from heapwitness.heap import LostPool, WalkedPool, standing
-from heapwitness.heap.verify import pending_links, slack_pattern
+from heapwitness.heap import LostPool, NodeArea, area_at
 from heapwitness.layout import witness
 from heapwitness.layout.events import Released
 from heapwitness.layout.process import (
@@ -124,9 +123,9 @@ class Tenant(NamedTuple):
     offset: int
     header: NodeHeader
 
-    def end(self, pool: WalkedPool) -> int:
+    def end(self, pool: NodeArea) -> int:
         """The end of what was requested, in bytes from the pool's start."""
-        return ((self.offset + self.header.size) << pool.log2) - self.header.slack
+        return pool.end_of(self.offset, self.header)
 
 
 def released_block(sites: Sites, released: Released) -> Block:
@@ -142,7 +141,7 @@ def released_block(sites: Sites, released: Released) -> Block:
     )
 
 
-def block_of(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Block:
+def block_of(pool: NodeArea, sites: Sites, tenant: Tenant) -> Block:
     """The block of a node whose header can be believed, or that was believed once."""
     node, header = tenant
     allocated = freed = None
@@ -153,7 +152,7 @@ def block_of(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Block:
         allocated, freed = sites.prior(header.site), sites.site(header.site)
     return Block(
         address=pool.payload(node),
-        size=max(0, pool.requested(header)),
+        size=max(0, pool.requested(node, header)),
         state="quarantined" if header.quarantined else STATES[header.state],
         origin=ORIGINS[header.origin],
         allocated=allocated,
@@ -162,28 +161,29 @@ def block_of(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Block:
     )
 
 
-def _released_elsewhere(pool: WalkedPool, sites: Sites, tenant: Tenant) -> Site | None:
+def _released_elsewhere(pool: NodeArea, sites: Sites, tenant: Tenant) -> Site | None:
     """Where a used block was released that waits for its owner. Links that were overwritten since still
     tell, when what they name is a release of this very block."""
     node, header = tenant
     try:
-        links = pool.links(node)
-        sound = pending_links(pool, node, header) is not None
+        released = pool.handed(node, header)
+        once = pool.handed_once(node) if released is None else None
     except Unreadable:
         return None
-    damaged = links.parent == witness.PENDING_PARENT and sites.is_release_of(links.right, header.site)
-    return sites.site(links.right) if sound or damaged else None
+    if once is not None and sites.is_release_of(once, header.site):
+        released = once
+    return sites.site(released) if released is not None else None
 
 
 def block_at(memory: Memory, regions: Sequence[Region], sites: Sites, address: int) -> Block | None:
     """The block in use of an arena that begins at an address; None where there is none."""
     region = region_at(regions, address)
-    if region is None or region.kind is not RegionKind.ARENA:
+    if region is None or region.kind not in (RegionKind.ARENA, RegionKind.RUNS):
         return None
     try:
-        pool = WalkedPool.open(memory, region.base, region.size)
-        node = (address - region.base - witness.OVERHEAD) >> pool.log2
-        if node <= 0 or pool.payload(node) != address or not standing(pool, node):
+        pool = area_at(memory, region, address)
+        node = (address - pool.base - pool.overhead) >> pool.log2
+        if node <= 0 or pool.payload(node) != address or not pool.standing(node) or pool.is_bound(node):
             return None
         header = pool.own(node)
     except (LostPool, Unreadable):
@@ -191,9 +191,9 @@ def block_at(memory: Memory, regions: Sequence[Region], sites: Sites, address: i
     return block_of(pool, sites, Tenant(node, header)) if header.state is State.USED else None
 
 
-def tombstone(pool: WalkedPool, node: int) -> NodeHeader | None:
+def tombstone(pool: NodeArea, node: int) -> NodeHeader | None:
     """The header of a block that was released at `node` and merged into the node before, or None."""
-    if not pool.first < node < pool.end:
+    if not pool.merges or not pool.first < node < pool.end:
         return None
     try:
         buried = pool.own(node)
@@ -202,15 +202,15 @@ def tombstone(pool: WalkedPool, node: int) -> NodeHeader | None:
     return _dug_up(pool, node, buried)
 
 
-def _dug_up(pool: WalkedPool, node: int, buried: NodeHeader) -> NodeHeader | None:
+def _dug_up(pool: NodeArea, node: int, buried: NodeHeader) -> NodeHeader | None:
     header = buried._replace(check=buried.check ^ 0xFFFFFFFF)
     return header if pool.stands(node, header) else None
 
 
-def first_tenant(pool: WalkedPool, node: int, header: NodeHeader) -> Tenant:
+def first_tenant(pool: NodeArea, node: int, header: NodeHeader) -> Tenant:
     """The block that a free node's address belonged to last: what follows may have been merged with it."""
     merged = Tenant(node, header)
-    if header.state is not State.FREE:
+    if not pool.merges or header.state is not State.FREE:
         return merged
     for place in _led_back(pool, node, node + header.size):
         tenant = Tenant(node, header._replace(size=place - node))
@@ -219,9 +219,9 @@ def first_tenant(pool: WalkedPool, node: int, header: NodeHeader) -> Tenant:
     return merged
 
 
-def last_tenant(pool: WalkedPool, node: int, header: NodeHeader) -> Tenant:
+def last_tenant(pool: NodeArea, node: int, header: NodeHeader) -> Tenant:
     """The block that ended where a free node ends."""
-    if header.state is not State.FREE:
+    if not pool.merges or header.state is not State.FREE:
         return Tenant(node, header)
     end = node + header.size
     first = first_tenant(pool, node, header)
@@ -237,17 +237,17 @@ def last_tenant(pool: WalkedPool, node: int, header: NodeHeader) -> Tenant:
     return Tenant(node, header._replace(meta=header.meta & ~15))
 
 
-def _slack_remains(pool: WalkedPool, tenant: Tenant) -> bool:
+def _slack_remains(pool: NodeArea, tenant: Tenant) -> bool:
     if not tenant.header.slack:
         return True
-    start, expected = slack_pattern(pool, *tenant)
+    start, expected = pool.slack_pattern(*tenant)
     try:
         return pool.peek(start, len(expected)) == expected
     except Unreadable:
         return False
 
 
-def _led_back(pool: WalkedPool, node: int, stop: int) -> Iterator[int]:
+def _led_back(pool: NodeArea, node: int, stop: int) -> Iterator[int]:
     """Where in a free node something stands that leads back to its start, as only what was merged to that very node
     does; in the first _SEARCH_FIRST bytes."""
     stop = min(stop, node + (_SEARCH_FIRST >> pool.log2))
@@ -263,7 +263,7 @@ def _led_back(pool: WalkedPool, node: int, stop: int) -> Iterator[int]:
                 yield place
 
 
-def _headers(pool: WalkedPool, start: int, stop: int) -> list[tuple[int, NodeHeader]]:
+def _headers(pool: NodeArea, start: int, stop: int) -> list[tuple[int, NodeHeader]]:
     """What stands where headers could be, from node `start` to before `stop`, at most _SEARCH bytes of it."""
     stop = min(stop, start + (_SEARCH >> pool.log2))
     at = start << pool.log2

@@ -12,7 +12,7 @@ from heapwitness.diagnose.picture import damage_of
 from heapwitness.diagnose.verdict import Verdict, VerdictReading
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Detected, Finding, Header, HeaderFields
-from heapwitness.heap import Fault, PoolNode, WalkedPool, standing, walk
+from heapwitness.heap import Fault, NodeArea, PoolNode, WalkedPool, WalkedRuns
 from heapwitness.heap.index import shape
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
@@ -28,25 +28,41 @@ PASSED_LIMIT = 200_000
 
 FINDINGS_LIMIT = 64
 
+_APART = (
+    "A write hit what the heap keeps about blocks of one size, apart from them: "
+    "where they are, and which of them are free."
+)
+_APART_SIZE = "A write hit what the heap keeps about the size of a block, apart from it."
 
-def damages(pool: WalkedPool, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
+
+def damages(pool: NodeArea, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
     """What a fault comes to: mostly one finding, more where several writes met in one place.
 
     A fault whose damage is gone when it is looked at is a finding without an extent.
     """
     try:
         found = (
-            _control(pool, sites, detected) if fault.reason is Reason.CONTROL else _around(pool, sites, fault, detected)
+            _of_control(pool, sites, detected)
+            if fault.reason is Reason.CONTROL
+            else _around(pool, sites, fault, detected)
         )
     except Unreadable as error:
         return (_unseen(pool, sites, fault, detected, f"The damaged place could not be read: {error}"),)
     if found:
         return found
+    if fault.reason is Reason.SLACK and _is_size_lost(pool, fault.node):
+        return (Finding(kind="header-overwrite", detected=detected, detail=_APART_SIZE),)
     return (_unseen(pool, sites, fault, detected, "The damaged bytes were as they should be when they were read."),)
 
 
-def _around(pool: WalkedPool, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
+def _is_size_lost(pool: NodeArea, node: int) -> bool:
+    return pool.standing(node) and not pool.is_slack_known(node, pool.own(node))
+
+
+def _around(pool: NodeArea, sites: Sites, fault: Fault, detected: Detected) -> tuple[Finding, ...]:
     low, high = (fault.low, fault.high) if fault.reason is Reason.DAMAGE else (fault.node, fault.node)
+    if fault.reason is not Reason.DAMAGE and pool.is_bound(fault.node):
+        low = pool.node_before(fault.node)
     nodes = _nodes(pool, low, high)
     if not nodes:
         return ()
@@ -62,23 +78,24 @@ def _around(pool: WalkedPool, sites: Sites, fault: Fault, detected: Detected) ->
     return tuple(found)
 
 
-def _bounds(pool: WalkedPool, fault: Fault, nodes: list[PoolNode]) -> tuple[int, int]:
+def _bounds(pool: NodeArea, fault: Fault, nodes: list[PoolNode]) -> tuple[int, int]:
     """The bytes of the pool in which a fault's damage must lie in part."""
     start = nodes[0].offset << pool.log2
     if fault.reason is Reason.DAMAGE:
-        behind = (max(fault.high, nodes[0].offset) << pool.log2) + witness.OVERHEAD
+        behind = pool.start(max(fault.high, nodes[0].offset))
         # The damage lies behind the payload of a window's first node, or at the first node of all.
-        return (start if fault.low == pool.end else start + witness.OVERHEAD), behind
-    return start + witness.OVERHEAD, nodes[0].next << pool.log2
+        return (pool.first_byte if fault.low == pool.end else start + pool.overhead), behind
+    mine = next((node for node in nodes if node.offset == fault.node), nodes[0])
+    return pool.start(mine.offset), mine.next << pool.log2
 
 
-def _nodes(pool: WalkedPool, low: int, high: int) -> list[PoolNode]:
+def _nodes(pool: NodeArea, low: int, high: int) -> list[PoolNode]:
     """The nodes from `low` to two good ones behind `high`: one that may be shown, and one that vouches for it."""
-    start = low if low != pool.end and standing(pool, low) else None
+    start = pool.begin_before(low)
     found: list[PoolNode] = []
     intact = 0
     try:
-        for passed, node in enumerate(walk(pool, start, high)):
+        for passed, node in enumerate(pool.walk(start, high)):
             if start is None and low != pool.end and node.next <= low:
                 if passed > PASSED_LIMIT:
                     break
@@ -92,6 +109,12 @@ def _nodes(pool: WalkedPool, low: int, high: int) -> list[PoolNode]:
         if not found:
             raise
     return found
+
+
+def _of_control(pool: NodeArea, sites: Sites, detected: Detected) -> tuple[Finding, ...]:
+    if isinstance(pool, WalkedRuns):
+        return (Finding(kind="header-overwrite", detected=detected, detail=_APART),)
+    return _control(pool, sites, detected) if isinstance(pool, WalkedPool) else ()
 
 
 def _control(pool: WalkedPool, sites: Sites, detected: Detected) -> tuple[Finding, ...]:
@@ -108,7 +131,7 @@ def _control(pool: WalkedPool, sites: Sites, detected: Detected) -> tuple[Findin
             found.append(_finding(pool, sites, head, evidence, judge(pool, head, evidence, extent), detected))
     end = pool.own(pool.end)
     last = pool.end - end.prev_size if pool.stands(pool.end, end) else pool.end
-    tail = _nodes(pool, last, pool.end) if standing(pool, last) else []
+    tail = _nodes(pool, last, pool.end) if pool.standing(last) else []
     evidence = gather(pool, tail)
     copy = pool.length - witness.WITNESSED
     for extent in islice(extents(evidence), FINDINGS_LIMIT):
@@ -118,7 +141,7 @@ def _control(pool: WalkedPool, sites: Sites, detected: Detected) -> tuple[Findin
 
 
 def _finding(
-    pool: WalkedPool, sites: Sites, nodes: list[PoolNode], evidence: Evidence, verdict: Verdict, detected: Detected
+    pool: NodeArea, sites: Sites, nodes: list[PoolNode], evidence: Evidence, verdict: Verdict, detected: Detected
 ) -> Finding:
     extent = verdict.extent
     details = list(verdict.details)
@@ -140,7 +163,7 @@ def _finding(
     )
 
 
-def _reading(pool: WalkedPool, sites: Sites, extent: Extent, reading: VerdictReading) -> model.Reading:
+def _reading(pool: NodeArea, sites: Sites, extent: Extent, reading: VerdictReading) -> model.Reading:
     return model.Reading(
         kind=reading.kind,
         culprit=_block(pool, sites, reading.culprit),
@@ -148,7 +171,7 @@ def _reading(pool: WalkedPool, sites: Sites, extent: Extent, reading: VerdictRea
     )
 
 
-def _block(pool: WalkedPool, sites: Sites, tenant: Tenant | None) -> Block | None:
+def _block(pool: NodeArea, sites: Sites, tenant: Tenant | None) -> Block | None:
     return None if tenant is None else block_of(pool, sites, tenant)
 
 
@@ -158,27 +181,29 @@ def _tenant(evidence: Evidence, node: PoolNode | None) -> Tenant | None:
     return Tenant(node.offset, evidence.recovered.get(node.offset, node.header))
 
 
-def _previous(pool: WalkedPool, sites: Sites, nodes: list[PoolNode], victim: PoolNode | None) -> Block | None:
+def _previous(pool: NodeArea, sites: Sites, nodes: list[PoolNode], victim: PoolNode | None) -> Block | None:
     if victim is None:
+        return None
+    if pool.is_bound(victim.keeper):
         return None
     keeper = next((node for node in nodes if node.offset == victim.keeper), None)
     if keeper is not None:
         return block_of(pool, sites, Tenant(keeper.offset, keeper.header))
-    if not standing(pool, victim.keeper):
+    if not pool.standing(victim.keeper):
         return None
     return block_of(pool, sites, Tenant(victim.keeper, pool.own(victim.keeper)))
 
 
-def header_of(pool: WalkedPool, node: PoolNode) -> Header:
+def header_of(pool: NodeArea, node: PoolNode) -> Header:
     """Both copies of a node's header, field by field."""
     return Header(stored=_fields(pool, node.offset, node.own), backup=_fields(pool, node.offset, node.kept))
 
 
-def _fields(pool: WalkedPool, node: int, header: witness.NodeHeader) -> HeaderFields:
+def _fields(pool: NodeArea, node: int, header: witness.NodeHeader) -> HeaderFields:
     return {
         "size": header.size,
         "prev_size": header.prev_size,
-        "slack": header.slack,
+        "slack": pool.slack(node, header),
         "state": STATES[header.state],
         "origin": ORIGINS[header.origin],
         "site": header.site,
@@ -187,11 +212,11 @@ def _fields(pool: WalkedPool, node: int, header: witness.NodeHeader) -> HeaderFi
     }
 
 
-def _unseen(pool: WalkedPool, sites: Sites, fault: Fault, detected: Detected, detail: str) -> Finding:
+def _unseen(pool: NodeArea, sites: Sites, fault: Fault, detected: Detected, detail: str) -> Finding:
     """A finding of which only the engine's word is left."""
     kind = kind_of(fault.reason)
     culprit: Block | None = None
-    if kind != "header-overwrite" and standing(pool, fault.node) and fault.node != pool.end:
+    if kind != "header-overwrite" and pool.standing(fault.node) and not pool.is_bound(fault.node):
         culprit = block_of(pool, sites, first_tenant(pool, fault.node, pool.own(fault.node)))
     return Finding(kind=kind, detected=detected, culprit=culprit, detail=detail)
 

@@ -19,7 +19,7 @@ from heapwitness.diagnose.suspects import (
 from heapwitness.diagnose.verdict import DamageCase, Verdict, VerdictReading
 from heapwitness.diagnose.where import Part, last_of, start_of
 from heapwitness.findings.words import be, count
-from heapwitness.heap import PoolNode, WalkedPool
+from heapwitness.heap import NodeArea, PoolNode
 from heapwitness.layout.witness import State
 
 _WILD = VerdictReading(kind="header-overwrite")
@@ -90,7 +90,7 @@ def _run_on(case: DamageCase, earlier: Verdict, before: Tenant) -> _Doubt:
     )
 
 
-def _is_surely_from(pool: WalkedPool, before: Tenant, case: DamageCase) -> bool:
+def _is_surely_from(pool: NodeArea, before: Tenant, case: DamageCase) -> bool:
     """Whether damage between two blocks goes on with what the first holds, and the second holds something else, or
     damage leads up to the second one's end as well."""
     extent = case.extent
@@ -183,6 +183,41 @@ def wild(case: DamageCase, readings: tuple[VerdictReading, ...], part: Part) -> 
         suspect=readings[0].culprit if readings else None,
         details=details,
         readings=(*readings, _WILD) if readings else (),
+    )
+
+
+def run_over(case: DamageCase, sentinel: int, under: PoolNode | None) -> Verdict:
+    """Damage that begins with a run of blocks: what ran over the end of the last block of the run before went on there,
+    and what is damaged in that one may have been put right since.
+
+    Args:
+        sentinel: the node that the run begins with.
+        under: the live block that the damage leads up to or into.
+    """
+    pool, extent = case.pool, case.extent
+    last = pool.last_before(sentinel)
+    before = Tenant(last.offset, last.header) if last is not None else None
+    over = VerdictReading.overflow(pool, before) if before is not None else VerdictReading(kind="heap-buffer-overflow")
+    others = near(pool, case.nodes, extent)
+    if under is not None:
+        others = (VerdictReading.underflow(pool, Tenant(under.offset, under.header)),)
+    other = others[0] if others else _WILD
+    first, second = (over, other) if before is not None else (other, over)
+    whose = (
+        f"the block at {pool.payload(before.offset):#x}, which ends right before,"
+        if before is not None
+        else "the block that ends right before"
+    )
+    doubt = f"It begins where blocks of another stretch do: a write past the end of {whose} may have gone on there."
+    return Verdict(
+        kind=first.kind,
+        culprit=first.culprit,
+        origin=first.origin,
+        extent=extent,
+        victim=case.victim,
+        suspect=second.culprit,
+        details=(doubt,),
+        readings=(first, second),
     )
 
 

@@ -12,19 +12,16 @@ from typing import Literal, NamedTuple
 
 from heapwitness.diagnose.pattern import first_difference, leads_on
 from heapwitness.findings.model import Copy
-from heapwitness.heap import PoolNode, WalkedPool
-from heapwitness.heap.index import Shape, links_before
-from heapwitness.heap.verify import links_over_slack, pending_links, poison_range, slack_pattern
+from heapwitness.heap import NodeArea, PoolNode, WalkedPool
+from heapwitness.heap.index import Shape
 from heapwitness.layout import witness
-from heapwitness.layout.witness import Links, NodeHeader, State
+from heapwitness.layout.witness import NodeHeader, State
 from heapwitness.memory import Unreadable
 
-_CHECK = 4
-"""Bytes of the links behind the word that tells of them."""
 _POISON_CHUNK = 4096
 _POISON_LIMIT = 64 << 20
-_GUESSED_END = 10
-"""Bytes of a header up to the second one of its `meta`: no overflow goes further whose header can be found."""
+_BEHIND_GUESSED = 6
+"""Bytes of a header behind the second one of its `meta`: no overflow goes so far whose header can be found."""
 _LED_UP = 16
 """Bytes before a header, of the payload that an overflow came through, that show what was written."""
 
@@ -65,7 +62,7 @@ class Evidence:
     `unknown` has the stretches, in bytes, in which several nodes in a row are lost.
     """
 
-    def __init__(self, pool: WalkedPool) -> None:
+    def __init__(self, pool: NodeArea) -> None:
         self.pool = pool
         self.spans: list[Span] = []
         self.runs: list[Run] = []
@@ -117,7 +114,7 @@ class Evidence:
         return found[1:] if found and found[0].end <= start else found
 
 
-def gather(pool: WalkedPool, nodes: Sequence[PoolNode], shape: Shape | None = None, waiting: int = 0) -> Evidence:
+def gather(pool: NodeArea, nodes: Sequence[PoolNode], shape: Shape | None = None, waiting: int = 0) -> Evidence:
     """The evidence on nodes that follow each other; the last of them only vouches for those before.
 
     Args:
@@ -125,13 +122,13 @@ def gather(pool: WalkedPool, nodes: Sequence[PoolNode], shape: Shape | None = No
         waiting: a used node that is known to have been released by another thread, whatever its links say.
     """
     evidence = Evidence(pool)
-    if nodes and nodes[0].offset == pool.first and shape is not None:
-        _control(evidence, shape)
+    if isinstance(pool, WalkedPool) and nodes and nodes[0].offset == pool.first and shape is not None:
+        _control(evidence, pool, shape)
     previous: PoolNode | None = None
     for number, node in enumerate(nodes):
         following = nodes[number + 1] if number + 1 < len(nodes) else None
         after = nodes[number + 2] if number + 2 < len(nodes) else None
-        if following is None and node.offset != pool.end:
+        if following is None and not pool.is_bound(node.offset):
             _own(evidence, node, previous, None)
             break
         _kept(evidence, node, following, after)
@@ -147,8 +144,7 @@ def gather(pool: WalkedPool, nodes: Sequence[PoolNode], shape: Shape | None = No
     return evidence
 
 
-def _control(evidence: Evidence, shape: Shape) -> None:
-    pool = evidence.pool
+def _control(evidence: Evidence, pool: WalkedPool, shape: Shape) -> None:
     evidence.add(0, pool.trusted.pack(), "control", 0)
     try:
         stored = witness.CONTROL_WORDS.unpack(pool.peek(0, witness.CONTROL))
@@ -165,50 +161,43 @@ def _control(evidence: Evidence, shape: Shape) -> None:
 
 
 def _kept(evidence: Evidence, node: PoolNode, following: PoolNode | None, after: PoolNode | None) -> None:
-    """The backup that a node keeps: of the node behind it, in the end node of the first."""
+    """The backup that a node keeps: of the node behind it, in an end node of the first."""
     pool = evidence.pool
-    at = (node.offset << pool.log2) + witness.KEPT
-    if node.offset == pool.end:
-        first = _first_header(pool)
+    at = (node.offset << pool.log2) + pool.kept_at
+    backed = pool.backed_by_end(node.offset)
+    if backed is not None:
+        first = pool.told_header(backed)
         if first is not None:
-            evidence.add(at, first.pack(), "backup", pool.first)
+            evidence.add(at, pool.pack(first), "backup", backed)
     elif following is None:
         return
     elif following.lost:
         header, known = _recover(evidence, following, node, after)
-        evidence.add(at, header.pack(), "backup", following.offset, known)
+        evidence.add(at, pool.pack(header), "backup", following.offset, known)
     elif following.keeper == node.offset:
-        evidence.add(at, following.header.pack(), "backup", following.offset)
+        evidence.add(at, pool.pack(following.header), "backup", following.offset)
     else:
-        evidence.add(at, bytes(16), "backup", 0, bytes(16))
-
-
-def _first_header(pool: WalkedPool) -> NodeHeader | None:
-    """The first node's header, from its place alone: its backup is what is in question."""
-    try:
-        own = pool.own(pool.first)
-    except Unreadable:
-        return None
-    return own if pool.stands(pool.first, own) else None
+        evidence.add(at, bytes(pool.header_bytes), "backup", 0, bytes(pool.header_bytes))
 
 
 def _own(evidence: Evidence, node: PoolNode, previous: PoolNode | None, following: PoolNode | None) -> None:
-    at = node.offset << evidence.pool.log2
+    pool = evidence.pool
+    at = node.offset << pool.log2
     if not node.lost:
-        evidence.add(at, node.header.pack(), "header", node.offset)
+        evidence.add(at, pool.pack(node.header), "header", node.offset)
         return
     header, known = _recover(evidence, node, previous, following)
-    evidence.add(at, header.pack(), "header", node.offset, known)
+    evidence.add(at, pool.pack(header), "header", node.offset, known)
 
 
 def _last_lost(evidence: Evidence, following: PoolNode) -> None:
     """Of several lost nodes in a row the last is known by the node that follows."""
     pool = evidence.pool
     at = following.keeper << pool.log2
-    evidence.add(at + witness.KEPT, following.header.pack(), "backup", following.offset)
+    evidence.add(at + pool.kept_at, pool.pack(following.header), "backup", following.offset)
     size = following.header.prev_size
-    known = b"\1" * 4 + bytes(12)
-    evidence.add(at, NodeHeader(size, 0, 0, 0).pack(), "header", following.keeper, known)
+    known = pool.known_words(size=True, prev_size=False)
+    evidence.add(at, pool.pack(NodeHeader(size, 0, 0, 0)), "header", following.keeper, known)
 
 
 def _recover(
@@ -220,41 +209,39 @@ def _recover(
     if node.offset in evidence.recovered:
         return evidence.recovered[node.offset], None
     size = prev_size = 0
-    known = bytearray(16)
-    if node.offset == pool.first:
-        known[4:8] = b"\1\1\1\1"
+    is_back_known = node.offset == pool.first
     if following is not None and not following.lost and following.keeper == node.offset:
         size = following.header.prev_size
-        known[:4] = b"\1\1\1\1"
     if previous is not None and not previous.lost:
-        prev_size = node.offset - previous.offset
-        known[4:8] = b"\1\1\1\1"
+        prev_size, is_back_known = node.offset - previous.offset, True
+    known = pool.known_words(size=bool(size), prev_size=is_back_known)
     sizes = {size} if size else {node.own.size, node.kept.size}
-    backs = {prev_size} if known[4] else {node.own.prev_size, node.kept.prev_size}
+    backs = {prev_size} if is_back_known else {node.own.prev_size, node.kept.prev_size}
     if pool.recovery_budget > 0:
         pool.recovery_budget -= 1
         # Two bytes are tried only where the rest is sure: that is one search and not four.
-        guessed = 0 if _is_overrun(pool, node) else 2 if size and known[4] else 1
+        guessed = 0 if _is_overrun(pool, node) else 2 if len(sizes) == len(backs) == 1 else 1
         for one_size, one_back in product(sizes, backs):
             found = _pieced_together(pool, node, one_size, one_back, guessed)
             if found is not None:
                 evidence.recovered[node.offset] = found
                 return found, None
-    return NodeHeader(size, prev_size, 0, 0), bytes(known)
+    return NodeHeader(size, prev_size, 0, 0), known
 
 
-def _is_overrun(pool: WalkedPool, node: PoolNode) -> bool:
+def _is_overrun(pool: NodeArea, node: PoolNode) -> bool:
     """Whether what was written over a header went on over its check, so that there is nothing to find it by."""
     at = node.offset << pool.log2
     try:
-        start = pool.peek(at - _LED_UP, _LED_UP + _GUESSED_END)
-        end = pool.peek(at + _GUESSED_END, witness.HEADER - _GUESSED_END)
+        guessed = pool.header_bytes - _BEHIND_GUESSED
+        start = pool.peek(at - _LED_UP, _LED_UP + guessed)
+        end = pool.peek(at + guessed, _BEHIND_GUESSED)
     except Unreadable:
         return False
     return leads_on(start, end)
 
 
-def _pieced_together(pool: WalkedPool, node: PoolNode, size: int, prev_size: int, guessed: int) -> NodeHeader | None:
+def _pieced_together(pool: NodeArea, node: PoolNode, size: int, prev_size: int, guessed: int) -> NodeHeader | None:
     """The header with these sizes whose `meta` and `check` are what is left of the two copies.
 
     An overflow destroys a header from its first byte on: when it ended inside of `meta`, up to `guessed`
@@ -265,9 +252,12 @@ def _pieced_together(pool: WalkedPool, node: PoolNode, size: int, prev_size: int
         header = NodeHeader(size, prev_size, meta, check)
         if pool.stands(node.offset, header):
             return header
+    for copy in (own, kept):
+        if (whole := pool.with_check(node.offset, copy)) is not None:
+            return whole
     for bits in range(8, 8 * guessed + 1, 8):
         upper = NodeHeader(size, prev_size, own.meta >> bits << bits, own.check)
-        for low in witness.low_bits(pool.secret, upper, node.offset, bits):
+        for low in pool.low_bits(node.offset, upper, bits):
             header = upper._replace(meta=upper.meta | low)
             if pool.stands(node.offset, header):
                 return header
@@ -276,56 +266,59 @@ def _pieced_together(pool: WalkedPool, node: PoolNode, size: int, prev_size: int
 
 def _payload(evidence: Evidence, node: PoolNode, waiting: bool) -> None:
     pool, header = evidence.pool, node.header
-    start = (node.offset << pool.log2) + witness.OVERHEAD
+    start = pool.start(node.offset)
     try:
         match header.state:
             case State.USED if not header.quarantined:
-                if pending_links(pool, node.offset, header) is not None:
-                    evidence.add_run(start, start + witness.HEADER, "good")
-                    waiting = True
-                elif waiting or _waited(pool, node):
-                    _links(evidence, node, start)
-                    waiting = True
-                if header.slack and not (waiting and links_over_slack(pool, header)):
-                    evidence.add(*slack_pattern(pool, node.offset, header), "slack", node.offset)
+                _used(evidence, node, start, waiting)
             case State.FREE | State.CACHED:
                 _released(evidence, node, start)
             case State.END:
-                evidence.add(start, pool.trusted.pack(), "control", node.offset)
+                _behind_end(evidence, node)
     except Unreadable:
         # A record may hold only part of a payload.
         return
 
 
-def _waited(pool: WalkedPool, node: PoolNode) -> bool:
-    """Whether damaged links lie where the smallest node's slack would be: it waited for its owner."""
-    if not links_over_slack(pool, node.header) or node.header.slack <= _CHECK:
-        return False  # there it is the program's data, which may be anything
-    # The last byte of that word is enough: no slack has such a one, and a write from the front leaves it for last.
-    # But it may be the fill of an overflow into slack, which shows in the check behind it.
-    links = pool.links(node.offset)
-    slack = witness.pattern(pool.secret, node.offset)[4:]
-    filled = all(have in (0xFF, want) for have, want in zip(links.check.to_bytes(4, "little"), slack, strict=True))
-    return links.parent >> 24 == 0xFF and links.parent != witness.CACHED_PARENT and not filled
+def _used(evidence: Evidence, node: PoolNode, start: int, waiting: bool) -> None:
+    pool, header = evidence.pool, node.header
+    if pool.hands_over_links and pool.handed(node.offset, header) is not None:
+        evidence.add_run(start, start + pool.links_bytes, "good")
+        waiting = True
+    elif waiting or pool.waited(node.offset, header):
+        _links(evidence, node, start)
+        waiting = True
+    if pool.slack(node.offset, header) and not (waiting and pool.links_over_slack(header)):
+        evidence.add(*pool.slack_pattern(node.offset, header), "slack", node.offset)
 
 
-def _links(evidence: Evidence, node: PoolNode, start: int) -> Links | None:
+def _behind_end(evidence: Evidence, node: PoolNode) -> None:
+    """What lies behind an end node: in a pool the copy of its control block, in a run what is left of that."""
+    pool = evidence.pool
+    if isinstance(pool, WalkedPool):
+        evidence.add(pool.copy_start, pool.trusted.pack(), "control", node.offset)
+    elif (tail := pool.tail(node.offset)) is not None:
+        evidence.add(*tail, "slack", node.offset)
+
+
+def _links(evidence: Evidence, node: PoolNode, start: int) -> bytes | None:
     """A released node's links, which lie at `start`; gives what they were, where that can be told."""
-    links = links_before(evidence.pool, node.offset, node.header)
-    if links is None:
-        evidence.add(start, bytes(16), "links", node.offset, bytes(16))
-    else:
-        evidence.add(start, links.pack(), "links", node.offset)
+    told = evidence.pool.links_before(node.offset, node.header)
+    if told is None:
+        evidence.add(start, bytes(evidence.pool.links_bytes), "links", node.offset, bytes(evidence.pool.links_bytes))
+        return None
+    links, known = told
+    evidence.add(start, links, "links", node.offset, known)
     return links
 
 
 def _released(evidence: Evidence, node: PoolNode, start: int) -> None:
     pool = evidence.pool
     links = _links(evidence, node, start)
-    if links is None or node.header.state is not State.CACHED or not links.left:
+    if links is None or node.header.state is not State.CACHED or not pool.is_poisoned(links):
         return
-    first, end = poison_range(pool, node.offset, node.header)
-    expected = witness.pattern(pool.secret, node.offset) * (_POISON_CHUNK // 8)
+    first, end = pool.poison_range(node.offset, node.header)
+    expected = pool.pattern(node.offset) * (_POISON_CHUNK // 8)
     in_detail = _POISON_IN_DETAIL
     for at in range(first, min(end, first + _POISON_LIMIT), _POISON_CHUNK):
         length = min(_POISON_CHUNK, end - at)

@@ -151,7 +151,7 @@ def _close(evidence: Evidence, group: list[Run], adjoins: bool) -> Extent:
     pool = evidence.pool
     start, certain, end = group[0].start, _certain(group), group[-1].stop
     reach = _reach(evidence, certain, start)
-    if reach is None and certain >= pool.length:
+    if reach is None and pool.is_last and certain >= pool.length:
         # The engine keeps memory behind every pool that nothing but an overflow writes to.
         reach = nonzero_end(pool.memory, pool.base + certain) - pool.base
     if reach is not None:

@@ -7,9 +7,7 @@ from heapwitness.diagnose.unpooled import block_without_pool
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import RELEASE_OF_DOMAIN, Block, Detected, Finding, Place, Release
 from heapwitness.findings.words import count
-from heapwitness.heap import PoolNode, WalkedPool, standing, walk
-from heapwitness.heap.verify import pending_links
-from heapwitness.layout import witness
+from heapwitness.heap import NodeArea, PoolNode, WalkedPool, WalkedRuns, area_at
 from heapwitness.layout.events import Event, Reason, Unpooled, When
 from heapwitness.layout.process import read_process, read_regions, region_at
 from heapwitness.layout.reasons import kind_of
@@ -46,8 +44,7 @@ def wrong_release(
         elsewhere: tells where a pointer leads that is in no heap.
     """
     sites = Sites(memory, event.process)
-    region = _region(event, memory)
-    pool = _pool(region, memory)
+    pool, is_in_heap = _pool(event, memory)
     culprit: Block | None = None
     place: Place | None = None
     detail = ""
@@ -57,7 +54,7 @@ def wrong_release(
         culprit, detail = _double(event, sites, pool)
     elif event.reason is Reason.INVALID:
         culprit, detail = _invalid(event, sites, pool)
-        if region is None and elsewhere is not None:
+        if not is_in_heap and elsewhere is not None:
             place = elsewhere(event.pointer)
     else:
         tenant = _tenant(event, pool)
@@ -81,37 +78,36 @@ def _released_with(event: Event) -> Release:
     return _RELEASED[event.family] if domain is None else RELEASE_OF_DOMAIN[domain]
 
 
-def _region(event: Event, memory: Memory) -> tuple[int, int | None] | None:
-    """Address and size, where known, of the pool that the event's pointer lies in; None for no pool."""
-    if event.pool:
-        return event.pool, event.pool_bytes or None
+def _pool(event: Event, memory: Memory) -> tuple[NodeArea | None, bool]:
+    """The nodes that the event's pointer lies among, where they can be believed, and whether it lies in a heap."""
     try:
-        regions = read_regions(memory, read_process(memory, event.process))
+        process = read_process(memory, event.process)
+        regions = read_regions(memory, process)
     except HeapwitnessError:
-        return None
+        process, regions = None, ()
     region = region_at(regions, event.pointer)
-    return (region.base, region.size) if region is not None else None
-
-
-def _pool(region: tuple[int, int | None] | None, memory: Memory) -> WalkedPool | None:
     try:
-        return WalkedPool.open(memory, *region) if region is not None else None
+        if event.run and process is not None:
+            return WalkedRuns.open(memory, process, event.pool, event.run), True
+        if event.pool:
+            return WalkedPool.open(memory, event.pool, event.pool_bytes or None), True
+        return (area_at(memory, region, event.pointer), True) if region is not None else (None, False)
     except HeapwitnessError:
         # Nothing there can be believed; the finding stands all the same.
-        return None
+        return None, True
 
 
-def _tenant(event: Event, pool: WalkedPool | None) -> Tenant | None:
+def _tenant(event: Event, pool: NodeArea | None) -> Tenant | None:
     """The block that the event's pointer is the address of, by its own header or its tombstone."""
     if pool is None:
         return None
-    at = event.pointer - pool.base - witness.OVERHEAD
-    node = at >> pool.log2 if at > 0 and at % (1 << pool.log2) == 0 else event.node
-    header = pool.own(node) if standing(pool, node) and node != pool.end else tombstone(pool, node)
+    at = event.pointer - pool.base - pool.overhead
+    node = at >> pool.log2 if at > 0 and at % (1 << pool.log2) == 0 else pool.shift + event.node
+    header = pool.own(node) if pool.standing(node) and not pool.is_bound(node) else tombstone(pool, node)
     return first_tenant(pool, node, header) if header else None
 
 
-def _double(event: Event, sites: Sites, pool: WalkedPool | None) -> tuple[Block | None, str]:
+def _double(event: Event, sites: Sites, pool: NodeArea | None) -> tuple[Block | None, str]:
     released = event.released
     if released is not None:
         return released_block(sites, released), "The block's memory was given back to the system when it was released."
@@ -121,11 +117,11 @@ def _double(event: Event, sites: Sites, pool: WalkedPool | None) -> tuple[Block 
     block = block_of(pool, sites, tenant)
     if tenant.header.state is State.USED:
         try:
-            pending = pending_links(pool, tenant.offset, tenant.header)
+            pending = pool.handed(*tenant)
         except Unreadable:
             pending = None
         waiting = "The block was released by another thread than the one that owns it, which has not taken it back yet."
-        return block, waiting if pending else ""
+        return block, waiting if pending is not None else ""
     return block, ""
 
 
@@ -157,7 +153,7 @@ def _of_unpooled(event: Event, unpooled: Unpooled, sites: Sites) -> tuple[Block 
     return block, f"The pointer lies inside of a block, {count(past, 'byte')} past its start and {left} before its end."
 
 
-def _invalid(event: Event, sites: Sites, pool: WalkedPool | None) -> tuple[Block | None, str]:
+def _invalid(event: Event, sites: Sites, pool: NodeArea | None) -> tuple[Block | None, str]:
     pointer = event.pointer
     if pool is None:
         return None, f"The pointer {pointer:#x} lies in no heap of this program: it was never allocated here."
@@ -169,7 +165,7 @@ def _invalid(event: Event, sites: Sites, pool: WalkedPool | None) -> tuple[Block
         return None, f"The pointer {pointer:#x} lies in the heap, but in no block."
     start = pool.payload(node.offset)
     tenant = Tenant(node.offset, node.header)
-    if node.offset == pool.end or pointer < start or pointer >= pool.base + tenant.end(pool):
+    if pool.is_bound(node.offset) or pointer < start or pointer >= pool.base + tenant.end(pool):
         return None, _between(event, pool, node)
     block = block_of(pool, sites, tenant)
     what = "a block that was released already" if block.freed else "a block"
@@ -182,7 +178,7 @@ def _invalid(event: Event, sites: Sites, pool: WalkedPool | None) -> tuple[Block
     return block, " ".join((text, *_in_object(event, pool, tenant, past)))
 
 
-def _in_object(event: Event, pool: WalkedPool, tenant: Tenant, past: int) -> tuple[str, ...]:
+def _in_object(event: Event, pool: NodeArea, tenant: Tenant, past: int) -> tuple[str, ...]:
     """What a C++ object makes of a pointer `past` bytes into its block."""
     origin, released = tenant.header.origin, event.family
     if origin is Origin.NEW and released is Origin.NEW and past % _WORD[pool.log2] == 0:
@@ -208,11 +204,11 @@ def _in_object(event: Event, pool: WalkedPool, tenant: Tenant, past: int) -> tup
     )
 
 
-def _counted_array(pool: WalkedPool, tenant: Tenant) -> tuple[int, int, int] | None:
+def _counted_array(pool: NodeArea, tenant: Tenant) -> tuple[int, int, int] | None:
     """Of a block of new[] that begins with the number of its elements, as it seems: how many bytes lie before the
     first, how many elements there are, and the size of each."""
-    start = (tenant.offset << pool.log2) + witness.OVERHEAD
-    whole, word = pool.requested(tenant.header), _WORD[pool.log2]
+    start = pool.start(tenant.offset)
+    whole, word = pool.requested(*tenant), _WORD[pool.log2]
     # The count is the last word before the first element, which lies at a multiple of its own alignment.
     for cookie in (word, 2 * word):
         try:
@@ -224,28 +220,32 @@ def _counted_array(pool: WalkedPool, tenant: Tenant) -> tuple[int, int, int] | N
     return None
 
 
-def _between(event: Event, pool: WalkedPool, node: PoolNode) -> str:
+def _between(event: Event, pool: NodeArea, node: PoolNode) -> str:
     pointer = event.pointer
-    start, log2 = pool.payload(node.offset), pool.log2
-    if node.offset == pool.end:
-        return "The pointer lies behind the last block of its heap."
-    word = _WORD[log2]
+    start = pool.payload(node.offset)
+    if pool.is_bound(node.offset):
+        side = "behind the last" if node.offset == pool.end else "before the first"
+        return f"The pointer lies {side} block of its heap."
+    word = _WORD[pool.log2]
     if pointer == start - word and event.family is Origin.NEW_ARRAY and node.header.origin is Origin.NEW:
         return (
             f"The pointer lies {count(word, 'byte')} before the block at {start:#x}, where delete[] looks for the "
             "number of elements: it was allocated with new; delete is needed."
         )
     if pointer >= start:
-        end = pool.base + (node.next << log2) - node.header.slack
+        end = pool.base + pool.end_of(node.offset, node.header)
         return f"The pointer lies between blocks, {count(pointer - end, 'byte')} past the end of the one at {start:#x}."
     return f"The pointer lies between blocks, {count(start - pointer, 'byte')} before the one at {start:#x}."
 
 
-def _node_around(event: Event, pool: WalkedPool) -> PoolNode | None:
+def _node_around(event: Event, pool: NodeArea) -> PoolNode | None:
     """The node whose extent holds the pointer: begun at the one that the engine named, if that is near."""
+    known = pool.at(event.pointer - pool.base)
+    if known is not None:
+        return next(pool.walk(known), None)
     at = (event.pointer - pool.base) >> pool.log2
-    start = event.node if standing(pool, event.node) and event.node <= at else None
-    for number, node in enumerate(walk(pool, start)):
+    start = event.node if pool.standing(event.node) and event.node <= at else None
+    for number, node in enumerate(pool.walk(start)):
         if node.offset <= at < node.next:
             return node
         if node.offset > at or number > NODES_LIMIT:

@@ -6,9 +6,10 @@ from heapwitness.diagnose.blocks import Sites, Tenant, block_of
 from heapwitness.diagnose.python_objects import type_at, with_type
 from heapwitness.diagnose.stale import released_around, released_at
 from heapwitness.findings.model import Stale
-from heapwitness.heap import LostPool, WalkedPool
+from heapwitness.heap import LostPool, NodeArea, area_at
+from heapwitness.layout import runs
 from heapwitness.layout.events import CrashWords
-from heapwitness.layout.process import Region, region_at
+from heapwitness.layout.process import Region, RegionKind, region_at
 from heapwitness.memory import Memory, Unreadable, read_up_to
 
 SHOWN = 3
@@ -58,22 +59,23 @@ class _Pools:
     def __init__(self, memory: Memory, regions: Sequence[Region]) -> None:
         self._memory = memory
         self._regions = regions
-        self._open: dict[int, WalkedPool | None] = {}
+        self._open: dict[int, NodeArea | None] = {}
 
     def holds(self, address: int) -> bool:
         """Whether there is a pool at an address."""
         return region_at(self._regions, address) is not None
 
-    def released(self, address: int) -> tuple[WalkedPool, Tenant] | None:
+    def released(self, address: int) -> tuple[NodeArea, Tenant] | None:
         """The released block that an address leads into."""
         region = region_at(self._regions, address)
         if region is None:
             return None
-        if region.base not in self._open:
+        place = (address if region.kind is RegionKind.RUNS else region.base) // runs.BYTES
+        if place not in self._open:
             try:
-                self._open[region.base] = WalkedPool.open(self._memory, region.base, region.size)
+                self._open[place] = area_at(self._memory, region, address)
             except (LostPool, Unreadable):
-                self._open[region.base] = None
-        pool = self._open[region.base]
+                self._open[place] = None
+        pool = self._open[place]
         tenant = (released_at(pool, address) or released_around(pool, address)) if pool is not None else None
         return (pool, tenant) if pool is not None and tenant is not None else None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from heapwitness.diagnose.blocks import Tenant, first_tenant, last_tenant
-from heapwitness.diagnose.doubt import overflow, underflow, wild
+from heapwitness.diagnose.doubt import overflow, run_over, underflow, wild
 from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.pattern import reach_back
@@ -20,7 +20,7 @@ from heapwitness.diagnose.where import (
     start_of,
     victim_of,
 )
-from heapwitness.heap import PoolNode, WalkedPool
+from heapwitness.heap import NodeArea, PoolNode
 from heapwitness.layout.witness import State
 from heapwitness.memory import Unreadable
 
@@ -30,7 +30,7 @@ _CHANCE = 2
 
 
 def judge(
-    pool: WalkedPool, nodes: Sequence[PoolNode], evidence: Evidence, extent: Extent, earlier: Verdict | None = None
+    pool: NodeArea, nodes: Sequence[PoolNode], evidence: Evidence, extent: Extent, earlier: Verdict | None = None
 ) -> Verdict:
     """The kind of one damage.
 
@@ -62,6 +62,9 @@ def judge(
     if before is not None and over and not (ends_at is not None and skipped and not (guess and skipped <= _CHANCE)):
         return overflow(case, before, ends_at or (reached if skipped else None), skipped or 0)
     under = ends_at or reached
+    at_run = node is not None and part == "header" and pool.follows_others(node.offset)
+    if node is not None and at_run and extent.start - (node.offset << pool.log2) <= _CHANCE:
+        return run_over(case, node.offset, under)
     if under is not None:
         return underflow(case, under, began_inside)
     return wild(case, () if part in ("control", "copy") else near(pool, nodes, extent), part)
@@ -104,7 +107,7 @@ def _into_released(case: DamageCase, node: PoolNode) -> Verdict:
 
 
 def _before(
-    pool: WalkedPool, nodes: Sequence[PoolNode], node: PoolNode | None, part: Part, extent: Extent
+    pool: NodeArea, nodes: Sequence[PoolNode], node: PoolNode | None, part: Part, extent: Extent
 ) -> tuple[Tenant | None, int | None]:
     """The block that ends before the damage, and how many bytes behind its end were left as they were;
     None when the damage does not touch it."""
@@ -118,17 +121,17 @@ def _before(
     if part != "header" or position == 0:
         return None, None
     previous = nodes[position - 1]
-    if previous.lost or previous.header.quarantined:
+    if previous.lost or previous.header.quarantined or pool.is_bound(previous.offset):
         return None, None
     tenant = last_tenant(pool, previous.offset, previous.header)
     distance = extent.start - (node.offset << pool.log2)
     if distance and not continued_down(pool, extent, distance):
         return tenant, None
     # A freed block's slack is not watched any more.
-    return tenant, tenant.header.slack if tenant.header.state is State.USED else 0
+    return tenant, pool.slack(*tenant) if tenant.header.state is State.USED else 0
 
 
-def _begun_inside(pool: WalkedPool, before: Tenant, extent: Extent) -> int:
+def _begun_inside(pool: NodeArea, before: Tenant, extent: Extent) -> int:
     """How many bytes at the end of a block the damage behind it covers as well, when it covers some of
     them: a fill that begins in the middle of a block and ends where another begins comes from that one."""
     payload = before.end(pool) - start_of(pool, before.offset)

@@ -7,8 +7,7 @@ from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.pattern import find_pattern, is_terminated_text
 from heapwitness.findings.model import Copy, Damage, Kind, Stretch
-from heapwitness.heap import WalkedPool
-from heapwitness.layout import witness
+from heapwitness.heap import NodeArea
 from heapwitness.memory import read_up_to
 
 SHOWN = 64
@@ -19,7 +18,6 @@ _PAYLOAD = 16
 _STRETCHES = 8
 _LAST = 3
 _UNKNOWN = ".."
-_KEY = 16
 
 
 def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: Tenant | None, kind: Kind) -> Damage:
@@ -41,7 +39,7 @@ def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: T
     )
 
 
-def _may_reach_further(pool: WalkedPool, extent: Extent, kind: Kind) -> bool:
+def _may_reach_further(pool: NodeArea, extent: Extent, kind: Kind) -> bool:
     """Whether the byte beside the damage, on the side to which it went, was likely written with the value that it had:
     the zero that ends a text or fills a block, once more the byte that was written last, or the next one of words that
     repeat."""
@@ -65,20 +63,8 @@ def _may_reach_further(pool: WalkedPool, extent: Extent, kind: Kind) -> bool:
 
 def _actual(evidence: Evidence, start: int, data: bytes) -> str:
     """Bytes of the pool in hexadecimal; ".." for those of its key that are still there: no report gives it away."""
-    key = evidence.pool.trusted.pack()[-_KEY:]
-    text = []
-    for at, byte in enumerate(data, start):
-        place = _place_in_key(evidence, at)
-        text.append(_UNKNOWN if place is not None and byte == key[place] else f"{byte:02x}")
-    return "".join(text)
-
-
-def _place_in_key(evidence: Evidence, at: int) -> int | None:
-    """Which byte of the key lies at a byte of the pool: in the control block, or in its copy."""
-    for stop in (witness.WITNESSED, evidence.pool.length):
-        if stop - _KEY <= at < stop:
-            return at - (stop - _KEY)
-    return None
+    key_at = evidence.pool.key_at
+    return "".join(_UNKNOWN if byte == key_at(at) else f"{byte:02x}" for at, byte in enumerate(data, start))
 
 
 def _expected(evidence: Evidence, start: int, length: int) -> str:
@@ -86,7 +72,7 @@ def _expected(evidence: Evidence, start: int, length: int) -> str:
     text = [_UNKNOWN] * length
     for span in evidence.spans_in(start, start + length):
         for at in range(max(start, span.at), min(start + length, span.end)):
-            if span.known[at - span.at] and _place_in_key(evidence, at) is None:
+            if span.known[at - span.at] and evidence.pool.key_at(at) is None:
                 text[at - start] = f"{span.expected[at - span.at]:02x}"
     return "".join(text)
 

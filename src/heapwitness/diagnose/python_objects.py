@@ -102,7 +102,7 @@ def _arenas(memory: Memory, process: int) -> tuple[Region, ...]:
         regions = read_regions(memory, read_process(memory, process))
     except HeapwitnessError:
         return ()
-    return tuple(one for one in regions if one.kind is RegionKind.ARENA)
+    return tuple(one for one in regions if one.kind in (RegionKind.ARENA, RegionKind.RUNS))
 
 
 def find_arrays(memory: Memory, arenas: Sequence[Region], blocks: Sequence[Block]) -> dict[int, Array]:

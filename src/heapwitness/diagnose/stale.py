@@ -5,14 +5,14 @@ A value counts where it stands in a pool now and the pool's key says that the he
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from heapwitness.diagnose.blocks import Tenant, tombstone
-from heapwitness.heap import LostPool, WalkedPool
-from heapwitness.heap.verify import pending_links
-from heapwitness.layout import witness
-from heapwitness.layout.process import Region
+from heapwitness.errors import HeapwitnessError
+from heapwitness.heap import LostPool, NodeArea, WalkedPool, area_at
+from heapwitness.layout import runs, witness
+from heapwitness.layout.process import Region, RegionKind
 from heapwitness.layout.witness import State
 from heapwitness.memory import Memory, Unreadable
 
@@ -37,7 +37,7 @@ class Source(NamedTuple):
     `value` is the one that was asked for. `behind`: it stands behind the block's requested bytes.
     """
 
-    pool: WalkedPool
+    pool: NodeArea
     tenant: Tenant
     value: int
     kind: Literal["pattern", "links"]
@@ -63,8 +63,7 @@ def source_of(memory: Memory, regions: Sequence[Region], values: Sequence[int]) 
         if left < 0 or time.monotonic() > until:
             break
         try:
-            pool = WalkedPool.open(memory, region.base, region.size)
-            for source in _in_pool(pool, wanted, until):
+            for source in _in_region(memory, region, wanted, until):
                 if source.released:
                     return source
                 best = best or source
@@ -73,9 +72,9 @@ def source_of(memory: Memory, regions: Sequence[Region], values: Sequence[int]) 
     return best
 
 
-def released_at(pool: WalkedPool, address: int) -> Tenant | None:
+def released_at(pool: NodeArea, address: int) -> Tenant | None:
     """The released block whose payload begins at an address, where its node stands or left a tombstone."""
-    node, rest = divmod(address - pool.base - witness.OVERHEAD, 1 << pool.log2)
+    node, rest = divmod(address - pool.base - pool.overhead, 1 << pool.log2)
     if rest or not pool.first <= node < pool.end:
         return None
     try:
@@ -85,10 +84,15 @@ def released_at(pool: WalkedPool, address: int) -> Tenant | None:
         return None
 
 
-def released_around(pool: WalkedPool, address: int) -> Tenant | None:
+def released_around(pool: NodeArea, address: int) -> Tenant | None:
     """The released block that an address leads into, where its node stands or left a tombstone not far before."""
-    node = address - pool.base - witness.OVERHEAD >> pool.log2
+    node = address - pool.base - pool.overhead >> pool.log2
+    known = pool.at(address - pool.base)
     try:
+        if known is not None:
+            tenant = _tenant(pool, known)
+            within = tenant is not None and pool.payload(known) <= address < pool.base + tenant.end(pool)
+            return tenant if tenant is not None and within and _is_released(pool, tenant) else None
         for start in range(node, max(pool.first, node - _NODES_AROUND) - 1, -1):
             tenant = _tenant(pool, start) if start < pool.end else None
             if tenant is not None:
@@ -105,24 +109,55 @@ def _could_be_pattern(value: int) -> bool:
 
 def _could_be_links(value: int) -> bool:
     parent = value & 0xFFFFFFFF
-    return value >> 32 != 0 and (parent < witness.POOL_LIMIT or parent >= witness.PENDING_PARENT)
+    in_pool = parent < witness.POOL_LIMIT or parent >= witness.PENDING_PARENT
+    return value == runs.HELD or (value >> 32 != 0 and in_pool)
 
 
-def _in_pool(pool: WalkedPool, values: Sequence[int], until: float) -> Iterator[Source]:
+def _in_region(memory: Memory, region: Region, values: Sequence[int], until: float) -> Iterator[Source]:
+    if region.kind is not RegionKind.RUNS:
+        pool = WalkedPool.open(memory, region.base, region.size)
+        yield from _found(memory, (pool.base + (pool.first << pool.log2), pool.base + pool.length), values, until, pool)
+        return
+    yield from _found(memory, (region.base, region.base + region.size), values, until, _Runs(memory, region))
+
+
+class _Runs:
+    """The runs of a region, each opened once."""
+
+    def __init__(self, memory: Memory, region: Region) -> None:
+        self._memory = memory
+        self._region = region
+        self._open: dict[int, NodeArea | None] = {}
+
+    def at(self, address: int) -> NodeArea | None:
+        number = (address - self._region.base) // runs.BYTES
+        if number not in self._open:
+            try:
+                self._open[number] = area_at(self._memory, self._region, address)
+            except HeapwitnessError:
+                self._open[number] = None
+        return self._open[number]
+
+
+def _found(
+    memory: Memory, stretch: tuple[int, int], values: Sequence[int], until: float, nodes: "WalkedPool | _Runs"
+) -> Iterator[Source]:
     hits = 0
-    at = pool.first << pool.log2
+    at, end = stretch
     # Whole words that cross the border of two parts are in the second.
-    while at < pool.length:
-        data = pool.memory.read(pool.base + at, min(_CHUNK, pool.length - at))
+    while at < end:
+        data = memory.read(at, min(_CHUNK, end - at))
         for value in values:
             for place in _places(data, value):
                 hits += 1
-                source = _verified(pool, at + place, int.from_bytes(data[place : place + 8], "little"), value)
+                area = nodes.at(at + place) if isinstance(nodes, _Runs) else nodes
+                word = int.from_bytes(data[place : place + 8], "little")
+                source = _verified(area, at + place - area.base, word, value) if area is not None else None
                 if source is not None:
                     yield source
         if hits > _HITS_LIMIT or time.monotonic() > until:
             return
-        at += len(data) - 8 if at + len(data) < pool.length else len(data)
+        at += len(data) - 8 if at + len(data) < end else len(data)
 
 
 def _places(data: bytes, value: int) -> Iterator[int]:
@@ -138,31 +173,23 @@ def _places(data: bytes, value: int) -> Iterator[int]:
         place = data.find(needle, place + 1)
 
 
-def _verified(pool: WalkedPool, at: int, word: int, value: int) -> Source | None:
+def _verified(pool: NodeArea, at: int, word: int, value: int) -> Source | None:
     """What the heap wrote at byte `at` of the pool, if that is this word and made this value."""
-    if word == value and (node := _linked(pool, at)) is not None:
+    linked = pool.links_behind(at, word, value)
+    node = _tenant(pool, linked) if linked is not None else None
+    if node is not None:
         return Source(pool, node, value, "links")
     if word & _FIXED != _SHAPE or not 0 <= value - word < _NEAR:
         return None
     return _patterned(pool, at, word, value)
 
 
-def _linked(pool: WalkedPool, at: int) -> Tenant | None:
-    """The block whose links have their second word at byte `at`."""
-    node, rest = divmod(at - 8 - witness.OVERHEAD, 1 << pool.log2)
-    if rest or not pool.first <= node < pool.end:
-        return None
-    links = pool.links(node)
-    return _tenant(pool, node) if pool.links_hold(node, links) else None
-
-
-def _patterned(pool: WalkedPool, at: int, word: int, value: int) -> Source | None:
-    turn = 8 * (at - witness.OVERHEAD & 7)
+def _patterned(pool: NodeArea, at: int, word: int, value: int) -> Source | None:
+    turn = 8 * (at - pool.overhead & 7)
     plain = (word << turn | word >> 64 - turn) & _MASK
-    granule = at - witness.OVERHEAD >> pool.log2
     wanted = plain.to_bytes(8, "little")
-    for node in range(granule, max(pool.first, granule - _NODES_BACK) - 1, -1):
-        if witness.pattern(pool.secret, node) == wanted and (tenant := _tenant(pool, node)) is not None:
+    for node in _around(pool, at):
+        if pool.pattern(node) == wanted and (tenant := _tenant(pool, node)) is not None:
             break
     else:
         return None
@@ -171,16 +198,25 @@ def _patterned(pool: WalkedPool, at: int, word: int, value: int) -> Source | Non
     return Source(pool, tenant, value, "pattern", behind=at + 8 > tenant.end(pool))
 
 
-def _tenant(pool: WalkedPool, node: int) -> Tenant | None:
+def _around(pool: NodeArea, at: int) -> Iterable[int]:
+    """Nodes in whose payload a byte may lie, the nearest first."""
+    known = pool.at(at)
+    if known is not None:
+        return (known,)
+    granule = at - pool.overhead >> pool.log2
+    return range(granule, max(pool.first, granule - _NODES_BACK) - 1, -1)
+
+
+def _tenant(pool: NodeArea, node: int) -> Tenant | None:
     """The block that has a node at this place, or had one that was merged with another."""
     header = pool.own(node)
     if pool.stands(node, header):
-        return None if header.quarantined else Tenant(node, header)
+        return None if header.quarantined or pool.is_bound(node) else Tenant(node, header)
     buried = tombstone(pool, node)
     return Tenant(node, buried) if buried is not None else None
 
 
-def _is_released(pool: WalkedPool, tenant: Tenant) -> bool:
+def _is_released(pool: NodeArea, tenant: Tenant) -> bool:
     if tenant.header.state is not State.USED:
         return True
-    return pending_links(pool, tenant.offset, tenant.header) is not None
+    return pool.handed(*tenant) is not None

@@ -11,7 +11,7 @@ from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.verdict import VerdictReading
 from heapwitness.diagnose.where import last_of, start_of
-from heapwitness.heap import PoolNode, WalkedPool
+from heapwitness.heap import NodeArea, PoolNode
 from heapwitness.layout.witness import State
 from heapwitness.memory import Unreadable
 
@@ -28,7 +28,7 @@ _HOLE = 4
 """So many right bytes in a row were left out; fewer may have been written with the value that they had."""
 
 
-def ending_before(pool: WalkedPool, nodes: Sequence[PoolNode], at: int) -> Tenant | None:
+def ending_before(pool: NodeArea, nodes: Sequence[PoolNode], at: int) -> Tenant | None:
     """The block that ends at or before a byte in a header, a backup or slack, with nothing else in between."""
     position = _position(pool, nodes, at)
     if position is None:
@@ -36,18 +36,21 @@ def ending_before(pool: WalkedPool, nodes: Sequence[PoolNode], at: int) -> Tenan
     node = nodes[position]
     if at >= start_of(pool, node.offset):
         tenant = Tenant(node.offset, node.header)
+        if pool.is_bound(node.offset):
+            before = nodes[position - 1] if position else None
+            return Tenant(before.offset, before.header) if before is not None and _has_block(pool, before) else None
         slack = not node.lost and node.header.state is State.USED and at >= tenant.end(pool)
         return tenant if slack else None
-    if position == 0 or nodes[position - 1].lost or nodes[position - 1].header.quarantined:
+    if position == 0 or not _has_block(pool, nodes[position - 1]):
         return None
     return last_tenant(pool, nodes[position - 1].offset, nodes[position - 1].header)
 
 
-def beginning_behind(pool: WalkedPool, nodes: Sequence[PoolNode], at: int) -> Tenant | None:
+def beginning_behind(pool: NodeArea, nodes: Sequence[PoolNode], at: int) -> Tenant | None:
     """The block that is the first to begin at or behind a byte."""
     for node in nodes:
-        if node.offset == pool.end:
-            return None
+        if pool.is_bound(node.offset):
+            continue
         last = last_of(nodes, node) if node.lost else None
         if last is not None and start_of(pool, node.offset) < at <= start_of(pool, last.offset):
             return Tenant(last.offset, last.header)
@@ -58,7 +61,7 @@ def beginning_behind(pool: WalkedPool, nodes: Sequence[PoolNode], at: int) -> Te
     return None
 
 
-def near(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> tuple[VerdictReading, ...]:
+def near(pool: NodeArea, nodes: Sequence[PoolNode], extent: Extent) -> tuple[VerdictReading, ...]:
     """The readings of damage that touches no block: as a write past the one before it, or before the one behind it.
 
     The block before comes first, as an index is too large more often than it is negative; but not when it is not
@@ -66,7 +69,7 @@ def near(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> tuple[V
     """
     before, behind = ending_before(pool, nodes, extent.start), beginning_behind(pool, nodes, extent.stop)
     found: list[VerdictReading] = []
-    if before is not None and extent.start - before.end(pool) <= REACH and pool.requested(before.header) > 0:
+    if before is not None and extent.start - before.end(pool) <= REACH and pool.requested(*before) > 0:
         found.append(VerdictReading.overflow(pool, before))
     if behind is not None and start_of(pool, behind.offset) - extent.stop <= REACH:
         found.append(VerdictReading.underflow(pool, behind))
@@ -80,7 +83,7 @@ def is_all_that_was_left_out(evidence: Evidence, extent: Extent, before: Tenant)
     return extent.stop - tail <= tail - before.end(evidence.pool)
 
 
-def is_single_value(pool: WalkedPool, extent: Extent) -> bool:
+def is_single_value(pool: NodeArea, extent: Extent) -> bool:
     """Whether damage is a single aligned word with what a number or an address looks like, as one store makes it."""
     if not WORD // 2 < extent.stop - extent.start <= WORD or extent.stop % WORD:
         return False
@@ -88,7 +91,7 @@ def is_single_value(pool: WalkedPool, extent: Extent) -> bool:
     return data.count(0) >= 2 and any(data)
 
 
-def is_continued_from(pool: WalkedPool, tenant: Tenant, extent: Extent) -> bool:
+def is_continued_from(pool: NodeArea, tenant: Tenant, extent: Extent) -> bool:
     """Whether the damage behind a block looks like what the block holds, from its start to its end: what was written
     from within it does not tell whose it was."""
     start, end, data = start_of(pool, tenant.offset), tenant.end(pool), _first(extent)
@@ -96,17 +99,17 @@ def is_continued_from(pool: WalkedPool, tenant: Tenant, extent: Extent) -> bool:
     return end - start >= 2 * _SAMPLE and all(_alike(_shape(pool, *one), _shape(pool, *data)) for one in samples)
 
 
-def is_continued_by(pool: WalkedPool, extent: Extent) -> bool:
+def is_continued_by(pool: NodeArea, extent: Extent) -> bool:
     """Whether what lies behind damage looks like its going on."""
     return _alike(_shape(pool, *_first(extent)), _shape(pool, extent.stop, extent.stop + _SAMPLE))
 
 
-def looks_damaged(pool: WalkedPool, extent: Extent) -> bool:
+def looks_damaged(pool: NodeArea, extent: Extent) -> bool:
     """Whether the bytes up to the end of a damage, of which nothing tells what they were, look like those before."""
     return _alike(_shape(pool, extent.start, extent.certain), _shape(pool, extent.start, extent.stop))
 
 
-def look_different(pool: WalkedPool, one: Extent, other: Extent) -> bool:
+def look_different(pool: NodeArea, one: Extent, other: Extent) -> bool:
     """Whether two damages are of different data: most words of one have zeros where those of the other have none."""
     first, second = (_shape(pool, *_first(each)) for each in (one, other))
     return sum({*pair} == {"zero", "full"} for pair in zip(first, second, strict=False)) >= _DIFFERENT
@@ -116,10 +119,15 @@ def _first(extent: Extent) -> tuple[int, int]:
     return extent.start, min(extent.certain, extent.start + _SAMPLE)
 
 
-def _position(pool: WalkedPool, nodes: Sequence[PoolNode], at: int) -> int | None:
+def _position(pool: NodeArea, nodes: Sequence[PoolNode], at: int) -> int | None:
     return next(
         (number for number, one in enumerate(nodes) if one.offset << pool.log2 <= at < one.next << pool.log2), None
     )
+
+
+def _has_block(pool: NodeArea, node: PoolNode) -> bool:
+    """Whether a node has a block of which it is known where it ends."""
+    return not node.lost and not node.header.quarantined and not pool.is_bound(node.offset)
 
 
 def _is_guessed(reading: VerdictReading) -> bool:
@@ -136,7 +144,7 @@ def _last_run(evidence: Evidence, extent: Extent) -> int:
     return min(start, extent.stop)
 
 
-def _peek(pool: WalkedPool, start: int, stop: int) -> bytes:
+def _peek(pool: NodeArea, start: int, stop: int) -> bytes:
     """Bytes of the pool; b"" where they cannot be read."""
     try:
         return pool.peek(start, max(0, min(stop, pool.length) - start))
@@ -144,7 +152,7 @@ def _peek(pool: WalkedPool, start: int, stop: int) -> bytes:
         return b""
 
 
-def _shape(pool: WalkedPool, start: int, stop: int) -> tuple[str, ...]:
+def _shape(pool: NodeArea, start: int, stop: int) -> tuple[str, ...]:
     """Of each byte of the aligned words of eight in a stretch, whether it is always zero, never, or neither; () for
     fewer than two words."""
     data = _peek(pool, -(-start // WORD) * WORD, stop // WORD * WORD)

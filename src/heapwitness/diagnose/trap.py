@@ -9,7 +9,7 @@ from heapwitness.diagnose.pointer import from_afar, only_block
 from heapwitness.findings import model
 from heapwitness.findings.model import Block, Detected, Finding, Frame, Store
 from heapwitness.findings.words import count
-from heapwitness.heap import WalkedPool, standing
+from heapwitness.heap import NodeArea
 from heapwitness.layout.events import Access, Event, Released, Trap, TrapState
 from heapwitness.memory import Memory
 
@@ -25,9 +25,9 @@ _WORDS: dict[Access, model.Access] = {Access.WRITE: "write", Access.READ: "read"
 _VERBS: dict[Access, str] = {Access.WRITE: "wrote to", Access.READ: "read from", Access.UNKNOWN: "touched"}
 
 
-def guarded_block(pool: WalkedPool, sites: Sites, node: int) -> Block | None:
+def guarded_block(pool: NodeArea, sites: Sites, node: int) -> Block | None:
     """The block of a big pool's node that the engine has just found sound."""
-    if not standing(pool, node) or node == pool.end:
+    if not pool.standing(node) or pool.is_bound(node):
         return None
     return block_of(pool, sites, Tenant(node, pool.own(node)))
 

@@ -9,7 +9,7 @@ from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.where import start_of
 from heapwitness.findings.model import Kind
-from heapwitness.heap import PoolNode, WalkedPool
+from heapwitness.heap import NodeArea, PoolNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,12 +22,12 @@ class VerdictReading:
     origin: int | None = None
 
     @classmethod
-    def overflow(cls, pool: WalkedPool, tenant: Tenant) -> Self:
+    def overflow(cls, pool: NodeArea, tenant: Tenant) -> Self:
         """A write past a block's end."""
         return cls(kind="heap-buffer-overflow", culprit=tenant, origin=tenant.end(pool))
 
     @classmethod
-    def underflow(cls, pool: WalkedPool, tenant: Tenant) -> Self:
+    def underflow(cls, pool: NodeArea, tenant: Tenant) -> Self:
         """A write before a block's start."""
         return cls(kind="heap-buffer-underflow", culprit=tenant, origin=start_of(pool, tenant.offset))
 
@@ -58,7 +58,7 @@ class DamageCase:
     `earlier` is the verdict on the damage that leads up to this one over bytes which nothing vouches for.
     """
 
-    pool: WalkedPool
+    pool: NodeArea
     nodes: Sequence[PoolNode]
     evidence: Evidence
     extent: Extent

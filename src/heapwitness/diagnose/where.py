@@ -5,59 +5,58 @@ from typing import Literal
 
 from heapwitness.diagnose.extent import JOIN, Extent
 from heapwitness.diagnose.pattern import is_continued
-from heapwitness.heap import PoolNode, WalkedPool
-from heapwitness.layout import witness
+from heapwitness.heap import NodeArea, PoolNode
 from heapwitness.layout.witness import State
 from heapwitness.memory import Unreadable
 
 _SAMPLE = 64
 
-Part = Literal["control", "backup", "header", "links", "payload", "slack", "copy"]
+Part = Literal["control", "backup", "header", "links", "payload", "slack", "copy", "tail"]
 
 
-def start_of(pool: WalkedPool, node: int) -> int:
+def start_of(pool: NodeArea, node: int) -> int:
     """Where a node's payload begins, in bytes from the pool's start."""
-    return (node << pool.log2) + witness.OVERHEAD
+    return pool.start(node)
 
 
-def locate(pool: WalkedPool, nodes: Sequence[PoolNode], at: int) -> tuple[PoolNode | None, Part]:
+def locate(pool: NodeArea, nodes: Sequence[PoolNode], at: int) -> tuple[PoolNode | None, Part]:
     """The node that byte `at` of the pool lies in, and which part of it."""
-    if at < witness.CONTROL:
+    if at < pool.control_end:
         return None, "control"
     node = next((one for one in nodes if one.offset << pool.log2 <= at < one.next << pool.log2), None)
     if node is None:
-        return None, "copy" if at >= pool.length - witness.WITNESSED else "payload"
+        return None, "copy" if at >= pool.copy_start else "payload"
     within = at - (node.offset << pool.log2)
-    if within < witness.OVERHEAD:
-        return node, "header" if within < witness.HEADER else "backup"
-    if node.offset == pool.end:
-        return None, "copy"
+    if within < pool.overhead:
+        return node, "header" if within < pool.header_bytes else "backup"
+    if pool.is_bound(node.offset):
+        return None, "copy" if at >= pool.copy_start else "tail"
     if node.lost or node.header.state is State.USED:
-        slack = not node.lost and at >= (node.next << pool.log2) - node.header.slack
-        pending = not slack and not node.lost and within < witness.OVERHEAD + witness.HEADER
+        slack = not node.lost and at >= pool.end_of(node.offset, node.header)
+        pending = not slack and not node.lost and within < pool.overhead + pool.links_bytes
         return (node, "slack") if slack else (node, "links" if pending else "payload")
-    return node, "links" if within < witness.OVERHEAD + witness.HEADER else "payload"
+    return node, "links" if within < pool.overhead + pool.links_bytes else "payload"
 
 
-def ending_at(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
+def ending_at(pool: NodeArea, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
     """The node of a live block that begins where the damage ends."""
     for node in nodes:
-        if node.offset == pool.end:
-            break
+        if pool.is_bound(node.offset):
+            continue
         if start_of(pool, node.offset) == extent.stop:
             return node if node.header.state is State.USED else None
-    at = (extent.stop - witness.OVERHEAD) >> pool.log2
-    if (at << pool.log2) + witness.OVERHEAD != extent.stop:
+    at = (extent.stop - pool.overhead) >> pool.log2
+    if start_of(pool, at) != extent.stop:
         return None
     lasts = (last_of(nodes, node) for node in nodes if node.lost)
     return next((node for node in lasts if node is not None and node.offset == at), None)
 
 
-def ending_shortly_before(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
+def ending_shortly_before(pool: NodeArea, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
     """The node of a live block before which the damage ends but for bytes that were written with what they had."""
     for node in nodes:
         start = start_of(pool, node.offset)
-        if node.offset != pool.end and extent.certain < start <= extent.certain + JOIN:
+        if not pool.is_bound(node.offset) and extent.certain < start <= extent.certain + JOIN:
             live = not node.lost and node.header.state is State.USED
             return node if live and continued_up(pool, extent, start - extent.certain) else None
     return None
@@ -71,13 +70,15 @@ def last_of(nodes: Sequence[PoolNode], lost: PoolNode) -> PoolNode | None:
     return lost._replace(offset=behind.keeper, header=lost.header._replace(size=behind.offset - behind.keeper))
 
 
-def reached_by(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
+def reached_by(pool: NodeArea, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
     """The node of the last live block into which the damage leads without a gap."""
     found: PoolNode | None = None
     for node in nodes:
         last = last_of(nodes, node) if node.lost else node
-        if last is None or last.offset == pool.end:
+        if last is None:
             break
+        if pool.is_bound(last.offset):
+            continue
         start = start_of(pool, last.offset)
         if start > extent.stop + JOIN:
             break
@@ -86,23 +87,24 @@ def reached_by(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> P
     return found
 
 
-def victim_of(pool: WalkedPool, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
+def victim_of(pool: NodeArea, nodes: Sequence[PoolNode], extent: Extent) -> PoolNode | None:
     """The first node whose own header was hit; else the first whose backup was."""
     backup: PoolNode | None = None
     for position, node in enumerate(nodes):
         own = node.offset << pool.log2
-        if own < extent.stop and own + witness.HEADER > extent.start and not node.own_holds:
+        if own < extent.stop and own + pool.header_bytes > extent.start and not node.own_holds:
             return node
-        kept = own + witness.KEPT
-        if backup is None and kept < extent.stop and kept + witness.HEADER > extent.start:
+        kept = own + pool.kept_at
+        if backup is None and kept < extent.stop and kept + pool.header_bytes > extent.start:
+            backed = pool.backed_by_end(node.offset)
             following = nodes[position + 1 : position + 2]
-            if node.offset == pool.end:
-                following = [one for one in nodes if one.offset == pool.first]
+            if backed is not None:
+                following = [one for one in nodes if one.offset == backed]
             backup = next(iter(following), None)
     return backup
 
 
-def continued_down(pool: WalkedPool, extent: Extent, distance: int) -> bool:
+def continued_down(pool: NodeArea, extent: Extent, distance: int) -> bool:
     """Whether the `distance` bytes before the damage are what its pattern would have put there: then
     they were written with the value that they had."""
     if not 0 < distance <= JOIN:
@@ -114,7 +116,7 @@ def continued_down(pool: WalkedPool, extent: Extent, distance: int) -> bool:
         return False
 
 
-def continued_up(pool: WalkedPool, extent: Extent, distance: int) -> bool:
+def continued_up(pool: NodeArea, extent: Extent, distance: int) -> bool:
     """The same for the bytes behind the damage."""
     if not 0 < distance <= JOIN:
         return distance == 0

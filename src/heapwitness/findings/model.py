@@ -283,7 +283,7 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What was checked, over all processes; `backup_bytes` is the memory for backups (nodes at peak x 16).
+    """What was checked, over all processes; `backup_bytes` is the memory for backups (8 a node of a run, 16 of a pool).
 
     `trapped` blocks lay at guards of their own, beside `watched` ones the processor watched bytes.
 

@@ -1,7 +1,21 @@
-"""Walks the nodes of a pool without trusting a length that it has not verified."""
+"""Walks the nodes of a heap without trusting a length that it has not verified."""
 
+from heapwitness.heap.area import NodeArea, PoolNode
 from heapwitness.heap.check import Fault, check
 from heapwitness.heap.pool import LostPool, WalkedPool
-from heapwitness.heap.walk import PoolNode, standing, walk
+from heapwitness.heap.run_check import check_run
+from heapwitness.heap.runs import WalkedRuns, area_at
+from heapwitness.heap.walk import walk
 
-__all__ = ["Fault", "LostPool", "PoolNode", "WalkedPool", "check", "standing", "walk"]
+__all__ = [
+    "Fault",
+    "LostPool",
+    "NodeArea",
+    "PoolNode",
+    "WalkedPool",
+    "WalkedRuns",
+    "area_at",
+    "check",
+    "check_run",
+    "walk",
+]

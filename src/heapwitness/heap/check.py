@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from heapwitness.heap.area import PoolNode
 from heapwitness.heap.pool import WalkedPool
 from heapwitness.heap.verify import payload_fault
-from heapwitness.heap.walk import PoolNode, walk
+from heapwitness.heap.walk import walk
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
 from heapwitness.layout.witness import Index, State

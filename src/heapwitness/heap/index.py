@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from heapwitness.heap.pool import WalkedPool
-from heapwitness.heap.verify import poison_range
 from heapwitness.heap.walk import walk
 from heapwitness.layout import witness
 from heapwitness.layout.witness import Links, NodeHeader, State
@@ -150,7 +149,7 @@ def links_before(pool: WalkedPool, node: int, header: NodeHeader) -> Links | Non
 def _is_poisoned(pool: WalkedPool, node: int, header: NodeHeader) -> bool | None:
     """Whether the end of poison is left in a cached node's payload, of which a write from its start leaves the longest;
     None: too little to tell."""
-    start, end = poison_range(pool, node, header)
+    start, end = pool.poison_range(node, header)
     # What was slack holds the same pattern, and old slack may have left a word of it anywhere.
     end -= (header.slack + 7) // 8 * 8
     length = min(16, end - start)

@@ -1,56 +1,52 @@
-"""A pool of nodes seen from outside: where it lies, its key, and its bytes in bounds.
+"""A pool of nodes seen from outside: where it lies, its key, and its bytes in bounds."""
 
-Offsets of nodes are in granules, `read` takes bytes; both count from the pool's start. A view is made
-for one look at a pool: what it has read it does not read again.
-"""
-
+from collections.abc import Iterator
 from typing import Self
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.heap.area import NodeArea, PoolNode
 from heapwitness.layout import witness
 from heapwitness.layout.witness import Fixed, Links, NodeHeader
 from heapwitness.memory import Memory, Unreadable
 
-_CHUNK = 64 << 10
-_LEAST = 256
-_SEARCH_BUDGET = 64 << 20
-_RECOVERY_BUDGET = 8
+_KEY = 16
+_CHECK = 4
+"""Bytes of the links behind the word that tells of them."""
 
 
 class LostPool(HeapwitnessError):
     """The control block and its copy are both lost, so nothing in the pool can be verified."""
 
 
-class WalkedPool:
+class WalkedPool(NodeArea):
     """A pool whose size and key are vouched for by its control block or by the copy of it.
 
     Attributes:
-        base: address of the pool.
-        log2: of the granule.
-        size, first, end, min_node: in granules; `first` and `end` are offsets of nodes.
         control, copy: the fixed part and its witness as they are stored; empty where unreadable.
-        search_budget: how many bytes may still be searched for nodes behind damage.
-        recovery_budget: how many lost headers may still be pieced together; one takes up to 0.1 s.
     """
 
+    header_bytes = witness.HEADER
+    kept_at = witness.KEPT
+    overhead = witness.OVERHEAD
+    merges = True
+    hands_over_links = True
+    is_last = True
+
     def __init__(self, memory: Memory, base: int, trusted: Fixed, control: bytes, copy: bytes) -> None:
-        self.memory = memory
-        self.base = base
-        self.log2 = trusted.log2
-        self.size = trusted.size
+        log2, size = trusted.log2, trusted.size
+        super().__init__(
+            memory,
+            base,
+            log2,
+            size,
+            first=witness.CONTROL >> log2,
+            end=size - (witness.END >> log2),
+            min_node=witness.MIN_NODE >> log2,
+        )
         self.secret = trusted.secret
         self.trusted = trusted
         self.control = control
         self.copy = copy
-        self.first = witness.CONTROL >> self.log2
-        self.end = self.size - (witness.END >> self.log2)
-        self.min_node = witness.MIN_NODE >> self.log2
-        self.search_budget = _SEARCH_BUDGET
-        self.recovery_budget = _RECOVERY_BUDGET
-        self._chunk = b""
-        self._chunk_at = 0
-        self._ahead = _CHUNK
-        self._hits = 3
 
     @classmethod
     def open(cls, memory: Memory, base: int, size: int | None = None) -> Self:
@@ -89,49 +85,10 @@ class WalkedPool:
             )
         return cls(memory, base, trusted, control, copy)
 
-    @property
-    def length(self) -> int:
-        """The pool's size in bytes."""
-        return self.size << self.log2
-
-    def read(self, at: int, length: int) -> bytes:
-        """`length` bytes from byte `at` of the pool on.
-
-        Raises:
-            Unreadable: they are not all inside of the pool, or not all there.
-        """
-        start = at - self._chunk_at
-        if start >= 0 and start + length <= len(self._chunk):
-            self._hits += 1
-            return self._chunk[start : start + length]
-        if length > _CHUNK or at < 0 or length < 0 or at + length > self.length:
-            return self.peek(at, length)
-        # Where nodes are larger than what is read ahead, that is of no use.
-        self._ahead = min(_CHUNK, 4 * self._ahead) if self._hits > 2 else max(_LEAST, self._ahead // 4)
-        self._hits = 0
-        want = min(max(length, self._ahead), self.length - at)
-        try:
-            data = self.memory.read(self.base + at, want)
-        except Unreadable:
-            return self.memory.read(self.base + at, length)
-        self._chunk, self._chunk_at = data, at
-        return data[:length]
-
-    def peek(self, at: int, length: int) -> bytes:
-        """As `read`, for a place that is not the next one of a walk: nothing around it is read."""
-        start = at - self._chunk_at
-        if start >= 0 and start + length <= len(self._chunk):
-            return self._chunk[start : start + length]
-        if at < 0 or length < 0 or at + length > self.length:
-            raise Unreadable(self.base + at, length, "outside of the pool")
-        return self.memory.read(self.base + at, length)
-
     def own(self, node: int) -> NodeHeader:
-        """A node's own header as it is stored. Raises Unreadable."""
         return NodeHeader.unpack(self.peek(node << self.log2, witness.HEADER))
 
     def kept(self, node: int) -> NodeHeader:
-        """The backup of the next node's header that `node` keeps, as it is stored. Raises Unreadable."""
         return NodeHeader.unpack(self.peek((node << self.log2) + witness.KEPT, witness.HEADER))
 
     def links(self, node: int) -> Links:
@@ -142,16 +99,13 @@ class WalkedPool:
         """Whether the check of a node's links holds."""
         return witness.links_hold(self.secret, links, node)
 
-    def payload(self, node: int) -> int:
-        """The address of a node's payload."""
-        return self.base + (node << self.log2) + witness.OVERHEAD
+    def pack(self, header: NodeHeader) -> bytes:
+        return header.pack()
 
-    def requested(self, header: NodeHeader) -> int:
-        """The requested size in bytes of a node with this header."""
-        return (header.size << self.log2) - witness.OVERHEAD - header.slack
+    def slack(self, node: int, header: NodeHeader) -> int:
+        return header.slack
 
     def keeper(self, node: int, header: NodeHeader) -> int:
-        """The node that keeps this node's backup."""
         return node - header.prev_size if header.prev_size else self.end
 
     def holds(self, node: int, header: NodeHeader) -> bool:
@@ -164,7 +118,6 @@ class WalkedPool:
         )
 
     def stands(self, node: int, header: NodeHeader) -> bool:
-        """The header holds and is one that a node at this place can have, whatever is around it."""
         size, prev_size, meta, _ = header
         if node == self.end:
             return prev_size >= self.min_node and meta >> 4 & 3 == witness.State.END and self.holds(node, header)
@@ -178,3 +131,91 @@ class WalkedPool:
             and (prev_size == 0) == (node == self.first)
             and self.holds(node, header)
         )
+
+    def is_bound(self, node: int) -> bool:
+        return node == self.end
+
+    def backed_by_end(self, node: int) -> int | None:
+        return self.first if node == self.end else None
+
+    def told_header(self, node: int) -> NodeHeader | None:
+        try:
+            own = self.own(node)
+        except Unreadable:
+            return None
+        return own if self.stands(node, own) else None
+
+    def known_words(self, *, size: bool, prev_size: bool) -> bytes:
+        return bytes([size] * 4 + [prev_size] * 4) + bytes(8)
+
+    def low_bits(self, node: int, header: NodeHeader, bits: int) -> Iterator[int]:
+        return witness.low_bits(self.secret, header, node, bits)
+
+    def walk(self, start: int | None = None, known: int = -1) -> Iterator[PoolNode]:
+        from heapwitness.heap.walk import walk
+
+        return walk(self, start, known)
+
+    def standing(self, node: int) -> bool:
+        try:
+            return self.first <= node <= self.end and self.stands(node, self.own(node))
+        except Unreadable:
+            return False
+
+    def begin_before(self, node: int) -> int | None:
+        return node if node != self.end and self.standing(node) else None
+
+    def pattern(self, node: int) -> bytes:
+        return witness.pattern(self.secret, node)
+
+    def links_before(self, node: int, header: NodeHeader) -> tuple[bytes, bytes] | None:
+        from heapwitness.heap.index import links_before
+
+        links = links_before(self, node, header)
+        return (links.pack(), b"\1" * witness.HEADER) if links is not None else None
+
+    def is_poisoned(self, links: bytes) -> bool:
+        return any(links[:4])
+
+    def handed(self, node: int, header: NodeHeader) -> int | None:
+        from heapwitness.heap.verify import pending_links
+
+        links = pending_links(self, node, header)
+        return links.right if links is not None else None
+
+    def handed_once(self, node: int) -> int | None:
+        links = self.links(node)
+        return links.right if links.parent == witness.PENDING_PARENT else None
+
+    def waited(self, node: int, header: NodeHeader) -> bool:
+        if not self.links_over_slack(header) or header.slack <= _CHECK:
+            return False  # there it is the program's data, which may be anything
+        # The last byte of that word is enough: no slack has such a one, and a write from the front leaves it for last.
+        # But it may be the fill of an overflow into slack, which shows in the check behind it.
+        links = self.links(node)
+        slack = self.pattern(node)[4:]
+        filled = all(have in (0xFF, want) for have, want in zip(links.check.to_bytes(4, "little"), slack, strict=True))
+        return links.parent >> 24 == 0xFF and links.parent != witness.CACHED_PARENT and not filled
+
+    def links_over_slack(self, header: NodeHeader) -> bool:
+        return header.size == self.min_node
+
+    def links_behind(self, at: int, word: int, value: int) -> int | None:
+        node, rest = divmod(at - 8 - witness.OVERHEAD, 1 << self.log2)
+        if word != value or rest or not self.first <= node < self.end:
+            return None
+        return node if self.links_hold(node, self.links(node)) else None
+
+    def key_at(self, at: int) -> int | None:
+        for stop in (witness.WITNESSED, self.length):
+            if stop - _KEY <= at < stop:
+                return self.trusted.pack()[at - stop + witness.WITNESSED]
+        return None
+
+    @property
+    def control_end(self) -> int:
+        return witness.CONTROL
+
+    @property
+    def copy_start(self) -> int:
+        return self.length - witness.WITNESSED

@@ -5,8 +5,6 @@ from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
 from heapwitness.layout.witness import Links, NodeHeader, State
 
-_CHUNK = 64 << 10
-
 
 def payload_fault(pool: WalkedPool, node: int, header: NodeHeader, *, stale: bool = False) -> Reason:
     """NONE, SLACK, LINKS or POISON.
@@ -24,7 +22,7 @@ def payload_fault(pool: WalkedPool, node: int, header: NodeHeader, *, stale: boo
             links = pool.links(node)
             if not pool.links_hold(node, links) or links.parent != witness.CACHED_PARENT:
                 return Reason.LINKS
-            return Reason.NONE if not links.left or poison_holds(pool, node, header) else Reason.POISON
+            return Reason.NONE if not links.left or pool.poison_holds(node, header) else Reason.POISON
         case State.FREE:
             links = pool.links(node)
             sound = pool.links_hold(node, links) and (stale or _leads_to(pool, node, links))
@@ -33,46 +31,17 @@ def payload_fault(pool: WalkedPool, node: int, header: NodeHeader, *, stale: boo
             return Reason.NONE
 
 
-def slack_pattern(pool: WalkedPool, node: int, header: NodeHeader) -> tuple[int, bytes]:
-    """Where a node's slack begins, in bytes from the pool's start, and what it should hold."""
-    end = (node + header.size) << pool.log2
-    start = end - header.slack
-    first = start - (node << pool.log2) - witness.OVERHEAD
-    return start, witness.pattern_at(witness.pattern(pool.secret, node), first, header.slack)
-
-
 def slack_holds(pool: WalkedPool, node: int, header: NodeHeader) -> bool:
     """Whether a used node's slack is as it was written."""
     if not header.slack:
         return True
-    start, expected = slack_pattern(pool, node, header)
+    start, expected = pool.slack_pattern(node, header)
     if pool.read(start, len(expected)) == expected:
         return True
-    if not links_over_slack(pool, header):
+    if not pool.links_over_slack(header):
         return False
     handed_over = witness.being_handed_over(pool.secret, pool.links(node), node)
     return handed_over or pending_links(pool, node, header) is not None
-
-
-def links_over_slack(pool: WalkedPool, header: NodeHeader) -> bool:
-    """Whether the links of a node of this size lie where its slack is: only in the smallest."""
-    return header.size == pool.min_node
-
-
-def poison_range(pool: WalkedPool, node: int, header: NodeHeader) -> tuple[int, int]:
-    """First and past-the-last byte of a cached node's poison, from the pool's start."""
-    start = (node << pool.log2) + witness.OVERHEAD + witness.HEADER
-    return start, max(start, (node + header.size) << pool.log2)
-
-
-def poison_holds(pool: WalkedPool, node: int, header: NodeHeader) -> bool:
-    """Whether all of a cached node's poison is as it was written."""
-    start, end = poison_range(pool, node, header)
-    # Poison begins at payload byte 16, so the pattern is not turned.
-    expected = witness.pattern(pool.secret, node) * (_CHUNK // 8)
-    return all(
-        pool.read(at, min(_CHUNK, end - at)) == expected[: min(_CHUNK, end - at)] for at in range(start, end, _CHUNK)
-    )
 
 
 def pending_links(pool: WalkedPool, node: int, header: NodeHeader) -> Links | None:

@@ -7,8 +7,8 @@ verifies. Every step goes forward, so a walk ends whatever the bytes are.
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
+from heapwitness.heap.area import PoolNode
 from heapwitness.heap.pool import WalkedPool
 from heapwitness.layout import witness
 from heapwitness.layout.witness import HEADER_WORDS, NodeHeader, Origin, State
@@ -22,37 +22,11 @@ _ZERO = 16
 _SIZES = {3: struct.Struct("<I4x"), 4: struct.Struct("<I12x")}
 
 
-class PoolNode(NamedTuple):
-    """One step of a walk. `offset` and `keeper` (the node that keeps the backup) are in granules.
-
-    `header` is the one to believe. Where both copies are lost (`lost`), it is made up: it reaches to
-    the next node that holds, and whatever was there in between is not known.
-    """
-
-    offset: int
-    keeper: int
-    header: NodeHeader
-    own: NodeHeader
-    kept: NodeHeader
-    own_holds: bool
-    kept_holds: bool
-    lost: bool
-
-    @property
-    def next(self) -> int:
-        """Offset of the node behind this one."""
-        return self.offset + self.header.size
-
-    @property
-    def intact(self) -> bool:
-        return self.own_holds and self.kept_holds
-
-
 def walk(pool: WalkedPool, start: int | None = None, known: int = -1) -> Iterator[PoolNode]:
     """The pool's nodes in order of address, the end node last.
 
     Args:
-        start: a node to begin with, one whose own header stands (see `standing`); None for the first.
+        start: a node to begin with, one whose own header stands (`pool.standing`); None for the first.
         known: a node said to stand behind damage; it is tried before a long search for such a one.
 
     Raises:
@@ -94,14 +68,6 @@ def walk(pool: WalkedPool, start: int | None = None, known: int = -1) -> Iterato
         node += step.header.size
 
 
-def standing(pool: WalkedPool, node: int) -> bool:
-    """Whether a node stands at this offset by its own header alone."""
-    try:
-        return pool.first <= node <= pool.end and pool.stands(node, pool.own(node))
-    except Unreadable:
-        return False
-
-
 def resync(pool: WalkedPool, lost: int, known: int = -1) -> int:
     """The next place behind a lost node where a node verifies, by its own header or by the backup that
     it keeps; the end node if there is none.
@@ -112,7 +78,7 @@ def resync(pool: WalkedPool, lost: int, known: int = -1) -> int:
         return backed
     log2 = pool.log2
     fallback = stop = pool.end
-    if lost + pool.min_node <= known < pool.end and standing(pool, known):
+    if lost + pool.min_node <= known < pool.end and pool.standing(known):
         fallback = stop = known
     at = lost + pool.min_node
     while at < stop and pool.search_budget > 0:

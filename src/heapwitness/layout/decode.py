@@ -178,6 +178,8 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = event._replace(watched=_watched(data))
             case SectionKind.NUMBERED:
                 event = event._replace(numbers=_numbers(data))
+            case SectionKind.RUN:
+                event = event._replace(run=_words(data, 1)[0])
         at = min(at + (length + 7) // 8 * 8, len(message))
     raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
 
@@ -215,6 +217,7 @@ def _stats(data: bytes) -> Stats:
         left=left,
         watched=watched,
         unwatched=unwatched,
+        backup_bytes=_words(data, 15)[14] if len(data) >= 120 else None,
     )
 
 

@@ -98,6 +98,7 @@ class SectionKind(IntEnum):
     FRAME = 14
     WATCHED = 15
     NUMBERED = 16
+    RUN = 17
 
 
 class Machine(IntEnum):
@@ -145,6 +146,7 @@ class Stats(NamedTuple):
     allocated too often, and since there were too many already or there was no room. `left`: places that were put right
     after an operation of the heap was left in the middle. `watched`: blocks beside which bytes were watched;
     `unwatched` is the system's error number for which they were not, or not as many at once as there could be.
+    `backup_bytes`: what the backups of all nodes take; older engines do not say so.
     """
 
     operations: int
@@ -162,6 +164,7 @@ class Stats(NamedTuple):
     left: int = 0
     watched: int = 0
     unwatched: int = 0
+    backup_bytes: int | None = None
 
 
 class Released(NamedTuple):
@@ -268,7 +271,8 @@ class Event(NamedTuple):
 
     A stranger's `command` is its file. `held` is what the processor held at an access that a trap let through, `stored`
     what lies around its address after it, `went_on` where a loop of such accesses ended. `watched` is a store to
-    watched bytes, right after which `held` is. `numbers` are of blocks around a finding.
+    watched bytes, right after which `held` is. `numbers` are of blocks around a finding. `run` is the address of what
+    describes the run at `pool`, 0 where that is a pool.
     """
 
     type: Type
@@ -304,6 +308,7 @@ class Event(NamedTuple):
     went_on: WentOn | None = None
     watched: WatchedStore | None = None
     numbers: tuple[Numbered, ...] = ()
+    run: int = 0
 
     @property
     def stranger(self) -> Stranger | None:

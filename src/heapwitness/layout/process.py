@@ -4,22 +4,29 @@ All of it lies in the target's own memory, so none of it is trusted: counts are 
 is read, and what contradicts itself is treated as not there.
 """
 
+import contextlib
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.layout.python_code import CODE_LIMIT, PythonCode, parse_code
+from heapwitness.layout.runs import BOOK, RunKey
+from heapwitness.layout.runs import LOG2 as RUN_LOG2
 from heapwitness.layout.witness import Domain
 from heapwitness.memory import Memory, Unreadable
 
 MAGIC = 0x52505748
-VERSION = 1
+VERSION = 2
+BEFORE_RUNS = 1
+"""The version of engines that had pools alone."""
 
-PROCESS_WORDS = struct.Struct("<IIQQQQ")
-REGION_WORDS = struct.Struct("<QQII")
+PROCESS_WORDS = struct.Struct("<IIQQQQQQ")
+PROCESS_WORDS_BEFORE_RUNS = struct.Struct("<IIQQQQ")
+REGION_WORDS = struct.Struct("<QQIIQQ")
+REGION_WORDS_BEFORE_RUNS = struct.Struct("<QQII")
 SITE_WORDS = struct.Struct("<IIIHBB")
 SITE_UNIT = 16
 
@@ -27,6 +34,8 @@ _NUMBER, _ENTRY = (1 << 24) - 1, 1 << 24
 _DOMAIN_AT = 56
 
 REGIONS_LIMIT = 1 << 17
+_SINGLE_LIMIT = 1 << 12
+"""Regions that are read one by one where a record has only some of them."""
 FRAMES_LIMIT = 256
 
 
@@ -43,6 +52,10 @@ class RegionKind(IntEnum):
     HUGE = 5
     HUGE_HELD = 6
     TRAPPED = 7
+    RUNS = 8
+
+
+_READ_KINDS = (RegionKind.ARENA, RegionKind.BIG, RegionKind.BIG_HELD, RegionKind.RUNS)
 
 
 class SiteKind(IntEnum):
@@ -55,22 +68,42 @@ class SiteKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The block that leads to everything else; addresses, lengths in bytes, `regions_used` in entries."""
+    """The block that leads to everything else; addresses, lengths in bytes, `regions_used` in entries.
+
+    `key` is that of all runs; None of an engine that has none.
+    """
 
     sites: int
     sites_used: int
     regions: int
     regions_used: int
+    key: RunKey | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A pool's address and how many bytes from there can be read."""
+    """A pool's address and how many bytes from there can be read.
+
+    Of runs: `table` is the address of what describes them, `handed` of their nodes that other threads released (0 for
+    none), `key` what their checks depend on.
+    """
 
     base: int
     size: int
     kind: RegionKind
     arena: int
+    table: int = 0
+    handed: int = 0
+    key: RunKey | None = field(default=None, repr=False)
+
+    @property
+    def runs(self) -> int:
+        """How many runs it has, used ones or not."""
+        return self.size >> RUN_LOG2 if self.kind is RegionKind.RUNS else 0
+
+    def run_table(self, number: int) -> int:
+        """The address of what describes a run."""
+        return self.table + number * BOOK
 
 
 def region_at(regions: Iterable[Region], address: int) -> Region | None:
@@ -117,30 +150,43 @@ def read_process(memory: Memory, address: int) -> Process:
         BadProcess: there is none, or its version is not known.
         Unreadable: there is nothing at that address.
     """
-    magic, version, sites, sites_used, regions, regions_used = PROCESS_WORDS.unpack(
-        memory.read(address, PROCESS_WORDS.size)
-    )
+    before = PROCESS_WORDS_BEFORE_RUNS
+    magic, version, sites, sites_used, regions, regions_used = before.unpack(memory.read(address, before.size))
     if magic != MAGIC:
         raise BadProcess(f"there is no heapwitness engine at {address:#x} of that process.")
-    if version != VERSION:
+    if version not in (VERSION, BEFORE_RUNS):
         raise BadProcess(
-            f"that process runs an engine of version {version}; this installation reads version {VERSION}."
+            f"that process runs an engine of version {version}; this installation reads versions up to {VERSION}."
         )
-    return Process(sites, sites_used, regions, regions_used)
+    if version == BEFORE_RUNS:
+        return Process(sites, sites_used, regions, regions_used)
+    key = RunKey(*PROCESS_WORDS.unpack(memory.read(address, PROCESS_WORDS.size))[6:])
+    return Process(sites, sites_used, regions, regions_used, key)
 
 
 def read_regions(memory: Memory, process: Process) -> tuple[Region, ...]:
     """All regions in use; at most REGIONS_LIMIT entries are looked at. Empty when they cannot be read."""
+    words = REGION_WORDS_BEFORE_RUNS if process.key is None else REGION_WORDS
     count = min(process.regions_used, REGIONS_LIMIT)
     try:
-        data = memory.read(process.regions, count * REGION_WORDS.size)
+        entries = memory.read(process.regions, count * words.size)
     except Unreadable:
-        return ()
-    return tuple(
-        Region(base, size, RegionKind(kind), arena)
-        for base, size, kind, arena in REGION_WORDS.iter_unpack(data)
-        if kind in (RegionKind.ARENA, RegionKind.BIG, RegionKind.BIG_HELD) and base + size <= 1 << 64
-    )
+        entries = b"".join(_single(memory, process.regions, words.size, min(count, _SINGLE_LIMIT)))
+    regions = (_region(one, process.key) for one in words.iter_unpack(entries) if one[2] in _READ_KINDS)
+    return tuple(one for one in regions if one.base + one.size <= 1 << 64)
+
+
+def _region(words: tuple[int, ...], key: RunKey | None) -> Region:
+    base, size, kind, arena = words[:4]
+    table, handed = words[4:] or (0, 0)
+    return Region(base, size, RegionKind(kind), arena, table, handed, key)
+
+
+def _single(memory: Memory, start: int, size: int, count: int) -> Iterator[bytes]:
+    """Those of so many entries that a record has."""
+    for number in range(count):
+        with contextlib.suppress(Unreadable):
+            yield memory.read(start + number * size, size)
 
 
 def read_site(memory: Memory, process: Process, number: int) -> SiteRecord | None:

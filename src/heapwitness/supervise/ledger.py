@@ -64,6 +64,7 @@ class Ledger:
         self.loaded = 0
         self.operations = 0
         self.nodes = 0
+        self.backup_bytes = 0
         self.reported = 0
         self.dropped = 0
         self.trapped = self.too_often = self.too_many = self.watched = 0
@@ -138,6 +139,7 @@ class Ledger:
         self.left += min(stats.left, COUNTED_LIMIT)
         self.operations += stats.operations
         self.nodes += stats.nodes_peak
+        self.backup_bytes += stats.nodes_peak * _BACKUP_BYTES if stats.backup_bytes is None else stats.backup_bytes
         self.trapped += stats.trapped
         self.too_often += stats.too_often
         self.too_many += stats.too_many
@@ -153,7 +155,7 @@ class Ledger:
             nodes=self.nodes,
             findings=sum(one.count for one in findings) + dropped + missing,
             repaired=repaired,
-            backup_bytes=self.nodes * _BACKUP_BYTES,
+            backup_bytes=self.backup_bytes,
             processes=self.processes,
             dropped=dropped,
             trapped=self.trapped,

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from heapwitness.findings.model import MapNodes, MapPart
+from heapwitness.heap.area import NodeArea, PoolNode
 from heapwitness.heap.pool import WalkedPool
-from heapwitness.heap.walk import PoolNode, walk
+from heapwitness.heap.walk import walk
 from heapwitness.layout import witness
 from heapwitness.survey.tally import Key, PoolTally, Tally
 
@@ -129,7 +130,7 @@ class _Counter:
                 if start + at + (size << log2) > pool.end << log2:
                     differs = True
                     break
-                self._counted.node(start + at, size << log2, _key(meta >> 4))
+                self._counted.node(start + at, size << log2, key_from(meta >> 4))
                 at += size << log2
                 size0, back0, meta0, check0 = following
         return (start + at) >> log2, (size0, back0, meta0, check0), differs
@@ -137,7 +138,7 @@ class _Counter:
     def _put(self, at: int, inside: dict[int, list[int]]) -> None:
         for common, granules in inside.items():
             sizes = Counter({size << self._log2: number for size, number in Counter(granules).items()})
-            self._counted.nodes(at, _key(common), sizes)
+            self._counted.nodes(at, key_from(common), sizes)
 
     def _slowly(self, node: int) -> tuple[int, tuple[int, ...]]:
         """Nodes from one on whose copies differ to the next one that is whole: it, and its backup."""
@@ -149,18 +150,18 @@ class _Counter:
                 break
             if one.offset > node and one.intact:
                 return one.offset, tuple(one.kept)
-            self._counted.node(one.offset << self._log2, one.header.size << self._log2, _key_of(one))
+            self._counted.node(one.offset << self._log2, one.header.size << self._log2, key_of(one))
         return pool.end, ()
 
 
-def _key(common: int) -> Key:
+def key_from(common: int) -> Key:
     """What a header says of its node, without its slack: `meta >> 4`."""
     site = common >> 4
     return _LOST if site == witness.SITE_QUARANTINE else Key(_LETTERS[common & 3], site)
 
 
-def _key_of(node: PoolNode) -> Key:
-    return _LOST if node.lost else _key(node.header.meta >> 4)
+def key_of(node: PoolNode) -> Key:
+    return _LOST if node.lost else key_from(node.header.meta >> 4)
 
 
 def _stretch(pool: WalkedPool, known: int | None, start: int, stop: int) -> Iterator[MapNodes]:
@@ -172,13 +173,19 @@ def _stretch(pool: WalkedPool, known: int | None, start: int, stop: int) -> Iter
             break
         if node.next << log2 > start:
             nodes.append(node)
+    yield from one_by_one(pool, nodes)
+
+
+def one_by_one(pool: NodeArea, nodes: Sequence[PoolNode]) -> Iterator[MapNodes]:
+    """Nodes that lie one behind the other."""
+    log2 = pool.log2
     if not nodes:
         return
     yield MapNodes(
         address=pool.base + (nodes[0].offset << log2),
         sizes=tuple(node.header.size << log2 for node in nodes),
-        states="".join(_key_of(node).state for node in nodes),
-        requested=tuple(max(0, pool.requested(node.header)) for node in nodes),
-        sites=tuple(_key_of(node).site for node in nodes),
+        states="".join(key_of(node).state for node in nodes),
+        requested=tuple(max(0, pool.requested(node.offset, node.header)) for node in nodes),
+        sites=tuple(key_of(node).site for node in nodes),
         owners=(),
     )

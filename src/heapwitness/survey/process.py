@@ -7,10 +7,11 @@ from typing import Literal
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Finding, Frame, HeapMap
 from heapwitness.heap.pool import WalkedPool
-from heapwitness.layout.process import Region, read_process, read_regions, read_site
+from heapwitness.layout.process import Region, RegionKind, read_process, read_regions, read_site
 from heapwitness.memory import Memory
 from heapwitness.survey.near import WHOLE_LIMIT, near, places
 from heapwitness.survey.nodes import Budget, count
+from heapwitness.survey.runs import count_runs
 from heapwitness.survey.tally import Tally
 
 
@@ -46,7 +47,10 @@ def heap_map(
             break
         shown = ((0, region.size),) if small else near(region.base, region.size, looked_at)
         try:
-            count(WalkedPool.open(memory, region.base, region.size), tally, budget, shown)
+            if region.kind is RegionKind.RUNS:
+                count_runs(memory, region, tally, budget, shown)
+            else:
+                count(WalkedPool.open(memory, region.base, region.size), tally, budget, shown)
         except HeapwitnessError:
             unread += 1
     notes = []
