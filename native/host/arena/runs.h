@@ -41,6 +41,9 @@ void hw_runs_relist(hw_arena *arena, hw_run *run, bool was_full);
 void hw_runs_lists_anew(hw_arena *arena);
 /* Give the pages of all runs without used nodes back; returns how many bytes. */
 size_t hw_runs_trim(hw_arena *arena);
+/* The same with their addresses, which come back where a run is needed and nothing else lies there; returns how many
+ * bytes. */
+size_t hw_runs_give_space(hw_arena *arena);
 /* What nodes of a run other threads released (docs/format.md), NULL where none can be noted. Any thread may ask;
  * `make`: who is inside. */
 _Atomic uint32_t *hw_runs_handed(hw_arena *arena, const hw_run *run);
