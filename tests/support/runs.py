@@ -191,13 +191,14 @@ class RunHeap:
         """What describes a run."""
         run = self.runs[number]
         shape = run.shape
-        fixed = (run.base, shape.salt, ASIDE + runs.BOOK * number, shape.stride, run.head, run.used, shape.formatted)
-        return RunWords(*fixed, shape.capacity, shape.run_class, 0, 0, 0, 0, 0, 0, 0)
+        aside = ASIDE + runs.BOOK * number
+        fixed = (run.base, shape.salt, aside, shape.stride, run.head, run.used, shape.formatted)
+        return RunWords(*fixed, shape.capacity, shape.run_class, 0, runs.where_of(run.base, aside), 0, 0, 0, 0, 0)
 
     def aside(self, number: int) -> AsideWords:
         """The second copy of it."""
         run = self.runs[number]
-        return AsideWords(run.shape.salt, run.shape.formatted, run.shape.run_class, tuple(run.slack))
+        return AsideWords(run.shape.salt, run.shape.formatted, run.shape.run_class, bytes(5), tuple(run.slack))
 
     def memory(self, *more: tuple[int, bytes]) -> SegmentsMemory:
         """The process's memory, and other stretches of it."""

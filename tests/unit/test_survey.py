@@ -7,7 +7,7 @@ from support.heaps import BASE, PROCESS, Heap
 
 from heapwitness.findings.model import NOBODY, HeapMap
 from heapwitness.heap import PoolNode, walk
-from heapwitness.heap.pool import WalkedPool
+from heapwitness.heap.walked_pool import WalkedPool
 from heapwitness.layout.witness import State
 from heapwitness.survey import near, tally
 from heapwitness.survey.process import heap_map

@@ -92,7 +92,8 @@ def victim_of(pool: NodeArea, nodes: Sequence[PoolNode], extent: Extent) -> Pool
     backup: PoolNode | None = None
     for position, node in enumerate(nodes):
         own = node.offset << pool.log2
-        if own < extent.stop and own + pool.header_bytes > extent.start and not node.own_holds:
+        hit = own < extent.stop and own + pool.header_bytes > extent.start and not node.own_holds
+        if hit and pool.may_be_victim(node.offset):
             return node
         kept = own + pool.kept_at
         if backup is None and kept < extent.stop and kept + pool.header_bytes > extent.start:
@@ -100,7 +101,7 @@ def victim_of(pool: NodeArea, nodes: Sequence[PoolNode], extent: Extent) -> Pool
             following = nodes[position + 1 : position + 2]
             if backed is not None:
                 following = [one for one in nodes if one.offset == backed]
-            backup = next(iter(following), None)
+            backup = next((one for one in following if pool.may_be_victim(one.offset)), None)
     return backup
 
 

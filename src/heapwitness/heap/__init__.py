@@ -2,10 +2,11 @@
 
 from heapwitness.heap.area import NodeArea, PoolNode
 from heapwitness.heap.check import Fault, check
-from heapwitness.heap.pool import LostPool, WalkedPool
+from heapwitness.heap.pool import LostPool
 from heapwitness.heap.run_check import check_run
 from heapwitness.heap.runs import WalkedRuns, area_at
 from heapwitness.heap.walk import walk
+from heapwitness.heap.walked_pool import WalkedPool
 
 __all__ = [
     "Fault",

@@ -173,6 +173,10 @@ class NodeArea(ABC):
     def is_bound(self, node: int) -> bool:
         """Whether a node has no block: the end node, or what a run begins and ends with."""
 
+    def may_be_victim(self, node: int) -> bool:
+        """Whether a node means something to a reader who is told that its header was hit."""
+        return True
+
     @abstractmethod
     def backed_by_end(self, node: int) -> int | None:
         """Of an end node: the node whose backup it keeps; None for other nodes."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from heapwitness.heap.area import PoolNode
-from heapwitness.heap.pool import WalkedPool
+from heapwitness.heap.pool import SeenPool
 from heapwitness.heap.verify import payload_fault
 from heapwitness.heap.walk import walk
 from heapwitness.layout import witness
@@ -28,7 +28,7 @@ class Fault:
     high: int = 0
 
 
-def check(pool: WalkedPool, most: int = MOST) -> tuple[Fault, ...]:
+def check(pool: SeenPool, most: int = MOST) -> tuple[Fault, ...]:
     """What is damaged in a pool, in order of address, at most `most` places of it.
 
     The control block's fixed part comes first; what is derived from the nodes comes last, and only
@@ -79,7 +79,7 @@ def check(pool: WalkedPool, most: int = MOST) -> tuple[Fault, ...]:
 class _Tally:
     """What a walk has seen, to hold against the derived part of the control block."""
 
-    pool: WalkedPool
+    pool: SeenPool
     index: Index
     nodes: int = 0
     used: int = 0

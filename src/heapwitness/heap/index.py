@@ -8,7 +8,7 @@ root a value that can be told from the rest of the pool.
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from heapwitness.heap.pool import WalkedPool
+from heapwitness.heap.pool import SeenPool
 from heapwitness.heap.walk import walk
 from heapwitness.layout import witness
 from heapwitness.layout.witness import Links, NodeHeader, State
@@ -33,10 +33,10 @@ class Shape:
         return sum(1 << number for number, root in enumerate(self.bins) if root)
 
 
-_shapes: WeakKeyDictionary[WalkedPool, Shape | None] = WeakKeyDictionary()
+_shapes: WeakKeyDictionary[SeenPool, Shape | None] = WeakKeyDictionary()
 
 
-def shape(pool: WalkedPool) -> Shape | None:
+def shape(pool: SeenPool) -> Shape | None:
     """The index that a pool's headers ask for; None where a header is lost or not there, or there are too many.
 
     A view's pool is walked once for it.
@@ -49,7 +49,7 @@ def shape(pool: WalkedPool) -> Shape | None:
     return _shapes[pool]
 
 
-def _shape(pool: WalkedPool) -> Shape | None:
+def _shape(pool: SeenPool) -> Shape | None:
     trees: dict[int, list[tuple[int, int]]] = {}
     nodes = used = 0
     for node in walk(pool):
@@ -74,11 +74,11 @@ def _shape(pool: WalkedPool) -> Shape | None:
     return Shape(links, tuple(bins), large, nodes, used)
 
 
-def _tree(pool: WalkedPool, size: int) -> int:
+def _tree(pool: SeenPool, size: int) -> int:
     return min(size - pool.min_node, witness.BINS)
 
 
-def _treap(pool: WalkedPool, members: list[tuple[int, int]], links: dict[int, tuple[int, int, int]]) -> int:
+def _treap(pool: SeenPool, members: list[tuple[int, int]], links: dict[int, tuple[int, int, int]]) -> int:
     """Add the links of the treap over `members`, which are in order; returns its root."""
     left: dict[int, int] = {}
     right: dict[int, int] = {}
@@ -103,7 +103,7 @@ def _treap(pool: WalkedPool, members: list[tuple[int, int]], links: dict[int, tu
     return spine[0][1] if spine else 0
 
 
-def links_before(pool: WalkedPool, node: int, header: NodeHeader) -> Links | None:
+def links_before(pool: SeenPool, node: int, header: NodeHeader) -> Links | None:
     """What the links of a released node were before something was written over them.
 
     Args:
@@ -146,7 +146,7 @@ def links_before(pool: WalkedPool, node: int, header: NodeHeader) -> Links | Non
     return witness.sealed_links(pool.secret, *known, node) if known else None
 
 
-def _is_poisoned(pool: WalkedPool, node: int, header: NodeHeader) -> bool | None:
+def _is_poisoned(pool: SeenPool, node: int, header: NodeHeader) -> bool | None:
     """Whether the end of poison is left in a cached node's payload, of which a write from its start leaves the longest;
     None: too little to tell."""
     start, end = pool.poison_range(node, header)

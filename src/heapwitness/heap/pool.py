@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from heapwitness.errors import HeapwitnessError
-from heapwitness.heap.area import NodeArea, PoolNode
+from heapwitness.heap.area import NodeArea
 from heapwitness.layout import witness
 from heapwitness.layout.witness import Fixed, Links, NodeHeader
 from heapwitness.memory import Memory, Unreadable
@@ -18,8 +18,9 @@ class LostPool(HeapwitnessError):
     """The control block and its copy are both lost, so nothing in the pool can be verified."""
 
 
-class WalkedPool(NodeArea):
-    """A pool whose size and key are vouched for by its control block or by the copy of it.
+class SeenPool(NodeArea):
+    """A pool whose size and key are vouched for by its control block or by the copy of it; `WalkedPool` is one whose
+    nodes can be walked, too.
 
     Attributes:
         control, copy: the fixed part and its witness as they are stored; empty where unreadable.
@@ -151,11 +152,6 @@ class WalkedPool(NodeArea):
     def low_bits(self, node: int, header: NodeHeader, bits: int) -> Iterator[int]:
         return witness.low_bits(self.secret, header, node, bits)
 
-    def walk(self, start: int | None = None, known: int = -1) -> Iterator[PoolNode]:
-        from heapwitness.heap.walk import walk
-
-        return walk(self, start, known)
-
     def standing(self, node: int) -> bool:
         try:
             return self.first <= node <= self.end and self.stands(node, self.own(node))
@@ -168,20 +164,8 @@ class WalkedPool(NodeArea):
     def pattern(self, node: int) -> bytes:
         return witness.pattern(self.secret, node)
 
-    def links_before(self, node: int, header: NodeHeader) -> tuple[bytes, bytes] | None:
-        from heapwitness.heap.index import links_before
-
-        links = links_before(self, node, header)
-        return (links.pack(), b"\1" * witness.HEADER) if links is not None else None
-
     def is_poisoned(self, links: bytes) -> bool:
         return any(links[:4])
-
-    def handed(self, node: int, header: NodeHeader) -> int | None:
-        from heapwitness.heap.verify import pending_links
-
-        links = pending_links(self, node, header)
-        return links.right if links is not None else None
 
     def handed_once(self, node: int) -> int | None:
         links = self.links(node)

@@ -1,7 +1,7 @@
 """One run of nodes of one size, seen from outside: what describes it, and its nodes by arithmetic.
 
 What describes a run lies apart from its nodes, in two copies. Where these do not agree, or make no sense, that one is
-believed for which the sentinel and the END stand; so a forged one cannot lead out of the run.
+believed for which most of its headers stand; and none can lead out of the run.
 """
 
 from collections.abc import Iterable
@@ -53,7 +53,15 @@ class RunView:
             and aside is not None
             and _shape_of(words) == shape == _shape_of(aside)
             and (words.base, words.stride, words.capacity) == (self.base, shape.stride, shape.capacity)
+            and self.is_bound_to_copy
+            and not any(aside.zero)
         )
+
+    @property
+    def is_bound_to_copy(self) -> bool:
+        """Whether what describes it says where it lies, and where the second copy does."""
+        words = self.words
+        return words is not None and words.where == runs.where_of(words.base, words.aside)
 
     @property
     def is_small(self) -> bool:
@@ -113,8 +121,7 @@ class RunView:
         if self.aside is None:
             return None
         entry = self.aside.slack[self.shape.number(node) % runs.MIDS]
-        slack = runs.entry_slack(self.place(node), header.slack, entry)
-        return slack if slack is not None and slack < self.shape.stride - runs.OVERHEAD else None
+        return runs.entry_slack(self.place(node), header.slack, entry, self.shape.run_class)
 
     def handed_site(self, node: int) -> int | None:
         """The site at which another thread released a node; None for no such one. Raises Unreadable."""
@@ -139,10 +146,12 @@ def open_run(memory: Memory, base: int, described_at: int, key: RunKey, handed: 
     shapes = [_shape_of(one) for one in (words, aside) if one is not None]
     if base % runs.BYTES == 0 and (words is None or words.stride):
         views = [RunView(memory, base, key, one, words, aside, described_at, handed) for one in _variants(shapes)]
-        # Where the two copies do not agree, the headers that a run begins and ends with tell.
-        best = max(views, key=lambda view: (view.is_described, _told(view)), default=None)
-        if best is not None and (best.is_described or _told(best)):
-            return best
+        if views and views[0].is_described:
+            return views[0]
+        # Where the two copies do not agree, the headers tell.
+        best = max(((_balance(view), view) for view in views), key=lambda pair: pair[0], default=None)
+        if best is not None and best[0] > 0:
+            return best[1]
     raise LostPool(
         f"what describes the blocks at {base:#x}, and the copy of it, are both lost: nothing can be verified."
     )
@@ -188,23 +197,22 @@ def _shape_of(words: RunWords | AsideWords) -> RunShape:
 
 def _variants(shapes: list[RunShape]) -> list[RunShape]:
     """Possible shapes, the stored ones first; each word may be right in one copy alone."""
-    mixed = [
-        RunShape(salt.salt, kind.run_class, nodes.formatted) for salt in shapes for kind in shapes for nodes in shapes
-    ]
-    return [one for one in dict.fromkeys((*shapes, *mixed)) if one.is_possible]
+    mixed = (
+        RunShape(salt.salt, kind.run_class, nodes.formatted) for nodes in shapes for kind in shapes for salt in shapes
+    )
+    return [one for one in dict.fromkeys(mixed) if one.is_possible]
 
 
-def _told(view: RunView) -> int:
-    """For how many of the sentinel and the END one of the two copies of the header is that of this shape."""
-    return sum(_is_there(view, node, view.keeper(node)) for node in (0, view.shape.end))
+def _balance(view: RunView) -> int:
+    """How many headers more have a copy that holds than have none."""
+    nodes = [0, *range(runs.FIRST, view.shape.end + 1, view.shape.granules)]
+    try:
+        data = view.memory.read(view.base, runs.BYTES)
+    except Unreadable:
+        return 0
+    return sum(1 if _holds_in(view, node, data) else -1 for node in nodes)
 
 
-def _is_there(view: RunView, node: int, keeper: int) -> bool:
-    expected = runs.pack_header(view.bound_header(node))
-    for at in (node << runs.GRANULE_LOG2, (keeper << runs.GRANULE_LOG2) + runs.KEPT):
-        try:
-            if view.memory.read(view.base + at, runs.HEADER) == expected:
-                return True
-        except Unreadable:
-            continue
-    return False
+def _holds_in(view: RunView, node: int, data: bytes) -> bool:
+    places = (node << runs.GRANULE_LOG2, (view.keeper(node) << runs.GRANULE_LOG2) + runs.KEPT)
+    return any(view.holds(node, view.header(node, data[at : at + runs.HEADER])) for at in places)

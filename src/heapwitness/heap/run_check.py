@@ -1,5 +1,6 @@
 """All damage in a run, found in one walk: what `hw_run_check` in `native/core/run_check.c` finds, from outside."""
 
+from dataclasses import dataclass
 from itertools import takewhile
 
 from heapwitness.heap.area import PoolNode
@@ -17,35 +18,61 @@ def check_run(area: WalkedRuns) -> tuple[Fault, ...]:
     Raises:
         Unreadable: the memory ends before the run does.
     """
-    view, end, first = area.run, area.end, area.first
-    if not view.is_described:
-        return (Fault(Reason.CONTROL),)
+    view = area.run
+    control = Fault(Reason.CONTROL)
+    if not view.is_described and not view.is_bound_to_copy:
+        return (control,)
+    found: list[Fault] = [] if view.is_described else [control]
+    tally = _RunTally()
+    damaged = _look(area, found, tally)
+    if view.is_described and not damaged and not tally.agrees(area):
+        found.append(control)
+    return tuple(found)
+
+
+def _look(area: WalkedRuns, found: list[Fault], tally: "_RunTally") -> bool:
+    """Add what is damaged in the nodes; whether anything is."""
+    end = area.end
     steps = list(takewhile(lambda step: step.offset <= end, area.walk()))
-    found: list[Fault] = []
-    stretch, low, used, damaged = 0, end, 0, False
+    stretch, low, damaged = 0, end, False
     for number, step in enumerate(steps):
         behind = steps[(number + 1) % len(steps)]
         sound = step.own_holds and behind.kept_holds
         wrong = payload_fault_of(area, step) if sound else Reason.NONE
         damaged = damaged or not sound or wrong is not Reason.NONE
         if not sound and not stretch:
-            stretch = max(step.offset, first)
+            stretch = max(step.offset, area.first)
         if sound and stretch:
             _close(found, stretch, low, step.offset)
             stretch = 0
+        if wrong is not Reason.NONE:
+            found.append(Fault(wrong, step.offset, step.offset, end if step.offset == end else behind.offset))
         if sound:
-            if wrong is not Reason.NONE:
-                found.append(
-                    Fault(wrong, step.offset, step.offset, step.offset if step.offset == end else behind.offset)
-                )
             low = step.offset if step.offset != area.shift else end
-        is_block = not area.is_bound(step.offset) and not step.lost
-        used += is_block and step.header.state is not State.FREE
+            tally.add(area, step)
     if stretch:
         _close(found, stretch, low, end)
-    if not damaged and not _counts(area, used):
-        found.append(Fault(Reason.CONTROL))
-    return tuple(found)
+    return damaged
+
+
+@dataclass(slots=True)
+class _RunTally:
+    """What is counted to hold against what a run counts: each free node is named once, by the head or by another."""
+
+    used: int = 0
+    owed: int = 0
+
+    def add(self, area: WalkedRuns, step: PoolNode) -> None:
+        if area.is_bound(step.offset):
+            return
+        if step.header.state is not State.FREE:
+            self.used += 1
+        else:
+            self.owed += area.links(step.offset).next - (step.offset - area.shift)
+
+    def agrees(self, area: WalkedRuns) -> bool:
+        words = area.run.words
+        return words is not None and self.used == words.used and self.owed + words.head == 0
 
 
 def payload_fault_of(area: WalkedRuns, step: PoolNode) -> Reason:
@@ -71,17 +98,3 @@ def _close(found: list[Fault], stretch: int, low: int, high: int) -> None:
         # What is wrong in the payload of the node before a stretch is mostly of the same write.
         found.pop()
     found.append(Fault(Reason.DAMAGE, stretch, low, high))
-
-
-def _counts(area: WalkedRuns, used: int) -> bool:
-    """Whether what is counted apart from the nodes fits them."""
-    words = area.run.words
-    if words is None or words.used != used:
-        return False
-    if not words.head:
-        return used == words.formatted
-    head = area.shift + words.head
-    if not area.run.shape.is_node(words.head):
-        return False
-    own = area.own(head)
-    return area.stands(head, own) and own.state is State.FREE

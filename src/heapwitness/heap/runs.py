@@ -7,8 +7,9 @@ ends with are nodes, too, without a block: the sentinel, and the END, which reac
 from collections.abc import Iterator, Sequence
 
 from heapwitness.heap.area import NodeArea, PoolNode
-from heapwitness.heap.pool import LostPool, WalkedPool
+from heapwitness.heap.pool import LostPool
 from heapwitness.heap.run import QUARANTINED, RunView, open_run, run_of
+from heapwitness.heap.walked_pool import WalkedPool
 from heapwitness.layout import runs
 from heapwitness.layout.process import Process, Region, RegionKind, read_regions, region_at
 from heapwitness.layout.runs import RunLinks
@@ -119,16 +120,17 @@ class WalkedRuns(NodeArea):
         return view.slack(local, header) is not None
 
     def _left_of_slack(self, node: int, header: NodeHeader) -> int:
-        """Of a node whose entry is lost: so many bytes at its end hold its pattern."""
-        end = (node + header.size) << self.log2
-        most = min((1 << runs.SLACK_BITS) - 1, end - self.start(node) - 1)
+        """Of a node whose entry is lost: so many bytes at its end hold its pattern, by steps of what
+        its header has no room for."""
+        view, _ = self.split(node)
+        end, step, eight = (node + header.size) << self.log2, 16, self.pattern(node)
+        slack, limit = header.slack, runs.slack_limit(view.shape.run_class)
         try:
-            data = self.peek(end - most, most)
+            while slack + step < limit and self.peek(end - slack - step, step) == pattern_at(eight, -slack, step):
+                slack += step
         except Unreadable:
-            return 0
-        expected = pattern_at(self.pattern(node), end - most - self.start(node), most)
-        same = zip(reversed(data), reversed(expected), strict=True)
-        return next((number for number, pair in enumerate(same) if pair[0] != pair[1]), most)
+            return slack
+        return slack
 
     def stands(self, node: int, header: NodeHeader) -> bool:
         view, local = self.split(node)
@@ -141,6 +143,9 @@ class WalkedRuns(NodeArea):
     def is_bound(self, node: int) -> bool:
         view, local = self.split(node)
         return view.is_bound(local)
+
+    def may_be_victim(self, node: int) -> bool:
+        return not self.is_bound(node)
 
     def backed_by_end(self, node: int) -> int | None:
         view, local = self.split(node)
@@ -252,7 +257,7 @@ class WalkedRuns(NodeArea):
         names."""
         view, local = self.split(node)
         place, stored = view.place(local), self.links(node)
-        possible = (0, *range(runs.FIRST, view.shape.end, view.shape.granules))
+        possible: tuple[int, ...] = (0, *range(runs.FIRST, view.shape.end, view.shape.granules))
         for one in possible:
             if runs.free_links(view.key, place, one).second == stored.second:
                 return one

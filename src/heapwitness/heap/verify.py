@@ -1,12 +1,12 @@
 """What is wrong in the payload of a node whose header can be believed: slack, links, poison."""
 
-from heapwitness.heap.pool import WalkedPool
+from heapwitness.heap.pool import SeenPool
 from heapwitness.layout import witness
 from heapwitness.layout.events import Reason
 from heapwitness.layout.witness import Links, NodeHeader, State
 
 
-def payload_fault(pool: WalkedPool, node: int, header: NodeHeader, *, stale: bool = False) -> Reason:
+def payload_fault(pool: SeenPool, node: int, header: NodeHeader, *, stale: bool = False) -> Reason:
     """NONE, SLACK, LINKS or POISON.
 
     Args:
@@ -31,7 +31,7 @@ def payload_fault(pool: WalkedPool, node: int, header: NodeHeader, *, stale: boo
             return Reason.NONE
 
 
-def slack_holds(pool: WalkedPool, node: int, header: NodeHeader) -> bool:
+def slack_holds(pool: SeenPool, node: int, header: NodeHeader) -> bool:
     """Whether a used node's slack is as it was written."""
     if not header.slack:
         return True
@@ -44,7 +44,7 @@ def slack_holds(pool: WalkedPool, node: int, header: NodeHeader) -> bool:
     return handed_over or pending_links(pool, node, header) is not None
 
 
-def pending_links(pool: WalkedPool, node: int, header: NodeHeader) -> Links | None:
+def pending_links(pool: SeenPool, node: int, header: NodeHeader) -> Links | None:
     """The links of a used node that another thread released and that waits for its owner, else None."""
     if header.state is not State.USED or header.quarantined:
         return None
@@ -54,7 +54,7 @@ def pending_links(pool: WalkedPool, node: int, header: NodeHeader) -> Links | No
     return links
 
 
-def _leads_to(pool: WalkedPool, node: int, links: Links) -> bool:
+def _leads_to(pool: SeenPool, node: int, links: Links) -> bool:
     """Whether the parent that a free node names knows it; one that is damaged is a fault of its own."""
     parent = links.parent
     if parent == 0:

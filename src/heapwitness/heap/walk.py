@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 
 from heapwitness.heap.area import PoolNode
-from heapwitness.heap.pool import WalkedPool
+from heapwitness.heap.pool import SeenPool
 from heapwitness.layout import witness
 from heapwitness.layout.witness import HEADER_WORDS, NodeHeader, Origin, State
 from heapwitness.memory import Unreadable
@@ -22,7 +22,7 @@ _ZERO = 16
 _SIZES = {3: struct.Struct("<I4x"), 4: struct.Struct("<I12x")}
 
 
-def walk(pool: WalkedPool, start: int | None = None, known: int = -1) -> Iterator[PoolNode]:
+def walk(pool: SeenPool, start: int | None = None, known: int = -1) -> Iterator[PoolNode]:
     """The pool's nodes in order of address, the end node last.
 
     Args:
@@ -68,7 +68,7 @@ def walk(pool: WalkedPool, start: int | None = None, known: int = -1) -> Iterato
         node += step.header.size
 
 
-def resync(pool: WalkedPool, lost: int, known: int = -1) -> int:
+def resync(pool: SeenPool, lost: int, known: int = -1) -> int:
     """The next place behind a lost node where a node verifies, by its own header or by the backup that
     it keeps; the end node if there is none.
 
@@ -99,7 +99,7 @@ def resync(pool: WalkedPool, lost: int, known: int = -1) -> int:
     return fallback
 
 
-def _first_verified(pool: WalkedPool, data: bytes, start: int, stop: int, lost: int) -> int | None:
+def _first_verified(pool: SeenPool, data: bytes, start: int, stop: int, lost: int) -> int | None:
     """The first node from `start` to before `stop` that verifies; `data` begins at `start`."""
     log2, min_node, largest = pool.log2, pool.min_node, pool.size - start
     kept_at = witness.KEPT >> log2
@@ -127,13 +127,13 @@ def _first_verified(pool: WalkedPool, data: bytes, start: int, stop: int, lost: 
     return best
 
 
-def _backs(pool: WalkedPool, keeper: int, header: NodeHeader) -> bool:
+def _backs(pool: SeenPool, keeper: int, header: NodeHeader) -> bool:
     """Whether this is a backup that `keeper` keeps, of the node that it says follows."""
     back = header.prev_size
     return pool.min_node <= back <= pool.end - keeper and pool.stands(keeper + back, header)
 
 
-def _kept_successor(pool: WalkedPool, keeper: int) -> int | None:
+def _kept_successor(pool: SeenPool, keeper: int) -> int | None:
     try:
         kept = pool.kept(keeper)
     except Unreadable:
@@ -142,7 +142,7 @@ def _kept_successor(pool: WalkedPool, keeper: int) -> int | None:
 
 
 def _look(
-    pool: WalkedPool,
+    pool: SeenPool,
     node: int,
     keeper: int,
     prev_size: int,

@@ -90,7 +90,7 @@ class RunWords(NamedTuple):
     capacity: int
     run_class: int
     listed: int
-    zero: int
+    where: int
     waiting: int
     next: int
     previous: int
@@ -112,16 +112,17 @@ class AsideWords(NamedTuple):
     salt: int
     formatted: int
     run_class: int
+    zero: bytes
     slack: tuple[int, ...]
 
     def pack(self) -> bytes:
-        return ASIDE_WORDS.pack(self.salt, self.formatted, self.run_class, bytes(5), *self.slack)
+        return ASIDE_WORDS.pack(self.salt, self.formatted, self.run_class, self.zero, *self.slack)
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
         """From exactly 144 bytes."""
-        salt, formatted, run_class, _, *slack = ASIDE_WORDS.unpack(data)
-        return cls(salt, formatted, run_class, tuple(slack))
+        salt, formatted, run_class, zero, *slack = ASIDE_WORDS.unpack(data)
+        return cls(salt, formatted, run_class, zero, tuple(slack))
 
 
 class RunShape(NamedTuple):
@@ -249,14 +250,26 @@ def links_hold(key: RunKey, place: int, state: State, links: RunLinks) -> bool:
 
 
 def slack_entry(place: int, slack: int) -> int:
-    """What stands apart for a node of a class from SMALL on, twice: the part of its slack that its header has no room for."""
-    return ((slack >> 4) * 0x0101 ^ place >> 48) & 0xFFFF
+    """What stands apart of a node's slack, of a class from SMALL on: what its header has no room for, twice."""
+    return (slack >> 4) * 0x0101 ^ place >> 48
 
 
-def entry_slack(place: int, low: int, entry: int) -> int | None:
-    """The bytes of slack that an entry says, with the four bits of it in the header; None where both parts of the entry differ."""
-    slack = ((entry ^ place >> 48) & 0xFF) << 4 | low
-    return slack if entry == slack_entry(place, slack) else None
+def entry_slack(place: int, low: int, entry: int, run_class: int) -> int | None:
+    """The bytes of slack that an entry says with the low bits of a header; None where no node can have it."""
+    slack = low | ((entry ^ place >> 48) & 0xFF) << 4
+    return slack if entry == slack_entry(place, slack) and slack < slack_limit(run_class) else None
+
+
+def slack_limit(run_class: int) -> int:
+    """Nodes of a class above the first have less slack than this."""
+    return payload_of(run_class) - payload_of(run_class - 1)
+
+
+def where_of(base: int, aside: int) -> int:
+    """What vouches for the addresses of a run and of the second copy of what describes it."""
+    both = base ^ aside
+    both ^= both >> 32
+    return ~(both ^ both >> 16) & 0xFFFF
 
 
 def handed_site(word: int) -> int | None:

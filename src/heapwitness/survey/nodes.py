@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from heapwitness.findings.model import MapNodes, MapPart
 from heapwitness.heap.area import NodeArea, PoolNode
-from heapwitness.heap.pool import WalkedPool
 from heapwitness.heap.walk import walk
+from heapwitness.heap.walked_pool import WalkedPool
 from heapwitness.layout import witness
 from heapwitness.survey.tally import Key, PoolTally, Tally
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Finding, Frame, HeapMap
-from heapwitness.heap.pool import WalkedPool
+from heapwitness.heap.walked_pool import WalkedPool
 from heapwitness.layout.process import Region, RegionKind, read_process, read_regions, read_site
 from heapwitness.memory import Memory
 from heapwitness.survey.near import WHOLE_LIMIT, near, places
