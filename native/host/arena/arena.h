@@ -62,7 +62,8 @@ typedef struct hw_runs {
     uint32_t empties;                        /* of these, that hold memory */
     uint32_t region;
     _Atomic uint32_t waiting;    /* runs of which others released nodes: pushed by any thread, emptied by exchange */
-    uint32_t taken;              /* of those, what is being taken in */
+    uint32_t taken;              /* of those, what is still to be taken in */
+    uint32_t taking;             /* and the one that is taken in just now */
     _Atomic size_t handed_reach; /* how many runs have room there to note it */
     _Atomic bool lost;
     bool refused; /* there is no address space for them */

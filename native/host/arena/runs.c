@@ -8,7 +8,7 @@
 #define OTHER_ROOM ((size_t)16 << 30)
 #define SPARE ((size_t)1 << 20) /* behind them, so that an overflow out of the last one does not fault */
 #define HANDED (HW_RUN_NODES * sizeof(uint32_t))
-enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES };
+enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES, HANDED_STEP = 256 << 10 };
 /* Runs without used nodes that keep their memory: so many, and a part of all. */
 enum { EMPTY = 16, EMPTY_PART = 8 };
 
@@ -131,6 +131,8 @@ static hw_run *fresh(hw_arena *arena)
     atomic_store_explicit(&runs->reach, runs->reach + HW_RUN_BYTES, memory_order_release);
     atomic_store_explicit(&runs->within, runs->reach, memory_order_relaxed);
     hw_region_resize(runs->region, runs->reach);
+    /* Before anybody needs it: a signal handler, or a thread with a storage of its own, could not wait for it. */
+    hw_runs_make_handed(arena);
     return run;
 }
 
@@ -241,6 +243,7 @@ void hw_runs_lists_anew(hw_arena *arena)
     for (unsigned class = 0; class < HW_RUN_CLASSES; class++)
         runs->partial[class] = 0;
     runs->empty = runs->empties = 0;
+    atomic_store_explicit(&runs->within, atomic_load(&runs->lost) ? 0 : runs->reach, memory_order_relaxed);
     for (size_t i = runs->reach >> HW_RUN_LOG2; i-- > 0;) {
         hw_run *run = &runs->book[i].run;
         run->listed = false;
@@ -277,14 +280,16 @@ void hw_runs_lose(hw_arena *arena)
 bool hw_runs_make_handed(hw_arena *arena)
 {
     hw_runs *runs = &arena->runs;
-    size_t bytes = runs->space.bytes >> HW_RUN_LOG2;
+    size_t bytes = (runs->reach >> HW_RUN_LOG2) * HANDED;
     size_t room = (arena->number == 1 ? FIRST_ROOM : OTHER_ROOM) / HW_RUN_BYTES * HANDED;
-    bytes = hw_round_up(bytes * HANDED, hw_page());
+    if (bytes <= runs->handed.bytes)
+        return true;
+    bytes = hw_round_up(bytes, hw_space_is_limited() ? hw_page() : HANDED_STEP);
     if (!runs->handed.start) {
         if (!hw_space_take(&runs->handed, bytes, room))
             return false;
         hw_region_describe(runs->region, runs->book, runs->handed.start);
-    } else if (bytes > runs->handed.bytes && !hw_space_grow(&runs->handed, bytes)) {
+    } else if (!hw_space_grow(&runs->handed, bytes)) {
         return false;
     }
     atomic_store_explicit(&runs->handed_reach, runs->handed.bytes / HANDED, memory_order_release);

@@ -125,8 +125,7 @@ HW_INLINE void hw_resize_there(hw_run *run, const hw_run_looked *n, size_t bytes
     } else {
         uint32_t node = (uint32_t)(n->at - run->base) >> HW_RUN_GRANULE_LOG2;
         hw_run_fill(end - slack, end, pattern);
-        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] =
-            hw_slack_entry(n->place, slack);
+        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n->place, slack);
         slack &= 15;
     }
     hw_run_write(&hw_this_process.key, n, hw_meta(slack, HW_USED, n->own >> 6 & 3, site));

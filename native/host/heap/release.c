@@ -6,6 +6,7 @@
 #include "heap/delayed.h"
 #include "heap/fast.h"
 #include "heap/foreign.h"
+#include "heap/handed.h"
 #include "heap/huge.h"
 #include "heap/small.h"
 #include "os/record.h"

@@ -2,32 +2,24 @@
 #include "heap/small.h"
 
 #include "heap/delayed.h"
+#include "heap/handed.h"
 #include "heap/release.h"
 #include "os/room.h"
 #include "run_node.h"
 
 #define KEY (&hw_this_process.key)
-enum { HANDED = 1u << 31, SITE = 0xFFFFFF, GROUP_LOG2 = 5, GROUP = 1 << GROUP_LOG2 };
 
 __attribute__((no_sanitize("thread"))) bool hw_small_glimpse(const hw_run *run, uint32_t node, uint32_t *meta)
 {
-    /* Up to where nodes can be, not where they are: that changes while others look, as does what the run is used for.
-     */
-    uint32_t granules = run->stride >> HW_RUN_GRANULE_LOG2;
+    /* Up to where nodes can be, not where they are: that changes while others look. A pointer to what was released may
+       lead to a run that goes out of use just now. */
+    uint32_t granules = __atomic_load_n(&run->stride, __ATOMIC_RELAXED) >> HW_RUN_GRANULE_LOG2;
     if (!node || !granules || (node - HW_RUN_FIRST) % granules || (node - HW_RUN_FIRST) / granules >= run->capacity)
         return false;
     const char *at = hw_run_at(run, node);
     uint64_t own = __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_RELAXED);
     *meta = (uint32_t)own;
     return hw_run_unlike(hw_place(run->salt, KEY, at), KEY, own) == 0 && hw_state_of(*meta) != HW_ENDNODE;
-}
-
-bool hw_small_waits(hw_arena *arena, const hw_run *run, uint32_t node, uint32_t *site)
-{
-    const _Atomic uint32_t *handed = hw_runs_handed(arena, run);
-    uint32_t entry = handed ? atomic_load(&handed[hw_run_number(run, node)]) : 0;
-    *site = entry & SITE;
-    return entry != 0;
 }
 
 static hw_where where_of(const hw_arena *arena, const hw_run *run)
@@ -50,14 +42,26 @@ enum { FAULTS = 2 * HW_RUN_NODES, FEW = 16 }; /* FEW: without memory for more */
    what is counted. */
 static bool may_be_one_operations(const hw_run *run, const hw_fault *faults, unsigned count)
 {
-    const hw_fault *first = NULL, *last = NULL;
+    uint32_t first = 0, behind = 0, granules = run->stride >> HW_RUN_GRANULE_LOG2;
     for (unsigned i = 0; i < count; i++) {
         if (faults[i].reason == HW_CONTROL_BLOCK)
             continue;
-        first = first ? first : &faults[i];
-        last = &faults[i];
+        first = first ? first : faults[i].node;
+        behind = faults[i].reason == HW_HEADERS ? faults[i].high : faults[i].node + granules;
     }
-    return !last || (last->node - first->node) << HW_RUN_GRANULE_LOG2 <= 2 * run->stride;
+    return behind <= first + 3 * granules;
+}
+
+/* Every free node is on the list. An operation that was left in the middle may have taken one off, and no more; no
+ * overflow can. */
+static bool list_is_whole(const hw_run *run)
+{
+    uint32_t node = run->head, count = 0, meta;
+    while (node && count < run->formatted && hw_run_meta(run, KEY, node, &meta) && hw_state_of(meta) == HW_FREE) {
+        node = (uint32_t)hw_word(hw_run_at(run, node) + HW_RUN_OVERHEAD) & UINT16_MAX;
+        count++;
+    }
+    return !node && count + run->used == run->formatted;
 }
 
 /* Tell what is wrong in a run. The one behind it: damage reaches the run's end, and may go on there; else NULL. */
@@ -151,10 +155,16 @@ void hw_small_mend_left(hw_arena *arena, const hw_caller *caller)
     for (size_t i = 0; i < reach >> HW_RUN_LOG2 && !atomic_load(&arena->runs.lost); i++) {
         hw_run *run = &arena->runs.book[i].run;
         mending m = {.arena = arena, .run = run, .context = &context, .left = true};
-        if (run->stride && !hw_run_sound(run, KEY))
+        if (run->stride && !hw_run_sound(run, KEY)) {
             mend_it(&m);
+        } else if (run->stride && !list_is_whole(run)) {
+            hw_outcome outcome;
+            hw_run_repair(run, KEY, &outcome);
+            atomic_fetch_add(&hw_left_places, 1);
+        }
     }
     hw_runs_lists_anew(arena);
+    hw_small_handed_left(arena);
 }
 
 /* --- allocating ----------------------------------------------------------------------------------- */
@@ -241,7 +251,7 @@ void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_cont
     if (atomic_load(&arena->runs.lost))
         return;
     if (atomic_load_explicit(&run->waiting, memory_order_relaxed))
-        hw_small_drain(arena, context);
+        hw_small_drain_run(arena, run, context);
     if (!hw_run_meta(run, KEY, node, &meta) || hw_state_of(meta) != HW_USED) {
         release_wrong(arena, run, pointer, context, true);
         return;
@@ -259,75 +269,7 @@ void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_cont
     hw_small_give(arena, run, node, hw_site_here(meta >> 8, context), context);
 }
 
-/* --- what other threads released ------------------------------------------------------------------ */
-
-/* Noted beside the nodes, which stay as they are until their owner comes. False: the node waits already, or there is no
-   room to note it. */
-static bool hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site)
-{
-    _Atomic uint32_t *handed = hw_runs_handed(arena, run);
-    uint32_t number = hw_run_number(run, node), nothing = 0;
-    if (!handed || !atomic_compare_exchange_strong(&handed[number], &nothing, HANDED | site))
-        return false;
-    /* Who finds the group noted is before the owner's exchange, which is before its look at the nodes. */
-    uint64_t group = UINT64_C(1) << (number >> GROUP_LOG2);
-    if (atomic_load(&run->waiting) & group)
-        return true;
-    atomic_fetch_or(&run->waiting, group);
-    if (atomic_exchange(&run->queued, 1))
-        return true;
-    uint32_t me = (uint32_t)((hw_book *)(void *)run - arena->runs.book) + 1;
-    uint32_t head = atomic_load_explicit(&arena->runs.waiting, memory_order_relaxed);
-    do
-        atomic_store_explicit(&run->next_waiting, head, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&arena->runs.waiting, &head, me, memory_order_release,
-                                                  memory_order_relaxed));
-    return true;
-}
-
-static void take_in(hw_arena *arena, hw_run *run, uint32_t number, _Atomic uint32_t *entry, const hw_context *context)
-{
-    uint32_t node = HW_RUN_FIRST + number * (run->stride >> HW_RUN_GRANULE_LOG2), meta;
-    uint32_t site = atomic_exchange(entry, 0) & SITE;
-    if (!hw_run_meta(run, KEY, node, &meta)) {
-        hw_small_mend(arena, run, context);
-        if (!hw_run_meta(run, KEY, node, &meta))
-            return;
-    }
-    if (hw_state_of(meta) == HW_USED && !hw_quarantined(meta))
-        hw_small_give(arena, run, node, site, context);
-}
-
-static void take_in_all(hw_arena *arena, hw_run *run, const hw_context *context)
-{
-    _Atomic uint32_t *handed = hw_runs_handed(arena, run);
-    for (uint64_t groups = atomic_exchange(&run->waiting, 0); groups && handed; groups &= groups - 1) {
-        uint32_t first = (uint32_t)__builtin_ctzll(groups) << GROUP_LOG2;
-        for (uint32_t number = first; number < first + GROUP; number++)
-            if (atomic_load(&handed[number]))
-                take_in(arena, run, number, &handed[number], context);
-    }
-}
-
-void hw_small_drain(hw_arena *arena, const hw_context *context)
-{
-    hw_runs *runs = &arena->runs;
-    if (!atomic_load_explicit(&runs->waiting, memory_order_relaxed) && !runs->taken)
-        return;
-    /* What was taken before, if that was left in the middle, comes first. */
-    for (unsigned turn = 0; turn < 2 && !atomic_load(&runs->lost); turn++) {
-        if (!runs->taken)
-            runs->taken = atomic_exchange_explicit(&runs->waiting, 0, memory_order_acquire);
-        while (runs->taken) {
-            hw_run *run = &runs->book[runs->taken - 1].run;
-            uint32_t after = atomic_load_explicit(&run->next_waiting, memory_order_relaxed);
-            /* In this order: who notes a node after that puts the run on the list again. */
-            atomic_store(&run->queued, 0);
-            runs->taken = after;
-            take_in_all(arena, run, context);
-        }
-    }
-}
+/* --- by any thread --------------------------------------------------------------------------------- */
 
 /* What was handed over to an arena without an owner. */
 static void take_in_for_nobody(hw_arena *arena, const hw_context *context)
@@ -352,7 +294,7 @@ void hw_small_release_any(hw_arena *arena, hw_run *run, void *pointer, const hw_
     if (may_be_handed_over(run, node, context->family, &meta) &&
         (hw_is_foreign() || !hw_domain_differs(meta >> 8, &context->caller))) {
         uint32_t site = hw_is_foreign() ? 0 : hw_site_here(meta >> 8, context);
-        if (hand_over(arena, run, node, site)) {
+        if (hw_small_hand_over(arena, run, node, site)) {
             if (!hw_is_foreign())
                 take_in_for_nobody(arena, context);
             return;
@@ -394,6 +336,8 @@ void *hw_small_resize(hw_arena *arena, hw_run *run, void *pointer, size_t bytes,
                       bool (*moves)(size_t size, size_t bytes, const hw_context *context))
 {
     uint32_t node = hw_run_node_at(run, pointer), meta, by;
+    if (atomic_load_explicit(&run->waiting, memory_order_relaxed) && !atomic_load(&arena->runs.lost))
+        hw_small_drain_run(arena, run, context);
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
         *size = hw_small_size(run, pointer);
         if (atomic_load(&arena->runs.lost)) {

@@ -21,8 +21,6 @@ static inline void *hw_small_payload(const hw_run *run, uint32_t node)
 /* The node's header, which its owner may be changing: a torn one fails its check. Any thread may ask. False: no node is
    there, or it is damaged. */
 bool hw_small_glimpse(const hw_run *run, uint32_t node, uint32_t *meta);
-/* Whether another thread released the node, and from which site. Any thread may ask. */
-bool hw_small_waits(hw_arena *arena, const hw_run *run, uint32_t node, uint32_t *site);
 
 /* --- by who is inside ------------------------------------------------------------------------------ */
 
@@ -39,8 +37,6 @@ bool hw_small_let_go(hw_arena *arena, hw_run *run, uint32_t node);
 void *hw_small_resize(hw_arena *arena, hw_run *run, void *pointer, size_t bytes, uint32_t site,
                       const hw_context *context, size_t *size, unsigned *family,
                       bool (*moves)(size_t size, size_t bytes, const hw_context *context));
-/* Take in what other threads released. */
-void hw_small_drain(hw_arena *arena, const hw_context *context);
 /* Tell and mend what is wrong in a run. */
 void hw_small_mend(hw_arena *arena, hw_run *run, const hw_context *context);
 /* The same for a run that nothing has complained about, if need be. */

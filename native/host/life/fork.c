@@ -3,6 +3,8 @@
 
 #include "arena/standstill.h"
 #include "heap/big.h"
+#include "heap/damage.h"
+#include "heap/handed.h"
 
 enum { SEIZE_MS = 1000 };
 
@@ -49,6 +51,8 @@ static void leave_in_child(bool in_motion)
         bool torn = !seized || atomic_load(&a->busy) || (in_motion && !mine && atomic_load(&a->owner));
         if (torn) /* its owner may have been in the middle of something, and does not exist here */
             hw_lose(a);
+        else
+            hw_small_handed_after_fork(a);
         if (seized)
             hw_visits_down();
         atomic_store(&a->wanted, 0);

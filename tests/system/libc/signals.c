@@ -95,7 +95,8 @@ static _Atomic bool over;
 
 static void *churning(void *unused)
 {
-    churn(300000);
+    while (!over)
+        churn(30000);
     return unused;
 }
 
@@ -119,6 +120,8 @@ static void threads(void)
         CHECK(pthread_create(&thread[i], NULL, churning, NULL) == 0);
     CHECK(pthread_create(&pest, NULL, pestering, thread) == 0);
     usleep(400000);
+    for (int i = 0; calls <= 100 && i < 10000; i++)
+        usleep(1000);
     over = true;
     pthread_join(pest, NULL);
     for (int i = 0; i < 4; i++)
