@@ -64,24 +64,60 @@ static bool list_is_whole(const hw_run *run)
     return !node && count + run->used == run->formatted;
 }
 
-static void mend(const mending *m, hw_fault *faults, unsigned most)
+/* Where a run lies is known, whatever it says itself. */
+static void bind(const hw_arena *arena, hw_run *run)
 {
-    hw_outcome outcome;
-    hw_where where = where_of(m->arena, m->run);
-    uint64_t before = atomic_load(&hw_findings);
-    unsigned count = hw_run_check(m->run, KEY, faults, most);
-    /* Where a run lies is known, whatever it says itself; what is told is read there. */
-    hw_book *book = (hw_book *)(void *)m->run;
-    hw_run_bind(m->run, &book->aside, m->arena->runs.base + ((size_t)(book - m->arena->runs.book) << HW_RUN_LOG2));
-    if (m->left && may_be_one_operations(m->run, faults, count))
+    hw_book *book = (hw_book *)(void *)run;
+    hw_run_bind(run, &book->aside, arena->runs.base + ((size_t)(book - arena->runs.book) << HW_RUN_LOG2));
+}
+
+/* Tell what is wrong in a run. The one behind it: damage reaches the run's end, and may go on there; else NULL. */
+static hw_run *tell(const mending *m, hw_run *run, hw_fault *faults, unsigned most)
+{
+    hw_where where = where_of(m->arena, run);
+    bool goes_on = false;
+    unsigned count = hw_run_check(run, KEY, faults, most);
+    bind(m->arena, run); /* what is told is read there */
+    if (m->left && may_be_one_operations(run, faults, count)) {
         atomic_fetch_add(&hw_left_places, count);
-    else
-        for (unsigned i = 0; i < count; i++)
-            hw_tell_damage(m->context, &where, &faults[i]);
+        return NULL;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        hw_tell_damage(m->context, &where, &faults[i]);
+        goes_on |= faults[i].reason != HW_CONTROL_BLOCK && faults[i].high == hw_run_end(run);
+    }
     if (count == most)
         atomic_fetch_add(&hw_findings, 1);
-    if (!hw_run_repair(m->run, KEY, &outcome))
-        hw_runs_lose(m->arena);
+    hw_run *behind = &((hw_book *)(void *)run + 1)->run;
+    return goes_on && hw_run_of(m->arena, run->base + HW_RUN_BYTES) == behind && behind->stride ? behind : NULL;
+}
+
+static void repair(hw_arena *arena, hw_run *run, hw_outcome *all)
+{
+    hw_outcome one;
+    bind(arena, run);
+    if (!hw_run_repair(run, KEY, &one))
+        hw_runs_lose(arena);
+    all->headers += one.headers;
+    all->backups += one.backups;
+    all->slacks += one.slacks;
+    all->links += one.links;
+    all->poisons += one.poisons;
+    all->controls += one.controls;
+    all->quarantined += one.quarantined;
+}
+
+static void mend(const mending *m, hw_fault *faults, unsigned most)
+{
+    hw_outcome outcome = {0};
+    uint64_t before = atomic_load(&hw_findings);
+    hw_run *behind = tell(m, m->run, faults, most);
+    /* Before anything is repaired by which it shows where the damage there came from. */
+    if (behind && !hw_run_sound(behind, KEY)) {
+        tell(m, behind, faults, most);
+        repair(m->arena, behind, &outcome);
+    }
+    repair(m->arena, m->run, &outcome);
     hw_runs_lists_anew(m->arena);
     hw_delayed_check_runs(m->arena);
     m->arena->repairs++;
