@@ -71,8 +71,18 @@ static void bind(const hw_arena *arena, hw_run *run)
     hw_run_bind(run, &book->aside, arena->runs.base + ((size_t)(book - arena->runs.book) << HW_RUN_LOG2));
 }
 
-/* Tell what is wrong in a run. The one behind it: damage reaches the run's end, and may go on there; else NULL. */
-static hw_run *tell(const mending *m, hw_run *run, hw_fault *faults, unsigned most)
+/* Whether damage goes from a run's last bytes on into the one behind it: then one finding has all of it. */
+static bool leads_on(const hw_run *run, const hw_run *behind)
+{
+    uint64_t place = hw_place(run->salt, KEY, hw_run_at(run, hw_run_end(run)));
+    uint64_t sentinel = hw_run_header(hw_place(behind->salt, KEY, behind->base), KEY, HW_RUN_END_META);
+    return run->formatted == run->capacity && hw_run_end(run) < HW_RUN_BYTES / 16 - 1 &&
+           hw_word(run->base + HW_RUN_BYTES - 8) != hw_pattern_of(place) && hw_word(behind->base) != sentinel;
+}
+
+/* Tell what is wrong in a run; `but_its_start`: damage that begins there was told. The one behind it: damage reaches
+   the run's end, and may go on there; else NULL. */
+static hw_run *tell(const mending *m, hw_run *run, bool but_its_start, hw_fault *faults, unsigned most)
 {
     hw_where where = where_of(m->arena, run);
     bool goes_on = false;
@@ -83,7 +93,8 @@ static hw_run *tell(const mending *m, hw_run *run, hw_fault *faults, unsigned mo
         return NULL;
     }
     for (unsigned i = 0; i < count; i++) {
-        hw_tell_damage(m->context, &where, &faults[i]);
+        if (!but_its_start || faults[i].reason != HW_HEADERS || faults[i].low != hw_run_end(run))
+            hw_tell_damage(m->context, &where, &faults[i]);
         goes_on |= faults[i].reason != HW_CONTROL_BLOCK && faults[i].high == hw_run_end(run);
     }
     if (count == most)
@@ -111,10 +122,10 @@ static void mend(const mending *m, hw_fault *faults, unsigned most)
 {
     hw_outcome outcome = {0};
     uint64_t before = atomic_load(&hw_findings);
-    hw_run *behind = tell(m, m->run, faults, most);
+    hw_run *behind = tell(m, m->run, false, faults, most);
     /* Before anything is repaired by which it shows where the damage there came from. */
     if (behind && !hw_run_sound(behind, KEY)) {
-        tell(m, behind, faults, most);
+        tell(m, behind, leads_on(m->run, behind), faults, most);
         repair(m->arena, behind, &outcome);
     }
     repair(m->arena, m->run, &outcome);
