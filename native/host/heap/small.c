@@ -68,7 +68,9 @@ static bool list_is_whole(const hw_run *run)
 static void bind(const hw_arena *arena, hw_run *run)
 {
     hw_book *book = (hw_book *)(void *)run;
-    hw_run_bind(run, &book->aside, arena->runs.base + ((size_t)(book - arena->runs.book) << HW_RUN_LOG2));
+    char *base = arena->runs.base + ((size_t)(book - arena->runs.book) << HW_RUN_LOG2);
+    if (run->base != base || run->aside != &book->aside || !hw_run_is_bound(run)) /* others read it meanwhile */
+        hw_run_bind(run, &book->aside, base);
 }
 
 /* Whether damage goes from a run's last bytes on into the one behind it: then one finding has all of it. */
