@@ -110,7 +110,7 @@ HW_INLINE uint64_t hw_look_at_used(const hw_run *run, void *pointer, unsigned fa
         wrong = entry != hw_slack_entry(n->place, *slack) ||
                 !hw_run_is_filled(at + stride - *slack, at + stride, hw_pattern_of(n->place));
     }
-    return wrong | atomic_load_explicit(&run->waiting, memory_order_relaxed) |
+    return wrong | hw_run_behind_wrong(key, n, stride) | atomic_load_explicit(&run->waiting, memory_order_relaxed) |
            ((n->own & 0xF0) ^ ((uint64_t)HW_USED << 4 | family << 6));
 }
 
