@@ -68,7 +68,10 @@ static bool list_is_whole(const hw_run *run)
 static void bind(const hw_arena *arena, hw_run *run)
 {
     hw_book *book = (hw_book *)(void *)run;
-    hw_run_bind(run, &book->aside, arena->runs.base + ((size_t)(book - arena->runs.book) << HW_RUN_LOG2));
+    char *base = arena->runs.base + ((size_t)(book - arena->runs.book) << HW_RUN_LOG2);
+    /* Other threads read this, where it is as it should be. */
+    if (run->base != base || run->aside != &book->aside || !hw_run_is_bound(run))
+        hw_run_bind(run, &book->aside, base);
 }
 
 /* Tell what is wrong in a run. The one behind it: damage reaches the run's end, and may go on there; else NULL. */
