@@ -69,7 +69,8 @@ static void bind(const hw_arena *arena, hw_run *run)
 {
     hw_book *book = (hw_book *)(void *)run;
     char *base = arena->runs.base + ((size_t)(book - arena->runs.book) << HW_RUN_LOG2);
-    if (run->base != base || run->aside != &book->aside || !hw_run_is_bound(run)) /* others read it meanwhile */
+    /* Other threads read this, where it is as it should be. */
+    if (run->base != base || run->aside != &book->aside || !hw_run_is_bound(run))
         hw_run_bind(run, &book->aside, base);
 }
 
