@@ -28,6 +28,13 @@ static bool is_cachable(const block *b)
     return b->size <= 1000;
 }
 
+/* What begins with a run may be what ran over the end of the one before, and went on there. */
+static unsigned begins_run(node n, unsigned char *start)
+{
+    enum { CHANCE = 2 };
+    return is_sentinel(n) && start - n.at <= CHANCE ? OVERFLOW : 0;
+}
+
 /* Kinds by which a write from `start` to `stop` between two nodes would look the same. */
 static unsigned alike(node n, unsigned char *start, unsigned char *stop)
 {
@@ -42,7 +49,7 @@ static unsigned alike(node n, unsigned char *start, unsigned char *stop)
     }
     if (stop == payload_of(n) && state_of(n) == USED)
         kinds |= UNDERFLOW;
-    return kinds;
+    return kinds | begins_run(n, start);
 }
 
 static bool overflow(worker *w, truth *t, const char *what, bool (*fits)(const block *), unsigned long number)
@@ -119,6 +126,9 @@ static bool underflow(worker *w, truth *t, unsigned long number)
         t->kinds |= OVERFLOW; /* all from the end of the block before to the start of this one */
         t->alike |= OVERFLOW;
     }
+    t->kinds |= begins_run(before, b->at - length);
+    t->alike |= begins_run(before, b->at - length);
+    t->flags |= BACKWARD;
     return inflict(t, b->at - length, length, number);
 }
 

@@ -188,6 +188,11 @@ bool inflict(truth *t, unsigned char *at, size_t length, unsigned long number)
             }
     t->lost = t->lost || is_lost();
     memcpy(at, old, length);
+    if (t->lost && t->flags & BACKWARD) {
+        /* Of the block itself nothing says any more how large it was and who made it. */
+        t->of.size = 0;
+        t->of.maker = NULL;
+    }
     if (t->seen) {
         tell(t, number);
         memcpy(at, content, length);

@@ -5,7 +5,7 @@
 #include "place.h"
 
 enum { OVERFLOW = 1, UNDERFLOW = 2, HEADER = 4, AFTER_FREE = 8, DOUBLE = 16, INVALID = 32, MISMATCHED = 64 };
-enum { LINEAR = 1, TERMINATED = 2, CHECK = 4, NO_CULPRIT = 8 };
+enum { LINEAR = 1, TERMINATED = 2, CHECK = 4, NO_CULPRIT = 8, BACKWARD = 16 };
 
 typedef struct truth {
     const char *row;
