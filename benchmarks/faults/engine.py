@@ -45,6 +45,7 @@ ROWS = {
     "control-fixed": "control block, fixed part",
     "control-derived": "control block, derived part",
     "control-copy": "control block, its copy",
+    "run-edge": "sentinel, END or tail of a run",
     "double": "double free",
     "double-big": "double free of a big block",
     "interior": "free inside of a block",

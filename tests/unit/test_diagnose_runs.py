@@ -167,6 +167,32 @@ def test_damage_that_begins_where_a_run_does_may_be_of_the_run_before() -> None:
     assert {one.culprit.address for one in finding.readings if one.culprit} == {heap.payload(last), heap.payload(first)}
 
 
+def test_damage_that_begins_where_a_run_does_is_not_of_a_block_that_ends_far_before() -> None:
+    heap = RunHeap(1000, 1000, formatted=3)
+    heap.fill(0, 1000)
+    first = heap.fill(1, 1000)[0]
+    heap.write(runs.BYTES, FILL * 32)
+
+    finding = only(heap, 1)
+
+    assert (finding.kind, finding.certain, culprit(finding)) == ("heap-buffer-underflow", False, heap.payload(first))
+    assert [(one.kind, one.culprit) for one in finding.readings[1:]] == [("heap-buffer-overflow", None)]
+
+
+@pytest.mark.parametrize("nodes", [3, None])
+def test_a_few_bytes_where_a_run_begins_may_be_a_wild_write(nodes: int | None) -> None:
+    heap = RunHeap(1000, 1000, formatted=nodes)
+    heap.fill(0, 1000)
+    heap.fill(1, 1000)
+    heap.write(runs.BYTES, FILL * 4)
+
+    finding = only(heap, 1)
+
+    assert not finding.certain
+    assert {"header-overwrite", "heap-buffer-overflow"} < {one.kind for one in finding.readings}
+    assert finding.kind == ("header-overwrite" if nodes else "heap-buffer-overflow")
+
+
 def test_a_write_before_the_first_block_is_its_underflow() -> None:
     for number in (0, 1):
         heap = RunHeap(100, 100)

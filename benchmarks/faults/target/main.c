@@ -23,8 +23,8 @@ static const char *const rows[] = {
     "skipping",      "slack",         "underflow",       "bit",
     "word",          "header",        "backup",          "both",
     "links",         "control-fixed", "control-derived", "control-copy",
-    "double",        "double-big",    "interior",        "in-header",
-    "misaligned",    "outside",       "family",
+    "run-edge",      "double",        "double-big",      "interior",
+    "in-header",     "misaligned",    "outside",         "family",
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 

@@ -166,16 +166,16 @@ void forget_holes(void)
                 workers[i].blocks[k] = workers[i].blocks[--workers[i].count];
 }
 
-bool is_ours(const unsigned char *payload)
+const block *our_block(const unsigned char *payload)
 {
     for (unsigned i = 0; i <= threads; i++)
         for (unsigned k = 0; k < workers[i].count; k++)
             if (workers[i].blocks[k].at == payload)
-                return true;
+                return &workers[i].blocks[k];
     for (unsigned i = 0; i < mailed; i++)
         if (mailbox[i].at == payload)
-            return true;
-    return false;
+            return &mailbox[i];
+    return NULL;
 }
 
 block *some_block(worker *w, bool (*fits)(const block *))
@@ -199,6 +199,11 @@ bool is_any(const block *b)
 bool is_small(const block *b)
 {
     return b->size < BIG / 2;
+}
+
+bool is_pooled(const block *b)
+{
+    return is_small(b) && b->size > IN_RUNS;
 }
 
 bool is_big(const block *b)

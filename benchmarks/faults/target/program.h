@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BLOCKS = 160, THREADS = 3, LONGEST = 4096, BIG = 512 << 10 };
+enum { BLOCKS = 160, THREADS = 3, LONGEST = 4096, BIG = 512 << 10, IN_RUNS = 8192 };
 
 /* The operators of C++, when whoever is preloaded brings them. */
 void *_Znwm(size_t) __attribute__((weak));
@@ -42,11 +42,14 @@ bool is_filled(const block *b);
 void together(void);
 /* Forget the blocks that were released outside of the program's own steps. */
 void forget_holes(void);
-bool is_ours(const unsigned char *payload);
+/* The program's own block there; NULL where it has none. */
+const block *our_block(const unsigned char *payload);
 /* A block that fits, of any thread; NULL when there is none. */
 block *some_block(worker *w, bool (*fits)(const block *));
 bool is_any(const block *b);
 bool is_small(const block *b);
+/* Not big, but too large for a run. */
+bool is_pooled(const block *b);
 bool is_big(const block *b);
 bool has_inside(const block *b);
 

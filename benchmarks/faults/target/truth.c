@@ -7,12 +7,16 @@
 
 enum { WATCHED = 512 };
 
+/* A header and the backup behind it, of a node, or of those that a run begins and ends with; links of a pool, or of a
+   run's free node. */
+enum content { BYTES, NODE, BOUND, LINKS, RUN_LINKS };
+
 /* What must be as before once it was mended. */
 static struct watched {
     unsigned char *at;
     unsigned char bytes[64];
     unsigned length;
-    bool node; /* its header, and the backup that it keeps */
+    enum content is;
 } watched[WATCHED];
 static unsigned watches;
 
@@ -28,38 +32,52 @@ void watch(unsigned char *at, unsigned length)
     struct watched *w = &watched[watches++];
     w->at = at;
     w->length = length;
-    w->node = false;
+    w->is = BYTES;
     memcpy(w->bytes, at, length);
 }
 
-/* The pool of an arena begins at a multiple of 1 MiB, and its first page says so. */
-unsigned char *pool_of(unsigned char *payload)
+static void watch_as(enum content is, unsigned char *at, unsigned length)
 {
-    uintptr_t at = (uintptr_t)payload & ~(uintptr_t)((1 << 20) - 1);
-    while (*(uint32_t *)at != 0x31505748)
-        at -= 1 << 20;
-    return (unsigned char *)at;
+    unsigned before = watches;
+    watch(at, length);
+    if (watches > before)
+        watched[before].is = is;
 }
 
-/* Watch everything that is vouched for from the node at `node` up to `stop`: headers, backups, links, slack. */
-void watch_nodes(unsigned char *node, unsigned char *stop)
+void watch_links(node n)
+{
+    watch_as(!in_run(n) ? LINKS : state_of(n) == FREE ? RUN_LINKS : BYTES, payload_of(n), 16);
+}
+
+void watch_many(unsigned char *at, unsigned char *stop)
+{
+    for (; at < stop; at += 64)
+        watch(at, (unsigned)(stop - at < 64 ? stop - at : 64));
+}
+
+static unsigned char *first_of(unsigned char *a, unsigned char *b)
+{
+    return a < b ? a : b;
+}
+
+void watch_nodes(node n, unsigned char *stop)
 {
     for (;;) {
-        watch(node, 32);
-        if (watches)
-            watched[watches - 1].node = true;
-        if (state_of(node) == 3) {
-            watch(node + 32, 32);
-            return;
-        }
-        unsigned slack = own(node)->meta & 15;
-        if (state_of(node) == 1)
-            watch(next_of(node) - slack, slack);
+        bool edge = state_of(n) == EDGE;
+        watch_as(edge && in_run(n) ? BOUND : NODE, n.at, overhead_of(n));
+        if (edge && !in_run(n))
+            watch(payload_of(n), 32);
+        else if (edge)
+            watch_many(payload_of(n), first_of(payload_of(n) + tail_of(n), stop));
+        else if (state_of(n) == USED)
+            watch_many(stop_of(n) - slack_of(n), stop_of(n));
         else
-            watch(node + 32, 16);
-        if (node >= stop)
+            watch_links(n);
+        if (n.at >= stop || (edge && !in_run(n)))
             return;
-        node = next_of(node);
+        n = next_of(n);
+        if (!n.at)
+            return;
     }
 }
 
@@ -68,18 +86,27 @@ static bool changed(const struct watched *w, unsigned from, unsigned length)
     return memcmp(w->at + from, w->bytes + from, length) != 0;
 }
 
-/* A header is lost when its own copy and the backup in the node before were both hit; that a released block was
-   poisoned, when the first byte of its links was (docs/faults.md). */
+/* Links of a free node of a run name the next one; what was lost of several may be linked in another order. */
+static bool is_as_it_was(const struct watched *w)
+{
+    bool relinked = w->is == RUN_LINKS && changed(w, 0, 2) && !changed(w, 2, 6);
+    return relinked || !changed(w, 0, w->length);
+}
+
+/* A header is lost when its own copy and the backup in the node before were both hit; those that a run begins and ends
+   with are known. That a released block of a pool was poisoned is lost, when the first byte of its links was
+   (docs/faults.md). */
 static bool is_lost(void)
 {
     const struct watched *before = NULL;
     for (unsigned i = 0; i < watches; i++) {
         const struct watched *w = &watched[i];
-        if (!w->node && w->length == 16 && w->bytes[0] == 1 && changed(w, 0, 1))
+        if (w->is == LINKS && w->bytes[0] == 1 && changed(w, 0, 1))
             return true;
-        if (!w->node)
+        if (w->is != NODE && w->is != BOUND)
             continue;
-        if (before && changed(w, 0, 16) && changed(before, 16, 16))
+        unsigned width = w->length / 2;
+        if (before && w->is == NODE && changed(w, 0, width) && changed(before, width, width))
             return true;
         before = w;
     }
@@ -90,7 +117,7 @@ bool is_restored(unsigned long number)
 {
     for (unsigned i = 0; i < watches; i++) {
         const struct watched *w = &watched[i];
-        if (!changed(w, 0, w->length))
+        if (is_as_it_was(w))
             continue;
         char line[400];
         int used = snprintf(line, sizeof line, "note %lu %p:", number, (void *)w->at);
@@ -161,6 +188,11 @@ bool inflict(truth *t, unsigned char *at, size_t length, unsigned long number)
             }
     t->lost = t->lost || is_lost();
     memcpy(at, old, length);
+    if (t->lost && t->flags & BACKWARD) {
+        /* Of the block itself nothing says any more how large it was and who made it. */
+        t->of.size = 0;
+        t->of.maker = NULL;
+    }
     if (t->seen) {
         tell(t, number);
         memcpy(at, content, length);

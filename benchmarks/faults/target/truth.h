@@ -2,14 +2,10 @@
 #ifndef FAULTS_TRUTH_H
 #define FAULTS_TRUTH_H
 
-#include "program.h"
+#include "place.h"
 
 enum { OVERFLOW = 1, UNDERFLOW = 2, HEADER = 4, AFTER_FREE = 8, DOUBLE = 16, INVALID = 32, MISMATCHED = 64 };
-enum { LINEAR = 1, TERMINATED = 2, CHECK = 4, NO_CULPRIT = 8 };
-
-typedef struct header {
-    uint32_t size, prev_size, meta, check;
-} header;
+enum { LINEAR = 1, TERMINATED = 2, CHECK = 4, NO_CULPRIT = 8, BACKWARD = 16 };
 
 typedef struct truth {
     const char *row;
@@ -19,24 +15,13 @@ typedef struct truth {
     bool lost;
 } truth;
 
-/* Views of a node, which is named by its address. */
-static inline header *own(unsigned char *node)
-{
-    return (header *)(void *)node;
-}
-static inline unsigned char *next_of(unsigned char *node)
-{
-    return node + (size_t)own(node)->size * 16;
-}
-static inline unsigned state_of(unsigned char *node)
-{
-    return own(node)->meta >> 4 & 3;
-}
-unsigned char *pool_of(unsigned char *payload);
-
 void forget_watches(void);
 void watch(unsigned char *at, unsigned length);
-void watch_nodes(unsigned char *node, unsigned char *stop);
+void watch_many(unsigned char *at, unsigned char *stop);
+/* Everything that is vouched for from a node up to `stop`: headers, backups, links, slack. */
+void watch_nodes(node from, unsigned char *stop);
+/* The first bytes of a released payload. */
+void watch_links(node n);
 /* Whether all that is watched is as it was; says on standard output what is not. */
 bool is_restored(unsigned long number);
 

@@ -198,27 +198,34 @@ def run_over(case: DamageCase, sentinel: int, under: PoolNode | None) -> Verdict
     last = pool.last_before(sentinel)
     before = Tenant(last.offset, last.header) if last is not None else None
     over = VerdictReading.overflow(pool, before) if before is not None else VerdictReading(kind="heap-buffer-overflow")
-    others = near(pool, case.nodes, extent)
-    if under is not None:
-        others = (VerdictReading.underflow(pool, Tenant(under.offset, under.header)),)
-    other = others[0] if others else _WILD
-    first, second = (over, other) if before is not None else (other, over)
-    whose = (
-        f"the block at {pool.payload(before.offset):#x}, which ends right before,"
-        if before is not None
-        else "the block that ends right before"
+    doubt = (
+        f"It begins where blocks of another stretch do: a write past the end of {_whose(pool, before)} "
+        "may have gone on there."
     )
-    doubt = f"It begins where blocks of another stretch do: a write past the end of {whose} may have gone on there."
+    if under is not None:
+        other = VerdictReading.underflow(pool, Tenant(under.offset, under.header))
+        readings = (over, other) if before is not None else (other, over)
+    elif before is not None:
+        readings = (over, *near(pool, case.nodes, extent), _WILD)
+    else:
+        verdict = wild(case, near(pool, case.nodes, extent), "header")
+        return replace(verdict, details=(*verdict.details, doubt), readings=(*(verdict.readings or (_WILD,)), over))
     return Verdict(
-        kind=first.kind,
-        culprit=first.culprit,
-        origin=first.origin,
+        kind=readings[0].kind,
+        culprit=readings[0].culprit,
+        origin=readings[0].origin,
         extent=extent,
         victim=case.victim,
-        suspect=second.culprit,
+        suspect=readings[1].culprit,
         details=(doubt,),
-        readings=(first, second),
+        readings=readings,
     )
+
+
+def _whose(pool: NodeArea, before: Tenant | None) -> str:
+    if before is None:
+        return "a block that ends before"
+    return f"the block at {pool.payload(before.offset):#x}, which ends right before,"
 
 
 def _promised(case: DamageCase) -> Extent:

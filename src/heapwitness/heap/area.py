@@ -306,7 +306,7 @@ class NodeArea(ABC):
         return False
 
     def last_before(self, node: int) -> PoolNode | None:
-        """The last block's node before what a run begins with; None where that is not known."""
+        """The node of the block that ends right before what a run begins with; None where none is known to."""
         return None
 
     @property

@@ -342,6 +342,10 @@ class WalkedRuns(NodeArea):
 
     def last_before(self, node: int) -> PoolNode | None:
         before = self.node_before(node)
+        shape = self.split(before)[0].shape
+        if shape.formatted < shape.capacity:
+            # Memory that nothing uses lies between, more than an overrun of that block would leave as it was.
+            return None
         try:
             last = None if self.is_bound(before) else self.look(before)
         except Unreadable:
