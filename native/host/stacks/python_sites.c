@@ -29,12 +29,6 @@ typedef struct hw_python {
     hw_python_codes codes;
 } hw_python;
 
-/* What HW_SITE_RECALL looks for first must not be found: no site is as large. */
-#define PYTHON UINT32_C(0x80000000)
-
-/* The site of a call from a frame on, whose innermost alone has `key`. */
-typedef uint32_t recall_from(hw_site_cache *cache, hw_caller caller, uint32_t prior, uintptr_t frame, uint64_t key);
-
 /* Addresses of callers are near each other: their lowest bits are the ones that choose a slot, which the rest of a key
    has its best bits for. A key of several C frames is mixed already. */
 static inline uint64_t both(uint64_t native, uint64_t python)
@@ -120,7 +114,7 @@ static __attribute__((noinline)) uint32_t learn_known(hw_site_cache *cache, cons
     }
     if (!site)
         return HW_SITE_UNKNOWN;
-    hw_site_keep(cache, key, prior | PYTHON, site);
+    hw_site_keep(cache, key, prior, site);
     return site;
 }
 
@@ -129,11 +123,11 @@ static uint32_t recall_path(hw_site_cache *cache, const hw_caller *caller, uint3
                             const hw_python_frame *frames, unsigned count, uint64_t python)
 {
     uint64_t native = (uint64_t)(uintptr_t)caller->pc, key = both(native, python);
-    uint32_t site = hw_site_recent(cache, key, prior | PYTHON);
+    uint32_t site = hw_site_recent(cache, key, prior);
     if (site == HW_SITE_UNKNOWN && !(count && hw_python_is_own(native))) {
         native = native_key(cache, caller, count != 0);
         key = both(native, python);
-        site = hw_site_recent(cache, key, prior | PYTHON);
+        site = hw_site_recent(cache, key, prior);
     }
     return site != HW_SITE_UNKNOWN ? site : learn_known(cache, caller, prior, frames, count, native, key);
 }
@@ -146,7 +140,7 @@ static __attribute__((noinline)) uint32_t recall_slowly(hw_site_cache *cache, hw
     hw_python_frame frames[HW_PYTHON_FAST];
     unsigned count = follow(cache->python, frames, prior, &path);
     uint32_t site = recall_path(cache, &caller, prior, frames, count, path.key);
-    if (innermost && !prior && path.ends && !path.alone && site != HW_SITE_UNKNOWN)
+    if (innermost && !prior && path.ends && !path.alone && site && site != HW_SITE_UNKNOWN)
         hw_python_keep_chain(&cache->python->view, &path, innermost, site);
     return site;
 }
@@ -154,16 +148,29 @@ static __attribute__((noinline)) uint32_t recall_slowly(hw_site_cache *cache, hw
 /* While the interpreter starts and ends. */
 static __attribute__((noinline)) uint32_t recall_frameless(hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
-    return recall_path(cache, &caller, prior, NULL, 0, 0);
+    return recall_path(cache, &caller, prior, NULL, 0, HW_PYTHON_NOTHING);
 }
 
-/* Where the innermost frame is known, and nothing is kept of it and of those that it leads to. */
-static inline __attribute__((always_inline)) uint32_t recall_beyond(hw_site_cache *cache, hw_caller caller,
-                                                                    uint32_t prior, uintptr_t frame, uint64_t key,
-                                                                    const hw_python_layout layout)
+/* The key of a frame that is the innermost, and in place. */
+static inline __attribute__((always_inline)) uint64_t key_from(hw_caller caller, uintptr_t frame,
+                                                               const hw_python_layout layout)
+{
+    return both((uint64_t)(uintptr_t)caller.pc, hw_python_key_of(hw_word_of(frame + layout.instruction)));
+}
+
+/* Where the innermost frame is known, and what it leads to is not in its usual place. */
+static inline __attribute__((always_inline)) uint32_t recall_further(hw_site_cache *cache, hw_caller caller,
+                                                                     uint32_t prior, const hw_python_layout layout)
 {
     hw_python_view *view = &cache->python->view;
     hw_python_frame frames[HW_PYTHON_FAST];
+    uintptr_t frame;
+    if (!hw_python_glance(view, layout, &frame))
+        return recall_slowly(cache, caller, prior, 0);
+    const uint64_t key = key_from(caller, frame, layout);
+    uint32_t site = hw_site_beside(cache, key, prior);
+    if (site != HW_SITE_UNKNOWN)
+        return site;
     if (!hw_python_is_own((uintptr_t)caller.pc) || !hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME) ||
         hw_python_is_shim(layout, frame))
         return recall_slowly(cache, caller, prior, key);
@@ -173,56 +180,38 @@ static inline __attribute__((always_inline)) uint32_t recall_beyond(hw_site_cach
     hw_python_path path;
     unsigned count = hw_python_walk(view, layout, frame, frames, HW_PYTHON_FAST, false, &path);
     uint64_t far = both((uintptr_t)caller.pc, path.key);
-    uint32_t site = hw_site_recent(cache, far, PYTHON);
+    site = hw_site_recent(cache, far, 0);
     if (site == HW_SITE_UNKNOWN)
         site = learn_known(cache, &caller, 0, frames, count, (uintptr_t)caller.pc, far);
-    if (path.ends && site != HW_SITE_UNKNOWN)
+    if (path.ends && site && site != HW_SITE_UNKNOWN)
         hw_python_keep_chain(view, &path, key, site);
     return site;
 }
 
-/* Where the innermost frame is known, but not as the program's own, or not in its usual place. */
-static inline __attribute__((always_inline)) uint32_t recall_further(hw_site_cache *cache, hw_caller caller,
-                                                                     uint32_t prior, uintptr_t frame, uint64_t key,
-                                                                     const hw_python_layout layout, recall_from *beyond)
-{
-    if (!prior) {
-        hw_python_view *view = &cache->python->view;
-        uint32_t site = hw_python_chain_site(hw_python_chain_of(view, frame, key), layout, frame, key);
-        if (site)
-            return site;
-    }
-    uint32_t site = hw_site_beside(cache, key, prior | PYTHON);
-    return site != HW_SITE_UNKNOWN ? site : beyond(cache, caller, prior, frame, key);
-}
-
-/* Where all is as usual: of an allocation by the program's own code, and of a release. */
+/* Where all is as usual: of an allocation, and of a release. */
 static inline __attribute__((always_inline)) uint32_t recall(hw_site_cache *cache, hw_caller caller, uint32_t prior,
-                                                             const hw_python_layout layout, recall_from *further)
+                                                             const hw_python_layout layout, hw_site_recaller *further)
 {
-    const hw_python_view *view = &cache->python->view;
+    hw_python_view *view = &cache->python->view;
     uintptr_t frame;
     if (HW_UNLIKELY(!hw_python_glance(view, layout, &frame)))
         return frame ? recall_slowly(cache, caller, prior, 0) : recall_frameless(cache, caller, prior);
-    uintptr_t instruction = hw_word_of(frame + layout.instruction);
-    uint64_t key = both((uint64_t)(uintptr_t)caller.pc, hw_python_key_of(instruction));
-    const hw_recent *seen = &cache->recent[hw_recent_slot(key, prior | PYTHON)];
+    const uint64_t key = key_from(caller, frame, layout);
+    const hw_recent *seen = &cache->recent[hw_recent_slot(key, prior)];
     uint32_t site = seen->site;
-    if (HW_LIKELY(seen->key == key && seen->prior == (prior | PYTHON)))
+    if (HW_LIKELY(seen->key == key && seen->prior == prior))
         return site;
-    return further(cache, caller, prior, frame, key);
+    if (prior)
+        return further(cache, caller, prior);
+    site = hw_python_chain_site(hw_python_chain_of(view, frame, key), layout, frame, key);
+    return HW_LIKELY(site != HW_SITE_UNKNOWN) ? site : further(cache, caller, 0);
 }
 
 #define RECALL(version)                                                                                                \
-    static __attribute__((noinline)) uint32_t beyond_##version(hw_site_cache *cache, hw_caller caller, uint32_t prior, \
-                                                               uintptr_t frame, uint64_t key)                          \
-    {                                                                                                                  \
-        return recall_beyond(cache, caller, prior, frame, key, hw_python_layouts[version]);                            \
-    }                                                                                                                  \
     static __attribute__((noinline)) uint32_t further_##version(hw_site_cache *cache, hw_caller caller,                \
-                                                                uint32_t prior, uintptr_t frame, uint64_t key)         \
+                                                                uint32_t prior)                                        \
     {                                                                                                                  \
-        return recall_further(cache, caller, prior, frame, key, hw_python_layouts[version], beyond_##version);         \
+        return recall_further(cache, caller, prior, hw_python_layouts[version]);                                       \
     }                                                                                                                  \
     static uint32_t recall_##version(hw_site_cache *cache, hw_caller caller, uint32_t prior)                           \
     {                                                                                                                  \
@@ -243,7 +232,7 @@ static uint32_t recall_unwound(hw_site_cache *cache, hw_caller caller, uint32_t 
     if (native == HW_SITE_UNKNOWN)
         return native;
     follow(cache->python, frames, prior, &path);
-    return hw_site_recent(cache, both(native, path.key), prior | PYTHON);
+    return hw_site_recent(cache, both(native, path.key), prior);
 }
 
 /* Taken once, and by nobody whose call came between. */
@@ -322,7 +311,7 @@ __attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const h
         site = hw_site_intern_record(&key, words);
     }
     if (site && !busy && hw_site_may_be_kept(site))
-        hw_site_keep(cache, both(native, python), prior | PYTHON, site);
+        hw_site_keep(cache, both(native, python), prior, site);
     return site;
 }
 

@@ -209,6 +209,7 @@ static inline bucket *bucket_of(site_table *t, unsigned level, uint32_t hash)
    what is seen here is looked at again. */
 static inline __attribute__((no_sanitize("thread"))) unsigned tagged(const bucket *b, uint32_t tag, unsigned *empty)
 {
+    bool full = atomic_load_explicit(&b->word[BUCKET - 1], memory_order_relaxed) != 0;
 #ifdef __SSE2__
     const __m128i *four = (const __m128i *)(const void *)b->word;
     const __m128i want = _mm_set1_epi32((int)(tag >> TAG_SHIFT)), none = _mm_setzero_si128();
@@ -218,14 +219,14 @@ static inline __attribute__((no_sanitize("thread"))) unsigned tagged(const bucke
 #define EMPTY(w) _mm_cmpeq_epi32(w, none)
 #define BITS(is)                                                                                                       \
     (unsigned)_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(is(w0), is(w1)), _mm_packs_epi32(is(w2), is(w3))))
-    *empty = BITS(EMPTY);
+    *empty = full ? 0 : BITS(EMPTY);
     return BITS(WITH_TAG);
 #else
     unsigned bits = *empty = 0;
     for (unsigned i = 0; i < BUCKET; i++) {
         uint32_t word = atomic_load_explicit(&b->word[i], memory_order_relaxed);
         bits |= (unsigned)(word >> TAG_SHIFT == tag >> TAG_SHIFT) << i;
-        *empty |= (unsigned)(word == 0) << i;
+        *empty |= (unsigned)(word == 0 && !full) << i;
     }
     return bits;
 #endif
@@ -361,10 +362,13 @@ uint32_t hw_site_intern_record(record *key, const uint64_t *words)
     key->hash = (uint32_t)((key->kind == HW_SITE_NATIVE ? hash : mix(hash, key->kind)) >> 32);
     uint32_t tag = key->hash & ~HW_SITE_NUMBER;
     /* Most are far from the processor where there are many sites: all together are waited for as long as one. */
-    for (unsigned level = atomic_load_explicit(&t->reached, memory_order_relaxed); level > 0; level--)
-        __builtin_prefetch(bucket_of(t, level, key->hash));
-    const bucket *from = t->buckets;
-    size_t buckets = FIRST_BUCKETS;
+    unsigned reached = atomic_load_explicit(&t->reached, memory_order_relaxed);
+    const bucket *from = t->buckets + FIRST_BUCKETS;
+    size_t buckets = 4 * FIRST_BUCKETS;
+    for (unsigned level = 0; level < reached; level++, from += buckets, buckets *= 4)
+        __builtin_prefetch(&from[key->hash & (buckets - 1)]);
+    from = t->buckets;
+    buckets = FIRST_BUCKETS;
     for (unsigned level = 0; level < t->levels; level++, from += buckets, buckets *= 4) {
         const bucket *b = &from[key->hash & (buckets - 1)];
         unsigned empty, with_tag = tagged(b, tag, &empty);
@@ -400,8 +404,7 @@ void hw_site_forget_one(hw_site_cache *cache, unsigned number)
 __attribute__((no_sanitize("thread"))) void hw_sites_forget_trapped(hw_site_cache *cache)
 {
     for (unsigned slot = 0; slot < HW_RECENT; slot++)
-        if (cache->recent[slot].key && !(cache->recent[slot].prior & HW_SITE_NUMBER) &&
-            hw_site_trapped(cache->recent[slot].site))
+        if (cache->recent[slot].key && !cache->recent[slot].prior && hw_site_trapped(cache->recent[slot].site))
             __atomic_store_n(&cache->recent[slot].key, 0, __ATOMIC_RELAXED);
     hw_unwound_forget(cache);
 }
