@@ -6,8 +6,8 @@ from programs.harness import allocated_at, line_of, run
 SOURCE = "underflow.c"
 
 
-# Both have 15 bytes of slack: up to 30 bytes before the block of a run, 46 before that of a pool, stay clear of the end of
-# the one before.
+# Both have 15 bytes of slack: up to 30 bytes before the block of a run, 46 before that of a pool, stay clear of the end
+# of the one before.
 @pytest.mark.parametrize("how", ["memset", "loop"])
 @pytest.mark.parametrize(
     ("size", "length"),
