@@ -128,8 +128,10 @@ static inline __attribute__((always_inline)) bool hw_python_is_chain(const hw_py
     return true;
 }
 
-/* Frames, innermost first, up to the first that is no library's, or `whole`; `most` at most. Returns how many, and a
-   key that no other frames have as long as their code lives. */
-unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, bool whole, uint64_t *key);
+/* The innermost frame of the calling thread; 0 for none. */
+uintptr_t hw_python_innermost(hw_python_view *view);
+/* Frames, innermost first, up to the first that is no library's; `most` at most. Returns how many, and a key that no
+   other frames have as long as their code lives. */
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, uint64_t *key);
 
 #endif

@@ -134,7 +134,7 @@ void hw_python_look(void)
         take(&found);
 }
 
-bool hw_python_comes(uintptr_t pc)
+HW_COLD bool hw_python_comes(uintptr_t pc)
 {
     static _Atomic bool came;
     if (hw_python_here())
@@ -204,9 +204,9 @@ static uintptr_t state_of(hw_python_view *view, const hw_python_layout *l)
     return state;
 }
 
-/* The innermost frame of the calling thread; 0 for none. */
-static uintptr_t innermost(hw_python_view *view, const hw_python_layout *l)
+uintptr_t hw_python_innermost(hw_python_view *view)
 {
+    const hw_python_layout *l = hw_python_here();
     uintptr_t frame;
     if (hw_python_glance(view, *l, &frame))
         return frame;
@@ -234,7 +234,7 @@ static void keep_chain(hw_python_chain *to, const hw_python_chain *c)
     to->count = c->count;
 }
 
-unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, bool whole, uint64_t *key)
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, uint64_t *key)
 {
     const hw_python_layout *l = hw_python_here();
     hw_python_chain chain;
@@ -242,7 +242,7 @@ unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigne
     bool library = true, shim = false;
     chain.key = HW_PYTHON_SEVERAL;
     chain.deaths = atomic_load_explicit(&hw_python_deaths, memory_order_relaxed);
-    for (uintptr_t frame = innermost(view, l); frame && step < 2 * most + 1; step++) {
+    for (uintptr_t frame = hw_python_innermost(view); frame && step < 2 * most + 1; step++) {
         if (!hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME))
             break;
         uintptr_t instruction = hw_word_of(frame + l->instruction);
@@ -250,7 +250,7 @@ unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigne
             shim |= n == 0;
             if (n)
                 frames[n - 1].entry = true;
-        } else if (n == most || (!whole && !library)) {
+        } else if (n == most || !library) {
             break;
         } else {
             hw_python_frame *to = &frames[n++];
@@ -268,9 +268,9 @@ unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigne
         frame = hw_word_of(frame + l->previous);
     }
     chain.count = step;
-    if (!whole && most == HW_PYTHON_FAST && (n == most || !library) && step <= HW_PYTHON_CHAIN)
+    if (most == HW_PYTHON_FAST && (n == most || !library) && step <= HW_PYTHON_CHAIN)
         keep_chain(&view->chains[hw_python_chain_from(chain.at->frame, chain.at->instruction)], &chain);
-    bool alone = !whole && !shim && (most == 1 || (n == 1 && !library));
+    bool alone = !shim && (most == 1 || (n == 1 && !library));
     *key = n == 0 ? 0 : alone ? hw_python_key_of(frames->instruction) : chain.key;
     return n;
 }

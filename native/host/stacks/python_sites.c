@@ -3,6 +3,7 @@
 
 #include "stacks/python_code.h"
 #include "stacks/python_follow.h"
+#include "stacks/python_trail.h"
 #include "stacks/unwound.h"
 
 /* A call, and its native site. */
@@ -16,12 +17,13 @@ enum { NATIVES = 256 };
 typedef struct hw_python {
     hw_python_view view;
     uint32_t native;    /* frames to follow; 0 where each stack is unwound */
-    bool busy;          /* with `codes`: a signal may come at any time */
+    bool busy;          /* with `codes` and `trail`: a signal may come at any time */
     known_native whole; /* what recall_unwound found for the call that is learnt next */
     struct {
         uintptr_t pc;
         uint32_t site;
     } natives[NATIVES]; /* of CPython's own callers */
+    hw_python_trail trail;
     hw_python_codes codes;
 } hw_python;
 
@@ -59,19 +61,17 @@ static uint64_t native_key(const hw_site_cache *cache, const hw_caller *caller, 
     return key;
 }
 
-/* A release has the innermost frame alone, where stacks are not whole: there are many pairs of both. */
+/* A release has the innermost frame alone: there are many pairs of both. */
 static unsigned follow(hw_python *p, hw_python_frame *frames, uint32_t prior, uint64_t *key)
 {
-    bool whole = p->native == 0;
-    unsigned most = whole ? HW_PYTHON_MOST : prior ? 1 : HW_PYTHON_FAST;
-    return hw_python_follow(&p->view, frames, most, whole, key);
+    return hw_python_follow(&p->view, frames, prior ? 1 : HW_PYTHON_FAST, key);
 }
 
 /* The first look is for a caller that is all that may be believed. */
 static __attribute__((noinline)) uint32_t recall_slowly(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
     uint64_t python;
-    hw_python_frame frames[HW_PYTHON_MOST];
+    hw_python_frame frames[HW_PYTHON_FAST];
     bool lines = follow(cache->python, frames, prior, &python) != 0;
     prior |= PYTHON;
     uint32_t site = hw_site_recent(cache, both((uint64_t)(uintptr_t)caller.pc, python), prior);
@@ -138,15 +138,31 @@ RECALL(3)
 static uint32_t (*const recalls[HW_PYTHON_VERSIONS])(const hw_site_cache *, hw_caller, uint32_t) = {recall_0, recall_1,
                                                                                                     recall_2, recall_3};
 
+/* All frames; returns how many words they are, behind the first, if those are asked for. */
+static unsigned follow_whole(hw_python *p, uint64_t *words, uint64_t *key)
+{
+    unsigned count = 1;
+    uintptr_t frame = hw_python_innermost(&p->view);
+    *key = 0;
+    if (p->busy || !frame) /* in a signal that came while another call was here: without lines */
+        return count;
+    p->busy = true;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (hw_python_trail_follow(&p->trail, &p->view, frame, key) && words)
+        count += hw_python_trail_words(&p->trail, &p->codes, words + 1);
+    atomic_signal_fence(memory_order_seq_cst);
+    p->busy = false;
+    return count;
+}
+
 static uint32_t recall_unwound(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
     uint64_t python;
-    hw_python_frame frames[HW_PYTHON_MOST];
     const uint32_t native = hw_unwound_recall(cache, caller, 0);
     cache->python->whole = (known_native){(uintptr_t)caller.pc, (uintptr_t)caller.frame, native};
-    if (native == HW_SITE_UNKNOWN)
-        return native;
-    follow(cache->python, frames, prior, &python);
+    if (native == HW_SITE_UNKNOWN || cache->python->busy)
+        return HW_SITE_UNKNOWN;
+    follow_whole(cache->python, NULL, &python);
     return hw_site_recent(cache, both(native, python), prior | PYTHON);
 }
 
@@ -191,7 +207,7 @@ static uint32_t learn_native(hw_site_cache *cache, const hw_caller *caller, bool
    that is found to be a library's leads on to frames that were not looked at. */
 static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, bool *lines, uint64_t *key)
 {
-    hw_python_frame frames[HW_PYTHON_MOST];
+    hw_python_frame frames[HW_PYTHON_FAST];
     unsigned count = 1, before;
     unsigned n = follow(p, frames, prior, key);
     *lines = n != 0;
@@ -216,8 +232,9 @@ static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, bool
 __attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint64_t native, python = 0, words[1 + HW_PYTHON_MOST];
-    bool busy = cache->python->busy, lines;
-    unsigned count = learn_frames(cache->python, words, prior, &lines, &python);
+    hw_python *p = cache->python;
+    bool busy = p->busy, lines = true;
+    unsigned count = p->native ? learn_frames(p, words, prior, &lines, &python) : follow_whole(p, words, &python);
     uint32_t site = learn_native(cache, caller, lines, &native);
     if ((words[0] = site) == 0)
         return 0;
@@ -236,6 +253,7 @@ void hw_python_renew(hw_site_cache *cache)
     if (!hw_python_here() || (!cache->python && !(cache->python = hw_map(sizeof *cache->python))))
         return;
     hw_python_forget(&cache->python->view);
+    hw_python_trail_forget(&cache->python->trail);
     cache->python->busy = false;
     cache->python->native = cache->most;
     cache->recall_python = cache->most ? recalls[hw_python_version()] : recall_unwound;

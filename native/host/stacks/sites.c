@@ -98,22 +98,28 @@ __attribute__((noinline)) uint32_t hw_site_recall_deep(const hw_site_cache *cach
 
 void (*hw_site_met)(uintptr_t pc);
 
-__attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+/* By frame pointers. */
+static __attribute__((noinline)) uint32_t learn_followed(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint64_t pc[HW_FAST_FRAMES];
+    unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
+    uint32_t site = hw_site_intern(cache, pc, frames, prior);
+    if (hw_site_may_be_kept(site))
+        hw_site_keep(cache, hw_site_key(pc, frames), prior, site);
+    return site;
+}
+
+__attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+{
     if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
         return 0;
     if (hw_site_met && !prior)
         hw_site_met((uintptr_t)hw_address_of((uintptr_t)caller->pc));
     if (HW_UNLIKELY(hw_python_may_come) && !cache->python && hw_python_comes((uintptr_t)caller->pc))
         hw_python_renew(cache);
-    if (cache->most == 0)
-        return cache->python ? hw_python_learn(cache, caller, prior) : hw_unwound_learn(cache, caller, prior);
-    unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
-    uint32_t site = hw_site_intern(cache, pc, frames, prior);
-    if (hw_site_may_be_kept(site))
-        hw_site_keep(cache, hw_site_key(pc, frames), prior, site);
-    return site;
+    return cache->most     ? learn_followed(cache, caller, prior)
+           : cache->python ? hw_python_learn(cache, caller, prior)
+                           : hw_unwound_learn(cache, caller, prior);
 }
 
 /* --- believing frames ------------------------------------------------------------------------- */
@@ -298,20 +304,49 @@ uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned
     return hw_site_intern_record(&key, pc);
 }
 
-uint32_t hw_site_intern_record(record *key, const uint64_t *words)
+/* A word of the bucket with these bits of a hash, or the first that is empty, from the i-th on; BUCKET: none. Looked
+   for in words of four at a time, since most buckets are full of others. */
+__attribute__((no_sanitize("thread"))) static inline unsigned next_of(bucket *b, unsigned i, uint32_t tag)
+{
+    typedef uint32_t four __attribute__((vector_size(16), may_alias));
+    for (; i < BUCKET; i++) {
+        if (i % 4 == 0) {
+            four words = *(const four *)(const void *)&b->word[i];
+            __extension__ typedef long long two __attribute__((vector_size(16)));
+            two any = (two)((words & ~HW_SITE_NUMBER) == tag) | (two)(words == 0);
+            if ((any[0] | any[1]) == 0) {
+                i += 3;
+                continue;
+            }
+        }
+        uint32_t word = atomic_load_explicit(&b->word[i], memory_order_acquire);
+        if (word == 0 || (word & ~HW_SITE_NUMBER) == tag)
+            break;
+    }
+    return i;
+}
+
+uint32_t hw_site_intern_record(hw_site_record *key, const uint64_t *words)
+{
+    uint64_t sum = 0;
+    for (unsigned i = key->count; i-- > 0;)
+        sum = hw_sum_on(sum, words[i]);
+    return hw_site_intern_summed(key, words, sum);
+}
+
+uint32_t hw_site_intern_summed(hw_site_record *key, const uint64_t *words, uint64_t sum)
 {
     site_table *t = the_table();
     if (!t && !(t = make_table()))
         return 0;
-    uint64_t hash = mix(mix(key->prior, key->thread), hw_site_key(words, key->count));
-    key->hash = (uint32_t)((key->kind == HW_SITE_NATIVE ? hash : mix(hash, key->kind)) >> 32);
+    key->hash = (uint32_t)(mix(mix(mix(key->prior, key->thread), sum), key->kind) >> 32);
     uint32_t site = 0, tag = key->hash & ~HW_SITE_NUMBER;
     /* Most are far from the processor where there are many sites: all together are waited for as long as one. */
     for (unsigned level = atomic_load_explicit(&t->reached, memory_order_relaxed); level > 0; level--)
         __builtin_prefetch(bucket_of(t, level, key->hash));
     for (unsigned level = 0; level < t->levels; level++) {
         bucket *b = bucket_of(t, level, key->hash);
-        for (unsigned i = 0; i < BUCKET; i++) {
+        for (unsigned i = next_of(b, 0, tag); i < BUCKET; i = next_of(b, i + 1, tag)) {
             uint32_t found = atomic_load_explicit(&b->word[i], memory_order_acquire);
             if (found == 0) {
                 if (site == 0 && (site = write_record(t, key, words)) == 0)
