@@ -24,7 +24,7 @@ static void find_guarded(void *argument)
 
 static inline hw_rule rule_for(hw_trail *trail, uint64_t pc)
 {
-    hw_rule *place = &trail->rules[(pc ^ pc >> 12) & (HW_RULES - 1)];
+    hw_rule *place = &trail->rules[(pc ^ pc >> 14) & (HW_RULES - 1)];
     if (place->pc == pc && place->code == hw_code_before(pc))
         return *place;
     search found = {.pc = pc, .rule = {.pc = pc, .kind = HW_RULE_NONE}};

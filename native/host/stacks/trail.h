@@ -25,7 +25,7 @@ typedef struct hw_frame {
     uint64_t extra;
 } hw_frame;
 
-enum { HW_TRAIL = 128, HW_RULES = 4096 };
+enum { HW_TRAIL = 128, HW_RULES = 16384 };
 
 /* What is asked of all frames is in rows of its own. */
 typedef struct hw_trail {
