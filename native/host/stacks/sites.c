@@ -305,7 +305,8 @@ uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned
 }
 
 /* A word of the bucket with these bits of a hash, or the first that is empty, from the i-th on; BUCKET: none. Looked
-   for in words of four at a time, since most buckets are full of others. */
+   for in words of four at a time, since most buckets are full of others. Where one was empty it is loaded as it should
+   be; one that is not never changes. */
 __attribute__((no_sanitize("thread"))) static inline unsigned next_of(bucket *b, unsigned i, uint32_t tag)
 {
     typedef uint32_t four __attribute__((vector_size(16), may_alias));
