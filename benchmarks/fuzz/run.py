@@ -79,14 +79,15 @@ def _attacks(directory: Path, seconds: int) -> Iterator[Attack]:
         )
         corpus = directory / target
         corpus.mkdir()
+        seeds.write(target, corpus)
         if target == "pools":
-            seeds.write(corpus)
             limits = (*limits, f"-max_len={seeds.SIZE + 16}")
         yield Attack(f"inputs, {target}", (sys.executable, str(HERE / "inputs.py"), target, *limits, str(corpus)))
     for target in ("maps", "elf", "links", "configs", "images"):
         limits = (f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=1024", f"-artifact_prefix={directory}/")
         corpus = directory / target
         corpus.mkdir()
+        seeds.write(target, corpus)
         yield Attack(f"files, {target}", (sys.executable, str(HERE / "files.py"), target, *limits, str(corpus)))
 
 

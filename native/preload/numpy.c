@@ -7,6 +7,7 @@
 
    numpy.py does the same through NumPy's interface, for a context. */
 #define _GNU_SOURCE
+#define HW_SITES_BY_PYTHON 1
 #include "python.h"
 
 #include "heap/heap_fast.h"

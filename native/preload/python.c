@@ -4,6 +4,7 @@
    reads there, if it does, it sets over this: malloc for all of them. Then they are set again as soon as it runs, so
    that it is known which of them a block came from. Whatever the order, blocks come from the same heap. */
 #define _GNU_SOURCE
+#define HW_SITES_BY_PYTHON 1
 #include "python.h"
 
 #include "heap/heap_fast.h"
@@ -102,6 +103,8 @@ static void meet(uintptr_t pc)
     static _Atomic bool asked;
     if (!atomic_load_explicit(&asked, memory_order_relaxed) && set_again())
         atomic_store_explicit(&asked, true, memory_order_relaxed);
+    if (hw_python_is_own(pc)) /* most are, and it is no NumPy */
+        return;
     if (hw_numpy_met(pc) && atomic_load_explicit(&asked, memory_order_relaxed))
         hw_site_met = NULL;
 }

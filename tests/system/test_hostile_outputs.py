@@ -153,3 +153,9 @@ def test_what_a_killed_heapwitness_left_is_gone_after_the_next_run(tmp_path: Pat
 
     assert killed.returncode in (-9, 137) and left
     assert os.listdir(tmp_path) == []
+
+
+def test_annotations_with_a_closed_stderr_are_no_accident(desk: Path) -> None:
+    done = shell(desk, '"$@" 2>&-', "run", "--annotations", "github", "--", compiled(OVERFLOW))
+
+    assert done.returncode == FOUND

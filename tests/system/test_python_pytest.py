@@ -126,6 +126,18 @@ def test_each_test_has_the_report_of_its_own_block(run) -> None:  # type: ignore
         done.stdout.fnmatch_lines([f"heap-buffer-overflow: 3 bytes past the end of a {size}-byte block *"])
 
 
+def test_each_test_has_the_line_at_which_its_damage_was_noticed(run) -> None:  # type: ignore[no-untyped-def]
+    tests = [
+        f"def test_{name}():\n    harm({size})\n    del kept[:]\n" for name, size in (("first", 37), ("second", 53))
+    ]
+
+    done = run(f"{SUPPORT}{''.join(tests)}", "--heapwitness")
+
+    assert len(failed(done)) == 2
+    for name, line in (("test_first", 14), ("test_second", 17)):
+        done.stdout.fnmatch_lines([f"  noticed   in free, called by {name} at test_it.py:{line}"])
+
+
 def test_wrong_release_fails_the_test_that_did_it(run) -> None:  # type: ignore[no-untyped-def]
     done = run(
         SUPPORT + "def test_it():\n    p = libc.malloc(200)\n    libc.free(p); libc.free(p)\ndef test_ok(): make(5)\n",

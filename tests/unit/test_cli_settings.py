@@ -1,5 +1,6 @@
 """Options from pyproject.toml and HEAPWITNESS_OPTIONS: what wins, and what a mistake is told."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,50 @@ def test_a_file_that_somebody_else_put_where_everybody_may_is_left_alone(project
 def test_all_commands_with_settings_are_known() -> None:
     with group.make_context("heapwitness", ["run", "true"]) as context:
         assert {"tries", "suppressions", "json"} <= set(configurable(group, context))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 100_000 + "]" * 100_000, "too many brackets"),
+        ("wait = " + "1" * 6000, "is no TOML"),
+        ("wait = 0x" + "f" * 6000, "too large for any option"),
+        (".".join("a" * 50_000) + " = 1", "too long"),
+        ("# " + "x" * (1 << 20), "too long"),
+        ('json = "a\\u0000b"', "NUL character"),
+        ('suppressions = ["\\u0000"]', "NUL character"),
+        ('json = "~nosuchuserhere/x"', "no such user"),
+        ("run = 3", "tool.heapwitness.run must be a table"),
+    ],
+)
+def test_a_file_that_is_made_to_surprise_is_told_in_a_sentence(project: Path, text: str, said: str) -> None:
+    project.write_text(f"[tool.heapwitness]\n{text}\n")
+
+    with pytest.raises(settings.BadSettings, match=said):
+        options("run", "--", "true")
+
+
+def test_a_link_that_somebody_else_put_where_everybody_may_is_not_followed(project: Path) -> None:
+    own = project.parent / "own.toml"
+    own.write_text('[tool.heapwitness]\nstacks = "full"\n')
+    project.symlink_to(own)
+    project.parent.chmod(0o1777)
+    if os.geteuid() != 0:
+        pytest.skip("only root can make another user's link")
+    os.lchown(project, 12345, 12345)
+
+    assert options("run", "--", "true")["stacks"] == "fast"
+
+
+def test_what_report_writes_stays_in_the_project(project: Path) -> None:
+    (project.parent / "out").symlink_to("/tmp")
+    project.write_text(
+        '[tool.heapwitness]\njson = "inside/a.json"\nhtml = "../b.html"\nsarif = "out/c.sarif"\njunit = "/tmp/d.xml"\n'
+    )
+
+    read = options("report", "log")
+    ran = options("run", "--", "true")
+
+    assert read["json"] == project.parent / "inside" / "a.json"
+    assert [read[one] for one in ("html", "sarif", "junit")] == [None, None, None]
+    assert [str(ran[one]) for one in ("html", "junit")] == [str(project.parent / "../b.html"), "/tmp/d.xml"]

@@ -1,11 +1,13 @@
 """Which findings are one case, how often it was seen, and what there is no room for."""
 
+import msgspec
 import pytest
 
-from heapwitness.findings.model import Block, Detected, Finding, Frame, Site
+from heapwitness.findings.model import Block, Detected, Finding, Frame, Site, Store
 from heapwitness.supervise import cases as cases_module
 from heapwitness.supervise.cases import Cases, Shown
 from heapwitness.supervise.examine import Examined
+from heapwitness.supervise.python_stack import PythonFrame
 
 
 def found(pc: int, *, repaired: bool = False, function: str | None = None, frames: int = 1) -> Finding:
@@ -30,6 +32,33 @@ def test_findings_of_one_address_are_one_case_with_a_count() -> None:
     assert again == []
     assert [(one.count, one.repaired) for one in shown.findings()[0]] == [(2, True)]
     assert shown.findings()[1] == 2
+
+
+def stored(*lines: int) -> Examined:
+    """A store of one instruction, by the Python lines that its thread was in."""
+    store = Store(address=72, size=1, stack=(Frame(pc=3),))
+    python = tuple(PythonFrame("f", "main.py", line, False) for line in lines)
+    return Examined((msgspec.structs.replace(found(1), store=store),), "", "program", python)
+
+
+def test_stores_of_one_instruction_are_told_apart_by_their_python_lines() -> None:
+    cases = Cases()
+
+    new = [pair for lines in ((5,), (7,), (5,), ()) for pair in cases.add(stored(*lines))]
+
+    assert [case.count for case, _ in new] == [3, 1]
+
+
+def test_lines_are_read_once_but_for_stores_and_what_each_is_told_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases_module, "LINES_LIMIT", 3)
+
+    once = Cases()
+    of_stores = Cases()
+    of_each = Cases()
+
+    assert [once.want_lines(examined(found(1))) for _ in range(5)] == [True, False, False, False, False]
+    assert [of_stores.want_lines(stored()) for _ in range(5)] == [True, True, True, False, False]
+    assert [of_each.want_lines(examined(found(1)), each=True) for _ in range(5)] == [True, True, True, False, False]
 
 
 def test_cases_of_one_name_are_shown_once_and_repaired_when_all_are() -> None:

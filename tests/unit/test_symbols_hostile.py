@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Frame
+from heapwitness.liteos.firmware import elf_bounds
 from heapwitness.symbols import Resolver
 from heapwitness.symbols.debuginfo import DebugInfo
 from heapwitness.symbols.elf import ElfFile, ExportedNames, read_elf
 from heapwitness.symbols.headers import SECTIONS_LIMIT, Headers
+from heapwitness.symbols.separate import is_readable
 
 MEGABYTE = 1 << 20
 
@@ -75,6 +78,57 @@ def test_sections_are_read_in_bounded_number(tmp_path: Path, sections: int) -> N
     assert (read, said) == (SECTIONS_LIMIT, sections)
     (frame,) = Resolver().stack((Frame(pc=0x2000),), mapped(file))
     assert (frame.module, frame.function) == (str(file), None)
+
+
+ZLIB, LEGACY = "compressed", "legacy"
+
+
+def packed_library(directory: Path, form: str, claimed: int, content: int) -> Path:
+    """A library whose table of lines says that it is `claimed` bytes, and is `content` zeros, compressed."""
+    source, file = directory / "source.c", directory / "library.so"
+    source.write_text("int function(void) { return 3; }\n")
+    subprocess.run(["gcc", "-g", "-shared", "-fPIC", "-nostdlib", "-o", file, source], check=True)
+    old = form == LEGACY
+    start = struct.pack(">4sQ", b"ZLIB", claimed) if old else struct.pack("<IIQQ", 1, 0, claimed, 1)
+    (directory / "section").write_bytes(start + zlib.compress(bytes(content)))
+    name = ".zdebug_info" if old else ".debug_info"
+    command = ["objcopy", *(("--rename-section", f".debug_info={name}") if old else ())]
+    subprocess.run([*command, "--update-section", f".debug_info={directory}/section", file], check=True)
+    if not old:
+        data = bytearray(file.read_bytes())
+        with file.open("rb") as stream:
+            headers = Headers(stream)
+            number = list(headers.sections()).index(headers.named(b".debug_info")[b".debug_info"])
+        (table,) = struct.unpack_from("<Q", data, 40)
+        (flags,) = struct.unpack_from("<Q", data, table + 64 * number + 8)
+        struct.pack_into("<Q", data, table + 64 * number + 8, flags | 1 << 11)
+        file.write_bytes(data)
+    return file
+
+
+@pytest.mark.parametrize("form", [ZLIB, LEGACY])
+@pytest.mark.parametrize("claimed", [3 << 30, (1 << 63) - 1])
+def test_sections_that_unpack_to_gigabytes_are_not_unpacked(tmp_path: Path, form: str, claimed: int) -> None:
+    file = packed_library(tmp_path, form, claimed, 100)
+    opened = os.open(file, os.O_RDONLY)
+
+    readable = is_readable(opened)
+    os.close(opened)
+
+    assert not readable
+    with pytest.raises(HeapwitnessError, match="unpack to more than"), file.open("rb") as stream:
+        elf_bounds.check(stream, file)
+
+
+@pytest.mark.parametrize("form", [ZLIB, LEGACY])
+def test_sections_that_are_compressed_are_read(tmp_path: Path, form: str) -> None:
+    file = packed_library(tmp_path, form, 100, 100)
+    opened = os.open(file, os.O_RDONLY)
+
+    with os.fdopen(opened, "rb") as stream:
+        assert Headers(stream).unpacked() == 100
+        assert is_readable(stream.fileno())
+        elf_bounds.check(stream, file)
 
 
 @pytest.mark.parametrize("offset", [1, 2**63, 2**64 - 1])

@@ -113,16 +113,17 @@ static HW_COLD uint32_t record(hw_python_codes *codes, uintptr_t code, size_t *i
     return hw_site_intern_record(&key, codes->words);
 }
 
-uint64_t hw_python_word(hw_python_codes *codes, const hw_python_frame *frame)
+static inline unsigned slot_of(uintptr_t code)
 {
-    const hw_python_layout *l = hw_python_here();
-    hw_python_code *known = &codes->known[(frame->code >> 4 ^ frame->code >> 16) % HW_PYTHON_CODES];
-    uint32_t life = atomic_load(hw_python_life(frame->code)) / HW_PYTHON_DEATH;
-    if (known->code != frame->code || known->life != life || known->site == 0) {
-        size_t instructions = 0;
-        uint32_t site = record(codes, frame->code, &instructions);
-        *known = (hw_python_code){.code = frame->code, .life = life, .site = site, .instructions = instructions};
-    }
+    return (code >> 4 ^ code >> 16) % HW_PYTHON_CODES;
+}
+
+static inline uint64_t known_word(const hw_python_codes *codes, const hw_python_layout *l, const hw_python_frame *frame)
+{
+    const hw_python_code *known = &codes->known[slot_of(frame->code)];
+    if (known->code != frame->code ||
+        known->life != atomic_load_explicit(hw_python_life(frame->code), memory_order_relaxed) / HW_PYTHON_DEATH)
+        return 0;
     /* Until 3.12 it is the one before the next: before the first one runs, there is none. */
     uintptr_t start = frame->code + l->bytecode, at = frame->instruction;
     at += at + HW_PYTHON_UNIT == start ? HW_PYTHON_UNIT : 0;
@@ -130,4 +131,25 @@ uint64_t hw_python_word(hw_python_codes *codes, const hw_python_frame *frame)
     if (known->site == 0 || at < start || before >= known->instructions)
         return 0;
     return known->site | (frame->entry ? HW_PYTHON_ENTRY : 0) | before << 32;
+}
+
+bool hw_python_known_words(const hw_python_codes *codes, const hw_python_frame *frames, unsigned count, uint64_t *words)
+{
+    const hw_python_layout *l = hw_python_here();
+    for (unsigned i = 0; i < count; i++)
+        if ((words[i] = known_word(codes, l, &frames[i])) == 0)
+            return false;
+    return true;
+}
+
+uint64_t hw_python_word(hw_python_codes *codes, const hw_python_frame *frame)
+{
+    hw_python_code *known = &codes->known[slot_of(frame->code)];
+    uint32_t life = atomic_load(hw_python_life(frame->code)) / HW_PYTHON_DEATH;
+    if (known->code != frame->code || known->life != life || known->site == 0) {
+        size_t instructions = 0;
+        uint32_t site = record(codes, frame->code, &instructions);
+        *known = (hw_python_code){.code = frame->code, .life = life, .site = site, .instructions = instructions};
+    }
+    return known_word(codes, hw_python_here(), frame);
 }

@@ -26,5 +26,8 @@ typedef struct hw_python_codes {
    0: it is no frame. */
 #define HW_PYTHON_ENTRY (UINT64_C(1) << 24)
 uint64_t hw_python_word(hw_python_codes *codes, const hw_python_frame *frame);
+/* The words of `count` frames, innermost first. False: there is no record of one of them. */
+bool hw_python_known_words(const hw_python_codes *codes, const hw_python_frame *frames, unsigned count,
+                           uint64_t *words);
 
 #endif

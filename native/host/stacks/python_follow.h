@@ -30,6 +30,7 @@ enum { HW_PYTHON_VERSIONS = sizeof hw_python_layouts / sizeof *hw_python_layouts
 enum {
     HW_PYTHON_FRAME = 80, /* bytes of one that are read, in any version */
     HW_PYTHON_SHIM = 3,   /* owners from here on: no Python code runs in it */
+    HW_PYTHON_UNSEEN = 1, /* no frame is there */
     HW_PYTHON_MARKS = 7   /* in the low bits of a pointer newer versions keep them */
 };
 
@@ -57,8 +58,9 @@ static inline bool hw_python_is_known(const uintptr_t *known, uintptr_t at)
 static inline bool hw_python_is_there(uintptr_t *known, uintptr_t at, unsigned bytes)
 {
     uintptr_t end = at + bytes - 1;
-    return (*hw_python_page(known, at) == at / HW_LEAST_PAGE || hw_python_look_at(hw_python_page(known, at), at)) &&
-           (*hw_python_page(known, end) == end / HW_LEAST_PAGE || hw_python_look_at(hw_python_page(known, end), end));
+    return (hw_python_is_known(known, at) || hw_python_look_at(hw_python_page(known, at), at)) &&
+           (at % HW_LEAST_PAGE <= HW_LEAST_PAGE - bytes || hw_python_is_known(known, end) ||
+            hw_python_look_at(hw_python_page(known, end), end));
 }
 
 /* The key of a frame of the program's own that is the innermost, or of any frame where the others do not count. */
@@ -82,22 +84,38 @@ static inline bool hw_python_is_shim(const hw_python_layout l, uintptr_t frame)
     return l.entry == HW_PYTHON_NONE && ((const unsigned char *)frame)[l.owner] >= HW_PYTHON_SHIM;
 }
 
-static inline bool hw_python_is_in_library(const hw_python_layout l, uintptr_t frame)
+static inline hw_python_frame hw_python_frame_at(const hw_python_layout l, uintptr_t frame)
 {
-    uintptr_t code = hw_word_of(frame + l.code) & ~(uintptr_t)HW_PYTHON_MARKS;
+    return (hw_python_frame){.code = hw_word_of(frame + l.code) & ~(uintptr_t)HW_PYTHON_MARKS,
+                             .instruction = hw_word_of(frame + l.instruction),
+                             .entry = l.entry != HW_PYTHON_NONE && ((const char *)frame)[l.entry]};
+}
+
+static inline bool hw_python_is_library(uintptr_t code)
+{
     return atomic_load_explicit(hw_python_life(code), memory_order_relaxed) & HW_PYTHON_LIBRARY;
 }
 
-/* Where all is as usual: the innermost frame, the word of whose instruction is known to be there. */
+/* The calling thread's state if that was looked at, else 0. */
+static inline __attribute__((always_inline)) uintptr_t hw_python_known_state(const hw_python_view *view,
+                                                                             const hw_python_layout l)
+{
+    const char *runtime = hw_python_runtime;
+    uintptr_t state = *view->state, ends = hw_word_of((uintptr_t)runtime + l.finalizing);
+    if ((l.key != HW_PYTHON_NONE && view->key != hw_word_of((uintptr_t)runtime + l.key)) || state != view->known ||
+        (HW_UNLIKELY(ends) && ends != state))
+        return 0;
+    return state;
+}
+
+/* Where all is as usual: the innermost frame, the word of whose instruction is known to be there. Else it is
+   0 where there is none. */
 static inline __attribute__((always_inline)) bool hw_python_glance(const hw_python_view *view, const hw_python_layout l,
                                                                    uintptr_t *frame)
 {
-    const char *runtime = hw_python_runtime;
-    if ((l.key != HW_PYTHON_NONE && view->key != hw_word_of((uintptr_t)runtime + l.key)) ||
-        hw_word_of((uintptr_t)runtime + l.finalizing))
-        return false;
-    uintptr_t state = *view->state;
-    if (state != view->known)
+    uintptr_t state = hw_python_known_state(view, l);
+    *frame = HW_PYTHON_UNSEEN;
+    if (!state)
         return false;
     *frame = hw_word_of(state + l.state);
     if (l.nested != HW_PYTHON_NONE) {
@@ -108,30 +126,73 @@ static inline __attribute__((always_inline)) bool hw_python_glance(const hw_pyth
     return hw_python_is_known(view->frames, *frame + l.instruction);
 }
 
-/* Where the frames are kept that were followed last from an innermost one. */
-static inline unsigned hw_python_chain_from(uintptr_t frame, uintptr_t instruction)
+/* Where the chain is kept that begins with a frame. */
+static inline hw_python_chain *hw_python_chain_of(hw_python_view *view, uintptr_t frame, uint64_t key)
 {
-    return (unsigned)(frame >> 3 ^ instruction >> 1 ^ instruction >> 7) % HW_PYTHON_CHAINS;
+    return &view->chains[(frame >> 3 ^ key) % HW_PYTHON_CHAINS];
 }
 
-/* Whether the frames are those that were followed last. */
-static inline __attribute__((always_inline)) bool hw_python_is_chain(const hw_python_chain *c, const hw_python_layout l,
-                                                                     uintptr_t frame, uintptr_t instruction)
+/* The site of the frames, if they are those that were followed last; else 0. */
+static inline __attribute__((always_inline)) uint32_t hw_python_chain_site(const hw_python_chain *c,
+                                                                           const hw_python_layout l, uintptr_t frame,
+                                                                           uint64_t key)
 {
-    if (c->count == 0 || c->at[0].frame != frame || c->at[0].instruction != instruction ||
+    uint32_t site = c->site;
+    atomic_signal_fence(memory_order_seq_cst); /* a signal handler may put another one there */
+    if (c->key != key || c->frame != frame ||
         c->deaths != atomic_load_explicit(&hw_python_deaths, memory_order_relaxed))
-        return false;
-    for (unsigned i = 1; i < c->count; i++)
-        if (hw_word_of(c->at[i - 1].frame + l.previous) != c->at[i].frame ||
-            hw_word_of(c->at[i].frame + l.instruction) != c->at[i].instruction)
-            return false;
-    return true;
+        return 0;
+    for (const hw_python_step *step = c->step, *end = step + c->outer; step < end; step++) {
+        if (hw_word_of(frame + l.previous) != step->frame)
+            return 0;
+        frame = step->frame;
+        if (hw_word_of(frame + l.instruction) != step->instruction)
+            return 0;
+    }
+    return c->outer ? site : 0;
+}
+/* Let that find it; `key` is the innermost frame's alone. */
+void hw_python_keep_chain(hw_python_view *view, const hw_python_path *path, uint64_t key, uint32_t site);
+
+/* As hw_python_follow, from a frame on. */
+static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_view *view, const hw_python_layout l,
+                                                                     uintptr_t frame, hw_python_frame *frames,
+                                                                     unsigned most, hw_python_path *path)
+{
+    unsigned n = 0, step = 0;
+    bool library = true, shim = false;
+    uint64_t key = HW_PYTHON_SEVERAL;
+    path->deaths = atomic_load_explicit(&hw_python_deaths, memory_order_relaxed);
+    for (; frame && step < 2 * most + 1; step++) {
+        if (!hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME))
+            break;
+        uintptr_t instruction = hw_word_of(frame + l.instruction);
+        if (hw_python_is_shim(l, frame)) {
+            shim |= n == 0;
+            if (n)
+                frames[n - 1].entry = true;
+        } else if (n == most || !library) {
+            break;
+        } else {
+            frames[n] = hw_python_frame_at(l, frame);
+            uint32_t life = atomic_load_explicit(hw_python_life(frames[n++].code), memory_order_relaxed);
+            library = life & HW_PYTHON_LIBRARY;
+            key = hw_python_key_on(key, instruction, life);
+        }
+        if (step < HW_PYTHON_STEPS)
+            path->step[step] = (hw_python_step){frame, instruction};
+        frame = hw_word_of(frame + l.previous);
+    }
+    path->many = step;
+    path->ends = n && (n == most || !library) && step <= HW_PYTHON_STEPS;
+    path->alone = !shim && (most == 1 || (n == 1 && !library));
+    path->key = n == 0 ? 0 : path->alone ? hw_python_key_of(frames->instruction) : key;
+    return n;
 }
 
 /* The innermost frame of the calling thread; 0 for none. */
 uintptr_t hw_python_innermost(hw_python_view *view);
-/* Frames, innermost first, up to the first that is no library's; `most` at most. Returns how many, and a key that no
-   other frames have as long as their code lives. */
-unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, uint64_t *key);
+/* Frames, innermost first, up to the first that is no library's; `most` at most. Returns how many. */
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, hw_python_path *path);
 
 #endif

@@ -4,6 +4,7 @@
 #include "os/settings.h"
 #include "stacks/python_follow.h"
 #include "stacks/python_symbols.h"
+#include "stacks/sites.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -42,9 +43,9 @@ unsigned hw_python_version(void)
 
 /* --- which CPython ----------------------------------------------------------------------------- */
 
-bool hw_python_is_own(uintptr_t pc)
+bool hw_python_is_own(uint64_t pc)
 {
-    return pc - symbols.start < symbols.bytes;
+    return (pc & ((UINT64_C(1) << HW_DOMAIN_AT) - 1)) - symbols.start < symbols.bytes;
 }
 
 /* Another code object may come to lie where one was: what is known of its frames is told apart by that. */
@@ -165,12 +166,14 @@ HW_COLD bool hw_python_look_at(uintptr_t *page, uintptr_t at)
 
 void hw_python_forget(hw_python_view *view)
 {
-    memset(view, 0xFF, sizeof *view); /* neither a key, nor a page, nor a state is ever that */
+    if (view->state) /* else it is new, and its pages need not be touched */
+        for (unsigned i = 0; i < HW_PYTHON_CHAINS; i++)
+            view->chains[i].outer = 0;
+    /* Neither a key, nor a page, nor a state is ever that. */
+    memset(view, 0xFF, offsetof(hw_python_view, chains));
     view->busy = false;
     view->none = 0;
     view->state = &view->none;
-    for (unsigned i = 0; i < HW_PYTHON_CHAINS; i++)
-        view->chains[i].count = 0;
 }
 
 /* Where the C library keeps what the interpreter's key leads to; NULL: the key is not there yet, or that is not known.
@@ -207,15 +210,16 @@ static uintptr_t state_of(hw_python_view *view, const hw_python_layout *l)
 uintptr_t hw_python_innermost(hw_python_view *view)
 {
     const hw_python_layout *l = hw_python_here();
-    uintptr_t frame;
-    if (hw_python_glance(view, *l, &frame))
-        return frame;
-    uintptr_t state = state_of(view, l), ends = hw_word_of((uintptr_t)hw_python_runtime + l->finalizing);
-    /* At the interpreter's end other threads' states are freed under them. */
-    if (!state || (ends && ends != state) || !hw_python_is_there(view->frames, state + l->state, sizeof state))
-        return 0;
-    view->known = state;
-    frame = hw_word_of(state + l->state);
+    uintptr_t state = hw_python_known_state(view, *l);
+    if (HW_UNLIKELY(!state)) {
+        state = state_of(view, l);
+        uintptr_t ends = hw_word_of((uintptr_t)hw_python_runtime + l->finalizing);
+        /* At the interpreter's end other threads' states are freed under them. */
+        if (!state || (ends && ends != state) || !hw_python_is_there(view->frames, state + l->state, sizeof state))
+            return 0;
+        view->known = state;
+    }
+    uintptr_t frame = hw_word_of(state + l->state);
     if (l->nested == HW_PYTHON_NONE)
         return frame;
     return frame && hw_python_is_there(view->nested, frame + l->nested, sizeof frame) ? hw_word_of(frame + l->nested)
@@ -223,54 +227,22 @@ uintptr_t hw_python_innermost(hw_python_view *view)
 }
 
 /* A signal handler may come at any time, and may allocate itself. */
-static void keep_chain(hw_python_chain *to, const hw_python_chain *c)
+void hw_python_keep_chain(hw_python_view *view, const hw_python_path *path, uint64_t key, uint32_t site)
 {
-    to->count = 0;
+    hw_python_chain *to = hw_python_chain_of(view, path->step->frame, key);
+    to->outer = 0;
     atomic_signal_fence(memory_order_seq_cst);
-    memcpy(to->at, c->at, c->count * sizeof *c->at);
-    to->key = c->key;
-    to->deaths = c->deaths;
+    memcpy(to->step, path->step + 1, (path->many - 1) * sizeof *path->step);
+    to->key = key;
+    to->frame = path->step->frame;
+    to->deaths = path->deaths;
+    to->site = site;
     atomic_signal_fence(memory_order_seq_cst);
-    to->count = c->count;
+    to->outer = path->many - 1;
 }
 
-unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, uint64_t *key)
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, hw_python_path *path)
 {
     const hw_python_layout *l = hw_python_here();
-    hw_python_chain chain;
-    unsigned n = 0, step = 0;
-    bool library = true, shim = false;
-    chain.key = HW_PYTHON_SEVERAL;
-    chain.deaths = atomic_load_explicit(&hw_python_deaths, memory_order_relaxed);
-    for (uintptr_t frame = hw_python_innermost(view); frame && step < 2 * most + 1; step++) {
-        if (!hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME))
-            break;
-        uintptr_t instruction = hw_word_of(frame + l->instruction);
-        if (hw_python_is_shim(*l, frame)) {
-            shim |= n == 0;
-            if (n)
-                frames[n - 1].entry = true;
-        } else if (n == most || !library) {
-            break;
-        } else {
-            hw_python_frame *to = &frames[n++];
-            to->code = hw_word_of(frame + l->code) & ~(uintptr_t)HW_PYTHON_MARKS;
-            to->instruction = instruction;
-            to->entry = l->entry != HW_PYTHON_NONE && ((const char *)frame)[l->entry];
-            uint32_t life = atomic_load_explicit(hw_python_life(to->code), memory_order_relaxed);
-            library = life & HW_PYTHON_LIBRARY;
-            chain.key = hw_python_key_on(chain.key, instruction, life);
-        }
-        if (step < HW_PYTHON_CHAIN) {
-            chain.at[step].frame = frame;
-            chain.at[step].instruction = instruction;
-        }
-        frame = hw_word_of(frame + l->previous);
-    }
-    chain.count = step;
-    if (most == HW_PYTHON_FAST && (n == most || !library) && step <= HW_PYTHON_CHAIN)
-        keep_chain(&view->chains[hw_python_chain_from(chain.at->frame, chain.at->instruction)], &chain);
-    bool alone = !shim && (most == 1 || (n == 1 && !library));
-    *key = n == 0 ? 0 : alone ? hw_python_key_of(frames->instruction) : chain.key;
-    return n;
+    return hw_python_walk(view, *l, hw_python_innermost(view), frames, most, path);
 }

@@ -41,15 +41,27 @@ typedef struct hw_python_frame {
     bool entry; /* C code called the interpreter here */
 } hw_python_frame;
 
-/* The frames that an allocation in a library was followed through, with those of C between them: as long as each leads
-   to the next and is where it was, and no code died, they have this key. */
-enum { HW_PYTHON_CHAIN = 2 * HW_PYTHON_FAST, HW_PYTHON_CHAINS = 64 };
+/* Where frames were followed through, innermost first, with those of C between them. */
+enum { HW_PYTHON_STEPS = 2 * HW_PYTHON_FAST };
+typedef struct hw_python_step {
+    uintptr_t frame, instruction;
+} hw_python_step;
+typedef struct hw_python_path {
+    uint64_t key;          /* that no other frames have as long as their code lives */
+    uint32_t deaths, many; /* how many code objects had died, and how many steps there are */
+    bool alone;            /* the key is that of the innermost frame */
+    bool ends;             /* it ends where all paths through these frames do */
+    hw_python_step step[HW_PYTHON_STEPS];
+} hw_python_path;
+
+/* What an allocation in a library was found to be, whose innermost frame alone has `key`: as long as each frame leads
+   to the next and is where it was, and no code died, it is that again. */
+enum { HW_PYTHON_CHAINS = 256 };
 typedef struct hw_python_chain {
     uint64_t key;
-    uint32_t deaths, count; /* 0: there is none */
-    struct {
-        uintptr_t frame, instruction;
-    } at[HW_PYTHON_CHAIN];
+    uintptr_t frame;
+    uint32_t site, deaths, outer; /* how many steps there are from the innermost on; 0: there is no chain */
+    hw_python_step step[HW_PYTHON_STEPS - 1];
 } hw_python_chain;
 
 /* A thread's: where its state is named while `key` holds, and pages that were there when they were looked at. */
@@ -57,11 +69,11 @@ typedef struct hw_python_view {
     uint64_t key;
     const uintptr_t *state;
     bool busy;
-    uintptr_t known;                          /* the state that was looked at */
-    uintptr_t none;                           /* what `state` leads to while it is not known */
-    hw_python_chain chains[HW_PYTHON_CHAINS]; /* hw_python_chain_from */
+    uintptr_t known; /* the state that was looked at */
+    uintptr_t none;  /* what `state` leads to while it is not known */
     /* Of the C stack, and of frames: they do not drive each other out. */
     uintptr_t nested[HW_PYTHON_PAGES], frames[HW_PYTHON_PAGES];
+    hw_python_chain chains[HW_PYTHON_CHAINS]; /* hw_python_chain_of */
 } hw_python_view;
 
 /* Of all code objects at some addresses: how often one died, whether there ever was a record of one, and whether the
@@ -96,8 +108,8 @@ void hw_python_forget(hw_python_view *view);
 const hw_python_layout *hw_python_here(void);
 /* The same as a number from 0 on, for code that is made for each. */
 unsigned hw_python_version(void);
-/* Whether it is CPython's own code. */
-bool hw_python_is_own(uintptr_t pc);
+/* Whether it is CPython's own code, whatever the domain (sites.h). */
+bool hw_python_is_own(uint64_t pc);
 /* The type of code objects. */
 uintptr_t hw_python_code_type(void);
 

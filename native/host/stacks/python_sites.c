@@ -1,10 +1,14 @@
 #define _GNU_SOURCE
 #include "stacks/python_sites.h"
 
+#include "stacks/domains.h"
+#include "stacks/named.h"
 #include "stacks/python_code.h"
 #include "stacks/python_follow.h"
 #include "stacks/python_trail.h"
 #include "stacks/unwound.h"
+
+#include <heapwitness/core.h>
 
 /* A call, and its native site. */
 typedef struct known_native {
@@ -12,7 +16,7 @@ typedef struct known_native {
     uint32_t site;
 } known_native;
 
-enum { NATIVES = 256 };
+enum { NATIVES = 512 };
 
 typedef struct hw_python {
     hw_python_view view;
@@ -20,15 +24,18 @@ typedef struct hw_python {
     bool busy;          /* with `codes` and `trail`: a signal may come at any time */
     known_native whole; /* what recall_unwound found for the call that is learnt next */
     struct {
-        uintptr_t pc;
+        uint64_t key;
         uint32_t site;
-    } natives[NATIVES]; /* of CPython's own callers */
+    } natives[NATIVES]; /* native sites, by native_key */
     hw_python_trail trail;
     hw_python_codes codes;
 } hw_python;
 
 /* What HW_SITE_RECALL looks for first must not be found: no site is as large. */
 #define PYTHON UINT32_C(0x80000000)
+
+/* The site of a call from a frame on, whose innermost alone has `key`. */
+typedef uint32_t recall_from(hw_site_cache *cache, hw_caller caller, uint32_t prior, uintptr_t frame, uint64_t key);
 
 /* Addresses of callers are near each other: their lowest bits are the ones that choose a slot, which the rest of a key
    has its best bits for. A key of several C frames is mixed already. */
@@ -61,73 +68,163 @@ static uint64_t native_key(const hw_site_cache *cache, const hw_caller *caller, 
     return key;
 }
 
-/* A release has the innermost frame alone: there are many pairs of both. */
-static unsigned follow(hw_python *p, hw_python_frame *frames, uint32_t prior, uint64_t *key)
+static uint32_t known_native_site(const hw_python *p, uint64_t key)
 {
-    return hw_python_follow(&p->view, frames, prior ? 1 : HW_PYTHON_FAST, key);
+    unsigned slot = (unsigned)(key ^ key >> 8) % NATIVES;
+    uint32_t site = p->natives[slot].site;
+    atomic_signal_fence(memory_order_seq_cst);
+    return p->natives[slot].key == key ? site : 0;
+}
+
+static void keep_native_site(hw_python *p, uint64_t key, uint32_t site)
+{
+    unsigned slot = (unsigned)(key ^ key >> 8) % NATIVES;
+    p->natives[slot].key = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    p->natives[slot].site = site;
+    atomic_signal_fence(memory_order_seq_cst);
+    p->natives[slot].key = key;
+}
+
+/* A release has the innermost frame alone: there are many pairs of both. */
+static unsigned follow(hw_python *p, hw_python_frame *frames, uint32_t prior, hw_python_path *path)
+{
+    return hw_python_follow(&p->view, frames, prior ? 1 : HW_PYTHON_FAST, path);
+}
+
+/* A site of code, and of a native site, that are known already, which `key` is to lead to. Anything else takes the long
+   way: where a site is trapped or a release is none, where a signal came while another call was here. */
+static __attribute__((noinline)) uint32_t learn_known(hw_site_cache *cache, const hw_caller *caller, uint32_t prior,
+                                                      const hw_python_frame *frames, unsigned count, uint64_t native,
+                                                      uint64_t key)
+{
+    hw_python *p = cache->python;
+    uint64_t words[1 + HW_PYTHON_FAST];
+    if (p->busy || hw_traps_on || prior == HW_SITE_QUARANTINE || (words[0] = known_native_site(p, native)) == 0 ||
+        (prior && hw_domain_differs(prior, caller)))
+        return HW_SITE_UNKNOWN;
+    p->busy = true;
+    atomic_signal_fence(memory_order_seq_cst);
+    bool known = hw_python_known_words(&p->codes, frames, count, words + 1);
+    atomic_signal_fence(memory_order_seq_cst);
+    p->busy = false;
+    if (!known)
+        return HW_SITE_UNKNOWN;
+    if (hw_site_met && !prior)
+        hw_site_met((uintptr_t)hw_address_of((uintptr_t)caller->pc));
+    uint32_t site = (uint32_t)words[0];
+    if (prior || count) {
+        hw_site_record record = {
+            .prior = prior, .thread = hw_site_thread(cache), .count = (uint16_t)(1 + count), .kind = HW_SITE_PYTHON};
+        site = hw_site_intern_record(&record, words);
+    }
+    if (!site)
+        return HW_SITE_UNKNOWN;
+    hw_site_keep(cache, key, prior | PYTHON, site);
+    return site;
 }
 
 /* The first look is for a caller that is all that may be believed. */
-static __attribute__((noinline)) uint32_t recall_slowly(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
+static uint32_t recall_path(hw_site_cache *cache, const hw_caller *caller, uint32_t prior,
+                            const hw_python_frame *frames, unsigned count, uint64_t python)
 {
-    uint64_t python;
+    uint64_t native = (uint64_t)(uintptr_t)caller->pc, key = both(native, python);
+    uint32_t site = hw_site_recent(cache, key, prior | PYTHON);
+    if (site == HW_SITE_UNKNOWN && !(count && hw_python_is_own(native))) {
+        native = native_key(cache, caller, count != 0);
+        key = both(native, python);
+        site = hw_site_recent(cache, key, prior | PYTHON);
+    }
+    return site != HW_SITE_UNKNOWN ? site : learn_known(cache, caller, prior, frames, count, native, key);
+}
+
+/* Where the innermost frame alone does not tell; `innermost` is the key that it has, 0 for none that is kept. */
+static __attribute__((noinline)) uint32_t recall_slowly(hw_site_cache *cache, hw_caller caller, uint32_t prior,
+                                                        uint64_t innermost)
+{
+    hw_python_path path;
     hw_python_frame frames[HW_PYTHON_FAST];
-    bool lines = follow(cache->python, frames, prior, &python) != 0;
-    prior |= PYTHON;
-    uint32_t site = hw_site_recent(cache, both((uint64_t)(uintptr_t)caller.pc, python), prior);
-    if (site != HW_SITE_UNKNOWN || (lines && hw_python_is_own((uintptr_t)caller.pc)))
-        return site;
-    return hw_site_recent(cache, both(native_key(cache, &caller, lines), python), prior);
+    unsigned count = follow(cache->python, frames, prior, &path);
+    uint32_t site = recall_path(cache, &caller, prior, frames, count, path.key);
+    if (innermost && !prior && path.ends && !path.alone && site != HW_SITE_UNKNOWN)
+        hw_python_keep_chain(&cache->python->view, &path, innermost, site);
+    return site;
+}
+
+/* While the interpreter starts and ends. */
+static __attribute__((noinline)) uint32_t recall_frameless(hw_site_cache *cache, hw_caller caller, uint32_t prior)
+{
+    return recall_path(cache, &caller, prior, NULL, 0, 0);
+}
+
+/* Where the innermost frame is known, and nothing is kept of it and of those that it leads to. */
+static inline __attribute__((always_inline)) uint32_t recall_beyond(hw_site_cache *cache, hw_caller caller,
+                                                                    uint32_t prior, uintptr_t frame, uint64_t key,
+                                                                    const hw_python_layout layout)
+{
+    hw_python_view *view = &cache->python->view;
+    hw_python_frame frames[HW_PYTHON_FAST];
+    if (!hw_python_is_own((uintptr_t)caller.pc) || !hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME) ||
+        hw_python_is_shim(layout, frame))
+        return recall_slowly(cache, caller, prior, key);
+    frames[0] = hw_python_frame_at(layout, frame);
+    if (prior || !hw_python_is_library(frames->code))
+        return learn_known(cache, &caller, prior, frames, 1, (uintptr_t)caller.pc, key);
+    hw_python_path path;
+    unsigned count = hw_python_walk(view, layout, frame, frames, HW_PYTHON_FAST, &path);
+    uint64_t far = both((uintptr_t)caller.pc, path.key);
+    uint32_t site = hw_site_recent(cache, far, PYTHON);
+    if (site == HW_SITE_UNKNOWN)
+        site = learn_known(cache, &caller, 0, frames, count, (uintptr_t)caller.pc, far);
+    if (path.ends && site != HW_SITE_UNKNOWN)
+        hw_python_keep_chain(view, &path, key, site);
+    return site;
 }
 
 /* Where the innermost frame is known, but not as the program's own, or not in its usual place. */
-static inline __attribute__((always_inline)) uint32_t recall_further(const hw_site_cache *cache, hw_caller caller,
+static inline __attribute__((always_inline)) uint32_t recall_further(hw_site_cache *cache, hw_caller caller,
                                                                      uint32_t prior, uintptr_t frame, uint64_t key,
-                                                                     const hw_python_layout layout)
+                                                                     const hw_python_layout layout, recall_from *beyond)
 {
-    hw_python_view *view = &cache->python->view;
-    uint64_t pc = (uint64_t)(uintptr_t)caller.pc;
-    uintptr_t instruction = hw_word_of(frame + layout.instruction);
-    const hw_python_chain *last = &view->chains[hw_python_chain_from(frame, instruction)];
-    bool chain = !prior && hw_python_is_chain(last, layout, frame, instruction);
-    if (chain)
-        key = both(pc, last->key);
-    uint32_t site = hw_site_recent(cache, key, prior | PYTHON);
-    if (site != HW_SITE_UNKNOWN)
-        return site;
-    if (!hw_python_is_own(pc) || !hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME) ||
-        hw_python_is_shim(layout, frame) || (!prior && !chain && hw_python_is_in_library(layout, frame)))
-        return recall_slowly(cache, caller, prior);
-    return HW_SITE_UNKNOWN;
+    if (!prior) {
+        hw_python_view *view = &cache->python->view;
+        uint32_t site = hw_python_chain_site(hw_python_chain_of(view, frame, key), layout, frame, key);
+        if (site)
+            return site;
+    }
+    uint32_t site = hw_site_beside(cache, key, prior | PYTHON);
+    return site != HW_SITE_UNKNOWN ? site : beyond(cache, caller, prior, frame, key);
 }
 
 /* Where all is as usual: of an allocation by the program's own code, and of a release. */
-static inline __attribute__((always_inline)) uint32_t recall(const hw_site_cache *cache, hw_caller caller,
-                                                             uint32_t prior, const hw_python_layout layout,
-                                                             uint32_t (*further)(const hw_site_cache *, hw_caller,
-                                                                                 uint32_t, uintptr_t, uint64_t))
+static inline __attribute__((always_inline)) uint32_t recall(hw_site_cache *cache, hw_caller caller, uint32_t prior,
+                                                             const hw_python_layout layout, recall_from *further)
 {
     const hw_python_view *view = &cache->python->view;
     uintptr_t frame;
     if (HW_UNLIKELY(!hw_python_glance(view, layout, &frame)))
-        return recall_slowly(cache, caller, prior);
+        return frame ? recall_slowly(cache, caller, prior, 0) : recall_frameless(cache, caller, prior);
     uintptr_t instruction = hw_word_of(frame + layout.instruction);
     uint64_t key = both((uint64_t)(uintptr_t)caller.pc, hw_python_key_of(instruction));
-    prior |= PYTHON;
-    const hw_recent *seen = &cache->recent[hw_recent_slot(key, prior)];
+    const hw_recent *seen = &cache->recent[hw_recent_slot(key, prior | PYTHON)];
     uint32_t site = seen->site;
-    if (HW_LIKELY(seen->key == key && seen->prior == prior))
+    if (HW_LIKELY(seen->key == key && seen->prior == (prior | PYTHON)))
         return site;
-    return further(cache, caller, prior & ~PYTHON, frame, key);
+    return further(cache, caller, prior, frame, key);
 }
 
 #define RECALL(version)                                                                                                \
-    static __attribute__((noinline)) uint32_t further_##version(const hw_site_cache *cache, hw_caller caller,          \
+    static __attribute__((noinline)) uint32_t beyond_##version(hw_site_cache *cache, hw_caller caller, uint32_t prior, \
+                                                               uintptr_t frame, uint64_t key)                          \
+    {                                                                                                                  \
+        return recall_beyond(cache, caller, prior, frame, key, hw_python_layouts[version]);                            \
+    }                                                                                                                  \
+    static __attribute__((noinline)) uint32_t further_##version(hw_site_cache *cache, hw_caller caller,                \
                                                                 uint32_t prior, uintptr_t frame, uint64_t key)         \
     {                                                                                                                  \
-        return recall_further(cache, caller, prior, frame, key, hw_python_layouts[version]);                           \
+        return recall_further(cache, caller, prior, frame, key, hw_python_layouts[version], beyond_##version);         \
     }                                                                                                                  \
-    static uint32_t recall_##version(const hw_site_cache *cache, hw_caller caller, uint32_t prior)                     \
+    static uint32_t recall_##version(hw_site_cache *cache, hw_caller caller, uint32_t prior)                           \
     {                                                                                                                  \
         return recall(cache, caller, prior, hw_python_layouts[version], further_##version);                            \
     }
@@ -135,8 +232,7 @@ RECALL(0)
 RECALL(1)
 RECALL(2)
 RECALL(3)
-static uint32_t (*const recalls[HW_PYTHON_VERSIONS])(const hw_site_cache *, hw_caller, uint32_t) = {recall_0, recall_1,
-                                                                                                    recall_2, recall_3};
+static hw_site_recaller *const recalls[HW_PYTHON_VERSIONS] = {recall_0, recall_1, recall_2, recall_3};
 
 /* All frames; returns how many words they are, behind the first, if those are asked for. */
 static unsigned follow_whole(hw_python *p, uint64_t *words, uint64_t *key)
@@ -155,7 +251,7 @@ static unsigned follow_whole(hw_python *p, uint64_t *words, uint64_t *key)
     return count;
 }
 
-static uint32_t recall_unwound(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
+static uint32_t recall_unwound(hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
     uint64_t python;
     const uint32_t native = hw_unwound_recall(cache, caller, 0);
@@ -178,28 +274,24 @@ static uint32_t take_known(hw_python *p, const hw_caller *caller)
 static uint32_t learn_native(hw_site_cache *cache, const hw_caller *caller, bool lines, uint64_t *key)
 {
     hw_python *p = cache->python;
-    uintptr_t at = (uintptr_t)caller->pc;
-    unsigned slot = (unsigned)(at ^ at >> 8) % NATIVES;
-    uint64_t pc[HW_FAST_FRAMES] = {at};
+    uint64_t pc[HW_FAST_FRAMES] = {(uintptr_t)caller->pc};
+    uint32_t site;
     if (p->native == 0) {
-        uint32_t site = take_known(p, caller);
+        site = take_known(p, caller);
         *key = site = site != HW_SITE_UNKNOWN ? site : hw_unwound_learn(cache, caller, 0);
         return site;
     }
-    if (!lines || !hw_python_is_own(at)) {
+    if (lines && hw_python_is_own(*pc)) {
+        *key = *pc;
+        if ((site = known_native_site(p, *key)) == 0)
+            site = hw_site_intern(cache, pc, 1, 0);
+    } else {
         unsigned frames = hw_site_follow(cache, caller, pc, p->native);
         *key = native_key(cache, caller, lines);
-        return hw_site_intern(cache, pc, lines ? shorten(pc, frames) : frames, 0);
+        site = hw_site_intern(cache, pc, lines ? shorten(pc, frames) : frames, 0);
     }
-    *key = at;
-    uint32_t site = p->natives[slot].pc == at ? p->natives[slot].site : 0;
-    if (site == 0 && (site = hw_site_intern(cache, pc, 1, 0)) != 0) {
-        p->natives[slot].pc = 0;
-        atomic_signal_fence(memory_order_seq_cst);
-        p->natives[slot].site = site;
-        atomic_signal_fence(memory_order_seq_cst);
-        p->natives[slot].pc = at;
-    }
+    if (site)
+        keep_native_site(p, *key, site);
     return site;
 }
 
@@ -207,10 +299,12 @@ static uint32_t learn_native(hw_site_cache *cache, const hw_caller *caller, bool
    that is found to be a library's leads on to frames that were not looked at. */
 static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, bool *lines, uint64_t *key)
 {
+    hw_python_path path;
     hw_python_frame frames[HW_PYTHON_FAST];
     unsigned count = 1, before;
-    unsigned n = follow(p, frames, prior, key);
+    unsigned n = follow(p, frames, prior, &path);
     *lines = n != 0;
+    *key = path.key;
     if (p->busy) /* in a signal that came while another call was here: without lines, */
         return 1;
     p->busy = true;
@@ -222,10 +316,11 @@ static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, bool
             count++;
         if (p->codes.records == records)
             break;
-        n = follow(p, frames, prior, key);
+        n = follow(p, frames, prior, &path);
     } while (count > before && count <= n);
     atomic_signal_fence(memory_order_seq_cst);
     p->busy = false;
+    *key = path.key;
     return count;
 }
 
@@ -250,12 +345,15 @@ __attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const h
 
 void hw_python_renew(hw_site_cache *cache)
 {
-    if (!hw_python_here() || (!cache->python && !(cache->python = hw_map(sizeof *cache->python))))
+    hw_python *p = cache->python;
+    if (!hw_python_here() || (!p && !(p = hw_map(sizeof *p))))
         return;
-    hw_python_forget(&cache->python->view);
-    hw_python_trail_forget(&cache->python->trail);
-    cache->python->busy = false;
-    cache->python->native = cache->most;
-    cache->recall_python = cache->most ? recalls[hw_python_version()] : recall_unwound;
+    hw_python_forget(&p->view);
+    hw_python_trail_forget(&p->trail);
+    p->busy = false;
+    p->native = cache->most;
+    cache->recall = cache->most ? recalls[hw_python_version()] : recall_unwound;
+    atomic_signal_fence(memory_order_seq_cst);
+    cache->python = p;
     cache->most = 0;
 }

@@ -13,6 +13,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum {
     AREA = 256 << 20,
@@ -21,6 +24,7 @@ enum {
     FEWEST_LEVELS = 2,
     BUCKET = 16,
     FIRST_BUCKETS = 1 << 8,
+    TAG_SHIFT = 24,
     MAIN_STACK = 8 << 20,
     WITH_THREADS = 16 << 20
 };
@@ -199,12 +203,38 @@ static site_table *the_table(void)
 /* In the first levels. */
 static size_t buckets_of(unsigned levels)
 {
-    return (((size_t)1 << 2 * levels) - 1) / 3 * FIRST_BUCKETS;
+    return (((UINT32_C(1) << 2 * levels) - 1) & UINT32_C(0x55555555)) * FIRST_BUCKETS;
 }
 
 static inline bucket *bucket_of(site_table *t, unsigned level, uint32_t hash)
 {
     return &t->buckets[buckets_of(level) + (hash & (((size_t)FIRST_BUCKETS << 2 * level) - 1))];
+}
+
+/* A bit for each of a bucket's words: which have that tag, and which have nothing yet. Other threads write meanwhile:
+   what is seen here is looked at again. */
+static inline __attribute__((no_sanitize("thread"))) unsigned tagged(const bucket *b, uint32_t tag, unsigned *empty)
+{
+#ifdef __SSE2__
+    const __m128i *four = (const __m128i *)(const void *)b->word;
+    const __m128i want = _mm_set1_epi32((int)(tag >> TAG_SHIFT)), none = _mm_setzero_si128();
+    const __m128i w0 = _mm_load_si128(four), w1 = _mm_load_si128(four + 1), w2 = _mm_load_si128(four + 2),
+                  w3 = _mm_load_si128(four + 3);
+#define WITH_TAG(w) _mm_cmpeq_epi32(_mm_srli_epi32(w, TAG_SHIFT), want)
+#define EMPTY(w) _mm_cmpeq_epi32(w, none)
+#define BITS(is)                                                                                                       \
+    (unsigned)_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(is(w0), is(w1)), _mm_packs_epi32(is(w2), is(w3))))
+    *empty = BITS(EMPTY);
+    return BITS(WITH_TAG);
+#else
+    unsigned bits = *empty = 0;
+    for (unsigned i = 0; i < BUCKET; i++) {
+        uint32_t word = atomic_load_explicit(&b->word[i], memory_order_relaxed);
+        bits |= (unsigned)(word >> TAG_SHIFT == tag >> TAG_SHIFT) << i;
+        *empty |= (unsigned)(word == 0) << i;
+    }
+    return bits;
+#endif
 }
 
 static HW_COLD site_table *make_table(void)
@@ -304,54 +334,18 @@ uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned
     return hw_site_intern_record(&key, pc);
 }
 
-/* A word of the bucket with these bits of a hash, or the first that is empty, from the i-th on; BUCKET: none. Looked
-   for in words of four at a time, since most buckets are full of others. Where one was empty it is loaded as it should
-   be; one that is not never changes. */
-__attribute__((no_sanitize("thread"))) static inline unsigned next_of(bucket *b, unsigned i, uint32_t tag)
+/* Where nothing was found up to the word of that number. Another thread may have written the same since. */
+static __attribute__((noinline)) uint32_t add_record(site_table *t, const record *key, const uint64_t *words,
+                                                     unsigned level, unsigned from)
 {
-    typedef uint32_t four __attribute__((vector_size(16), may_alias));
-    for (; i < BUCKET; i++) {
-        if (i % 4 == 0) {
-            four words = *(const four *)(const void *)&b->word[i];
-            __extension__ typedef long long two __attribute__((vector_size(16)));
-            two any = (two)((words & ~HW_SITE_NUMBER) == tag) | (two)(words == 0);
-            if ((any[0] | any[1]) == 0) {
-                i += 3;
-                continue;
-            }
-        }
-        uint32_t word = atomic_load_explicit(&b->word[i], memory_order_acquire);
-        if (word == 0 || (word & ~HW_SITE_NUMBER) == tag)
-            break;
-    }
-    return i;
-}
-
-uint32_t hw_site_intern_record(hw_site_record *key, const uint64_t *words)
-{
-    uint64_t sum = 0;
-    for (unsigned i = key->count; i-- > 0;)
-        sum = hw_sum_on(sum, words[i]);
-    return hw_site_intern_summed(key, words, sum);
-}
-
-uint32_t hw_site_intern_summed(hw_site_record *key, const uint64_t *words, uint64_t sum)
-{
-    site_table *t = the_table();
-    if (!t && !(t = make_table()))
+    uint32_t tag = key->hash & ~HW_SITE_NUMBER, site = write_record(t, key, words);
+    if (site == 0)
         return 0;
-    key->hash = (uint32_t)(mix(mix(mix(key->prior, key->thread), sum), key->kind) >> 32);
-    uint32_t site = 0, tag = key->hash & ~HW_SITE_NUMBER;
-    /* Most are far from the processor where there are many sites: all together are waited for as long as one. */
-    for (unsigned level = atomic_load_explicit(&t->reached, memory_order_relaxed); level > 0; level--)
-        __builtin_prefetch(bucket_of(t, level, key->hash));
-    for (unsigned level = 0; level < t->levels; level++) {
+    for (; level < t->levels; level++, from = 0) {
         bucket *b = bucket_of(t, level, key->hash);
-        for (unsigned i = next_of(b, 0, tag); i < BUCKET; i = next_of(b, i + 1, tag)) {
+        for (unsigned i = from; i < BUCKET; i++) {
             uint32_t found = atomic_load_explicit(&b->word[i], memory_order_acquire);
             if (found == 0) {
-                if (site == 0 && (site = write_record(t, key, words)) == 0)
-                    return 0;
                 if (level > atomic_load_explicit(&t->reached, memory_order_relaxed))
                     atomic_store_explicit(&t->reached, level, memory_order_relaxed);
                 if (atomic_compare_exchange_strong(&b->word[i], &found, tag | site))
@@ -362,6 +356,33 @@ uint32_t hw_site_intern_summed(hw_site_record *key, const uint64_t *words, uint6
         }
     }
     return site;
+}
+
+uint32_t hw_site_intern_record(record *key, const uint64_t *words)
+{
+    site_table *t = the_table();
+    if (!t && !(t = make_table()))
+        return 0;
+    uint64_t hash = mix(mix(key->prior, key->thread), hw_site_key(words, key->count));
+    key->hash = (uint32_t)((key->kind == HW_SITE_NATIVE ? hash : mix(hash, key->kind)) >> 32);
+    uint32_t tag = key->hash & ~HW_SITE_NUMBER;
+    /* Most are far from the processor where there are many sites: all together are waited for as long as one. */
+    for (unsigned level = atomic_load_explicit(&t->reached, memory_order_relaxed); level > 0; level--)
+        __builtin_prefetch(bucket_of(t, level, key->hash));
+    const bucket *from = t->buckets;
+    size_t buckets = FIRST_BUCKETS;
+    for (unsigned level = 0; level < t->levels; level++, from += buckets, buckets *= 4) {
+        const bucket *b = &from[key->hash & (buckets - 1)];
+        unsigned empty, with_tag = tagged(b, tag, &empty);
+        for (unsigned left = with_tag & (empty ^ (empty - 1)); left; left &= left - 1) {
+            uint32_t found = atomic_load_explicit(&b->word[__builtin_ctz(left)], memory_order_acquire) & HW_SITE_NUMBER;
+            if (found && same(record_at(t, found), key, words))
+                return found;
+        }
+        if (empty)
+            return add_record(t, key, words, level, (unsigned)__builtin_ctz(empty));
+    }
+    return add_record(t, key, words, t->levels, 0);
 }
 
 bool hw_site_may_be_kept(uint32_t site)

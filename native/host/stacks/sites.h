@@ -44,6 +44,10 @@ typedef struct hw_recent {
     uint32_t prior, site;
 } hw_recent;
 
+/* The number of a site if the thread knows it, or finds it out in passing, else HW_SITE_UNKNOWN. */
+struct hw_site_cache;
+typedef uint32_t hw_site_recaller(struct hw_site_cache *cache, hw_caller caller, uint32_t prior);
+
 /* One thread's memory of sites. `depth` is how many frames may be believed from a return address on:
    code without frame pointers leads astray, and is followed only once. */
 typedef struct hw_site_cache {
@@ -52,7 +56,7 @@ typedef struct hw_site_cache {
     uint32_t most; /* frames to follow; 0 where each stack is unwound, or has Python lines */
     struct hw_unwound *unwound;
     struct hw_python *python; /* NULL: stacks have no Python lines (python_sites.h) */
-    uint32_t (*recall_python)(const struct hw_site_cache *, hw_caller, uint32_t);
+    hw_site_recaller *recall; /* with those */
     uint32_t kept;
     hw_recent recent[HW_RECENT];
     struct {
@@ -89,9 +93,8 @@ typedef struct hw_site_record {
     uint8_t kind, trapped;
     uint64_t word[];
 } hw_site_record;
-/* The number of a record; its `hash` is set, by the sum of its words. 0: there is no room for it. */
+/* The number of a record; its `hash` is set. 0: there is no room for it. */
 uint32_t hw_site_intern_record(hw_site_record *key, const uint64_t *words);
-uint32_t hw_site_intern_summed(hw_site_record *key, const uint64_t *words, uint64_t sum);
 /* NULL: no record has this number. */
 const hw_site_record *hw_site_at(uint32_t site);
 
@@ -184,15 +187,18 @@ static inline unsigned hw_depth_slot(uint64_t pc)
 }
 
 #define HW_SITE_UNKNOWN UINT32_C(0xFFFFFFFF)
+/* The second place where it may be. */
+static inline uint32_t hw_site_beside(const hw_site_cache *cache, uint64_t key, uint32_t prior)
+{
+    const hw_recent *at = &cache->recent[hw_recent_slot(key, prior) ^ 1];
+    uint32_t site = at->site;
+    return at->key == key && at->prior == prior ? site : HW_SITE_UNKNOWN;
+}
 static inline uint32_t hw_site_recent(const hw_site_cache *cache, uint64_t key, uint32_t prior)
 {
-    unsigned slot = hw_recent_slot(key, prior);
-    const hw_recent *at = &cache->recent[slot], *beside = &cache->recent[slot ^ 1];
+    const hw_recent *at = &cache->recent[hw_recent_slot(key, prior)];
     uint32_t site = at->site;
-    if (HW_LIKELY(at->key == key && at->prior == prior))
-        return site;
-    site = beside->site;
-    return beside->key == key && beside->prior == prior ? site : HW_SITE_UNKNOWN;
+    return HW_LIKELY(at->key == key && at->prior == prior) ? site : hw_site_beside(cache, key, prior);
 }
 /* Let hw_site_recent find it. */
 void hw_site_keep(hw_site_cache *cache, uint64_t key, uint32_t prior, uint32_t site);
@@ -203,19 +209,27 @@ uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint3
 /* unwound.c: where each stack is unwound. */
 uint32_t hw_unwound_recall(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
 
-static inline uint32_t hw_site_recall_more(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
+static inline uint32_t hw_site_recall_more(hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
     return cache->most     ? hw_site_recall_deep(cache, caller, prior)
-           : cache->python ? cache->recall_python(cache, caller, prior)
+           : cache->python ? cache->recall(cache, caller, prior)
                            : hw_unwound_recall(cache, caller, prior);
 }
 
 /* The number of the calling site if the thread knows it already, else HW_SITE_UNKNOWN, and a jump there; `prior` is
    the block's allocation site for a release, else 0. Only sites whose caller is all that may be believed have keys of
    one frame. */
+#ifndef HW_SITES_BY_PYTHON /* set by code that Python alone calls: there is nothing to be found by the caller alone */
+#define HW_SITES_BY_PYTHON 0
+#endif
 #define HW_SITE_RECALL(site, cache, caller, prior_site, unknown)                                                       \
     do {                                                                                                               \
         const hw_recent *seen_ = &(cache)->recent[hw_recent_slot((uint64_t)(uintptr_t)(caller).pc, prior_site)];       \
+        if (HW_SITES_BY_PYTHON && HW_LIKELY((cache)->python != NULL)) {                                                \
+            if (HW_UNLIKELY(((site) = (cache)->recall(cache, caller, prior_site)) == HW_SITE_UNKNOWN))                 \
+                goto unknown;                                                                                          \
+            break;                                                                                                     \
+        }                                                                                                              \
         (site) = seen_->site;                                                                                          \
         if (HW_UNLIKELY(seen_->key != (uint64_t)(uintptr_t)(caller).pc || seen_->prior != (prior_site)) &&             \
             ((site) = hw_site_recall_more(cache, caller, prior_site)) == HW_SITE_UNKNOWN)                              \

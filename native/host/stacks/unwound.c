@@ -282,7 +282,7 @@ static uint32_t site_of(hw_unwound *known, const hw_site_cache *cache, const hw_
     hw_site_record record = {.prior = prior, .thread = hw_site_thread(cache), .count = (uint16_t)stack->count};
     memcpy(known->pc, stack->pc, stack->count * sizeof *stack->pc);
     known->pc[0] = first;
-    uint32_t site = hw_site_intern_summed(&record, known->pc, sum);
+    uint32_t site = hw_site_intern_record(&record, known->pc);
     place->key = 0; /* whoever breaks off here leaves none */
     atomic_signal_fence(memory_order_seq_cst);
     place->prior = prior;

@@ -53,8 +53,9 @@ def _called(words: list[str]) -> int:
 
 def _prepare_output() -> None:
     """Output that was closed goes nowhere; a character that it cannot have is escaped."""
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -15,10 +15,13 @@ import click
 
 from heapwitness.cli import project
 from heapwitness.cli.project import TABLE, VARIABLE, BadSettings
+from heapwitness.outputs import STDOUT
 
 COMMANDS = ("run", "hunt", "report", "pytest")
 """Commands that have settings; those of `pytest --heapwitness` are those of `run`."""
 
+_LARGEST = 1 << 64
+_WRITTEN = frozenset({"json", "html", "sarif", "junit"})
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -49,7 +52,15 @@ def configured(command: click.Command, name: str, known: Callable[[], Mapping[st
         if one.name in own:
             parameter = own[one.name]
             assert parameter.name is not None
-            found[parameter.name] = _value(command, parameter, one)
+            value = _value(command, parameter, one)
+            # A report is looked at where its maker may have put a pyproject.toml beside it.
+            if (
+                name != "report"
+                or one.where == VARIABLE
+                or one.name not in _WRITTEN
+                or _is_inside(value, one.directory)
+            ):
+                found[parameter.name] = value
         elif one.name not in known():
             raise BadSettings(f"{one.where}: there is no option {one.name!r}; `heapwitness {name} --help` lists them.")
     return found
@@ -85,7 +96,10 @@ def _from_project(command: str) -> Iterator[_Setting]:
             yield _Setting(f"{file}: [{TABLE}]", name.replace("_", "-"), value, file.parent)
         elif name not in COMMANDS:
             raise BadSettings(f"{file}: [{TABLE}.{name}] is for no command; there are {', '.join(COMMANDS)}.")
-    for name, value in table.get(command, {}).items():
+    own = table.get(command, {})
+    if not isinstance(own, dict):
+        raise BadSettings(f"{file}: {TABLE}.{command} must be a table.")
+    for name, value in own.items():
         yield _Setting(f"{file}: [{TABLE}.{command}]", name.replace("_", "-"), value, file.parent)
 
 
@@ -114,6 +128,11 @@ def _from_environment(known: Callable[[], Mapping[str, click.Option]]) -> Iterat
         yield _Setting(VARIABLE, name, values, Path())
 
 
+def _is_inside(path: Path, directory: Path) -> bool:
+    """Whether a file that is to be written lies in a directory, wherever links lead; stdout does."""
+    return path == STDOUT or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory))
+
+
 def _spoken(value: str, name: str) -> bool:
     if value.lower() not in (*_YES, *_NO):
         raise BadSettings(f"{VARIABLE}: {name} must be true or false.")
@@ -133,13 +152,20 @@ def _value(command: click.Command, option: click.Option, one: _Setting) -> Any:
         raise BadSettings(f"{one.where}: {one.name} takes one value, not several.")
     if not all(isinstance(value, str | int | float) and not isinstance(value, bool) for value in values):
         raise BadSettings(f"{one.where}: {one.name} must be text or a number.")
+    if any(isinstance(value, int) and abs(value) > _LARGEST for value in values):
+        raise BadSettings(f"{one.where}: {one.name} has a number that is too large for any option.")
     made = [_converted(command, option, one, str(value)) for value in values]
     return made if option.multiple else made[0]
 
 
 def _converted(command: click.Command, option: click.Option, one: _Setting, value: str) -> Any:
+    if "\0" in value:
+        raise BadSettings(f"{one.where}: {one.name} has a NUL character in it.")
     if isinstance(option.type, click.Path) and value != "-":
-        value = str(one.directory / Path(value).expanduser())
+        try:
+            value = str(one.directory / Path(value).expanduser())
+        except RuntimeError as error:
+            raise BadSettings(f"{one.where}: {one.name}: there is no such user.") from error
     try:
         return option.type.convert(value, option, click.Context(command))
     except click.UsageError as error:

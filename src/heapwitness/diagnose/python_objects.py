@@ -15,9 +15,9 @@ from heapwitness.findings.model import Array, Block, Finding
 from heapwitness.layout.process import Region, RegionKind, read_process, read_regions
 from heapwitness.memory import Memory, Unreadable
 
-SECONDS = 1.0
+SECONDS, AT_MOST = 1.0, 4.0
 BYTES_LIMIT = 1 << 30
-"""Time and memory for the search for the arrays of one finding; the process waits."""
+"""Time of the processor, time, and memory for the search for the arrays of one finding; the process waits."""
 
 _CHUNK = 4 << 20
 _HITS_LIMIT = 64
@@ -31,6 +31,8 @@ _OWNS = 4
 _DIMENSIONS_LIMIT = 64
 _DTYPE = struct.Struct("<24xccc1xiII")  # kind, character, order, number; what follows is the size until NumPy 1
 _LATER_SIZE = struct.Struct("<40xq")
+_NAMES, _LATER_NAMES = struct.Struct("<56xQ"), struct.Struct("<104xQ")
+"""Where a dtype has the names of its fields."""
 _HEADS = (16, 32)
 """Bytes before an object in its block that the collector knows: its own, or with those of its dictionary."""
 
@@ -126,11 +128,11 @@ def find_arrays(memory: Memory, arenas: Sequence[Region], blocks: Sequence[Block
 
 def _places(memory: Memory, arenas: Sequence[Region], needles: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
     """Where one of some words stands in pools, as far as there is time."""
-    until, left = time.monotonic() + SECONDS, BYTES_LIMIT
+    until, spent, left = time.monotonic() + AT_MOST, time.thread_time() + SECONDS, BYTES_LIMIT
     for region in arenas:
         for start in range(0, region.size, _CHUNK):
             left -= _CHUNK
-            if left < 0 or time.monotonic() > until:
+            if left < 0 or time.monotonic() > until or time.thread_time() > spent:
                 return
             try:
                 data = memory.read(region.base + start, min(_CHUNK, region.size - start))
@@ -175,7 +177,9 @@ def _dtype_at(memory: Memory, address: int) -> tuple[str, int]:
         Unreadable, ValueError: there is none.
     """
     kind, character, order, number, size, alignment = _DTYPE.unpack(memory.read(address, _DTYPE.size))
+    names_at = _NAMES
     if alignment == 0:
+        names_at = _LATER_NAMES
         (size,) = _LATER_SIZE.unpack(memory.read(address, _LATER_SIZE.size))
     letter = kind.decode("ascii") + character.decode("ascii")
     if not letter.isprintable() or not 0 < size < 1 << 32:
@@ -183,6 +187,8 @@ def _dtype_at(memory: Memory, address: int) -> tuple[str, int]:
     if not 0 <= number < len(_NUMBERS):
         return "user-defined", size
     name = _NUMBERS[number]
+    if name == "void" and any(names_at.unpack(memory.read(address, names_at.size))):
+        name = "structured"
     if name in ("S", "U"):
         name = f"{name}{size // (4 if name == 'U' else 1)}"
     return (f"big-endian {name}" if order == b">" else name), size

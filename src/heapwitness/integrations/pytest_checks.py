@@ -37,7 +37,7 @@ class Checks:
 
     def __init__(self, directory: str, *, each: bool) -> None:
         self._pid = os.getpid()
-        self._running = Path(directory) / f"{RUNNING}{self._pid}" if directory else None
+        self._running = _opened(Path(directory) / f"{RUNNING}{self._pid}") if directory else None
         self._pace = Pace(each=each)
         self._count = inside.total()
         self._told = 0
@@ -154,7 +154,16 @@ class Checks:
     def _note(self, test: str) -> None:
         if self._running is not None and os.getpid() == self._pid:
             with contextlib.suppress(OSError):
-                self._running.write_text(test, "utf-8", "backslashreplace")
+                os.ftruncate(self._running, 0)
+                os.pwrite(self._running, test.encode("utf-8", "backslashreplace"), 0)
+
+
+def _opened(path: Path) -> int | None:
+    """The file that says which test runs. It stays open: opening it for each test would take longer than small ones."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
 
 
 def _text(found: _Found) -> str:

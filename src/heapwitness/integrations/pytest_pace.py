@@ -1,17 +1,18 @@
 """How often the whole heap is checked between tests.
 
-A check takes some 16 ns for each block, which is more than many a small test takes. So checks have a budget: some
-seconds at first, in which there is one after each phase of each test, and a share of the time that goes by. Beyond it
-several phases share a check, and what it finds is bounded by the last one before.
+A check takes some 16 ns for each block, which is more than many a small test takes. So checks have a budget: part
+of a second at first, in which there is one after each phase of each test, and a share of the time that goes by.
+Beyond it several phases share a check, and what it finds is bounded by the last one before.
 """
 
 import time
 
 from heapwitness import inside
 
-FREE_SECONDS = 3.0
-SHARE = 0.2
-"""Of the processor time that all else takes."""
+FREE_SECONDS = 0.6
+SHARE = 0.1
+"""Of the processor time that all else takes. A check costs up to twice what it takes itself: it leaves headers in the
+processor's caches."""
 
 
 class Pace:

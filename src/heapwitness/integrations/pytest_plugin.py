@@ -38,8 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--heapwitness-checks",
         choices=("spread", "each"),
-        help="Check after each phase of each test, or spread checks so that they take at most a fifth of the time, "
-        "once they took some seconds (default).",
+        help="Check after each phase of each test, or spread checks so that they take a tenth of the time, "
+        "once they took half a second (default).",
     )
     parser.addini("heapwitness", "as --heapwitness", "bool", default=False)
     parser.addini("heapwitness_options", "as --heapwitness-options", "args", default=[])

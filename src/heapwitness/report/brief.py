@@ -12,6 +12,9 @@ from heapwitness.report.frames import is_foreign, is_own
 FRAMES = 8
 """Frames of a stack that are shown."""
 
+_OWN = 2
+"""Of the program's own, at least."""
+
 _LEFT_OUT = ("stored", "read", "thread", "victim", "nearest", "previous", "damaged")
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _CHECKS = os.path.join(_OURS, "integrations", "")
@@ -55,6 +58,9 @@ def brief_stack(stack: Sequence[Frame]) -> tuple[Frame, ...]:
         for frame in stack
         if not (frame.file or "").startswith(_OURS) and (frame.language == "python" or not is_foreign(frame))
     ]
-    called = list(itertools.takewhile(lambda frame: not is_own(frame), known))
-    own = itertools.takewhile(is_own, known[len(called) :])
-    return (*called, *own)[:FRAMES]
+    first = next((at for at, frame in enumerate(known) if is_own(frame)), len(known))
+    # Own C code may have been called by a library's Python lines, and that by the program.
+    first = next((at for at, frame in enumerate(known) if is_own(frame) and frame.language == "python"), first)
+    own = list(itertools.takewhile(is_own, known[first:]))[:FRAMES]
+    # However deep a library's own calls were, the line that called it is shown.
+    return (*known[:first][: FRAMES - min(len(own), _OWN)], *own)[:FRAMES]

@@ -20,11 +20,15 @@ from heapwitness.supervise.examine import Examined
 CASES_LIMIT = 10_000
 """Different findings that are kept and shown; what is beyond is counted as dropped."""
 
+LINES_LIMIT = 64
+"""Findings of one address for which an interpreter is read, which takes a while, where each may be by another line."""
+
 FRAMES_LIMIT = 200_000
 """Frames in all of them: nearly all of a report is frames, some 300 bytes each. Findings that tell of no block and no
 bytes, as forged ones do, get a quarter."""
 
 _Key = tuple[Hashable, int]
+_Lines = tuple[tuple[str, int], ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -58,21 +62,26 @@ class Cases:
 
     def __init__(self) -> None:
         self.dropped = 0
-        self._asked: set[_Key] = set()
+        self._looked: Counter[_Key] = Counter()
+        self._lines: dict[_Key, _Lines] = {}
         self._cases: dict[_Key, Case] = {}
         self._frames = 0
 
-    def is_new(self, examined: Examined) -> bool:
-        """Whether one of the findings was not asked for before."""
+    def want_lines(self, examined: Examined, *, each: bool = False) -> bool:
+        """Whether the Python lines that the thread is in tell something new, which is noted then.
+
+        They do of an address that is seen for the first time. Of stores, which are told apart by them, and where `each`
+        finding is told with its own, they do LINES_LIMIT times.
+        """
         keys = set(_keys(examined))
-        new = not keys <= self._asked
-        if len(self._asked) < CASES_LIMIT:
-            self._asked |= keys
-        return new
+        most = LINES_LIMIT if each or any(finding.store is not None for finding in examined.findings) else 1
+        wanted = any(self._looked[key] < most for key in keys)
+        self._looked.update(key for key in keys if key in self._looked or len(self._looked) < CASES_LIMIT)
+        return wanted
 
     def add(self, examined: Examined) -> Iterator[tuple[Case, Finding]]:
         """Count findings as they are taken from here; gives those that are new."""
-        for finding, key in zip(examined.findings, _keys(examined), strict=True):
+        for finding, key in zip(examined.findings, self._lined(examined), strict=True):
             case = self._cases.get(key)
             if case is not None:
                 case.add(finding)
@@ -85,7 +94,20 @@ class Cases:
 
     def of(self, examined: Examined) -> Iterator[Case | None]:
         """The cases of findings that were taken; None for those that were too many to keep."""
-        return map(self._cases.get, _keys(examined))
+        return map(self._cases.get, self._lined(examined))
+
+    def _lined(self, examined: Examined) -> list[_Key]:
+        """The keys of findings, with the Python lines by which stores of one instruction are told apart. A store whose
+        lines nobody has read counts with the first one."""
+        lines = tuple((one.file, one.line) for one in examined.python)
+        keys = _keys(examined)
+        for at, finding in enumerate(examined.findings):
+            if finding.store is not None:
+                first = self._lines.get(keys[at], lines)
+                if len(self._lines) < CASES_LIMIT:
+                    self._lines[keys[at]] = first
+                keys[at] = ((keys[at], lines or first), keys[at][1])
+        return keys
 
     def _has_room(self, finding: Finding) -> bool:
         frames = self._frames + _frames(finding)
@@ -186,6 +208,7 @@ def _key(examined: Examined, finding: Finding) -> Hashable:
     """The same for findings of one program that are surely the same case, by their bare addresses."""
     site = finding.culprit.allocated if finding.culprit is not None else None
     _, stack = telling_stack(finding)
-    store = finding.store.stack[0].pc if finding.store is not None and finding.store.stack else 0
+    stored = finding.store.stack if finding.store is not None else ()
+    store = (stored[0].pc, *((one.file, one.line) for one in stored if one.language == "python")) if stored else ()
     where = tuple((frame.pc, frame.file, frame.line) for frame in stack)
     return (examined.program, finding.kind, site is None, finding.detail == "", where, store)

@@ -3,8 +3,8 @@
 Small and without imports of weight, because it runs before every program; symbols/ reads the rest.
 """
 
-import mmap
 import os
+import stat
 import struct
 from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
@@ -13,6 +13,8 @@ _HEADER_LIMIT = 64
 _SEGMENTS_LIMIT = 128
 _SECTIONS_LIMIT = 4096
 _TABLE_LIMIT = 256 << 20
+"""Bytes of tables, or of constants, that are read of a file, whose sections may each be all of it."""
+_PART = 4 << 20
 _DYNAMIC_LIMIT = 4096
 _NEEDED_LIMIT = 1024
 _TEXT_LIMIT = 4096
@@ -114,28 +116,39 @@ def read_head(path: str) -> Head:
         return Head(machine, kind in (_EXEC, _DYN) and bool(segments), interpreter, needed)
 
 
-def defines(path: str, names: tuple[str, ...]) -> frozenset[str]:
+def defines(file: str | int, names: tuple[str, ...]) -> frozenset[str]:
     """Which of these functions a file defines itself, in the names that it exports or, unstripped, in all.
 
-    Empty for what cannot be read.
+    Empty for what cannot be read. An open file's descriptor is closed.
     """
     try:
-        with open(path, "rb") as stream:
+        with _opened(file) as stream:
             return _defined(stream, {name.encode(): name for name in names})
     except (DamagedElf, OSError, ValueError, struct.error):
         return frozenset()
 
 
-def mentions(path: str, texts: Mapping[str, bytes]) -> frozenset[str]:
+def mentions(file: str | int, texts: Mapping[str, bytes]) -> frozenset[str]:
     """Of which of these texts, by their names, a file has the bytes among its constants.
 
-    Empty for what cannot be read.
+    Empty for what cannot be read. An open file's descriptor is closed.
     """
     try:
-        with open(path, "rb") as stream:
+        with _opened(file) as stream:
             return _mentioned(stream, texts)
     except (DamagedElf, OSError, ValueError, struct.error):
         return frozenset()
+
+
+def _opened(file: str | int) -> BinaryIO:
+    """Opened without waiting for anybody; what is no plain file is damaged."""
+    if isinstance(file, str):
+        file = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    stream = open(file, "rb")  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        stream.close()
+        raise DamagedElf
+    return stream
 
 
 class _Segment(NamedTuple):
@@ -155,14 +168,19 @@ def _segment(words: _Words, fields: tuple[int, ...]) -> _Segment:
 
 def _read(stream: BinaryIO, offset: int, length: int) -> bytes:
     """Exactly these bytes of the file."""
-    try:
-        stream.seek(offset)
-        data = stream.read(length)
-    except (OSError, OverflowError, ValueError) as error:
-        raise DamagedElf from error
+    data = _read_some(stream, offset, length)
     if len(data) < length:
         raise DamagedElf
     return data
+
+
+def _read_some(stream: BinaryIO, offset: int, length: int) -> bytes:
+    """As many of these bytes as the file has."""
+    try:
+        stream.seek(offset)
+        return stream.read(length)
+    except (OSError, OverflowError, ValueError) as error:
+        raise DamagedElf from error
 
 
 def _table(stream: BinaryIO, offset: int, shape: struct.Struct, count: int) -> list[tuple[int, ...]]:
@@ -202,50 +220,65 @@ def _sections(stream: BinaryIO) -> tuple[_Words, list[tuple[int, ...]]]:
     return words, _table(stream, first, words.section, min(count, _SECTIONS_LIMIT))
 
 
+# Nothing is mapped from here on: a file may be cut short meanwhile.
 def _mentioned(stream: BinaryIO, texts: Mapping[str, bytes]) -> frozenset[str]:
     _, sections = _sections(stream)
     found: set[str] = set()
-    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as file:
-        for section in sections:
-            if section[1] == _PROGBITS_SECTION and section[2] & (_ALLOCATED | _WRITABLE | _RUN) == _ALLOCATED:
-                end = min(section[4] + section[5], len(file))
-                found |= {name for name, text in texts.items() if file.find(text, section[4], end) >= 0}
+    left = _TABLE_LIMIT
+    for section in sections:
+        if section[1] == _PROGBITS_SECTION and section[2] & (_ALLOCATED | _WRITABLE | _RUN) == _ALLOCATED:
+            size = min(section[5], left)
+            left -= size
+            found |= _among(stream, section[4], size, texts)
     return frozenset(found)
+
+
+def _among(stream: BinaryIO, offset: int, size: int, texts: Mapping[str, bytes]) -> set[str]:
+    """Which texts are among bytes of the file, as many of these as there are."""
+    found: set[str] = set()
+    overlap = max(map(len, texts.values()))
+    before, end = b"", offset + size
+    while part := _read_some(stream, offset, min(end - offset, _PART)):
+        data = before + part
+        found |= {name for name, text in texts.items() if text in data}
+        before, offset = part[-overlap:], offset + len(part)
+    return found
 
 
 def _defined(stream: BinaryIO, wanted: dict[bytes, str]) -> frozenset[str]:
     words, sections = _sections(stream)
     found: set[str] = set()
-    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as file:
-        for section in sections:
-            if section[1] not in (_SYMTAB_SECTION, _DYNSYM_SECTION) or section[6] >= len(sections):
-                continue
-            names = sections[section[6]]
-            at = _names_at(file, names[4], names[5], wanted)
-            if at:
-                found |= _functions_at(file, words, section[4], section[5], at)
+    left = _TABLE_LIMIT
+    for section in sections:
+        if section[1] not in (_SYMTAB_SECTION, _DYNSYM_SECTION) or section[6] >= len(sections):
+            continue
+        names = sections[section[6]]
+        left -= names[5] + section[5]
+        if left < 0:
+            break
+        at = _names_at(_read_some(stream, names[4], names[5]), wanted)
+        if at:
+            found |= _functions_at(_read_some(stream, section[4], section[5]), words, at)
     return frozenset(found)
 
 
-def _names_at(file: mmap.mmap, start: int, size: int, wanted: dict[bytes, str]) -> dict[int, str]:
+def _names_at(table: bytes, wanted: dict[bytes, str]) -> dict[int, str]:
     """Where in a table of names the wanted ones stand; linkers let a name be the tail of another."""
     found: dict[int, str] = {}
-    end = min(start + size, len(file))
     for name, text in wanted.items():
-        at = file.find(name + b"\0", start, end)
+        at = table.find(name + b"\0")
         while at >= 0 and len(found) < _NAMES_LIMIT:
-            found[at - start] = text
-            at = file.find(name + b"\0", at + 1, end)
+            found[at] = text
+            at = table.find(name + b"\0", at + 1)
     return found
 
 
-def _functions_at(file: mmap.mmap, words: _Words, start: int, size: int, names: dict[int, str]) -> set[str]:
-    size = min(size, max(0, len(file) - start), _TABLE_LIMIT) // words.symbol.size * words.symbol.size
+def _functions_at(table: bytes, words: _Words, names: dict[int, str]) -> set[str]:
+    shape = words.symbol
     found: set[str] = set()
-    with memoryview(file) as view, view[start : start + size] as table:
-        for fields in words.symbol.iter_unpack(table):
-            if fields[0] in names:
-                info, index = (fields[1], fields[3]) if words.wide else (fields[3], fields[5])
-                if index != _UNDEFINED and info & 15 in _FUNCTIONS:
-                    found.add(names[fields[0]])
+    for fields in shape.iter_unpack(table[: len(table) // shape.size * shape.size]):
+        if fields[0] in names:
+            info, index = (fields[1], fields[3]) if words.wide else (fields[3], fields[5])
+            if index != _UNDEFINED and info & 15 in _FUNCTIONS:
+                found.add(names[fields[0]])
     return found

@@ -18,6 +18,8 @@ from heapwitness.findings.model import Finding
 from heapwitness.supervise.cases import Case
 from heapwitness.supervise.channel import QUESTION
 from heapwitness.supervise.examine import Examined
+from heapwitness.supervise.merge import with_python
+from heapwitness.supervise.python_stack import PythonFrame
 
 KEPT_LIMIT = 256
 """Findings of a process that are kept for it, the last ones."""
@@ -51,9 +53,12 @@ class Answer(msgspec.Struct):
 
 
 class _HeardFinding(NamedTuple):
+    """`python`: the lines that its own thread was in, as far as they were read."""
+
     number: int
     finding: Finding
     case: Case | None
+    python: tuple[PythonFrame, ...]
 
 
 class Heard:
@@ -61,6 +66,11 @@ class Heard:
 
     def __init__(self) -> None:
         self._of: OrderedDict[tuple[int, bool], deque[_HeardFinding]] = OrderedDict()
+        self._asked: set[int] = set()
+
+    def is_asked_by(self, pid: int) -> bool:
+        """Whether a process, by its number as it knows it, has asked before."""
+        return pid in self._asked
 
     def note(self, examined: Examined, cases: Iterable[Case | None], family: Sequence[int] = ()) -> None:
         """Keep findings and what they are counted as; `family` are the processes that started theirs."""
@@ -68,7 +78,7 @@ class Heard:
             own = finding.detected.pid
             for owner in ((own, False), (own, True), *((one, True) for one in family if one != own)):
                 kept = self._of.setdefault(owner, deque(maxlen=KEPT_LIMIT))
-                kept.append(_HeardFinding(kept[-1].number + 1 if kept else 1, finding, case))
+                kept.append(_HeardFinding(kept[-1].number + 1 if kept else 1, finding, case, examined.python))
         while len(self._of) > PROCESSES_LIMIT:
             self._of.popitem(last=False)
 
@@ -78,19 +88,21 @@ class Heard:
             question = msgspec.json.decode(message.removeprefix(QUESTION), type=_Question)
         except msgspec.MsgspecError:
             return None
+        if len(self._asked) < PROCESSES_LIMIT:
+            self._asked.add(question.pid)
         kept = self._of.get((question.pid, question.family), deque())
-        fresh = [(one.case, one.finding) for one in kept if one.number > question.since and one.case is not None]
+        fresh = [(one.case, one) for one in kept if one.number > question.since and one.case is not None]
         ready = all(case.finding is not None for case, _ in fresh)
         answer = Answer(told=kept[-1].number if kept else 0, ready=ready)
         used = 0
-        for case, finding in fresh if ready else ():
-            used += _tell(case, _as_told(case, finding), answer, used, question.texts)
+        for case, heard in fresh if ready else ():
+            used += _tell(case, _as_told(case, heard), answer, used, question.texts)
         return msgspec.json.encode(answer)
 
 
-def _as_told(case: Case, own: Finding) -> Finding:
-    """A finding with the names of its case; what another one's numbers are is its own."""
-    named = case.finding
+def _as_told(case: Case, heard: _HeardFinding) -> Finding:
+    """A finding with the names of its case; what another one's numbers are is its own, and so are its Python lines."""
+    own, named = heard.finding, case.finding
     assert named is not None
     one, other = own.culprit, named.culprit
     if own.damage == named.damage and own.pointer == named.pointer and own.detected.pid == named.detected.pid:
@@ -98,7 +110,8 @@ def _as_told(case: Case, own: Finding) -> Finding:
     culprit = one and other and msgspec.structs.replace(one, allocated=other.allocated, freed=other.freed)
     # The names of its other stacks nobody has looked up.
     bare = msgspec.structs.replace(own, culprit=culprit, victim=None, previous=None, suspect=None, readings=())
-    return msgspec.structs.replace(bare, detected=msgspec.structs.replace(own.detected, stack=()), store=named.store)
+    noticed = msgspec.structs.replace(own.detected, stack=with_python((), heard.python))
+    return msgspec.structs.replace(bare, detected=noticed, store=named.store)
 
 
 def _tell(case: Case, finding: Finding, answer: Answer, used: int, in_full: bool) -> int:

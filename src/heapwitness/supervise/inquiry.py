@@ -227,7 +227,7 @@ class Inquiry:
         examined = self._examiner.examine(event, pid)
         if examined is not None:
             examined = self._watched.told(examined, pid, event.ppid)
-        if examined is not None and self._reporter.is_new(examined):
+        if examined is not None and self._reporter.want_lines(examined):
             examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
         for one in (share, self._share):
             one.seconds.spend(time.monotonic() - started)

@@ -4,17 +4,26 @@ A shared library that is an allocator gives way to the engine, as it gives way t
 is linked into a program or a library under names of its own does not, and what it hands out is not seen.
 """
 
+import functools
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from heapwitness.supervise.elf import defines, mentions
+
+if TYPE_CHECKING:
+    from heapwitness.regular import Identity
 
 FILES_LIMIT = 4096
 SECONDS = 0.5
 """Time for looking into files, at the end of a run."""
 
+_ANSWER_SECONDS = 2.0
+"""Time for one of them, on a file system that may not answer."""
+
+_FILE_LIMIT = 2 << 30
 _MAPS_LIMIT = 8 << 20
 _PROCESSES_LIMIT = 1 << 12
 _AT_ONCE = 8
@@ -33,7 +42,8 @@ class LoadedFiles:
     """Collects the files while processes run: most processes are looked at soon, and then ever more seldom."""
 
     def __init__(self) -> None:
-        self.files: set[str] = set()
+        # By what the kernel lists: the line of it.
+        self._lines: dict[str, str] = {}
         # By pid: in how many turns, and how many were waited before.
         self._due: dict[int, tuple[int, int]] = {}
 
@@ -57,27 +67,57 @@ class LoadedFiles:
 
     def take(self, maps: str) -> None:
         """Note what a text of mappings names."""
-        for line in maps.splitlines():
-            fields = line.split(None, 5)
-            if len(fields) == 6 and "x" in fields[1] and not fields[5].startswith(_SYSTEM):
-                if len(self.files) >= FILES_LIMIT:
+        for line in maps.split("\n"):
+            fields = line.split(" ", 5)
+            name = fields[5].lstrip(" ") if len(fields) == 6 and "x" in fields[1] else ""
+            if name.startswith("/") and not name.startswith(_SYSTEM):
+                if len(self._lines) >= FILES_LIMIT:
                     return
-                self.files.add(fields[5])
+                self._lines[name] = line
+
+    def files(self, but: str | None = None) -> "dict[str, Identity]":
+        """What the files may be called, and what a file of that name must be; in order of their names.
+
+        Args:
+            but: one that is left out.
+        """
+        lines = [line for name, line in sorted(self._lines.items()) if name != but]
+        if not lines:
+            return {}
+        from heapwitness.symbols.maps import parse_maps
+
+        return {name: mapping.identity for line in lines for mapping in parse_maps(line) for name in mapping.names()}
 
 
-def private_heaps(files: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def private_heaps(files: "Mapping[str, Identity | None]") -> Iterator[tuple[str, tuple[str, ...]]]:
     """Those of the files that have an allocator in them, with its names; as far as the time goes.
 
     CPython has one, too, which PYTHONMALLOC turns off.
+
+    Args:
+        files: what they are called, and what each must be where a process has mapped it.
     """
     until = time.monotonic() + SECONDS
-    for file in files:
+    for file, identity in files.items():
         if time.monotonic() > until:
             return
         if os.path.basename(file).startswith(tuple(f"lib{name}" for name in _MARKS)):
             continue
-        found = mentions(file, _MARKS)
-        if found == {"mimalloc"} and defines(file, ("Py_BytesMain",)):
-            continue
+        found = _heaps_in(functools.partial(str, file)) if identity is None else _mapped_heaps(file, identity)
         if found:
             yield file, tuple(sorted(found))
+
+
+def _mapped_heaps(file: str, identity: "Identity") -> frozenset[str]:
+    from heapwitness.regular import open_regular, within
+
+    opening = functools.partial(open_regular, file, _FILE_LIMIT, identity)
+    try:
+        return within(_ANSWER_SECONDS, lambda: _heaps_in(opening)) or frozenset()
+    except OSError:
+        return frozenset()
+
+
+def _heaps_in(opening: Callable[[], str | int]) -> frozenset[str]:
+    found = mentions(opening(), _MARKS)
+    return frozenset() if found == {"mimalloc"} and defines(opening(), ("Py_BytesMain",)) else found

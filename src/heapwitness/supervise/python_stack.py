@@ -15,8 +15,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-WAIT = 3.0
-"""Seconds for one stack."""
+WAIT = 5.0
+"""Seconds for one stack, the first of which takes the helper's start, on a machine that may be busy."""
 
 _FRAMES_LIMIT = 200
 _TEXT_LIMIT = 512

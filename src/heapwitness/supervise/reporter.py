@@ -82,9 +82,10 @@ class Reporter:
         """Findings that were too many to keep; complete after `close`."""
         return self._cases.dropped + self._shown.dropped
 
-    def is_new(self, examined: Examined) -> bool:
-        """Whether one of the findings was not asked for before."""
-        return self._cases.is_new(examined)
+    def want_lines(self, examined: Examined) -> bool:
+        """Whether the Python lines of the thread that found something are to be read: see `Cases.want_lines`."""
+        asks = any(self.heard.is_asked_by(finding.detected.pid) for finding in examined.findings)
+        return self._cases.want_lines(examined, each=asks)
 
     def submit(self, examined: Examined, *, patiently: bool = False, family: Sequence[int] = ()) -> None:
         """Count findings; those that are new are named and shown.

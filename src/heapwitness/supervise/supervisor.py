@@ -110,7 +110,8 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Ending":
         session.take_records(log.path, log.start)
     program.release_signals()
     senseless = session.malformed + channel.refused
-    files = dict.fromkeys([*((plan.target.file,) if plan.target.file else ()), *sorted(session.modules.files)])
+    own = plan.target.file
+    files = {**({own: None} if own else {}), **session.modules.files(but=own)}
     heaps, name = private_heaps(files), options.command[0]
     said = [
         *remarks(session.ledger, plan.target, program, heaps, name, senseless, log.kept),

@@ -19,6 +19,12 @@ _HEADERS = {1: "HHIIIIIHHHHHH", 2: "HHIQQQIHHHHHH"}
 _SEGMENTS = {1: "IIIIIIII", 2: "IIQQQQQQ"}
 _SECTIONS = {1: "IIIIIIIIII", 2: "IIQQQQIIQQ"}
 
+# What begins a compressed section: how, and its length unpacked.
+_COMPRESSED = 1 << 11
+_PACKED = {1: "II", 2: "I4xQ"}
+_OLD_NAME = b".zdebug"
+_OLD = struct.Struct(">4sQ")
+
 
 class BadElf(ValueError):
     """The file is no ELF file, or contradicts itself."""
@@ -38,7 +44,10 @@ class ProgramHeader:
 
 @dataclass(frozen=True, slots=True)
 class SectionHeader:
-    """A section: where its name is in the table of names, its kind, address, offset, size, and what it links to."""
+    """A section: where its name is in the table of names, its kind, address, offset, size, and what it links to.
+
+    `packed`: its bytes are compressed.
+    """
 
     name: int
     kind: int
@@ -46,6 +55,7 @@ class SectionHeader:
     offset: int
     size: int
     link: int
+    packed: bool = False
 
 
 class Headers:
@@ -94,13 +104,13 @@ class Headers:
             return
         count = min(self._sections or SECTIONS_LIMIT, SECTIONS_LIMIT)
         for number, fields in enumerate(self._table(shape, self._sections_at, count)):
-            name, kind, _, address, offset, size, link, *_ = fields
+            name, kind, flags, address, offset, size, link, *_ = fields
             if number == 0 and not self._sections:
                 # More than fit into the header's field are counted in the first section.
                 count = size
             if number and number >= count:
                 return
-            yield SectionHeader(name, kind, address, offset, size, link)
+            yield SectionHeader(name, kind, address, offset, size, link, bool(flags & _COMPRESSED))
 
     def count_sections(self) -> int:
         """How many sections the file says that it has."""
@@ -123,6 +133,21 @@ class Headers:
                 if name in names:
                     found.setdefault(name, section)
         return found
+
+    def unpacked(self) -> int:
+        """Bytes that all compressed sections say to be, unpacked."""
+        sections = list(self.sections())
+        shape = struct.Struct(self._order + _PACKED[self._class])
+        names = sections[self._names] if self._names < len(sections) else None
+        total = 0
+        for section in sections:
+            start = self.bytes_at(section.offset, max(shape.size, _OLD.size)) if section.packed or names else b""
+            if section.packed and len(start) >= shape.size:
+                total += shape.unpack_from(start)[1]
+            elif names and start[:4] == b"ZLIB" and len(start) >= _OLD.size:
+                name = self.bytes_at(names.offset + section.name, len(_OLD_NAME))
+                total += _OLD.unpack_from(start)[1] if name == _OLD_NAME else 0
+        return total
 
     def bytes_at(self, offset: int, length: int) -> bytes:
         """As many of the file's bytes as there are; the caller bounds the length."""

@@ -15,6 +15,11 @@ from heapwitness.symbols.headers import SECTIONS_LIMIT, Headers
 
 DIRECTORY = "/usr/lib/debug"
 
+UNPACKED_FREELY = 256 << 20
+"""Bytes of a file's compressed sections, unpacked: of a large file more, but no more than debugging information is."""
+
+_UNPACKED_TIMES = 16
+
 _LINK = b".gnu_debuglink"
 _LINK_LIMIT = 4096
 _CHUNK = 1 << 20
@@ -69,10 +74,14 @@ def by_build_id(build_id: str) -> str:
 
 
 def is_readable(file: int) -> bool:
-    """Whether an open file is an ELF file of so few sections that a reader of them all can be given it."""
+    """Whether an open file is an ELF file that a reader can be given that believes what it says of its sections: their
+    number, and what they are unpacked.
+    """
     try:
         with open(os.dup(file), "rb") as stream:
-            return Headers(stream).count_sections() <= SECTIONS_LIMIT
+            headers = Headers(stream)
+            most = max(UNPACKED_FREELY, _UNPACKED_TIMES * os.fstat(file).st_size)
+            return headers.count_sections() <= SECTIONS_LIMIT and headers.unpacked() <= most
     except (OSError, ValueError, struct.error):
         return False
 

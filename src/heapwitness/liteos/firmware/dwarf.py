@@ -19,6 +19,7 @@ from heapwitness.liteos.config import symbols
 from heapwitness.liteos.config.config import Config
 from heapwitness.liteos.firmware import elf_bounds
 from heapwitness.liteos.firmware.dies import DEEPEST, dwarf_of, name_of, number_of, size_of, type_of
+from heapwitness.liteos.firmware.patience import Patience, TooLong
 from heapwitness.liteos.layout.layout import (
     ControlLayout,
     Field,
@@ -244,7 +245,13 @@ def _described(elf: Any, path: str | PathLike[str], width: Literal[32, 64]) -> d
     try:
         dwarf = dwarf_of(elf)
         if dwarf is not None:
-            return _search(dwarf)
+            return Patience().spend(lambda: _search(dwarf))
+    except TooLong as error:
+        raise UndescribedHeap(
+            f"{path} has debug information that takes too long to read",
+            "give the ELF as it was linked, or give --config",
+            width,
+        ) from error
     except Exception as error:  # on damaged files pyelftools fails in many ways
         raise UndescribedHeap(
             f"{path} has no readable debug information", "give the ELF as it was linked, or give --config", width

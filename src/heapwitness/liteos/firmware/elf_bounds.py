@@ -9,6 +9,9 @@ from heapwitness.symbols.headers import SECTIONS_LIMIT, BadElf, Headers
 NAME_LIMIT = 64 << 10
 """Bytes of one name in a table of names."""
 
+UNPACKED_LIMIT = 256 << 20
+"""Bytes of all compressed sections, unpacked."""
+
 _TABLE_OF_NAMES = 3
 _PART = 1 << 20
 
@@ -17,7 +20,7 @@ def check(stream: BinaryIO, path: object) -> None:
     """Refuse a file whose reading would take the time or memory of many.
 
     Raises:
-        HeapwitnessError: it has too many sections, or names that do not end.
+        HeapwitnessError: it has too many sections, names that do not end, or sections that unpack to too much.
         ValueError: it is no ELF file.
     """
     headers = Headers(stream)
@@ -25,8 +28,14 @@ def check(stream: BinaryIO, path: object) -> None:
         raise HeapwitnessError(f"{path} says that it has more sections than any firmware: give the linked firmware.")
     try:
         tables = [section for section in headers.sections() if section.kind == _TABLE_OF_NAMES]
+        unpacked = headers.unpacked()
     except struct.error as error:
         raise BadElf from error
+    if unpacked > UNPACKED_LIMIT:
+        raise HeapwitnessError(
+            f"{path} has sections that unpack to more than {UNPACKED_LIMIT >> 20} MiB: give the linked firmware, "
+            "its debug information not compressed."
+        )
     for table in tables:
         if not _has_short_names(headers, table.offset, table.size):
             raise HeapwitnessError(f"{path} has names of more than {NAME_LIMIT:,} bytes: give the linked firmware.")

@@ -20,6 +20,7 @@ from heapwitness.findings.model import Frame
 from heapwitness.liteos.firmware import elf_bounds
 from heapwitness.liteos.firmware.debuginfo import FirmwareDebugInfo, SourceLine
 from heapwitness.liteos.firmware.dies import dwarf_of, name_of, number_of, size_of, type_of
+from heapwitness.liteos.firmware.patience import Patience, TooLong
 from heapwitness.memory import Memory, Unreadable
 
 _ARM = "EM_ARM"
@@ -85,7 +86,11 @@ class FirmwareFile:
             self._elf = ELFFile(self._file)
             # In Thumb code the lowest bit of a function's and a return address is set.
             self._thumb = 1 if self._elf["e_machine"] == _ARM else 0
-            self._symbols = self._symbol_table()
+            self._patience = Patience()
+            self._symbols = self._patience.spend(self._symbol_table)
+        except TooLong as error:
+            self._file.close()
+            raise HeapwitnessError(f"{path} takes too long to read: give the linked firmware.") from error
         except HeapwitnessError:
             self._file.close()
             raise
@@ -145,7 +150,10 @@ class FirmwareFile:
             if self._debug is None:
                 self._warn("has no debug information, so calls are shown without lines")
                 return ()
-            return self._debug.spots(address)
+            return self._patience.spend(functools.partial(self._debug.spots, address))
+        except TooLong:
+            self._warn("has debug information that takes too long to read, so some calls are shown without lines")
+            return ()
         except Exception:  # damaged debug information makes pyelftools fail in many ways
             self._warn("has debug information that cannot be read, so calls are shown without lines")
             return ()
@@ -212,7 +220,10 @@ class FirmwareFile:
             self._warn(f"has no symbol {_TASKS}, so tasks are shown by their numbers")
             return {}
         try:
-            block = self._task_block()
+            block = self._patience.spend(self._task_block)
+        except TooLong:
+            self._warn("has debug information that takes too long to read, so tasks are shown by numbers")
+            return {}
         except Exception:  # damaged debug information makes pyelftools fail in many ways
             self._warn("has debug information that cannot be read, so tasks are shown by numbers")
             return {}

@@ -1,0 +1,35 @@
+"""Hunts of Python programs: a store has its Python line, and bugs of different lines are different findings."""
+
+import sys
+from pathlib import Path
+
+from hunt_support import heapwitness_hunt
+from run_support import needs_engine
+
+pytestmark = needs_engine
+
+HELPER = """\
+import ctypes
+def new(size):
+    return ctypes.create_string_buffer(size)
+def first():
+    ctypes.memset(new(40), 1, 44)
+def second():
+    ctypes.memset(new(48), 1, 53)
+for _ in range(4):
+    first()
+for _ in range(3):
+    second()
+"""
+
+
+def test_stores_of_two_lines_into_blocks_of_one_helper_are_two_findings(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(HELPER)
+
+    hunted = heapwitness_hunt(sys.executable, script)
+
+    told = [one for finding in hunted.stores for one in finding["store"]["stack"] if one["file"] == str(script)]
+    assert {(one["function"], one["line"]) for one in told} >= {("first", 5), ("second", 7)}
+    assert len(hunted.stores) == 2
+    assert "first (script.py) wrote" in hunted.stderr and "second (script.py) wrote" in hunted.stderr
