@@ -159,7 +159,7 @@ void hw_python_keep_chain(hw_python_view *view, const hw_python_path *path, uint
 /* As hw_python_follow, from a frame on. */
 static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_view *view, const hw_python_layout l,
                                                                      uintptr_t frame, hw_python_frame *frames,
-                                                                     unsigned most, bool whole, hw_python_path *path)
+                                                                     unsigned most, hw_python_path *path)
 {
     unsigned n = 0, step = 0;
     bool library = true, shim = false;
@@ -173,7 +173,7 @@ static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_v
             shim |= n == 0;
             if (n)
                 frames[n - 1].entry = true;
-        } else if (n == most || (!whole && !library)) {
+        } else if (n == most || !library) {
             break;
         } else {
             frames[n] = hw_python_frame_at(l, frame);
@@ -186,14 +186,15 @@ static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_v
         frame = hw_word_of(frame + l.previous);
     }
     path->many = step;
-    path->ends = !whole && n && (n == most || !library) && step <= HW_PYTHON_STEPS;
-    path->alone = !whole && !shim && (most == 1 || (n == 1 && !library));
+    path->ends = n && (n == most || !library) && step <= HW_PYTHON_STEPS;
+    path->alone = !shim && (most == 1 || (n == 1 && !library));
     path->key = n == 0 ? HW_PYTHON_NOTHING : path->alone ? hw_python_key_of(frames->instruction) : key;
     return n;
 }
 
-/* Frames, innermost first, up to the first that is no library's, or `whole`; `most` at most. Returns how many. */
-unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, bool whole,
-                          hw_python_path *path);
+/* The innermost frame of the calling thread; 0 for none. */
+uintptr_t hw_python_innermost(hw_python_view *view);
+/* Frames, innermost first, up to the first that is no library's; `most` at most. Returns how many. */
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, hw_python_path *path);
 
 #endif

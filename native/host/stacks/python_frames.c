@@ -135,7 +135,7 @@ void hw_python_look(void)
         take(&found);
 }
 
-bool hw_python_comes(uintptr_t pc)
+HW_COLD bool hw_python_comes(uintptr_t pc)
 {
     static _Atomic bool came;
     if (hw_python_here())
@@ -207,9 +207,9 @@ static uintptr_t state_of(hw_python_view *view, const hw_python_layout *l)
     return state;
 }
 
-/* The innermost frame of the calling thread; 0 for none. */
-static uintptr_t innermost(hw_python_view *view, const hw_python_layout *l)
+uintptr_t hw_python_innermost(hw_python_view *view)
 {
+    const hw_python_layout *l = hw_python_here();
     uintptr_t state;
     if (HW_UNLIKELY(!hw_python_knows(view, *l, &state))) {
         state = state_of(view, l);
@@ -241,9 +241,8 @@ void hw_python_keep_chain(hw_python_view *view, const hw_python_path *path, uint
     to->key = key;
 }
 
-unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, bool whole,
-                          hw_python_path *path)
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, hw_python_path *path)
 {
     const hw_python_layout *l = hw_python_here();
-    return hw_python_walk(view, *l, innermost(view, l), frames, most, whole, path);
+    return hw_python_walk(view, *l, hw_python_innermost(view), frames, most, path);
 }

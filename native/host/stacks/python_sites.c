@@ -5,6 +5,7 @@
 #include "stacks/named.h"
 #include "stacks/python_code.h"
 #include "stacks/python_follow.h"
+#include "stacks/python_trail.h"
 #include "stacks/unwound.h"
 
 #include <heapwitness/core.h>
@@ -20,12 +21,13 @@ enum { NATIVES = 512 };
 typedef struct hw_python {
     hw_python_view view;
     uint32_t native;    /* frames to follow; 0 where each stack is unwound */
-    bool busy;          /* with `codes`: a signal may come at any time */
+    bool busy;          /* with `codes` and `trail`: a signal may come at any time */
     known_native whole; /* what recall_unwound found for the call that is learnt next */
     struct {
         uint64_t key;
         uint32_t site;
     } natives[NATIVES]; /* native sites, by native_key */
+    hw_python_trail trail;
     hw_python_codes codes;
 } hw_python;
 
@@ -78,12 +80,10 @@ static void keep_native_site(hw_python *p, uint64_t key, uint32_t site)
     p->natives[slot].key = key;
 }
 
-/* A release has the innermost frame alone, where stacks are not whole: there are many pairs of both. */
+/* A release has the innermost frame alone: there are many pairs of both. */
 static unsigned follow(hw_python *p, hw_python_frame *frames, uint32_t prior, hw_python_path *path)
 {
-    bool whole = p->native == 0;
-    unsigned most = whole ? HW_PYTHON_MOST : prior ? 1 : HW_PYTHON_FAST;
-    return hw_python_follow(&p->view, frames, most, whole, path);
+    return hw_python_follow(&p->view, frames, prior ? 1 : HW_PYTHON_FAST, path);
 }
 
 /* A site of code, and of a native site, that are known already, which `key` is to lead to. Anything else takes the long
@@ -178,7 +178,7 @@ static inline __attribute__((always_inline)) uint32_t recall_further(hw_site_cac
     if (prior || !hw_python_is_library(frames->code))
         return learn_known(cache, &caller, prior, frames, 1, (uintptr_t)caller.pc, key);
     hw_python_path path;
-    unsigned count = hw_python_walk(view, layout, frame, frames, HW_PYTHON_FAST, false, &path);
+    unsigned count = hw_python_walk(view, layout, frame, frames, HW_PYTHON_FAST, &path);
     uint64_t far = both((uintptr_t)caller.pc, path.key);
     site = hw_site_recent(cache, far, 0);
     if (site == HW_SITE_UNKNOWN)
@@ -223,16 +223,32 @@ RECALL(2)
 RECALL(3)
 static hw_site_recaller *const recalls[HW_PYTHON_VERSIONS] = {recall_0, recall_1, recall_2, recall_3};
 
+/* All frames; returns how many words they are, behind the first, if those are asked for. */
+static unsigned follow_whole(hw_python *p, uint64_t *words, uint64_t *key)
+{
+    unsigned count = 1;
+    uintptr_t frame = hw_python_innermost(&p->view);
+    *key = HW_PYTHON_NOTHING;
+    if (p->busy || !frame) /* in a signal that came while another call was here: without lines */
+        return count;
+    p->busy = true;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (hw_python_trail_follow(&p->trail, &p->view, frame, key) && words)
+        count += hw_python_trail_words(&p->trail, &p->codes, words + 1);
+    atomic_signal_fence(memory_order_seq_cst);
+    p->busy = false;
+    return count;
+}
+
 static uint32_t recall_unwound(hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
-    hw_python_path path;
-    hw_python_frame frames[HW_PYTHON_MOST];
+    uint64_t python;
     const uint32_t native = hw_unwound_recall(cache, caller, 0);
     cache->python->whole = (known_native){(uintptr_t)caller.pc, (uintptr_t)caller.frame, native};
-    if (native == HW_SITE_UNKNOWN)
-        return native;
-    follow(cache->python, frames, prior, &path);
-    return hw_site_recent(cache, both(native, path.key), prior);
+    if (native == HW_SITE_UNKNOWN || cache->python->busy)
+        return HW_SITE_UNKNOWN;
+    follow_whole(cache->python, NULL, &python);
+    return hw_site_recent(cache, both(native, python), prior);
 }
 
 /* Taken once, and by nobody whose call came between. */
@@ -273,7 +289,7 @@ static uint32_t learn_native(hw_site_cache *cache, const hw_caller *caller, bool
 static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, bool *lines, uint64_t *key)
 {
     hw_python_path path;
-    hw_python_frame frames[HW_PYTHON_MOST];
+    hw_python_frame frames[HW_PYTHON_FAST];
     unsigned count = 1, before;
     unsigned n = follow(p, frames, prior, &path);
     *lines = n != 0;
@@ -300,8 +316,9 @@ static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, bool
 __attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint64_t native, python = 0, words[1 + HW_PYTHON_MOST];
-    bool busy = cache->python->busy, lines;
-    unsigned count = learn_frames(cache->python, words, prior, &lines, &python);
+    hw_python *p = cache->python;
+    bool busy = p->busy, lines = true;
+    unsigned count = p->native ? learn_frames(p, words, prior, &lines, &python) : follow_whole(p, words, &python);
     uint32_t site = learn_native(cache, caller, lines, &native);
     if ((words[0] = site) == 0)
         return 0;
@@ -321,6 +338,7 @@ void hw_python_renew(hw_site_cache *cache)
     if (!hw_python_here() || (!p && !(p = hw_map(sizeof *p))))
         return;
     hw_python_forget(&p->view);
+    hw_python_trail_forget(&p->trail);
     p->busy = false;
     p->native = cache->most;
     cache->recall = cache->most ? recalls[hw_python_version()] : recall_unwound;

@@ -102,22 +102,28 @@ __attribute__((noinline)) uint32_t hw_site_recall_deep(const hw_site_cache *cach
 
 void (*hw_site_met)(uintptr_t pc);
 
-__attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+/* By frame pointers. */
+static __attribute__((noinline)) uint32_t learn_followed(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint64_t pc[HW_FAST_FRAMES];
+    unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
+    uint32_t site = hw_site_intern(cache, pc, frames, prior);
+    if (hw_site_may_be_kept(site))
+        hw_site_keep(cache, hw_site_key(pc, frames), prior, site);
+    return site;
+}
+
+__attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+{
     if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
         return 0;
     if (hw_site_met && !prior)
         hw_site_met((uintptr_t)hw_address_of((uintptr_t)caller->pc));
     if (HW_UNLIKELY(hw_python_may_come) && !cache->python && hw_python_comes((uintptr_t)caller->pc))
         hw_python_renew(cache);
-    if (cache->most == 0)
-        return cache->python ? hw_python_learn(cache, caller, prior) : hw_unwound_learn(cache, caller, prior);
-    unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
-    uint32_t site = hw_site_intern(cache, pc, frames, prior);
-    if (hw_site_may_be_kept(site))
-        hw_site_keep(cache, hw_site_key(pc, frames), prior, site);
-    return site;
+    return cache->most     ? learn_followed(cache, caller, prior)
+           : cache->python ? hw_python_learn(cache, caller, prior)
+                           : hw_unwound_learn(cache, caller, prior);
 }
 
 /* --- believing frames ------------------------------------------------------------------------- */
