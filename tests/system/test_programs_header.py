@@ -5,7 +5,7 @@ from programs.harness import run
 
 SOURCE = "wild.c"
 SMALL, LARGE = 48, 20_000
-"""Blocks without slack in a run, where a header has 8 bytes, and in a pool, where it has 16; a backup lies behind it."""
+"""Blocks without slack in a run, where a header has 8 bytes, and in a pool, where it has 16; backups lie behind."""
 
 
 @pytest.mark.parametrize("optimise", ["-O0", "-O2"])
