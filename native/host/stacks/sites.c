@@ -261,11 +261,9 @@ static HW_COLD site_table *make_table(void)
     return none;
 }
 
-/* Have `bytes` of the area. Who grows it at the same time may win: then it is waited for. */
-static bool have_area(site_table *t, size_t bytes)
+/* Have `bytes` of the area, which has less. Who grows it at the same time may win: then it is waited for. */
+static HW_COLD bool have_area(site_table *t, size_t bytes)
 {
-    if (bytes <= atomic_load_explicit(&t->bytes, memory_order_acquire))
-        return true;
     if (bytes > t->area.room || bytes / 16 >= HW_SITE_NUMBER)
         return false;
     hw_space more = t->area;
@@ -314,7 +312,8 @@ static uint32_t write_record(site_table *t, const record *key, const uint64_t *w
     size_t bytes = hw_round_up(sizeof *key + key->count * sizeof *words, 16);
     uint64_t at = atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed);
     do {
-        if (!have_area(t, at + bytes))
+        if (HW_UNLIKELY(at + bytes > atomic_load_explicit(&t->bytes, memory_order_acquire)) &&
+            !have_area(t, at + bytes))
             return 0;
     } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
     record *r = (record *)(void *)(t->area.start + at);
@@ -336,8 +335,8 @@ uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned
 }
 
 /* Where nothing was found up to the word of that number. Another thread may have written the same since. */
-static __attribute__((noinline)) uint32_t add_record(site_table *t, const record *key, const uint64_t *words,
-                                                     unsigned level, unsigned from)
+static inline __attribute__((always_inline)) uint32_t add_record(site_table *t, const record *key,
+                                                                 const uint64_t *words, unsigned level, unsigned from)
 {
     uint32_t tag = key->hash & ~HW_SITE_NUMBER, site = write_record(t, key, words);
     if (site == 0)
