@@ -146,7 +146,7 @@ class Run:
         return Status(core().hw_run_format(self.words, self.key, size))
 
     def take(self, size: int, origin: Origin = Origin.MALLOC, site: int = 1) -> int:
-        return core().hw_run_take(self.words, self.key, size, origin, site)
+        return int(core().hw_run_take(self.words, self.key, size, origin, site))
 
     def give(self, node: int, site: int = 2) -> Status:
         return Status(core().hw_run_give(self.words, self.key, node, site))

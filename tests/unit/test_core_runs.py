@@ -1,5 +1,7 @@
 """One operation on a run at a time, for blocks of all classes and sizes."""
 
+import ctypes
+
 import pytest
 from core_run import (
     BACKUP,
@@ -396,7 +398,7 @@ def test_each_bit_of_what_describes_a_run_is_vouched_for(run_class: int) -> None
     run = mixed(run_class)
     before = run.save()
     fields = ("base", "salt", "aside", "stride", "head", "used", "formatted", "capacity", "run_class", "where")
-    offsets = [(run.words, at) for name in fields for at in within(run.words, name)]
+    offsets: list[tuple[ctypes.Structure, int]] = [(run.words, at) for name in fields for at in within(run.words, name)]
     offsets += [
         (run.second, at) for name in ("salt", "formatted", "run_class", "zero") for at in within(run.second, name)
     ]
