@@ -273,8 +273,10 @@ int hw_run_verify(const hw_run *run, const hw_run_key *key, uint32_t node)
         return HW_DAMAGED;
     if (!hw_run_is_node(run, node))
         return HW_REFUSED;
-    return look(run, key, node, &n) && hw_run_payload_fault(run, key, node, (uint32_t)n.own) == HW_NONE ? HW_OK
-                                                                                                        : HW_DAMAGED;
+    return look(run, key, node, &n) && !hw_run_behind_wrong(key, &n, run->stride) &&
+                   hw_run_payload_fault(run, key, node, (uint32_t)n.own) == HW_NONE
+               ? HW_OK
+               : HW_DAMAGED;
 }
 
 bool hw_run_meta(const hw_run *run, const hw_run_key *key, uint32_t node, uint32_t *meta)
@@ -309,7 +311,7 @@ static int look_at_taken(const hw_run *run, const hw_run_key *key, uint32_t node
         return HW_DAMAGED;
     if (!hw_run_is_node(run, node))
         return HW_REFUSED;
-    if (!look(run, key, node, n))
+    if (!look(run, key, node, n) || hw_run_behind_wrong(key, n, run->stride))
         return HW_DAMAGED;
     uint32_t meta = (uint32_t)n->own;
     if (hw_quarantined(meta) || !(hw_state_of(meta) == HW_USED || (held && hw_state_of(meta) == HW_CACHED)))

@@ -37,10 +37,12 @@ uint32_t hw_run_step_fault(const hw_run *run, const hw_run_key *key, const hw_ru
     return hw_run_payload_fault(run, key, step->node, step->meta);
 }
 
-/* How many headers more have a copy that holds than have none. */
+/* How many headers more have a copy that holds than have none; none does where there is no END. */
 static int standing(const hw_run *run, const hw_run_key *key)
 {
     int balance = 0;
+    if (hw_run_step_at(run, key, hw_run_end(run)).lost)
+        return 0;
     uint32_t node = 0;
     do {
         balance += hw_run_step_at(run, key, node).lost ? -1 : 1;
@@ -55,9 +57,9 @@ bool hw_run_see(const hw_run *run, const hw_run_key *key, hw_run *seen)
     int best = 0;
     if (!hw_run_is_bound(run))
         return false;
-    *seen = *run;
+    *seen = hw_run_values(run);
     for (unsigned from = 0; from < 8; from++) {
-        hw_run one = *run;
+        hw_run one = hw_run_values(run);
         if (hw_run_describe(&one, from & 1 ? copy->salt : run->salt, from & 2 ? copy->class : run->class,
                             from & 4 ? copy->formatted : run->formatted)) {
             int balance = standing(&one, key);
@@ -133,7 +135,7 @@ static bool find(findings *f, const hw_run *run, const hw_run_key *key, hw_run_t
 unsigned hw_run_check(const hw_run *run, const hw_run_key *key, hw_fault *faults, unsigned most)
 {
     findings f = {faults, 0, most};
-    hw_run seen = *run;
+    hw_run seen = hw_run_values(run);
     hw_run_tally tally = {0};
     const hw_fault control = {.reason = HW_CONTROL_BLOCK};
     bool described = hw_run_is_described(run);

@@ -121,6 +121,15 @@ HW_RUN_INLINE uint64_t hw_run_look(const hw_run_key *key, uint64_t salt, char *a
     return wrong;
 }
 
+/* Not 0: the backup that the node after keeps is not one, though its own header is as it should be: so of a node
+   without slack, the 16 bytes behind its payload are verified at its own release. The END keeps the sentinel's. */
+HW_RUN_INLINE uint64_t hw_run_behind_wrong(const hw_run_key *key, const hw_run_looked *n, uint32_t stride)
+{
+    uint64_t after = hw_word(n->at + stride), kept = hw_word(n->at + stride + HW_RUN_BACKUP);
+    uint64_t wrong = hw_run_unlike(n->place + 2 * (uint64_t)stride * key->place, key, kept);
+    return !(HW_CHECKS & HW_CHECK_AFTER) || (after & HW_RUN_END_META) == HW_RUN_END_META ? 0 : wrong;
+}
+
 HW_RUN_INLINE void hw_run_write(const hw_run_key *key, const hw_run_looked *n, uint32_t meta)
 {
     uint64_t header = hw_run_header(n->place, key, meta);

@@ -29,6 +29,21 @@ HW_RUN_INLINE uint32_t hw_run_next(const hw_run *run, uint32_t node)
     return node == 0 ? (uint32_t)HW_RUN_FIRST : node + (run->stride >> HW_RUN_GRANULE_LOG2);
 }
 
+/* What describes it; of the rest others may be writing some. */
+HW_RUN_INLINE hw_run hw_run_values(const hw_run *run)
+{
+    return (hw_run){.base = run->base,
+                    .salt = run->salt,
+                    .aside = run->aside,
+                    .stride = run->stride,
+                    .head = run->head,
+                    .used = run->used,
+                    .formatted = run->formatted,
+                    .capacity = run->capacity,
+                    .class = run->class,
+                    .where = run->where};
+}
+
 hw_run_step hw_run_step_at(const hw_run *run, const hw_run_key *key, uint32_t node);
 /* As hw_run_payload_fault, and of the END whether the tail is whole. */
 uint32_t hw_run_step_fault(const hw_run *run, const hw_run_key *key, const hw_run_step *step);

@@ -146,7 +146,7 @@ class Run:
         return Status(core().hw_run_format(self.words, self.key, size))
 
     def take(self, size: int, origin: Origin = Origin.MALLOC, site: int = 1) -> int:
-        return core().hw_run_take(self.words, self.key, size, origin, site)
+        return int(core().hw_run_take(self.words, self.key, size, origin, site))
 
     def give(self, node: int, site: int = 2) -> Status:
         return Status(core().hw_run_give(self.words, self.key, node, site))
@@ -167,10 +167,10 @@ class Run:
     def requested(self, node: int) -> int:
         meta = self.meta(node)
         assert meta is not None
-        return core().hw_run_requested(self.words, self.key, node, meta)
+        return int(core().hw_run_requested(self.words, self.key, node, meta))
 
     def locate(self, offset: int) -> int:
-        return core().hw_run_locate(self.words, offset)
+        return int(core().hw_run_locate(self.words, offset))
 
     def check(self, most: int = 4200) -> list[Fault]:
         faults = (_Fault * most)()
@@ -178,7 +178,7 @@ class Run:
         return [Fault(Reason(one.reason), one.node, one.low, one.high) for one in faults[:count]]
 
     def sound(self) -> bool:
-        return core().hw_run_sound(self.words, self.key)
+        return bool(core().hw_run_sound(self.words, self.key))
 
     def repair(self) -> Outcome | None:
         """None where it cannot be done."""
@@ -194,11 +194,11 @@ class Run:
 
     @property
     def formatted(self) -> int:
-        return self.words.formatted
+        return int(self.words.formatted)
 
     @property
     def end(self) -> int:
-        return FIRST + self.formatted * self.granules
+        return int(FIRST + self.formatted * self.granules)
 
     @property
     def nodes(self) -> list[int]:
@@ -215,7 +215,7 @@ class Run:
         return self.memory[at + OVERHEAD : at + self.stride]
 
     def place(self, node: int) -> int:
-        return (self.base + node * GRANULE) * self.key.place + self.words.salt & U64
+        return int((self.base + node * GRANULE) * self.key.place + self.words.salt & U64)
 
     def pattern(self, node: int) -> bytes:
         x = self.place(node)
@@ -223,7 +223,7 @@ class Run:
 
     def header(self, node: int, meta: int) -> bytes:
         """What its two copies hold, with this `meta`."""
-        check = (self.place(node) + meta * self.key.meta & U64) >> 32
+        check = int(self.place(node) + meta * self.key.meta & U64) >> 32
         return (check << 32 | meta).to_bytes(8, "little")
 
     def save(self) -> tuple[bytes, bytes, bytes]:

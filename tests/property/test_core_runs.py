@@ -1,5 +1,5 @@
-"""The laws of runs: right operations do what a plain model does and leave no fault; any single damage is found and mended
-to the byte; after any damage at all a run is sound again, or given up with nothing written."""
+"""The laws of runs: right operations do what a plain model does and leave no fault; any single damage is found and
+mended to the byte; after any damage at all a run is sound again, or given up with nothing written."""
 
 from dataclasses import dataclass
 

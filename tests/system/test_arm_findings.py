@@ -102,7 +102,7 @@ def test_a_write_after_free_is_told_with_both_stacks(size: int, at: int, poison:
 
 @pytest.mark.parametrize("copy", ["header", "backup"])
 def test_a_wild_store_is_located_and_repaired(copy: str) -> None:
-    at = {"header": 1, "backup": 16}[copy]
+    at = {"header": 1, "backup": 8}[copy]
 
     outcome = run(program("wild.c"), f"at={at}", "length=4", "found=free")
 

@@ -70,7 +70,7 @@ def test_numpy_repeating_a_string_in_place_overruns_its_array(packages: Path) ->
     assert outcome.stdout.splitlines()[0] == "-"
     assert finding["kind"] == "heap-buffer-overflow"
     assert finding["culprit"]["size"] == 4
-    assert (finding["damage"]["offset"], finding["damage"]["length"]) == (0, 33)
+    assert (finding["damage"]["offset"], finding["damage"]["length"]) == (0, 36)
     assert "_multiarray_umath" in modules(finding["culprit"]["allocated"])
     assert finding["repaired"]
 

@@ -16,7 +16,7 @@ WHEN = {"free": {"free"}, "realloc": {"realloc"}, "thread": {"malloc", "free"}}
         (0, 8, "heap-buffer-overflow"),
         (0, 16, "heap-buffer-overflow"),
         (-1, 1, "heap-buffer-underflow"),
-        (-16, 16, "heap-buffer-underflow"),
+        (-8, 8, "heap-buffer-underflow"),
     ],
 )
 def test_the_block_is_told_at_its_own_release(size: int, at: int, length: int, kind: str) -> None:
@@ -26,6 +26,15 @@ def test_the_block_is_told_at_its_own_release(size: int, at: int, length: int, k
     assert (finding["kind"], finding["detected"]["when"]) == (kind, "free")
     assert finding["culprit"]["address"] == outcome.facts["block"]
     assert finding["culprit"]["size"] == size
+
+
+@pytest.mark.parametrize("size", [48, 4096])
+def test_all_between_two_blocks_without_slack_may_have_come_from_either(size: int) -> None:
+    outcome = run(SOURCE, how="free", size=size, at=-16, length=16)
+
+    finding = outcome.finding
+    assert not finding["certain"]
+    assert {reading["kind"] for reading in finding["readings"]} >= {"heap-buffer-overflow", "heap-buffer-underflow"}
 
 
 @pytest.mark.parametrize("how", ["free", "realloc", "thread"])

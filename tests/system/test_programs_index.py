@@ -14,9 +14,9 @@ def test_the_first_element_past_an_array_is_surely_that_arrays(optimise: str) ->
     assert finding["culprit"]["address"] == outcome.facts["array"]
 
 
-@pytest.mark.parametrize("index", [9, 10, 11])
+@pytest.mark.parametrize("index", [2001, 2002])
 def test_elements_further_on_have_the_array_as_suspect_and_the_other_reading(index: int) -> None:
-    outcome = run(SOURCE, what="element", index=index)
+    outcome = run(SOURCE, what="element", count=2000, index=index)
     finding = outcome.finding
     assert (finding["kind"], finding["certain"]) == ("header-overwrite", False)
     assert finding["suspect"]["address"] == outcome.facts["array"]
@@ -30,9 +30,17 @@ def test_elements_further_on_have_the_array_as_suspect_and_the_other_reading(ind
     assert "which may be a write past its end" in " ".join(outcome.stderr.split())
 
 
-@pytest.mark.parametrize("index", [-1, -2, -3])
-def test_a_negative_index_is_said_beside_the_block_before(index: int) -> None:
-    outcome = run(SOURCE, what="element", index=index)
+def test_the_second_element_past_a_small_array_is_that_arrays_or_lies_before_the_next() -> None:
+    outcome = run(SOURCE, what="element", index=9)
+    finding = outcome.finding
+    assert not finding["certain"]
+    culprits = {one["culprit"]["address"] for one in finding["readings"] if one["culprit"]}
+    assert culprits == {outcome.facts["array"], outcome.facts["last"]}
+
+
+@pytest.mark.parametrize(("count", "index"), [(8, -1), (2000, -1), (2000, -2), (2000, -3)])
+def test_a_negative_index_is_said_beside_the_block_before(count: int, index: int) -> None:
+    outcome = run(SOURCE, what="element", count=count, index=index)
     finding = outcome.finding
     assert not finding["certain"]
     culprits = {one["culprit"]["address"] for one in finding["readings"] if one["culprit"]}
@@ -42,13 +50,27 @@ def test_a_negative_index_is_said_beside_the_block_before(index: int) -> None:
 
 @pytest.mark.parametrize("over", [8, 11, 197])
 def test_two_neighbours_that_are_both_overrun_are_two_findings(over: int) -> None:
-    outcome = run(SOURCE, what="both", over=over)
+    outcome = run(SOURCE, what="both", count=5000, over=over)
     first, second = outcome.findings
     assert [one["kind"] for one in (first, second)] == ["heap-buffer-overflow"] * 2
     assert [one["culprit"]["address"] for one in (first, second)] == [outcome.facts["names"], outcome.facts["values"]]
     assert [(one["damage"]["offset"], one["damage"]["length"]) for one in (first, second)] == [(0, 32)] * 2
     assert not first["damage"]["exact"] and first["certain"] and second["certain"]
     assert "would look the same" not in " ".join(outcome.stderr.split())
+
+
+@pytest.mark.parametrize(("over", "seen"), [(8, 32), (11, 44), (197, 64)])
+def test_two_small_neighbours_that_are_both_overrun_are_two_findings(over: int, seen: int) -> None:
+    """With 48 bytes of slack each."""
+    outcome = run(SOURCE, what="both", over=over)
+    first, second = outcome.findings
+    assert {one["damage"]["length"] for one in (first, second)} == {seen}
+    blocks = {outcome.facts["names"], outcome.facts["values"]}
+    culprits = [
+        {one["culprit"]["address"], *(r["culprit"]["address"] for r in one["readings"] if r["culprit"])}
+        for one in (first, second)
+    ]
+    assert all(those & blocks for those in culprits)
 
 
 @pytest.mark.parametrize("what", ["element", "both"])

@@ -6,16 +6,23 @@ from programs.harness import allocated_at, line_of, run
 SOURCE = "underflow.c"
 
 
-# Blocks of 17 bytes have 15 bytes of slack: up to 46 bytes before a block stay clear of the end of the one before.
+# Both have 15 bytes of slack: up to 30 bytes before the block of a run, 46 before that of a pool, stay clear of the end
+# of the one before.
 @pytest.mark.parametrize("how", ["memset", "loop"])
-@pytest.mark.parametrize("length", [1, 2, 3, 8, 15, 16, 17, 24, 31, 32, 33, 40, 46])
-def test_bytes_before_the_start_are_counted_exactly(length: int, how: str) -> None:
-    outcome = run(SOURCE, how=how, size=17, extra=length)
+@pytest.mark.parametrize(
+    ("size", "length"),
+    [
+        *((17, length) for length in (1, 2, 3, 8, 15, 16, 17, 24, 30)),
+        *((10_001, length) for length in (1, 8, 16, 17, 31, 32, 33, 40, 46)),
+    ],
+)
+def test_bytes_before_the_start_are_counted_exactly(size: int, length: int, how: str) -> None:
+    outcome = run(SOURCE, how=how, size=size, extra=length)
     finding = outcome.finding
     assert outcome.facts["adjacent"]
     assert finding["kind"] == "heap-buffer-underflow"
     assert finding["culprit"]["address"] == outcome.facts["culprit"]
-    assert finding["culprit"]["size"] == 17
+    assert finding["culprit"]["size"] == size
     assert allocated_at(finding["culprit"], SOURCE) == line_of(SOURCE, "culprit: malloc")
     assert outcome.facts["last"] == length - 1
     assert (finding["damage"]["offset"], finding["damage"]["length"]) == (-length, length)

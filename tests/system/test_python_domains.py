@@ -66,6 +66,22 @@ def test_each_pair_of_allocators_is_told_apart(tmp_path: Path, python: Path) -> 
 
 
 @each_python
+def test_wrong_pair_is_found_where_code_and_allocators_were_in_use_before(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{START}def make(take):\n    return take(100)\ndef drop(give, block):\n    give(block)\n"
+        f"pairs = [{', '.join(f'({made}, {gone})' for made, gone in DOMAINS.items())}]\n"
+        "for made, gone in pairs * 3:\n    drop(gone, make(made))\n"
+        "drop(api.PyObject_Free, make(api.PyMem_Malloc))\ndrop(api.PyMem_RawFree, make(api.PyObject_Malloc))\n"
+    )
+
+    findings = heapwitness_run(python, script).findings
+
+    assert {one["kind"] for one in findings} == {"mismatched-free"}
+    assert sum(one["count"] for one in findings) == 2  # of the same lines
+
+
+@each_python
 @pytest.mark.parametrize("options", [(), ("-I",), ("-X", "dev"), ("-X", "tracemalloc")], ids=lambda one: "".join(one))
 def test_healthy_programs_mix_nothing(tmp_path: Path, python: Path, options: tuple[str, ...]) -> None:
     code = (

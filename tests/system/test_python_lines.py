@@ -121,6 +121,28 @@ def test_library_that_is_called_by_code_where_other_code_was_leads_to_the_right_
 
 
 @each_python
+def test_library_that_is_called_by_several_lines_in_turn_leads_to_each(tmp_path: Path, python: Path) -> None:
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    (library / "library.py").write_text("def inner():\n    return bytearray(40)\ndef make():\n    return inner()\n")
+    script = _write(
+        tmp_path,
+        f"import sys\nsys.path.insert(0, {str(library)!r})\nfrom library import make\n"
+        "def first():\n    return make()\n"
+        "def second(): return make()\n"
+        "def third():\n    for made in map(lambda _: make(), [0]):\n        return made\n"
+        "blocks = [one() for _ in range(30) for one in (first, second, third)]\n"
+        "for block in blocks[60:]:\n"
+        "    whole = (ctypes.c_char * 40).from_buffer(block)\n"
+        "    ctypes.memset(ctypes.addressof(whole) + 41, 1, 2)\n",
+    )
+
+    findings = heapwitness_run(python, script).findings
+
+    assert _allocations(findings, script) == [[("first", 12)], [("second", 13)], [("third.<locals>.<lambda>", 15)]]
+
+
+@each_python
 def test_generators_and_threads_have_their_lines(tmp_path: Path, python: Path) -> None:
     script = _write(
         tmp_path,

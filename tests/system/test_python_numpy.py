@@ -54,7 +54,8 @@ def test_write_past_the_end_names_the_array_and_the_element(
     told = finding["culprit"]["array"]
     assert (told["dtype"], told["shape"], told["strides"]) == array
     assert _lines(finding["culprit"]["allocated"], script)[0] == ("make", 5)
-    assert _lines(finding["detected"], script) == [("<module>", 8)]
+    # At the array's own release, or before, at that of what lies behind it.
+    assert _lines(finding["detected"], script) in ([("<module>", 7)], [("<module>", 8)])
     assert f"of a{'n' if array[0][0] == 'i' else ''} {array[0]} array of shape" in result.stderr.replace("\n ", "")
     assert finding["element"] == element
 

@@ -152,11 +152,13 @@ def test_the_map_shows_the_damaged_block_and_its_neighbours(tmp_path: Path) -> N
     culprit = report.findings[0].culprit
     assert culprit is not None
     (pool,) = (one for one in report.maps[0].pools if one.address <= culprit.address < one.address + one.size)
-    (stretch,) = pool.stretches
-    at, found = stretch.address, {}
-    for size, state, requested in zip(stretch.sizes, stretch.states, stretch.requested, strict=True):
-        found[at + 32] = (state, requested)
-        at += size
+    before_payload = sum(part.size for part in pool.parts)
+    found = {}
+    for stretch in pool.stretches:
+        at = stretch.address
+        for size, state, requested in zip(stretch.sizes, stretch.states, stretch.requested, strict=True):
+            found[at + before_payload] = (state, requested)
+            at += size
     assert found[culprit.address] == ("u", culprit.size)
 
 

@@ -1,5 +1,7 @@
 """One operation on a run at a time, for blocks of all classes and sizes."""
 
+import ctypes
+
 import pytest
 from core_run import (
     BACKUP,
@@ -396,7 +398,7 @@ def test_each_bit_of_what_describes_a_run_is_vouched_for(run_class: int) -> None
     run = mixed(run_class)
     before = run.save()
     fields = ("base", "salt", "aside", "stride", "head", "used", "formatted", "capacity", "run_class", "where")
-    offsets = [(run.words, at) for name in fields for at in within(run.words, name)]
+    offsets: list[tuple[ctypes.Structure, int]] = [(run.words, at) for name in fields for at in within(run.words, name)]
     offsets += [
         (run.second, at) for name in ("salt", "formatted", "run_class", "zero") for at in within(run.second, name)
     ]
@@ -479,9 +481,11 @@ def test_values_of_both_copies_are_taken_where_each_lost_another_one() -> None:
     assert run.save() == before
 
 
-def test_a_run_that_lost_both_copies_of_what_describes_it_is_given_up() -> None:
+@pytest.mark.parametrize(("field", "one", "other"), [("salt", 5, 6), ("formatted", 3, 2), ("run_class", 6, 8)])
+def test_a_run_that_lost_both_copies_of_what_describes_it_is_given_up(field: str, one: int, other: int) -> None:
     run = mixed(7)
-    run.words.salt, run.second.salt = 5, 6
+    setattr(run.words, field, one)
+    setattr(run.second, field, other)
     before = run.save()
     assert run.check() != []
     assert run.repair() is None
@@ -566,6 +570,6 @@ def test_slack_of_a_lost_entry_is_as_long_as_it_was() -> None:
             run.payload(node)[:size] = b"q" * size
         before = run.save()
         for number in range(run.formatted):
-            run.second.slack[number] = 0x5A5A
+            run.second.slack[number] ^= 0x2D00 if number % 2 else 0x2D
             run.repair()
             assert run.save() == before

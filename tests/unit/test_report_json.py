@@ -95,7 +95,14 @@ def test_a_full_disk_is_one_sentence() -> None:
         json.write(report(), Path("/dev/full"))
 
 
-@pytest.mark.parametrize("data", [b"", b"{}x", b"[]", b'{"schema": "heapwitness-report/2"}', b"\xff"])
+DEEP = b'{"schema": "heapwitness-report/1", "x": ' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}x", b"[]", b'{"schema": "heapwitness-report/2"}', b"\xff", b"{}", b'{"name": "package"}', DEEP],
+    ids=lambda data: repr(data[:40]),
+)
 def test_what_is_no_report_is_one_sentence(data: bytes) -> None:
     with pytest.raises(HeapwitnessError, match="heapwitness-report/1"):
         json.decode(data)

@@ -60,6 +60,7 @@ typedef struct hw_runs {
     hw_run *current[HW_RUN_CLASSES];
     uint32_t partial[HW_RUN_CLASSES], empty; /* lists */
     uint32_t empties;                        /* of these, that hold memory */
+    uint32_t gone;                           /* runs whose address space was given back */
     uint32_t region;
     _Atomic uint32_t waiting;    /* runs of which others released nodes: pushed by any thread, emptied by exchange */
     uint32_t taken;              /* of those, what is still to be taken in */

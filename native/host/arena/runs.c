@@ -6,9 +6,10 @@
 /* How much an arena's runs may be, and how far they grow at once. */
 #define FIRST_ROOM ((size_t)64 << 30)
 #define OTHER_ROOM ((size_t)16 << 30)
-#define SPARE ((size_t)1 << 20) /* behind them, so that an overflow out of the last one does not fault */
+#define SPARE ((size_t)1 << 20)       /* behind them, so that an overflow out of the last one does not fault */
+#define BEFORE ((size_t)HW_RUN_BYTES) /* before them: a damaged stride may lead there */
 #define HANDED (HW_RUN_NODES * sizeof(uint32_t))
-enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES, HANDED_STEP = 256 << 10 };
+enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES };
 /* Runs without used nodes that keep their memory: so many, and a part of all. */
 enum { EMPTY = 16, EMPTY_PART = 8 };
 
@@ -20,6 +21,9 @@ void hw_runs_init(hw_arena *arena)
     for (unsigned class = 0; class < HW_RUN_CLASSES; class++)
         arena->runs.current[class] = &none;
 }
+
+/* GONE: its address space was given back. */
+enum { UNLISTED, LISTED, GONE };
 
 /* --- lists, of runs by number, from 1 on ---------------------------------------------------------- */
 
@@ -40,7 +44,7 @@ static void push(hw_arena *arena, uint32_t *list, hw_run *run)
     if (*list)
         numbered(arena, *list)->previous = number_of(arena, run);
     *list = number_of(arena, run);
-    run->listed = true;
+    run->listed = LISTED;
 }
 
 static void drop(hw_arena *arena, uint32_t *list, hw_run *run)
@@ -51,7 +55,7 @@ static void drop(hw_arena *arena, uint32_t *list, hw_run *run)
         *list = run->next;
     if (run->next)
         numbered(arena, run->next)->previous = run->previous;
-    run->listed = false;
+    run->listed = UNLISTED;
 }
 
 static hw_run *pop(hw_arena *arena, uint32_t *list)
@@ -70,10 +74,11 @@ static bool begin(hw_arena *arena)
     size_t room = arena->number == 1 ? FIRST_ROOM : OTHER_ROOM, books = room / HW_RUN_BYTES * sizeof(hw_book);
     bool limited = hw_space_is_limited();
     size_t first = limited ? LITTLE_STEP : STEP, spare = limited ? hw_page() : SPARE;
-    if (runs->refused)
+    /* A run for each class takes more than a pool for all. Where there is little, that is for one arena at most. */
+    if (runs->refused || (limited && arena->number != 1))
         return false;
     runs->refused = true;
-    if (!hw_space_take(&runs->space, first + spare, room))
+    if (!hw_space_take(&runs->space, BEFORE + first + spare, BEFORE + room))
         return false;
     uint32_t region = hw_region_claim();
     if (!region || !hw_space_take(&runs->books, hw_page(), hw_round_up(books, hw_page()))) {
@@ -82,7 +87,7 @@ static bool begin(hw_arena *arena)
         hw_space_give(&runs->space);
         return false;
     }
-    runs->base = runs->space.start;
+    runs->base = runs->space.start + BEFORE;
     runs->book = (hw_book *)(void *)runs->books.start;
     runs->region = region;
     hw_region_describe(region, runs->book, NULL);
@@ -101,10 +106,11 @@ static bool provide(hw_runs *runs)
     step = step < STEP ? STEP : step > MOST_STEP ? MOST_STEP : step & ~(size_t)(STEP - 1);
     if (books > runs->books.bytes && !hw_space_grow(&runs->books, hw_round_up(books, hw_page())))
         return false;
-    if (reach + spare <= runs->space.bytes)
+    size_t wanted = BEFORE + reach + spare;
+    if (wanted <= runs->space.bytes)
         return true;
-    return (!limited && hw_space_grow(&runs->space, hw_round_up(reach + spare + step, hw_page()))) ||
-           hw_space_grow(&runs->space, hw_round_up(reach + spare, hw_page()));
+    return (!limited && hw_space_grow(&runs->space, hw_round_up(wanted + step, hw_page()))) ||
+           hw_space_grow(&runs->space, hw_round_up(wanted, hw_page()));
 }
 
 static uint64_t next_salt(hw_runs *runs)
@@ -129,31 +135,49 @@ static hw_run *fresh(hw_arena *arena)
     hw_run *run = &runs->book[runs->reach >> HW_RUN_LOG2].run;
     run->base = base;
     atomic_store_explicit(&runs->reach, runs->reach + HW_RUN_BYTES, memory_order_release);
-    atomic_store_explicit(&runs->within, runs->reach, memory_order_relaxed);
+    if (!runs->gone)
+        atomic_store_explicit(&runs->within, runs->reach, memory_order_relaxed);
     hw_region_resize(runs->region, runs->reach);
-    /* Before anybody needs it: a signal handler, or a thread with a storage of its own, could not wait for it. */
-    hw_runs_make_handed(arena);
+    /* Before anybody needs it: a signal handler, or a thread with a storage of its own, could not wait for it. Where
+       there is little address space that has to wait until somebody needs it. */
+    if (!hw_space_is_limited())
+        hw_runs_make_handed(arena);
     return run;
 }
 
 /* --- what has room -------------------------------------------------------------------------------- */
+
+/* The address space of one comes back, if nothing else lies there. */
+static hw_run *come_back(hw_arena *arena)
+{
+    hw_runs *runs = &arena->runs;
+    hw_run *run = numbered(arena, runs->gone);
+    if (!run || !hw_space_map(run->base, HW_RUN_BYTES))
+        return NULL;
+    runs->gone = run->next;
+    run->listed = UNLISTED;
+    if (!runs->gone)
+        atomic_store_explicit(&runs->within, runs->reach, memory_order_relaxed);
+    return run;
+}
 
 /* One without used nodes, of any class or none, as one of this class. *damaged: as hw_runs_ready. */
 static hw_run *renew(hw_arena *arena, unsigned class, hw_run **damaged)
 {
     hw_runs *runs = &arena->runs;
     hw_run *run = numbered(arena, runs->empty);
-    if (run && run->stride && run->class != class && !hw_run_sound(run, &hw_this_process.key)) {
+    if (run && hw_run_is_in_use(run) && (run->class != class || !hw_run_is_described(run)) &&
+        !hw_run_sound(run, &hw_this_process.key)) {
         *damaged = run;
         return NULL;
     }
     if (run) {
         drop(arena, &runs->empty, run);
-        runs->empties -= run->stride != 0;
-    } else if (!(run = fresh(arena))) {
+        runs->empties -= hw_run_is_in_use(run);
+    } else if (!(run = come_back(arena)) && !(run = fresh(arena))) {
         return NULL;
     }
-    if (!run->stride || run->class != class)
+    if (!hw_run_is_in_use(run) || run->class != class)
         hw_run_init(run, &runs->book[number_of(arena, run) - 1].aside, run->base, class, next_salt(runs),
                     &hw_this_process.key);
     return run;
@@ -189,10 +213,16 @@ hw_run *hw_runs_ready(hw_arena *arena, unsigned class, hw_run **damaged)
     }
 }
 
-static void discard(hw_run *run)
+/* In use no more. */
+static void retract(hw_run *run)
 {
     run->stride = 0;
     run->head = run->used = run->formatted = run->capacity = 0;
+}
+
+static void discard(hw_run *run)
+{
+    retract(run);
     hw_discard(run->base, HW_RUN_BYTES);
 }
 
@@ -200,8 +230,8 @@ static void discard(hw_run *run)
 static void keep_empty(hw_arena *arena, hw_run *run)
 {
     hw_run *first = numbered(arena, arena->runs.empty);
-    arena->runs.empties += run->stride != 0;
-    if (run->stride || !first) {
+    arena->runs.empties += hw_run_is_in_use(run);
+    if (hw_run_is_in_use(run) || !first) {
         push(arena, &arena->runs.empty, run);
         return;
     }
@@ -210,7 +240,7 @@ static void keep_empty(hw_arena *arena, hw_run *run)
     if (first->next)
         numbered(arena, first->next)->previous = number_of(arena, run);
     first->next = number_of(arena, run);
-    run->listed = true;
+    run->listed = LISTED;
 }
 
 /* A run that is damaged is mended where it is used next. */
@@ -228,11 +258,11 @@ void hw_runs_relist(hw_arena *arena, hw_run *run, bool was_full)
     if (runs->current[run->class] == run)
         return;
     if (run->used) {
-        if (was_full && !run->listed)
+        if (was_full && run->listed == UNLISTED)
             push(arena, &runs->partial[run->class], run);
         return;
     }
-    if (run->listed)
+    if (run->listed == LISTED)
         drop(arena, &runs->partial[run->class], run);
     retire(arena, run);
 }
@@ -242,25 +272,57 @@ void hw_runs_lists_anew(hw_arena *arena)
     hw_runs *runs = &arena->runs;
     for (unsigned class = 0; class < HW_RUN_CLASSES; class++)
         runs->partial[class] = 0;
-    runs->empty = runs->empties = 0;
-    atomic_store_explicit(&runs->within, atomic_load(&runs->lost) ? 0 : runs->reach, memory_order_relaxed);
+    runs->empty = runs->empties = runs->gone = 0;
     for (size_t i = runs->reach >> HW_RUN_LOG2; i-- > 0;) {
         hw_run *run = &runs->book[i].run;
-        run->listed = false;
-        if (run->stride && runs->current[run->class] == run)
+        if (run->listed == GONE) {
+            run->next = runs->gone;
+            runs->gone = number_of(arena, run);
+            continue;
+        }
+        run->listed = UNLISTED;
+        if (hw_run_is_in_use(run) && run->class < HW_RUN_CLASSES && runs->current[run->class] == run)
             continue;
         if (!run->used)
             keep_empty(arena, run);
         else if (run->head || run->formatted < run->capacity)
             push(arena, &runs->partial[run->class], run);
     }
+    bool all = !runs->gone && !atomic_load(&runs->lost);
+    atomic_store_explicit(&runs->within, all ? runs->reach : 0, memory_order_relaxed);
+}
+
+size_t hw_runs_give_space(hw_arena *arena)
+{
+    hw_runs *runs = &arena->runs;
+    size_t given = 0;
+    for (unsigned class = 0; class < HW_RUN_CLASSES; class++)
+        if (runs->current[class]->stride && !runs->current[class]->used) {
+            keep_empty(arena, runs->current[class]);
+            runs->current[class] = &none;
+        }
+    for (hw_run *run = numbered(arena, runs->empty), *after; run; run = after) {
+        after = numbered(arena, run->next);
+        if (run->stride && !hw_run_sound(run, &hw_this_process.key))
+            continue;
+        atomic_store_explicit(&runs->within, 0, memory_order_relaxed); /* what is not there is not to be read */
+        runs->empties -= run->stride != 0;
+        drop(arena, &runs->empty, run);
+        retract(run);
+        run->listed = GONE;
+        run->next = runs->gone;
+        runs->gone = number_of(arena, run);
+        hw_unmap(run->base, HW_RUN_BYTES);
+        given += HW_RUN_BYTES;
+    }
+    return given;
 }
 
 size_t hw_runs_trim(hw_arena *arena)
 {
     size_t given = 0;
     for (hw_run *run = numbered(arena, arena->runs.empty); run; run = numbered(arena, run->next))
-        if (run->stride && hw_run_sound(run, &hw_this_process.key)) {
+        if (hw_run_is_in_use(run) && hw_run_sound(run, &hw_this_process.key)) {
             discard(run);
             arena->runs.empties--;
             given += HW_RUN_BYTES;
@@ -280,11 +342,10 @@ void hw_runs_lose(hw_arena *arena)
 bool hw_runs_make_handed(hw_arena *arena)
 {
     hw_runs *runs = &arena->runs;
-    size_t bytes = (runs->reach >> HW_RUN_LOG2) * HANDED;
+    size_t bytes = hw_round_up((runs->space.bytes >> HW_RUN_LOG2) * HANDED, hw_page());
     size_t room = (arena->number == 1 ? FIRST_ROOM : OTHER_ROOM) / HW_RUN_BYTES * HANDED;
     if (bytes <= runs->handed.bytes)
         return true;
-    bytes = hw_round_up(bytes, hw_space_is_limited() ? hw_page() : HANDED_STEP);
     if (!runs->handed.start) {
         if (!hw_space_take(&runs->handed, bytes, room))
             return false;

@@ -18,11 +18,16 @@ static inline hw_run *hw_run_of(const hw_arena *arena, const void *at)
                ? &arena->runs.book[offset >> HW_RUN_LOG2].run
                : NULL;
 }
+/* Whether it is laid out for a class; one of its values alone may be damaged. Who has the arena. */
+static inline bool hw_run_is_in_use(const hw_run *run)
+{
+    return (run->stride | run->capacity) != 0;
+}
 /* Where in its run the node whose payload starts at the pointer would begin; 0 when there is none. */
 static inline uint32_t hw_run_node_at(const hw_run *run, const void *pointer)
 {
     size_t offset = (uintptr_t)pointer - (uintptr_t)run->base;
-    return (offset & 15) || offset < 2 * HW_RUN_OVERHEAD || !run->stride
+    return (offset & 15) || offset < 2 * HW_RUN_OVERHEAD || !hw_run_is_in_use(run)
                ? 0
                : (uint32_t)((offset - HW_RUN_OVERHEAD) >> HW_RUN_GRANULE_LOG2);
 }
@@ -36,6 +41,9 @@ void hw_runs_relist(hw_arena *arena, hw_run *run, bool was_full);
 void hw_runs_lists_anew(hw_arena *arena);
 /* Give the pages of all runs without used nodes back; returns how many bytes. */
 size_t hw_runs_trim(hw_arena *arena);
+/* The same with their addresses, which come back where a run is needed and nothing else lies there; returns how many
+ * bytes. */
+size_t hw_runs_give_space(hw_arena *arena);
 /* What nodes of a run other threads released (docs/format.md), NULL where none can be noted. Any thread may ask;
  * `make`: who is inside. */
 _Atomic uint32_t *hw_runs_handed(hw_arena *arena, const hw_run *run);

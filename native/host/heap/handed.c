@@ -9,6 +9,8 @@
 enum { HANDED = 1u << 31, SITE = 0xFFFFFF, GROUP_LOG2 = 5, GROUP = 1 << GROUP_LOG2 };
 /* `queued` of a run. TAKEN: it is off the list, and what comes to it from now on is seen. */
 enum { IDLE, QUEUED, TAKEN };
+/* `taking`, while the list is being taken. */
+#define ALL UINT32_MAX
 
 static hw_run *numbered(const hw_runs *runs, uint32_t number)
 {
@@ -51,7 +53,11 @@ bool hw_small_hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t si
     /* From here on the node may be free at any time: others of its group that wait bring the owner here, too. */
     if (!handed || !granules || !atomic_compare_exchange_strong(&handed[number], &nothing, HANDED | site))
         return false;
-    atomic_fetch_or(&run->waiting, UINT64_C(1) << (number >> GROUP_LOG2));
+    /* Who finds the group noted is before the owner's exchange, which is before its look at the nodes. */
+    uint64_t group = UINT64_C(1) << (number >> GROUP_LOG2);
+    if ((atomic_load(&run->waiting) & group) && atomic_load(&run->queued) == QUEUED)
+        return true;
+    atomic_fetch_or(&run->waiting, group);
     put_on_list(&arena->runs, run);
     return true;
 }
@@ -94,31 +100,41 @@ static void take_in_all(hw_arena *arena, hw_run *run, const hw_context *context)
     for (uint64_t groups = atomic_exchange(&run->waiting, 0); groups && handed; groups &= groups - 1) {
         uint32_t first = (uint32_t)__builtin_ctzll(groups) << GROUP_LOG2;
         for (uint32_t number = first; number < first + GROUP; number++)
-            if (atomic_load_explicit(&handed[number], memory_order_acquire))
+            if (atomic_load(&handed[number]))
                 take_in(arena, run, number, &handed[number], context);
     }
     atomic_signal_fence(memory_order_seq_cst);
     arena->runs.taking = 0;
 }
 
+/* The whole list becomes what is to be taken in, which is said first: so it can be found out whether it was, where this
+   is left in the middle. False: there is none. */
+static bool detach(hw_runs *runs)
+{
+    uint32_t head = atomic_load_explicit(&runs->waiting, memory_order_relaxed);
+    if (!head)
+        return false;
+    runs->taking = ALL;
+    do {
+        runs->taken = head;
+        atomic_signal_fence(memory_order_seq_cst);
+    } while (
+        !atomic_compare_exchange_strong_explicit(&runs->waiting, &head, 0, memory_order_acquire, memory_order_relaxed));
+    runs->taking = 0;
+    return true;
+}
+
 void hw_small_drain(hw_arena *arena, const hw_context *context)
 {
     hw_runs *runs = &arena->runs;
-    if (!atomic_load_explicit(&runs->waiting, memory_order_relaxed) && !runs->taken)
-        return;
-    /* What was taken before, if that was left in the middle, comes first. */
-    for (unsigned turn = 0; turn < 2 && !atomic_load(&runs->lost); turn++) {
-        if (!runs->taken)
-            runs->taken = atomic_exchange_explicit(&runs->waiting, 0, memory_order_acquire);
-        while (runs->taken) {
-            hw_run *run = numbered(runs, runs->taken);
-            runs->taking = runs->taken;
-            atomic_store(&run->queued, TAKEN);
-            runs->taken = atomic_load_explicit(&run->next_waiting, memory_order_relaxed);
-            /* From here on who notes a node puts the run on the list again. */
-            atomic_store(&run->queued, IDLE);
-            take_in_all(arena, run, context);
-        }
+    while (!atomic_load_explicit(&runs->lost, memory_order_relaxed) && (runs->taken || detach(runs))) {
+        hw_run *run = numbered(runs, runs->taken);
+        runs->taking = runs->taken;
+        atomic_store(&run->queued, TAKEN);
+        runs->taken = atomic_load_explicit(&run->next_waiting, memory_order_relaxed);
+        /* From here on who notes a node puts the run on the list again. */
+        atomic_store(&run->queued, IDLE);
+        take_in_all(arena, run, context);
     }
 }
 
@@ -155,16 +171,30 @@ static void look_again(hw_arena *arena, hw_run *run)
     put_on_list(&arena->runs, run);
 }
 
+/* What was to be taken in may still be on the list, where it was going to be taken from. */
+static void detach_left(hw_runs *runs)
+{
+    uint32_t at = atomic_load_explicit(&runs->waiting, memory_order_acquire);
+    while (at && at != runs->taken)
+        at = atomic_load_explicit(&numbered(runs, at)->next_waiting, memory_order_relaxed);
+    if (at)
+        runs->taken = 0;
+}
+
 void hw_small_handed_left(hw_arena *arena)
 {
     hw_runs *runs = &arena->runs;
-    hw_run *run = runs->taking ? numbered(runs, runs->taking) : NULL;
-    if (!run || atomic_load(&runs->lost))
+    if (!runs->taking || atomic_load(&runs->lost))
         return;
-    /* Off the list, and not yet said to be: unless it is still to be taken off. */
-    if (runs->taking != runs->taken && atomic_load(&run->queued) == TAKEN)
-        atomic_store(&run->queued, IDLE);
-    look_again(arena, run);
+    if (runs->taking == ALL) {
+        detach_left(runs);
+    } else {
+        hw_run *run = numbered(runs, runs->taking);
+        /* Off the list, and not yet said to be: unless it is still to be taken off. */
+        if (runs->taking != runs->taken && atomic_load(&run->queued) == TAKEN)
+            atomic_store(&run->queued, IDLE);
+        look_again(arena, run);
+    }
     runs->taking = 0;
 }
 

@@ -132,6 +132,17 @@ out:
     return done;
 }
 
+/* Where address space is limited: what runs have of it and do not use may be another's. */
+static HW_COLD bool make_room(hw_arena *arena, size_t bytes, const hw_caller *caller)
+{
+    if (!arena || bytes > HW_LARGEST || !hw_space_is_limited() || hw_still_engaged(caller))
+        return false;
+    hw_enter(arena, caller->frame);
+    size_t given = hw_runs_give_space(arena);
+    hw_leave(arena);
+    return given != 0;
+}
+
 void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller)
 {
     void *longer = align ? NULL : allocate_longer(bytes, origin, caller);
@@ -140,7 +151,10 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
     hw_arena *arena = hw_this_thread.arena;
     bool sampled = arena && is_sampled(arena);
     void *payload = sampled || align ? NULL : allocate_unsampled(bytes, origin, caller);
-    return payload ? payload : allocate(bytes, align, origin, caller, sampled);
+    payload = payload ? payload : allocate(bytes, align, origin, caller, sampled);
+    return HW_LIKELY(payload != NULL) || !make_room(arena, bytes, &caller)
+               ? payload
+               : allocate(bytes, align, origin, caller, sampled);
 }
 
 void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
@@ -158,6 +172,7 @@ void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
             return;
     }
     hw_run *run = arena ? hw_run_of(arena, pointer) : NULL;
+    run = run && run->stride ? run : NULL; /* where none is used another block may lie */
     if (!arena || hw_still_engaged(&caller) || (!run && !hw_descriptor_contains(arena->first, pointer))) {
         hw_release_any(pointer, &context);
     } else if (run) {

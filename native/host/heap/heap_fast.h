@@ -24,6 +24,19 @@ HW_INLINE size_t hw_usual_class(size_t bytes)
     return (bytes - 1) >> HW_RUN_GRANULE_LOG2;
 }
 
+/* Of a damaged one what leads no farther than to what lies around the runs. */
+HW_INLINE uint32_t hw_usual_stride(const hw_run *run)
+{
+    return (uint16_t)run->stride;
+}
+
+/* Where the slack of a node stands apart from it: found by addresses alone, of which no damage can lead elsewhere. */
+HW_INLINE uint16_t *hw_usual_entry(const hw_run *run, const char *at)
+{
+    uint32_t node = ((uintptr_t)at & (HW_RUN_BYTES - 1)) >> HW_RUN_GRANULE_LOG2;
+    return &((hw_book *)(uintptr_t)run)->aside.slack[hw_run_number(run, node) % HW_RUN_MIDS];
+}
+
 /* The free node at the head of a run becomes a used one. `stride` is the run's, `is_small` its class's. NULL: there is
    none, or something is odd. */
 HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t bytes, unsigned origin, uint32_t site)
@@ -44,7 +57,7 @@ HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t
         hw_short_slack_fill(end, hw_pattern_of(n.place));
     } else {
         hw_run_fill(end - slack, end, hw_pattern_of(n.place));
-        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n.place, slack);
+        *hw_usual_entry(run, at) = hw_slack_entry(n.place, slack);
         slack &= 15;
     }
     hw_run_write(key, &n, hw_meta(slack, HW_USED, origin, site));
@@ -63,7 +76,7 @@ HW_INLINE void *hw_take_any(hw_arena *arena, size_t bytes, unsigned origin, uint
 {
     unsigned class = hw_class_for(bytes);
     hw_run *run = arena->runs.current[class];
-    return hw_take_head(run, run->stride, class < HW_RUN_SMALL, bytes, origin, site);
+    return hw_take_head(run, hw_usual_stride(run), class < HW_RUN_SMALL, bytes, origin, site);
 }
 
 /* The run of a pointer into the arena's runs, NULL for another one. What lies in a sentinel leads nowhere. */
@@ -82,7 +95,7 @@ HW_INLINE uint64_t hw_look_at_used(const hw_run *run, void *pointer, unsigned fa
 {
     const hw_run_key *key = &hw_this_process.key;
     char *at = (char *)pointer - HW_RUN_OVERHEAD;
-    uint32_t stride = run->stride;
+    uint32_t stride = hw_usual_stride(run);
     bool first = ((uintptr_t)at & (HW_RUN_BYTES - 1)) == HW_RUN_OVERHEAD, is_small = run->class < HW_RUN_SMALL;
     uint64_t wrong = hw_run_look(key, run->salt, at, stride, first, n);
     /* What looked no further has no neighbours, nor slack. */
@@ -92,13 +105,12 @@ HW_INLINE uint64_t hw_look_at_used(const hw_run *run, void *pointer, unsigned fa
     if (!any || is_small) {
         wrong = hw_short_slack_wrong(at + stride, hw_pattern_of(n->place), *slack);
     } else {
-        uint32_t node = (uint32_t)(at - run->base) >> HW_RUN_GRANULE_LOG2;
-        uint16_t entry = run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS];
+        uint16_t entry = *hw_usual_entry(run, at);
         *slack |= ((entry ^ n->place >> 48) & 0xFF) << 4;
         wrong = entry != hw_slack_entry(n->place, *slack) ||
                 !hw_run_is_filled(at + stride - *slack, at + stride, hw_pattern_of(n->place));
     }
-    return wrong | atomic_load_explicit(&run->waiting, memory_order_relaxed) |
+    return wrong | hw_run_behind_wrong(key, n, stride) | atomic_load_explicit(&run->waiting, memory_order_relaxed) |
            ((n->own & 0xF0) ^ ((uint64_t)HW_USED << 4 | family << 6));
 }
 
@@ -117,15 +129,14 @@ HW_INLINE void hw_give_usual(hw_arena *arena, hw_run *run, const hw_run_looked *
 /* Another requested size of the same class; `n` was looked at. */
 HW_INLINE void hw_resize_there(hw_run *run, const hw_run_looked *n, size_t bytes, uint32_t site)
 {
-    uint32_t slack = run->stride - HW_RUN_OVERHEAD - (uint32_t)bytes;
+    uint32_t slack = hw_usual_stride(run) - HW_RUN_OVERHEAD - (uint32_t)bytes;
     uint64_t pattern = hw_pattern_of(n->place);
-    char *end = n->at + run->stride;
+    char *end = n->at + hw_usual_stride(run);
     if (run->class < HW_RUN_SMALL) {
         hw_short_slack_refill(end, pattern, slack);
     } else {
-        uint32_t node = (uint32_t)(n->at - run->base) >> HW_RUN_GRANULE_LOG2;
         hw_run_fill(end - slack, end, pattern);
-        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n->place, slack);
+        *hw_usual_entry(run, n->at) = hw_slack_entry(n->place, slack);
         slack &= 15;
     }
     hw_run_write(&hw_this_process.key, n, hw_meta(slack, HW_USED, n->own >> 6 & 3, site));
@@ -195,7 +206,7 @@ HW_INLINE size_t hw_size_fast(const void *pointer, hw_caller caller)
     uint64_t own = hw_word(at), place = hw_place(run->salt, &hw_this_process.key, at);
     bool wrong = hw_run_unlike(place, &hw_this_process.key, own) || hw_state_of((uint32_t)own) != HW_USED ||
                  (uint32_t)own >> 8 == HW_SITE_QUARANTINE;
-    size_t size = run->stride - HW_RUN_OVERHEAD - (own & 15);
+    size_t size = hw_usual_stride(run) - HW_RUN_OVERHEAD - (own & 15);
     hw_is_out(arena);
     return HW_LIKELY(!wrong) ? size : hw_heap_size(pointer, caller);
 }
@@ -216,7 +227,7 @@ HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
     void *payload = NULL;
     if (HW_LIKELY(!hw_look_at_used(run, pointer, HW_MALLOC, true, &n, &slack) &&
                   (uint32_t)n.own >> 8 != HW_SITE_QUARANTINE)) {
-        size_t had = run->stride - HW_RUN_OVERHEAD - slack;
+        size_t had = hw_usual_stride(run) - HW_RUN_OVERHEAD - slack;
         if (hw_class_for(bytes) == run->class) {
             hw_resize_there(run, &n, bytes, site);
             payload = pointer;

@@ -202,7 +202,7 @@ static __attribute__((noinline)) size_t usual_to_move(void *pointer, size_t byte
     uint32_t slack;
     bool usual = !hw_look_at_used(run, pointer, HW_MALLOC, true, &n, &slack) && !hw_quarantined((uint32_t)n.own);
     hw_is_out(arena);
-    size_t size = usual ? run->stride - HW_RUN_OVERHEAD - slack : 0;
+    size_t size = usual ? hw_usual_stride(run) - HW_RUN_OVERHEAD - slack : 0;
     return size != bytes ? size : 0;
 }
 
@@ -237,7 +237,7 @@ static __attribute__((noinline)) resized resize_in_place(void *pointer, size_t b
     hw_run *run = kind == HW_ARENA_RUNS ? hw_run_of(arena, pointer) : NULL;
     hw_descriptor *descriptor = arena ? hw_descriptor_of(arena, pointer) : NULL;
     resized r = {.family = HW_MALLOC};
-    if (run && run->stride) {
+    if (run && hw_run_is_in_use(run)) {
         r.block = resize_small(arena, run, pointer, bytes, mine, &context, &r.size, &r.family, moves);
         r.by_choice = has_to_move(r.size, bytes, &context);
         return r;

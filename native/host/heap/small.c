@@ -64,24 +64,74 @@ static bool list_is_whole(const hw_run *run)
     return !node && count + run->used == run->formatted;
 }
 
-static void mend(const mending *m, hw_fault *faults, unsigned most)
+/* Where a run lies is known, whatever it says itself. */
+static void bind(const hw_arena *arena, hw_run *run)
 {
-    hw_outcome outcome;
-    hw_where where = where_of(m->arena, m->run);
-    uint64_t before = atomic_load(&hw_findings);
-    unsigned count = hw_run_check(m->run, KEY, faults, most);
-    if (m->left && may_be_one_operations(m->run, faults, count))
+    hw_book *book = (hw_book *)(void *)run;
+    char *base = arena->runs.base + ((size_t)(book - arena->runs.book) << HW_RUN_LOG2);
+    /* Other threads read this, where it is as it should be. */
+    if (run->base != base || run->aside != &book->aside || !hw_run_is_bound(run))
+        hw_run_bind(run, &book->aside, base);
+}
+
+/* Whether damage goes from a run's last bytes on into the one behind it: then one finding has all of it. */
+static bool leads_on(const hw_run *run, const hw_run *behind)
+{
+    uint64_t place = hw_place(run->salt, KEY, hw_run_at(run, hw_run_end(run)));
+    uint64_t sentinel = hw_run_header(hw_place(behind->salt, KEY, behind->base), KEY, HW_RUN_END_META);
+    return run->formatted == run->capacity && hw_run_end(run) < HW_RUN_BYTES / 16 - 1 &&
+           hw_word(run->base + HW_RUN_BYTES - 8) != hw_pattern_of(place) && hw_word(behind->base) != sentinel;
+}
+
+/* Tell what is wrong in a run; `but_its_start`: damage that begins there was told. The one behind it: damage reaches
+   the run's end, and may go on there; else NULL. */
+static hw_run *tell(const mending *m, hw_run *run, bool but_its_start, hw_fault *faults, unsigned most)
+{
+    hw_where where = where_of(m->arena, run);
+    bool goes_on = false;
+    unsigned count = hw_run_check(run, KEY, faults, most);
+    bind(m->arena, run); /* what is told is read there */
+    if (m->left && may_be_one_operations(run, faults, count)) {
         atomic_fetch_add(&hw_left_places, count);
-    else
-        for (unsigned i = 0; i < count; i++)
+        return NULL;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (!but_its_start || faults[i].reason != HW_HEADERS || faults[i].low != hw_run_end(run))
             hw_tell_damage(m->context, &where, &faults[i]);
+        goes_on |= faults[i].reason != HW_CONTROL_BLOCK && faults[i].high == hw_run_end(run);
+    }
     if (count == most)
         atomic_fetch_add(&hw_findings, 1);
-    /* Where a run lies is known, whatever it says itself. */
-    hw_book *book = (hw_book *)(void *)m->run;
-    hw_run_bind(m->run, &book->aside, m->arena->runs.base + ((size_t)(book - m->arena->runs.book) << HW_RUN_LOG2));
-    if (!hw_run_repair(m->run, KEY, &outcome))
-        hw_runs_lose(m->arena);
+    hw_run *behind = &((hw_book *)(void *)run + 1)->run;
+    return goes_on && hw_run_of(m->arena, run->base + HW_RUN_BYTES) == behind && behind->stride ? behind : NULL;
+}
+
+static void repair(hw_arena *arena, hw_run *run, hw_outcome *all)
+{
+    hw_outcome one;
+    bind(arena, run);
+    if (!hw_run_repair(run, KEY, &one))
+        hw_runs_lose(arena);
+    all->headers += one.headers;
+    all->backups += one.backups;
+    all->slacks += one.slacks;
+    all->links += one.links;
+    all->poisons += one.poisons;
+    all->controls += one.controls;
+    all->quarantined += one.quarantined;
+}
+
+static void mend(const mending *m, hw_fault *faults, unsigned most)
+{
+    hw_outcome outcome = {0};
+    uint64_t before = atomic_load(&hw_findings);
+    hw_run *behind = tell(m, m->run, false, faults, most);
+    /* Before anything is repaired by which it shows where the damage there came from. */
+    if (behind && !hw_run_sound(behind, KEY)) {
+        tell(m, behind, leads_on(m->run, behind), faults, most);
+        repair(m->arena, behind, &outcome);
+    }
+    repair(m->arena, m->run, &outcome);
     hw_runs_lists_anew(m->arena);
     hw_delayed_check_runs(m->arena);
     m->arena->repairs++;
@@ -114,7 +164,7 @@ HW_COLD void hw_small_mend(hw_arena *arena, hw_run *run, const hw_context *conte
 
 void hw_small_inspect(hw_arena *arena, hw_run *run, const hw_context *context)
 {
-    if (run->stride && !atomic_load(&arena->runs.lost) && !hw_run_sound(run, KEY))
+    if (hw_run_is_in_use(run) && !atomic_load(&arena->runs.lost) && !hw_run_sound(run, KEY))
         hw_small_mend(arena, run, context);
 }
 
@@ -125,9 +175,9 @@ void hw_small_mend_left(hw_arena *arena, const hw_caller *caller)
     for (size_t i = 0; i < reach >> HW_RUN_LOG2 && !atomic_load(&arena->runs.lost); i++) {
         hw_run *run = &arena->runs.book[i].run;
         mending m = {.arena = arena, .run = run, .context = &context, .left = true};
-        if (run->stride && !hw_run_sound(run, KEY)) {
+        if (hw_run_is_in_use(run) && !hw_run_sound(run, KEY)) {
             mend_it(&m);
-        } else if (run->stride && !list_is_whole(run)) {
+        } else if (hw_run_is_in_use(run) && !list_is_whole(run)) {
             hw_outcome outcome;
             hw_run_repair(run, KEY, &outcome);
             atomic_fetch_add(&hw_left_places, 1);
@@ -195,7 +245,7 @@ static HW_COLD void release_wrong(hw_arena *arena, hw_run *run, void *pointer, c
 {
     hw_where where = where_of(arena, run);
     uint32_t meta, node = hw_run_node_at(run, pointer), site;
-    if (!run->stride) {
+    if (!hw_run_is_in_use(run)) {
         hw_release_outside(pointer, context);
         return;
     }

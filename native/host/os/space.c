@@ -253,6 +253,11 @@ bool hw_space_grow(hw_space *space, size_t bytes)
     return true;
 }
 
+bool hw_space_map(void *start, size_t bytes)
+{
+    return map_at((uintptr_t)start, bytes, PROT_READ | PROT_WRITE);
+}
+
 /* Nothing can touch these pages any more, and they hold no memory. */
 static bool close_off(void *start, size_t bytes)
 {

@@ -44,6 +44,8 @@ void hw_space_shrink(hw_space *space, size_t bytes);
 bool hw_space_seal(hw_space *space);
 /* Let it grow to `bytes`, whole pages. False: then it is as it was. */
 bool hw_space_grow(hw_space *space, size_t bytes);
+/* Zeroed memory at exactly this address, if nothing is there. */
+bool hw_space_map(void *start, size_t bytes);
 void hw_space_give(const hw_space *space);
 
 #endif

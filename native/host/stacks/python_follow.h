@@ -3,6 +3,7 @@
 #define HEAPWITNESS_PYTHON_FOLLOW_H
 
 #include "stacks/python_frames.h"
+#include "stacks/sites.h"
 
 #include <string.h>
 
@@ -72,6 +73,8 @@ static inline uint64_t hw_python_key_of(uintptr_t instruction)
 
 /* The key of several, one on another; the first one on HW_PYTHON_SEVERAL. */
 #define HW_PYTHON_SEVERAL UINT64_C(0x2545F4914F6CDD1D)
+/* Of none: no caller alone has a key like that. */
+#define HW_PYTHON_NOTHING UINT64_C(0xD6E8FEB86659FD93)
 static inline uint64_t hw_python_key_on(uint64_t key, uintptr_t instruction, uint32_t life)
 {
     key = (key ^ instruction ^ (uint64_t)(life / HW_PYTHON_DEATH) << 48) * UINT64_C(0x9E3779B97F4A7C15);
@@ -96,16 +99,15 @@ static inline bool hw_python_is_library(uintptr_t code)
     return atomic_load_explicit(hw_python_life(code), memory_order_relaxed) & HW_PYTHON_LIBRARY;
 }
 
-/* The calling thread's state if that was looked at, else 0. */
-static inline __attribute__((always_inline)) uintptr_t hw_python_known_state(const hw_python_view *view,
-                                                                             const hw_python_layout l)
+/* The calling thread's state, if that was looked at. */
+static inline __attribute__((always_inline)) bool hw_python_knows(const hw_python_view *view, const hw_python_layout l,
+                                                                  uintptr_t *state)
 {
     const char *runtime = hw_python_runtime;
-    uintptr_t state = *view->state, ends = hw_word_of((uintptr_t)runtime + l.finalizing);
-    if ((l.key != HW_PYTHON_NONE && view->key != hw_word_of((uintptr_t)runtime + l.key)) || state != view->known ||
-        (HW_UNLIKELY(ends) && ends != state))
-        return 0;
-    return state;
+    uintptr_t ends = hw_word_of((uintptr_t)runtime + l.finalizing);
+    *state = *view->state;
+    return (l.key == HW_PYTHON_NONE || view->key == hw_word_of((uintptr_t)runtime + l.key)) && *state == view->known &&
+           (HW_LIKELY(!ends) || ends == *state);
 }
 
 /* Where all is as usual: the innermost frame, the word of whose instruction is known to be there. Else it is
@@ -113,9 +115,9 @@ static inline __attribute__((always_inline)) uintptr_t hw_python_known_state(con
 static inline __attribute__((always_inline)) bool hw_python_glance(const hw_python_view *view, const hw_python_layout l,
                                                                    uintptr_t *frame)
 {
-    uintptr_t state = hw_python_known_state(view, l);
+    uintptr_t state;
     *frame = HW_PYTHON_UNSEEN;
-    if (!state)
+    if (!hw_python_knows(view, l, &state))
         return false;
     *frame = hw_word_of(state + l.state);
     if (l.nested != HW_PYTHON_NONE) {
@@ -132,24 +134,24 @@ static inline hw_python_chain *hw_python_chain_of(hw_python_view *view, uintptr_
     return &view->chains[(frame >> 3 ^ key) % HW_PYTHON_CHAINS];
 }
 
-/* The site of the frames, if they are those that were followed last; else 0. */
+/* The site of the frames, if they are those that were followed last; else HW_SITE_UNKNOWN. */
 static inline __attribute__((always_inline)) uint32_t hw_python_chain_site(const hw_python_chain *c,
                                                                            const hw_python_layout l, uintptr_t frame,
                                                                            uint64_t key)
 {
-    uint32_t site = c->site;
+    const uint32_t site = c->site;
     atomic_signal_fence(memory_order_seq_cst); /* a signal handler may put another one there */
     if (c->key != key || c->frame != frame ||
         c->deaths != atomic_load_explicit(&hw_python_deaths, memory_order_relaxed))
-        return 0;
-    for (const hw_python_step *step = c->step, *end = step + c->outer; step < end; step++) {
+        return HW_SITE_UNKNOWN;
+    for (const hw_python_step *step = c->step; step->frame; step++) {
         if (hw_word_of(frame + l.previous) != step->frame)
-            return 0;
+            return HW_SITE_UNKNOWN;
         frame = step->frame;
         if (hw_word_of(frame + l.instruction) != step->instruction)
-            return 0;
+            return HW_SITE_UNKNOWN;
     }
-    return c->outer ? site : 0;
+    return site;
 }
 /* Let that find it; `key` is the innermost frame's alone. */
 void hw_python_keep_chain(hw_python_view *view, const hw_python_path *path, uint64_t key, uint32_t site);
@@ -157,7 +159,7 @@ void hw_python_keep_chain(hw_python_view *view, const hw_python_path *path, uint
 /* As hw_python_follow, from a frame on. */
 static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_view *view, const hw_python_layout l,
                                                                      uintptr_t frame, hw_python_frame *frames,
-                                                                     unsigned most, bool whole, hw_python_path *path)
+                                                                     unsigned most, hw_python_path *path)
 {
     unsigned n = 0, step = 0;
     bool library = true, shim = false;
@@ -171,7 +173,7 @@ static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_v
             shim |= n == 0;
             if (n)
                 frames[n - 1].entry = true;
-        } else if (n == most || (!whole && !library)) {
+        } else if (n == most || !library) {
             break;
         } else {
             frames[n] = hw_python_frame_at(l, frame);
@@ -184,14 +186,15 @@ static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_v
         frame = hw_word_of(frame + l.previous);
     }
     path->many = step;
-    path->ends = !whole && n && (n == most || !library) && step <= HW_PYTHON_STEPS;
-    path->alone = !whole && !shim && (most == 1 || (n == 1 && !library));
-    path->key = n == 0 ? 0 : path->alone ? hw_python_key_of(frames->instruction) : key;
+    path->ends = n && (n == most || !library) && step <= HW_PYTHON_STEPS;
+    path->alone = !shim && (most == 1 || (n == 1 && !library));
+    path->key = n == 0 ? HW_PYTHON_NOTHING : path->alone ? hw_python_key_of(frames->instruction) : key;
     return n;
 }
 
-/* Frames, innermost first, up to the first that is no library's, or `whole`; `most` at most. Returns how many. */
-unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, bool whole,
-                          hw_python_path *path);
+/* The innermost frame of the calling thread; 0 for none. */
+uintptr_t hw_python_innermost(hw_python_view *view);
+/* Frames, innermost first, up to the first that is no library's; `most` at most. Returns how many. */
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, hw_python_path *path);
 
 #endif

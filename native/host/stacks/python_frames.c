@@ -135,7 +135,7 @@ void hw_python_look(void)
         take(&found);
 }
 
-bool hw_python_comes(uintptr_t pc)
+HW_COLD bool hw_python_comes(uintptr_t pc)
 {
     static _Atomic bool came;
     if (hw_python_here())
@@ -168,7 +168,7 @@ void hw_python_forget(hw_python_view *view)
 {
     if (view->state) /* else it is new, and its pages need not be touched */
         for (unsigned i = 0; i < HW_PYTHON_CHAINS; i++)
-            view->chains[i].outer = 0;
+            view->chains[i].key = 0;
     /* Neither a key, nor a page, nor a state is ever that. */
     memset(view, 0xFF, offsetof(hw_python_view, chains));
     view->busy = false;
@@ -207,11 +207,11 @@ static uintptr_t state_of(hw_python_view *view, const hw_python_layout *l)
     return state;
 }
 
-/* The innermost frame of the calling thread; 0 for none. */
-static uintptr_t innermost(hw_python_view *view, const hw_python_layout *l)
+uintptr_t hw_python_innermost(hw_python_view *view)
 {
-    uintptr_t state = hw_python_known_state(view, *l);
-    if (HW_UNLIKELY(!state)) {
+    const hw_python_layout *l = hw_python_here();
+    uintptr_t state;
+    if (HW_UNLIKELY(!hw_python_knows(view, *l, &state))) {
         state = state_of(view, l);
         uintptr_t ends = hw_word_of((uintptr_t)hw_python_runtime + l->finalizing);
         /* At the interpreter's end other threads' states are freed under them. */
@@ -230,20 +230,19 @@ static uintptr_t innermost(hw_python_view *view, const hw_python_layout *l)
 void hw_python_keep_chain(hw_python_view *view, const hw_python_path *path, uint64_t key, uint32_t site)
 {
     hw_python_chain *to = hw_python_chain_of(view, path->step->frame, key);
-    to->outer = 0;
+    to->key = 0;
     atomic_signal_fence(memory_order_seq_cst);
     memcpy(to->step, path->step + 1, (path->many - 1) * sizeof *path->step);
-    to->key = key;
+    to->step[path->many - 1].frame = 0;
     to->frame = path->step->frame;
     to->deaths = path->deaths;
     to->site = site;
     atomic_signal_fence(memory_order_seq_cst);
-    to->outer = path->many - 1;
+    to->key = key;
 }
 
-unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, bool whole,
-                          hw_python_path *path)
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, hw_python_path *path)
 {
     const hw_python_layout *l = hw_python_here();
-    return hw_python_walk(view, *l, innermost(view, l), frames, most, whole, path);
+    return hw_python_walk(view, *l, hw_python_innermost(view), frames, most, path);
 }

@@ -54,14 +54,14 @@ typedef struct hw_python_path {
     hw_python_step step[HW_PYTHON_STEPS];
 } hw_python_path;
 
-/* What an allocation in a library was found to be, whose innermost frame alone has `key`: as long as each frame leads
-   to the next and is where it was, and no code died, it is that again. */
+/* What an allocation in a library was found to be, whose innermost frame alone has `key`, 0 for none: as long as each
+   frame leads to the next and is where it was, and no code died, it is that again. */
 enum { HW_PYTHON_CHAINS = 256 };
 typedef struct hw_python_chain {
     uint64_t key;
     uintptr_t frame;
-    uint32_t site, deaths, outer; /* how many steps there are from the innermost on; 0: there is no chain */
-    hw_python_step step[HW_PYTHON_STEPS - 1];
+    uint32_t site, deaths;
+    hw_python_step step[HW_PYTHON_STEPS]; /* from the innermost on, up to one without a frame */
 } hw_python_chain;
 
 /* A thread's: where its state is named while `key` holds, and pages that were there when they were looked at. */

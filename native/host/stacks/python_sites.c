@@ -5,6 +5,7 @@
 #include "stacks/named.h"
 #include "stacks/python_code.h"
 #include "stacks/python_follow.h"
+#include "stacks/python_trail.h"
 #include "stacks/unwound.h"
 
 #include <heapwitness/core.h>
@@ -20,20 +21,15 @@ enum { NATIVES = 512 };
 typedef struct hw_python {
     hw_python_view view;
     uint32_t native;    /* frames to follow; 0 where each stack is unwound */
-    bool busy;          /* with `codes`: a signal may come at any time */
+    bool busy;          /* with `codes` and `trail`: a signal may come at any time */
     known_native whole; /* what recall_unwound found for the call that is learnt next */
     struct {
         uint64_t key;
         uint32_t site;
     } natives[NATIVES]; /* native sites, by native_key */
+    hw_python_trail trail;
     hw_python_codes codes;
 } hw_python;
-
-/* What HW_SITE_RECALL looks for first must not be found: no site is as large. */
-#define PYTHON UINT32_C(0x80000000)
-
-/* The site of a call from a frame on, whose innermost alone has `key`. */
-typedef uint32_t recall_from(hw_site_cache *cache, hw_caller caller, uint32_t prior, uintptr_t frame, uint64_t key);
 
 /* Addresses of callers are near each other: their lowest bits are the ones that choose a slot, which the rest of a key
    has its best bits for. A key of several C frames is mixed already. */
@@ -84,12 +80,10 @@ static void keep_native_site(hw_python *p, uint64_t key, uint32_t site)
     p->natives[slot].key = key;
 }
 
-/* A release has the innermost frame alone, where stacks are not whole: there are many pairs of both. */
+/* A release has the innermost frame alone: there are many pairs of both. */
 static unsigned follow(hw_python *p, hw_python_frame *frames, uint32_t prior, hw_python_path *path)
 {
-    bool whole = p->native == 0;
-    unsigned most = whole ? HW_PYTHON_MOST : prior ? 1 : HW_PYTHON_FAST;
-    return hw_python_follow(&p->view, frames, most, whole, path);
+    return hw_python_follow(&p->view, frames, prior ? 1 : HW_PYTHON_FAST, path);
 }
 
 /* A site of code, and of a native site, that are known already, which `key` is to lead to. Anything else takes the long
@@ -120,7 +114,7 @@ static __attribute__((noinline)) uint32_t learn_known(hw_site_cache *cache, cons
     }
     if (!site)
         return HW_SITE_UNKNOWN;
-    hw_site_keep(cache, key, prior | PYTHON, site);
+    hw_site_keep(cache, key, prior, site);
     return site;
 }
 
@@ -129,11 +123,11 @@ static uint32_t recall_path(hw_site_cache *cache, const hw_caller *caller, uint3
                             const hw_python_frame *frames, unsigned count, uint64_t python)
 {
     uint64_t native = (uint64_t)(uintptr_t)caller->pc, key = both(native, python);
-    uint32_t site = hw_site_recent(cache, key, prior | PYTHON);
+    uint32_t site = hw_site_recent(cache, key, prior);
     if (site == HW_SITE_UNKNOWN && !(count && hw_python_is_own(native))) {
         native = native_key(cache, caller, count != 0);
         key = both(native, python);
-        site = hw_site_recent(cache, key, prior | PYTHON);
+        site = hw_site_recent(cache, key, prior);
     }
     return site != HW_SITE_UNKNOWN ? site : learn_known(cache, caller, prior, frames, count, native, key);
 }
@@ -146,7 +140,7 @@ static __attribute__((noinline)) uint32_t recall_slowly(hw_site_cache *cache, hw
     hw_python_frame frames[HW_PYTHON_FAST];
     unsigned count = follow(cache->python, frames, prior, &path);
     uint32_t site = recall_path(cache, &caller, prior, frames, count, path.key);
-    if (innermost && !prior && path.ends && !path.alone && site != HW_SITE_UNKNOWN)
+    if (innermost && !prior && path.ends && !path.alone && site && site != HW_SITE_UNKNOWN)
         hw_python_keep_chain(&cache->python->view, &path, innermost, site);
     return site;
 }
@@ -154,16 +148,29 @@ static __attribute__((noinline)) uint32_t recall_slowly(hw_site_cache *cache, hw
 /* While the interpreter starts and ends. */
 static __attribute__((noinline)) uint32_t recall_frameless(hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
-    return recall_path(cache, &caller, prior, NULL, 0, 0);
+    return recall_path(cache, &caller, prior, NULL, 0, HW_PYTHON_NOTHING);
 }
 
-/* Where the innermost frame is known, and nothing is kept of it and of those that it leads to. */
-static inline __attribute__((always_inline)) uint32_t recall_beyond(hw_site_cache *cache, hw_caller caller,
-                                                                    uint32_t prior, uintptr_t frame, uint64_t key,
-                                                                    const hw_python_layout layout)
+/* The key of a frame that is the innermost, and in place. */
+static inline __attribute__((always_inline)) uint64_t key_from(hw_caller caller, uintptr_t frame,
+                                                               const hw_python_layout layout)
+{
+    return both((uint64_t)(uintptr_t)caller.pc, hw_python_key_of(hw_word_of(frame + layout.instruction)));
+}
+
+/* Where the innermost frame is known, and what it leads to is not in its usual place. */
+static inline __attribute__((always_inline)) uint32_t recall_further(hw_site_cache *cache, hw_caller caller,
+                                                                     uint32_t prior, const hw_python_layout layout)
 {
     hw_python_view *view = &cache->python->view;
     hw_python_frame frames[HW_PYTHON_FAST];
+    uintptr_t frame;
+    if (!hw_python_glance(view, layout, &frame))
+        return recall_slowly(cache, caller, prior, 0);
+    const uint64_t key = key_from(caller, frame, layout);
+    uint32_t site = hw_site_beside(cache, key, prior);
+    if (site != HW_SITE_UNKNOWN)
+        return site;
     if (!hw_python_is_own((uintptr_t)caller.pc) || !hw_python_is_there(view->frames, frame, HW_PYTHON_FRAME) ||
         hw_python_is_shim(layout, frame))
         return recall_slowly(cache, caller, prior, key);
@@ -171,58 +178,40 @@ static inline __attribute__((always_inline)) uint32_t recall_beyond(hw_site_cach
     if (prior || !hw_python_is_library(frames->code))
         return learn_known(cache, &caller, prior, frames, 1, (uintptr_t)caller.pc, key);
     hw_python_path path;
-    unsigned count = hw_python_walk(view, layout, frame, frames, HW_PYTHON_FAST, false, &path);
+    unsigned count = hw_python_walk(view, layout, frame, frames, HW_PYTHON_FAST, &path);
     uint64_t far = both((uintptr_t)caller.pc, path.key);
-    uint32_t site = hw_site_recent(cache, far, PYTHON);
+    site = hw_site_recent(cache, far, 0);
     if (site == HW_SITE_UNKNOWN)
         site = learn_known(cache, &caller, 0, frames, count, (uintptr_t)caller.pc, far);
-    if (path.ends && site != HW_SITE_UNKNOWN)
+    if (path.ends && site && site != HW_SITE_UNKNOWN)
         hw_python_keep_chain(view, &path, key, site);
     return site;
 }
 
-/* Where the innermost frame is known, but not as the program's own, or not in its usual place. */
-static inline __attribute__((always_inline)) uint32_t recall_further(hw_site_cache *cache, hw_caller caller,
-                                                                     uint32_t prior, uintptr_t frame, uint64_t key,
-                                                                     const hw_python_layout layout, recall_from *beyond)
-{
-    if (!prior) {
-        hw_python_view *view = &cache->python->view;
-        uint32_t site = hw_python_chain_site(hw_python_chain_of(view, frame, key), layout, frame, key);
-        if (site)
-            return site;
-    }
-    uint32_t site = hw_site_beside(cache, key, prior | PYTHON);
-    return site != HW_SITE_UNKNOWN ? site : beyond(cache, caller, prior, frame, key);
-}
-
-/* Where all is as usual: of an allocation by the program's own code, and of a release. */
+/* Where all is as usual: of an allocation, and of a release. */
 static inline __attribute__((always_inline)) uint32_t recall(hw_site_cache *cache, hw_caller caller, uint32_t prior,
-                                                             const hw_python_layout layout, recall_from *further)
+                                                             const hw_python_layout layout, hw_site_recaller *further)
 {
-    const hw_python_view *view = &cache->python->view;
+    hw_python_view *view = &cache->python->view;
     uintptr_t frame;
     if (HW_UNLIKELY(!hw_python_glance(view, layout, &frame)))
         return frame ? recall_slowly(cache, caller, prior, 0) : recall_frameless(cache, caller, prior);
-    uintptr_t instruction = hw_word_of(frame + layout.instruction);
-    uint64_t key = both((uint64_t)(uintptr_t)caller.pc, hw_python_key_of(instruction));
-    const hw_recent *seen = &cache->recent[hw_recent_slot(key, prior | PYTHON)];
+    const uint64_t key = key_from(caller, frame, layout);
+    const hw_recent *seen = &cache->recent[hw_recent_slot(key, prior)];
     uint32_t site = seen->site;
-    if (HW_LIKELY(seen->key == key && seen->prior == (prior | PYTHON)))
+    if (HW_LIKELY(seen->key == key && seen->prior == prior))
         return site;
-    return further(cache, caller, prior, frame, key);
+    if (prior)
+        return further(cache, caller, prior);
+    site = hw_python_chain_site(hw_python_chain_of(view, frame, key), layout, frame, key);
+    return HW_LIKELY(site != HW_SITE_UNKNOWN) ? site : further(cache, caller, 0);
 }
 
 #define RECALL(version)                                                                                                \
-    static __attribute__((noinline)) uint32_t beyond_##version(hw_site_cache *cache, hw_caller caller, uint32_t prior, \
-                                                               uintptr_t frame, uint64_t key)                          \
-    {                                                                                                                  \
-        return recall_beyond(cache, caller, prior, frame, key, hw_python_layouts[version]);                            \
-    }                                                                                                                  \
     static __attribute__((noinline)) uint32_t further_##version(hw_site_cache *cache, hw_caller caller,                \
-                                                                uint32_t prior, uintptr_t frame, uint64_t key)         \
+                                                                uint32_t prior)                                        \
     {                                                                                                                  \
-        return recall_further(cache, caller, prior, frame, key, hw_python_layouts[version], beyond_##version);         \
+        return recall_further(cache, caller, prior, hw_python_layouts[version]);                                       \
     }                                                                                                                  \
     static uint32_t recall_##version(hw_site_cache *cache, hw_caller caller, uint32_t prior)                           \
     {                                                                                                                  \
@@ -234,16 +223,32 @@ RECALL(2)
 RECALL(3)
 static hw_site_recaller *const recalls[HW_PYTHON_VERSIONS] = {recall_0, recall_1, recall_2, recall_3};
 
+/* All frames; returns how many words they are, behind the first, if those are asked for. */
+static unsigned follow_whole(hw_python *p, uint64_t *words, uint64_t *key)
+{
+    unsigned count = 1;
+    uintptr_t frame = hw_python_innermost(&p->view);
+    *key = HW_PYTHON_NOTHING;
+    if (p->busy || !frame) /* in a signal that came while another call was here: without lines */
+        return count;
+    p->busy = true;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (hw_python_trail_follow(&p->trail, &p->view, frame, key) && words)
+        count += hw_python_trail_words(&p->trail, &p->codes, words + 1);
+    atomic_signal_fence(memory_order_seq_cst);
+    p->busy = false;
+    return count;
+}
+
 static uint32_t recall_unwound(hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
-    hw_python_path path;
-    hw_python_frame frames[HW_PYTHON_MOST];
+    uint64_t python;
     const uint32_t native = hw_unwound_recall(cache, caller, 0);
     cache->python->whole = (known_native){(uintptr_t)caller.pc, (uintptr_t)caller.frame, native};
-    if (native == HW_SITE_UNKNOWN)
-        return native;
-    follow(cache->python, frames, prior, &path);
-    return hw_site_recent(cache, both(native, path.key), prior | PYTHON);
+    if (native == HW_SITE_UNKNOWN || cache->python->busy)
+        return HW_SITE_UNKNOWN;
+    follow_whole(cache->python, NULL, &python);
+    return hw_site_recent(cache, both(native, python), prior);
 }
 
 /* Taken once, and by nobody whose call came between. */
@@ -284,7 +289,7 @@ static uint32_t learn_native(hw_site_cache *cache, const hw_caller *caller, bool
 static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, bool *lines, uint64_t *key)
 {
     hw_python_path path;
-    hw_python_frame frames[HW_PYTHON_MOST];
+    hw_python_frame frames[HW_PYTHON_FAST];
     unsigned count = 1, before;
     unsigned n = follow(p, frames, prior, &path);
     *lines = n != 0;
@@ -311,8 +316,9 @@ static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, bool
 __attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint64_t native, python = 0, words[1 + HW_PYTHON_MOST];
-    bool busy = cache->python->busy, lines;
-    unsigned count = learn_frames(cache->python, words, prior, &lines, &python);
+    hw_python *p = cache->python;
+    bool busy = p->busy, lines = true;
+    unsigned count = p->native ? learn_frames(p, words, prior, &lines, &python) : follow_whole(p, words, &python);
     uint32_t site = learn_native(cache, caller, lines, &native);
     if ((words[0] = site) == 0)
         return 0;
@@ -322,7 +328,7 @@ __attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const h
         site = hw_site_intern_record(&key, words);
     }
     if (site && !busy && hw_site_may_be_kept(site))
-        hw_site_keep(cache, both(native, python), prior | PYTHON, site);
+        hw_site_keep(cache, both(native, python), prior, site);
     return site;
 }
 
@@ -332,6 +338,7 @@ void hw_python_renew(hw_site_cache *cache)
     if (!hw_python_here() || (!p && !(p = hw_map(sizeof *p))))
         return;
     hw_python_forget(&p->view);
+    hw_python_trail_forget(&p->trail);
     p->busy = false;
     p->native = cache->most;
     cache->recall = cache->most ? recalls[hw_python_version()] : recall_unwound;

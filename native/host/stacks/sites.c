@@ -102,22 +102,28 @@ __attribute__((noinline)) uint32_t hw_site_recall_deep(const hw_site_cache *cach
 
 void (*hw_site_met)(uintptr_t pc);
 
-__attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+/* By frame pointers. */
+static __attribute__((noinline)) uint32_t learn_followed(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
 {
     uint64_t pc[HW_FAST_FRAMES];
+    unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
+    uint32_t site = hw_site_intern(cache, pc, frames, prior);
+    if (hw_site_may_be_kept(site))
+        hw_site_keep(cache, hw_site_key(pc, frames), prior, site);
+    return site;
+}
+
+__attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_caller *caller, uint32_t prior)
+{
     if (prior == HW_SITE_QUARANTINE) /* the usual way of a release relies on knowing no site for it */
         return 0;
     if (hw_site_met && !prior)
         hw_site_met((uintptr_t)hw_address_of((uintptr_t)caller->pc));
     if (HW_UNLIKELY(hw_python_may_come) && !cache->python && hw_python_comes((uintptr_t)caller->pc))
         hw_python_renew(cache);
-    if (cache->most == 0)
-        return cache->python ? hw_python_learn(cache, caller, prior) : hw_unwound_learn(cache, caller, prior);
-    unsigned frames = hw_site_follow(cache, caller, pc, cache->most);
-    uint32_t site = hw_site_intern(cache, pc, frames, prior);
-    if (hw_site_may_be_kept(site))
-        hw_site_keep(cache, hw_site_key(pc, frames), prior, site);
-    return site;
+    return cache->most     ? learn_followed(cache, caller, prior)
+           : cache->python ? hw_python_learn(cache, caller, prior)
+                           : hw_unwound_learn(cache, caller, prior);
 }
 
 /* --- believing frames ------------------------------------------------------------------------- */
@@ -209,6 +215,7 @@ static inline bucket *bucket_of(site_table *t, unsigned level, uint32_t hash)
    what is seen here is looked at again. */
 static inline __attribute__((no_sanitize("thread"))) unsigned tagged(const bucket *b, uint32_t tag, unsigned *empty)
 {
+    bool full = atomic_load_explicit(&b->word[BUCKET - 1], memory_order_relaxed) != 0;
 #ifdef __SSE2__
     const __m128i *four = (const __m128i *)(const void *)b->word;
     const __m128i want = _mm_set1_epi32((int)(tag >> TAG_SHIFT)), none = _mm_setzero_si128();
@@ -218,14 +225,14 @@ static inline __attribute__((no_sanitize("thread"))) unsigned tagged(const bucke
 #define EMPTY(w) _mm_cmpeq_epi32(w, none)
 #define BITS(is)                                                                                                       \
     (unsigned)_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(is(w0), is(w1)), _mm_packs_epi32(is(w2), is(w3))))
-    *empty = BITS(EMPTY);
+    *empty = full ? 0 : BITS(EMPTY);
     return BITS(WITH_TAG);
 #else
     unsigned bits = *empty = 0;
     for (unsigned i = 0; i < BUCKET; i++) {
         uint32_t word = atomic_load_explicit(&b->word[i], memory_order_relaxed);
         bits |= (unsigned)(word >> TAG_SHIFT == tag >> TAG_SHIFT) << i;
-        *empty |= (unsigned)(word == 0) << i;
+        *empty |= (unsigned)(word == 0 && !full) << i;
     }
     return bits;
 #endif
@@ -254,11 +261,9 @@ static HW_COLD site_table *make_table(void)
     return none;
 }
 
-/* Have `bytes` of the area. Who grows it at the same time may win: then it is waited for. */
-static bool have_area(site_table *t, size_t bytes)
+/* Have `bytes` of the area, which has less. Who grows it at the same time may win: then it is waited for. */
+static HW_COLD bool have_area(site_table *t, size_t bytes)
 {
-    if (bytes <= atomic_load_explicit(&t->bytes, memory_order_acquire))
-        return true;
     if (bytes > t->area.room || bytes / 16 >= HW_SITE_NUMBER)
         return false;
     hw_space more = t->area;
@@ -307,7 +312,8 @@ static uint32_t write_record(site_table *t, const record *key, const uint64_t *w
     size_t bytes = hw_round_up(sizeof *key + key->count * sizeof *words, 16);
     uint64_t at = atomic_load_explicit(&hw_this_process.sites_used, memory_order_relaxed);
     do {
-        if (!have_area(t, at + bytes))
+        if (HW_UNLIKELY(at + bytes > atomic_load_explicit(&t->bytes, memory_order_acquire)) &&
+            !have_area(t, at + bytes))
             return 0;
     } while (!atomic_compare_exchange_weak(&hw_this_process.sites_used, &at, at + bytes));
     record *r = (record *)(void *)(t->area.start + at);
@@ -329,8 +335,8 @@ uint32_t hw_site_intern(const hw_site_cache *cache, const uint64_t *pc, unsigned
 }
 
 /* Where nothing was found up to the word of that number. Another thread may have written the same since. */
-static __attribute__((noinline)) uint32_t add_record(site_table *t, const record *key, const uint64_t *words,
-                                                     unsigned level, unsigned from)
+static inline __attribute__((always_inline)) uint32_t add_record(site_table *t, const record *key,
+                                                                 const uint64_t *words, unsigned level, unsigned from)
 {
     uint32_t tag = key->hash & ~HW_SITE_NUMBER, site = write_record(t, key, words);
     if (site == 0)
@@ -361,10 +367,13 @@ uint32_t hw_site_intern_record(record *key, const uint64_t *words)
     key->hash = (uint32_t)((key->kind == HW_SITE_NATIVE ? hash : mix(hash, key->kind)) >> 32);
     uint32_t tag = key->hash & ~HW_SITE_NUMBER;
     /* Most are far from the processor where there are many sites: all together are waited for as long as one. */
-    for (unsigned level = atomic_load_explicit(&t->reached, memory_order_relaxed); level > 0; level--)
-        __builtin_prefetch(bucket_of(t, level, key->hash));
-    const bucket *from = t->buckets;
-    size_t buckets = FIRST_BUCKETS;
+    unsigned reached = atomic_load_explicit(&t->reached, memory_order_relaxed);
+    const bucket *from = t->buckets + FIRST_BUCKETS;
+    size_t buckets = 4 * FIRST_BUCKETS;
+    for (unsigned level = 0; level < reached; level++, from += buckets, buckets *= 4)
+        __builtin_prefetch(&from[key->hash & (buckets - 1)]);
+    from = t->buckets;
+    buckets = FIRST_BUCKETS;
     for (unsigned level = 0; level < t->levels; level++, from += buckets, buckets *= 4) {
         const bucket *b = &from[key->hash & (buckets - 1)];
         unsigned empty, with_tag = tagged(b, tag, &empty);
@@ -400,8 +409,7 @@ void hw_site_forget_one(hw_site_cache *cache, unsigned number)
 __attribute__((no_sanitize("thread"))) void hw_sites_forget_trapped(hw_site_cache *cache)
 {
     for (unsigned slot = 0; slot < HW_RECENT; slot++)
-        if (cache->recent[slot].key && !(cache->recent[slot].prior & HW_SITE_NUMBER) &&
-            hw_site_trapped(cache->recent[slot].site))
+        if (cache->recent[slot].key && !cache->recent[slot].prior && hw_site_trapped(cache->recent[slot].site))
             __atomic_store_n(&cache->recent[slot].key, 0, __ATOMIC_RELAXED);
     hw_unwound_forget(cache);
 }

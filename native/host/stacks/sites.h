@@ -105,6 +105,21 @@ uint32_t hw_site_thread(const hw_site_cache *cache);
 /* Whether these are a site's return addresses. */
 bool hw_site_has(uint32_t site, const uint64_t *pc, unsigned frames);
 
+/* The sum of words, by powers of a number, from the last one on. */
+#define HW_POWER UINT64_C(0x9E3779B97F4A7C15)
+static inline uint64_t hw_sum_on(uint64_t sum, uint64_t word)
+{
+    return sum * HW_POWER + word;
+}
+/* What words add to it by so many before them, a power of two. */
+static inline uint64_t hw_sum_beyond(uint64_t sum, unsigned before)
+{
+    uint64_t power = HW_POWER;
+    for (unsigned words = 1; words < before; words *= 2)
+        power *= power;
+    return sum * power;
+}
+
 static inline uint64_t hw_key_on(uint64_t key, uint64_t pc)
 {
     return (key << 9 | key >> 55) + pc;

@@ -24,7 +24,7 @@ static void find_guarded(void *argument)
 
 static inline hw_rule rule_for(hw_trail *trail, uint64_t pc)
 {
-    hw_rule *place = &trail->rules[(pc ^ pc >> 12) & (HW_RULES - 1)];
+    hw_rule *place = &trail->rules[(pc ^ pc >> 14) & (HW_RULES - 1)];
     if (place->pc == pc && place->code == hw_code_before(pc))
         return *place;
     search found = {.pc = pc, .rule = {.pc = pc, .kind = HW_RULE_NONE}};
@@ -98,48 +98,94 @@ static inline bool is_same(const hw_frame *a, const hw_frame *b)
            (!a->bp_used || a->bp == b->bp);
 }
 
-/* The last stack's next frame is still behind this one. */
-static inline bool leads_on(const hw_frame *frame)
+static inline bool leads_on_by_more(const hw_frame *frame)
 {
-    return hw_word_at(frame[1].sp - sizeof(uint64_t)) == frame[1].pc &&
-           (!frame->uses_bp || hw_word_at(frame->bp_at) == frame->bp) &&
+    return (!frame->uses_bp || hw_word_at(frame->bp_at) == frame->bp) &&
            (!frame->extra_at || hw_word_at(frame->extra_at) == frame->extra);
 }
 
-static inline const hw_frame *keep(hw_trail *trail, unsigned first, const hw_frame *fresh, unsigned count, bool whole)
+static inline bool has_more(const hw_trail *trail, unsigned i)
 {
-    trail->any = false; /* as above */
-    atomic_signal_fence(memory_order_seq_cst);
-    trail->first = first;
-    trail->whole = whole;
-    memcpy(&trail->frames[first], fresh, count * sizeof *fresh);
-    atomic_signal_fence(memory_order_seq_cst);
-    trail->any = true;
-    return &trail->frames[first];
+    return trail->more[i / 64] >> i % 64 & 1;
 }
 
-const hw_frame *hw_trail_follow(hw_trail *trail, const hw_caller *caller, uintptr_t high, unsigned *behind)
+/* How far the last stack leads on as it did, from a frame of it that is there again; no further than `end`. */
+static inline unsigned leads_up_to(const hw_trail *trail, unsigned i, unsigned end)
 {
-    const range stack = {(uintptr_t)caller->frame, high};
+    uint64_t different = 0;
+    for (unsigned next = i + 1; next <= end; next++)
+        different |= hw_word_at(trail->at[next]) ^ trail->pc[next];
+    for (unsigned word = i / 64; !different && word <= (end - 1) / 64 && end > i; word++)
+        for (uint64_t left = trail->more[word] & -(word == i / 64 ? UINT64_C(1) << i % 64 : 1); left;
+             left &= left - 1) {
+            unsigned frame = word * 64 + (unsigned)__builtin_ctzll(left);
+            if (frame < end && !leads_on_by_more(&trail->frames[frame])) {
+                different = 1;
+                break;
+            }
+        }
+    if (!different)
+        return end;
+    while (i < end && hw_word_at(trail->at[i + 1]) == trail->pc[i + 1] &&
+           (!has_more(trail, i) || leads_on_by_more(&trail->frames[i])))
+        i++;
+    return i;
+}
+
+/* Put the first `count` fresh frames before the one with that number. */
+static inline void put(hw_trail *trail, unsigned before, unsigned count, bool whole)
+{
+    uint64_t sum = before < HW_TRAIL ? trail->sum[before] : 0;
+    trail->any = false; /* as above */
+    atomic_signal_fence(memory_order_seq_cst);
+    trail->whole = whole;
+    for (unsigned i = count; i-- > 0;) {
+        const hw_frame *from = &trail->fresh[i];
+        unsigned to = before - count + i;
+        uint64_t bit = UINT64_C(1) << to % 64;
+        trail->frames[to] = *from;
+        trail->at[to] = from->sp - sizeof(uint64_t);
+        trail->pc[to] = from->pc;
+        trail->sum[to] = sum = hw_sum_on(sum, from->pc);
+        trail->more[to / 64] = (trail->more[to / 64] & ~bit) | (from->uses_bp || from->extra_at ? bit : 0);
+    }
+    trail->first = before - count;
+    atomic_signal_fence(memory_order_seq_cst);
+    trail->any = true;
+}
+
+static inline void give(const hw_trail *trail, unsigned behind, hw_followed *stack)
+{
+    unsigned first = trail->first, count = behind + 1;
+    count -= trail->pc[first + behind] == 0;
+    *stack = (hw_followed){.frames = &trail->frames[first], .pc = &trail->pc[first], .behind = behind, .count = count};
+    stack->sum = trail->sum[first];
+    if (first + count < HW_TRAIL) /* of more than are asked for, or of the end, which adds nothing */
+        stack->sum -= hw_sum_beyond(trail->sum[first + count], HW_FULL_FRAMES);
+}
+
+bool hw_trail_follow(hw_trail *trail, const hw_caller *caller, uintptr_t high, hw_followed *stack)
+{
+    const range range = {(uintptr_t)caller->frame, high};
     hw_frame *fresh = trail->fresh, *last = trail->frames;
     unsigned n = 0, i = trail->any ? trail->first : HW_TRAIL;
     bool whole = false;
     /* The function that was called has saved rbp in its frame, below the return address. */
     fresh[0] = (hw_frame){.pc = hw_address_of((uint64_t)(uintptr_t)caller->pc),
-                          .sp = stack.low + 2 * sizeof(uint64_t),
-                          .bp = hw_word_at(stack.low),
-                          .bp_at = stack.low};
+                          .sp = range.low + 2 * sizeof(uint64_t),
+                          .bp = hw_word_at(range.low),
+                          .bp_at = range.low};
     while (!whole && n < HW_FULL_FRAMES - 1) {
         while (i < HW_TRAIL && last[i].sp < fresh[n].sp)
             i++;
         if (i < HW_TRAIL && is_same(&last[i], &fresh[n])) {
             unsigned start = i, most = i + HW_FULL_FRAMES - 1 - n, end = most < HW_TRAIL ? most : HW_TRAIL - 1;
-            while (i < end && leads_on(&last[i]))
-                i++;
+            i = leads_up_to(trail, i, end);
             whole = i == HW_TRAIL - 1 && trail->whole;
             if (n <= start && i == end && (whole || end == most)) {
-                *behind = n + i - start;
-                return keep(trail, start - n, fresh, n, trail->whole);
+                put(trail, start, n, trail->whole);
+                give(trail, n + i - start, stack);
+                return true;
             }
             memcpy(&fresh[n], &last[start], (i - start + 1) * sizeof *fresh);
             n += i - start;
@@ -147,9 +193,9 @@ const hw_frame *hw_trail_follow(hw_trail *trail, const hw_caller *caller, uintpt
             if (whole || n == HW_FULL_FRAMES - 1)
                 break;
         }
-        switch (by_rule(trail, &stack, &fresh[n], &fresh[n + 1])) {
+        switch (by_rule(trail, &range, &fresh[n], &fresh[n + 1])) {
         case NO_RULE:
-            return NULL;
+            return false;
         case END:
             whole = true;
             break;
@@ -157,6 +203,7 @@ const hw_frame *hw_trail_follow(hw_trail *trail, const hw_caller *caller, uintpt
             whole = fresh[++n].pc == 0;
         }
     }
-    *behind = n;
-    return keep(trail, HW_TRAIL - 1 - n, fresh, n + 1, whole);
+    put(trail, HW_TRAIL, n + 1, whole);
+    give(trail, n, stack);
+    return true;
 }

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unwind.h>
 
-enum { SETS = 8192, WAYS = 4, BYTES = 8 << 20 };
+enum { SETS = 8192, WAYS = 4, BYTES = 8 << 20, KNOWN = 1 << 15, MET = 1 << 13 };
 
 /* Words of the stack that unwinding used: as many at once as make comparing them cheap. */
 typedef uint64_t two __attribute__((vector_size(16)));
@@ -42,6 +42,9 @@ typedef struct hw_unwound {
     uintptr_t busy; /* with the trail: the frame of the call that is; 0: none is */
     _Atomic uint32_t used;
     set sets[SETS];
+    uint8_t telling[SETS * WAYS]; /* which of a stack's words told another call from it last */
+    uint32_t met[MET];            /* hashes of calls, and the sites that they had: one that comes again is kept */
+    hw_recent known[KNOWN];       /* sites by their stacks, wherever these lie */
     hw_trail trail;
     words used_words[3 * HW_FULL_FRAMES / 4]; /* of the call that is busy, which has no room for them on its stack */
     uint64_t pc[HW_FULL_FRAMES];
@@ -64,15 +67,36 @@ static inline uint32_t tag_of(uint64_t hash)
     return (uint32_t)(hash >> 21);
 }
 
-static inline bool holds(const stack *s, uintptr_t frame)
+/* Bits that words of the stack differ in. */
+static inline two differences(const words *w, uintptr_t frame)
 {
-    two different = {0};
-    for (size_t left = s->bytes; left; left -= sizeof(words)) {
-        const words *w = (const words *)(const void *)((const char *)s->words + left - sizeof *w);
-        for (unsigned i = 0; i < 2; i++)
-            different |= (two){hw_word_at(frame + w->at[2 * i]), hw_word_at(frame + w->at[2 * i + 1])} ^ w->was[i];
+    two different = (two){hw_word_at(frame + w->at[0]), hw_word_at(frame + w->at[1])} ^ w->was[0];
+    return different | ((two){hw_word_at(frame + w->at[2]), hw_word_at(frame + w->at[3])} ^ w->was[1]);
+}
+
+/* Which words differ first. */
+static __attribute__((noinline)) unsigned find_telling(const stack *s, uintptr_t frame)
+{
+    for (unsigned i = 0; i < s->bytes / sizeof(words); i++) {
+        two different = differences(&s->words[i], frame);
+        if (different[0] | different[1])
+            return i;
     }
-    return (different[0] | different[1]) == 0;
+    return 0;
+}
+
+/* Calls of a place that come by several ways differ in few words: those are looked at first. */
+static inline bool holds(const stack *s, uint8_t *telling, uintptr_t frame)
+{
+    two different = differences(&s->words[*telling * sizeof(words) < s->bytes ? *telling : 0], frame);
+    if (different[0] | different[1])
+        return false;
+    for (size_t left = s->bytes; left; left -= sizeof(words))
+        different |= differences((const words *)(const void *)((const char *)s->words + left - sizeof(words)), frame);
+    if (HW_LIKELY((different[0] | different[1]) == 0))
+        return true;
+    *telling = (uint8_t)find_telling(s, frame);
+    return false;
 }
 
 #ifdef HW_COMPARE_UNWINDERS
@@ -92,22 +116,24 @@ static void compare(uint32_t site, const hw_caller *caller)
 
 uint32_t hw_unwound_recall(const hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {
-    const hw_unwound *known = cache->unwound;
+    hw_unwound *known = cache->unwound;
     uint64_t hash = hash_of(&caller, prior);
     if (HW_UNLIKELY(!known))
         return HW_SITE_UNKNOWN;
     uint64_t turn = known->turn;
     const uint32_t *tag = known->sets[set_of(hash)].word;
+    uint8_t *telling = &known->telling[set_of(hash) * WAYS];
     atomic_signal_fence(memory_order_seq_cst);
     do {
         const stack *s = (const stack *)(const void *)((const char *)known + tag[WAYS]);
         if (*tag == tag_of(hash) && s->pc == (uint64_t)(uintptr_t)caller.pc && s->frame == (uintptr_t)caller.frame &&
-            s->prior == prior && HW_LIKELY(holds(s, (uintptr_t)caller.frame))) {
+            s->prior == prior && HW_LIKELY(holds(s, telling, (uintptr_t)caller.frame))) {
             uint32_t site = s->site;
             atomic_signal_fence(memory_order_seq_cst);
             COMPARE(site, &caller);
             return HW_LIKELY(known->turn == turn) ? site : HW_SITE_UNKNOWN;
         }
+        telling++;
     } while ((uintptr_t)++tag % sizeof(set) != WAYS * sizeof *tag);
     return HW_SITE_UNKNOWN;
 }
@@ -196,21 +222,21 @@ static void add(words *list, unsigned *count, uintptr_t low, uintptr_t at, uint6
     ++*count;
 }
 
-static void keep(hw_unwound *known, const hw_caller *caller, uint32_t prior, uint32_t site, const hw_frame *frames,
-                 unsigned behind)
+static void keep(hw_unwound *known, const hw_caller *caller, uint32_t prior, uint32_t site, const hw_followed *followed)
 {
+    const hw_frame *frames = followed->frames;
     words *used = known->used_words;
     uintptr_t low = (uintptr_t)caller->frame;
     unsigned count = 0;
-    for (const hw_frame *f = frames; f < frames + behind; f++) {
+    for (const hw_frame *f = frames; f < frames + followed->behind; f++) {
         add(used, &count, low, f[1].sp - sizeof(uint64_t), f[1].pc);
         if (f->uses_bp)
             add(used, &count, low, f->bp_at, f->bp);
         if (f->extra_at)
             add(used, &count, low, f->extra_at, f->extra);
     }
-    while (count % 4) /* one is compared again */
-        add(used, &count, low, frames[1].sp - sizeof(uint64_t), frames[1].pc);
+    while (count % 4 || count == 0) /* there are always some */
+        add(used, &count, low, frames->sp - sizeof(uint64_t), frames->pc);
     uint32_t bytes = (uint32_t)(sizeof(stack) + count / 4 * sizeof(words));
     uint64_t turn;
     uint32_t at = take_room(known, bytes, &turn);
@@ -235,6 +261,37 @@ static void keep(hw_unwound *known, const hw_caller *caller, uint32_t prior, uin
         tag[0] = place[0] = 0;
 }
 
+/* Whether the call comes again by that way, as nearly as a few bits tell. */
+static bool comes_again(hw_unwound *known, const hw_caller *caller, uint32_t prior, uint32_t site)
+{
+    uint64_t hash = (hash_of(caller, prior) ^ site) * HW_POWER;
+    uint32_t *met = &known->met[hash >> 32 & (MET - 1)], was = *met;
+    *met = (uint32_t)hash;
+    return was == (uint32_t)hash;
+}
+
+/* The site of a stack, wherever it lies. */
+static uint32_t site_of(hw_unwound *known, const hw_site_cache *cache, const hw_followed *stack, uint64_t first,
+                        uint32_t prior)
+{
+    uint64_t sum = stack->sum - stack->pc[0] + first, hash = (sum ^ prior) * HW_POWER;
+    uint64_t key = sum + ((uint64_t)cache->thread << 32); /* a thread has sites of its own */
+    hw_recent *place = &known->known[(hash ^ hash >> 32) % KNOWN];
+    if (place->key == key && place->prior == prior)
+        return place->site;
+    hw_site_record record = {.prior = prior, .thread = hw_site_thread(cache), .count = (uint16_t)stack->count};
+    memcpy(known->pc, stack->pc, stack->count * sizeof *stack->pc);
+    known->pc[0] = first;
+    uint32_t site = hw_site_intern_record(&record, known->pc);
+    place->key = 0; /* whoever breaks off here leaves none */
+    atomic_signal_fence(memory_order_seq_cst);
+    place->prior = prior;
+    place->site = site;
+    atomic_signal_fence(memory_order_seq_cst);
+    place->key = site ? key : 0;
+    return site;
+}
+
 /* On the thread's own stack. False: there is no telling, or another call is at it. */
 static bool learn_by_rules(hw_site_cache *cache, const hw_caller *caller, uint32_t prior, uint32_t *site)
 {
@@ -247,23 +304,17 @@ static bool learn_by_rules(hw_site_cache *cache, const hw_caller *caller, uint32
         return false;
     known->busy = low;
     atomic_signal_fence(memory_order_seq_cst);
-    unsigned behind, count = 0;
-    const hw_frame *frames = hw_trail_follow(&known->trail, caller, cache->stack_high, &behind);
-    if (frames) {
-        uint64_t *pc = known->pc;
-        while (count <= behind && frames[count].pc) {
-            pc[count] = frames[count].pc;
-            count++;
-        }
-        pc[0] |= hw_domain_bits((uint64_t)(uintptr_t)caller->pc);
-        *site = hw_site_intern(cache, pc, count, prior);
+    hw_followed stack;
+    bool followed = hw_trail_follow(&known->trail, caller, cache->stack_high, &stack);
+    if (followed) {
+        *site = site_of(known, cache, &stack, (uint64_t)(uintptr_t)caller->pc, prior);
         COMPARE(*site, caller);
-        if (*site && hw_site_may_be_kept(*site))
-            keep(known, caller, prior, *site, frames, behind);
+        if (*site && comes_again(known, caller, prior, *site) && hw_site_may_be_kept(*site))
+            keep(known, caller, prior, *site, &stack);
     }
     atomic_signal_fence(memory_order_seq_cst);
     known->busy = 0;
-    return frames != NULL;
+    return followed;
 }
 
 typedef struct unknown {

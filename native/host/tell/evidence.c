@@ -57,11 +57,16 @@ static uint32_t granules_of(const hw_run *run)
     return run->stride >> HW_RUN_GRANULE_LOG2;
 }
 
+static uint32_t last_of(const hw_run *run)
+{
+    return hw_run_end(run) - granules_of(run);
+}
+
 /* What the fault is about, with a node on both sides. Damage that begins before the first node, or ends behind the
    last, has no node there (heapwitness/run.h). */
 static hw_nodes nodes_around(const hw_run *run, const hw_fault *fault)
 {
-    uint32_t granules = granules_of(run), end = hw_run_end(run), last = end - granules;
+    uint32_t granules = granules_of(run), end = hw_run_end(run), last = last_of(run);
     bool from_start = !fault->low || (fault->reason == HW_HEADERS && fault->low == end);
     uint32_t low = from_start ? fault->node : fault->low, high = fault->high > low ? fault->high : low;
     low = low > HW_RUN_FIRST + granules ? low - granules : (uint32_t)HW_RUN_FIRST;
@@ -120,36 +125,41 @@ static void put_described(hw_message *m, const hw_where *where, const hw_run *ru
         hw_put_memory(m, (uintptr_t)handed, HW_RUN_NODES * sizeof *handed);
 }
 
-/* What is written over a run's end goes on in the next one: its head, and the end of the one before. */
-static void put_end_of(hw_message *m, const hw_where *where, const hw_run *run)
+/* The run before or behind, with the sites of these nodes. What is written over a run's end goes on in the next: then
+   all of it is looked at. Else its ends are, by which it is known. */
+static void put_neighbour(hw_message *m, const hw_where *where, hw_nodes nodes, bool whole)
 {
-    uint32_t last = hw_run_end(run) - granules_of(run);
+    const hw_run *run = nodes.run;
     put_described(m, where, run);
-    hw_put_memory(m, (uintptr_t)run->base, HW_RUN_OVERHEAD);
-    hw_put_memory(m, (uintptr_t)hw_run_at(run, last), HW_RUN_BYTES - ((size_t)last << HW_RUN_GRANULE_LOG2));
-    put_sites_of_nodes(m, where, (hw_nodes){run, last, last});
-}
-
-static void put_head_of(hw_message *m, const hw_where *where, const hw_run *run)
-{
-    put_described(m, where, run);
-    hw_put_memory(m, (uintptr_t)run->base, run->stride + 2 * (size_t)HW_RUN_OVERHEAD);
-    hw_put_memory(m, (uintptr_t)hw_run_at(run, hw_run_end(run)), HW_RUN_OVERHEAD);
-    put_sites_of_nodes(m, where, (hw_nodes){run, HW_RUN_FIRST, HW_RUN_FIRST});
+    if (whole) {
+        hw_put_memory(m, (uintptr_t)run->base, HW_RUN_BYTES);
+    } else {
+        hw_put_memory(m, (uintptr_t)run->base, HW_RUN_OVERHEAD);
+        hw_put_memory(m, (uintptr_t)hw_run_at(run, hw_run_end(run)), HW_RUN_OVERHEAD);
+    }
+    put_sites_of_nodes(m, where, nodes);
 }
 
 /* A run is small: all of it, what describes it, and the sites around the fault. */
 static void put_run(hw_message *m, const hw_where *where, const hw_fault *fault)
 {
+    enum { FEW_NODES = 8 };
     const hw_run *run = where->run, *before = neighbour(where, -1), *behind = neighbour(where, 1);
     put_described(m, where, run);
     hw_put_memory(m, (uintptr_t)run->base, HW_RUN_BYTES);
-    if (is_described(run))
-        put_sites_of_nodes(m, where, nodes_around(run, fault));
-    if (before)
-        put_end_of(m, where, before);
-    if (behind)
-        put_head_of(m, where, behind);
+    if (!is_described(run))
+        return;
+    hw_nodes nodes = nodes_around(run, fault);
+    put_sites_of_nodes(m, where, nodes);
+    if (before) {
+        uint32_t last = last_of(before);
+        put_neighbour(m, where, (hw_nodes){before, last, last}, nodes.low == HW_RUN_FIRST);
+    }
+    if (behind) {
+        uint32_t high = HW_RUN_FIRST + (FEW_NODES - 1) * granules_of(behind), last = last_of(behind);
+        put_neighbour(m, where, (hw_nodes){behind, HW_RUN_FIRST, high < last ? high : last},
+                      nodes.high == last_of(run));
+    }
 }
 
 /* --- pools ---------------------------------------------------------------------------------------- */
@@ -228,7 +238,7 @@ static void put_numbers_of_run(hw_message *m, const hw_where *where, const hw_fa
     uintptr_t low = (uintptr_t)hw_run_at(run, nodes.low), high = (uintptr_t)hw_run_at(run, nodes.high) + run->stride;
     if (nodes.low == HW_RUN_FIRST && before)
         low = (uintptr_t)hw_run_at(before, hw_run_end(before)) - before->stride;
-    if (nodes.high == hw_run_end(run) - granules_of(run) && behind)
+    if (nodes.high == last_of(run) && behind)
         high = (uintptr_t)behind->base + behind->stride;
     put_numbers_between(m, low - AROUND, high + AROUND);
 }

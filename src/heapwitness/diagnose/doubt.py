@@ -205,7 +205,7 @@ def run_over(case: DamageCase, sentinel: int, under: PoolNode | None) -> Verdict
     readings: tuple[VerdictReading, ...]
     if under is not None:
         other = VerdictReading.underflow(pool, Tenant(under.offset, under.header))
-        readings = (over, other) if before is not None else (other, over)
+        readings: tuple[VerdictReading, ...] = (over, other) if before is not None else (other, over)
     elif before is not None:
         readings = (over, *near(pool, case.nodes, extent), _WILD)
     else:

@@ -303,13 +303,20 @@ class WalkedRuns(NodeArea):
         view, local = self.split(node)
         return view.handed_site(local)
 
+    def _has_links(self, node: int) -> bool:
+        """Whether a node holds links; what is in use may still hold those of before, which nobody initialised."""
+        header, links = self.own(node), self.links(node)
+        if not self.stands(node, header):
+            return False
+        view, local = self.split(node)
+        states = (State.FREE, State.CACHED) if header.state is State.USED else (header.state,)
+        return any(runs.links_hold(view.key, view.place(local), state, links) for state in states)
+
     def links_behind(self, at: int, word: int, value: int) -> int | None:
         for node in {self.at(at - self.overhead), self.at(at - self.overhead - 8)}:
             if self.is_bound(node) or at - self.start(node) not in (0, 8):
                 continue
-            header = self.own(node)
-            released = self.stands(node, header) and header.state in (State.FREE, State.CACHED)
-            if not released or not self.links_hold(node, header, self.links(node)):
+            if not self._has_links(node):
                 continue
             # To a first word the offset of a field may have been added.
             if word == value or (at == self.start(node) and 0 <= value - word < _FIELD):

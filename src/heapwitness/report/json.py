@@ -19,8 +19,18 @@ from heapwitness.report.writing import put
 SCHEMA_FILE = Path(__file__).parent / "schema" / "heapwitness-report-1.json"
 
 
+BYTES_LIMIT = 1 << 30
+"""Bytes of a document that is read."""
+
+
 class BadReport(HeapwitnessError):
     """A file that should hold a report does not."""
+
+
+class _Named(msgspec.Struct):
+    """What a document says that it is."""
+
+    schema: str | None = None
 
 
 def encode(report: Report) -> bytes:
@@ -42,9 +52,15 @@ def decode(data: bytes) -> Report:
         BadReport: it is none, or one of another version.
     """
     try:
-        return msgspec.json.decode(data, type=Report)
+        found = msgspec.json.decode(data, type=Report)
+        named = msgspec.json.decode(data, type=_Named).schema
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadReport(f"this is no {SCHEMA} document: {error}.") from error
+    except RecursionError as error:
+        raise BadReport(f"this is no {SCHEMA} document: it has too many brackets inside of brackets.") from error
+    if named is None:
+        raise BadReport(f"this is no {SCHEMA} document: it does not say that it is one.")
+    return found
 
 
 def load(path: str | PathLike[str]) -> Report:
@@ -61,9 +77,12 @@ def load(path: str | PathLike[str]) -> Report:
     Source: docs/report.md; the schema is in the package (`heapwitness/report/schema`).
     """
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as stream:
+            data = stream.read(BYTES_LIMIT + 1)
     except OSError as error:
         raise BadReport(f"{path} cannot be read: {error.strerror or error}.") from error
+    if len(data) > BYTES_LIMIT:
+        raise BadReport(f"{path} is too long for a report.")
     try:
         return decode(data)
     except BadReport as error:

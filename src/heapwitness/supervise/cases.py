@@ -20,7 +20,7 @@ from heapwitness.supervise.examine import Examined
 CASES_LIMIT = 10_000
 """Different findings that are kept and shown; what is beyond is counted as dropped."""
 
-LINES_LIMIT = 64
+LINES_LIMIT = 16
 """Findings of one address for which an interpreter is read, which takes a while, where each may be by another line."""
 
 FRAMES_LIMIT = 200_000

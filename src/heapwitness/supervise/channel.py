@@ -60,7 +60,7 @@ class Channel:
     Attributes:
         directory: removed with everything in it at the end.
         path: of the socket.
-        refused: messages that were cut off, and peers of other users.
+        refused: messages that were cut off.
         behind: more connections may wait than were taken last.
 
     Raises:
@@ -161,7 +161,7 @@ class Channel:
             peer = _peer(connection)
             # Programs that root started may have become somebody else's; a name without a directory has no such door.
             if peer.uid != os.geteuid() and not (self._listeners[listener] and os.geteuid() == 0):
-                self.refused += 1
+                # Nothing to tell of: an engine that has become another user's looks who listens, and then says nothing.
                 connection.close()
                 continue
             connection.setblocking(False)

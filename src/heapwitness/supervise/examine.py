@@ -70,6 +70,8 @@ class Examiner:
         if memory is None:
             return None
         maps = self._code(pid)
+        if event.pid == pid and is_python(maps):
+            self._stacks.begin()
         with memory:
             found = diagnosed(
                 event, memory, maps, lambda pointer: pointee(pointer, _all_maps(pid), pid, (event.tid, event.frame))

@@ -223,14 +223,16 @@ class Inquiry:
             self._ledger.dropped += 1
             self._last = (event, None)
             return _ANSWERS[self._on_error]
-        started = time.monotonic()
+        spent = time.thread_time()
         examined = self._examiner.examine(event, pid)
         if examined is not None:
             examined = self._watched.told(examined, pid, event.ppid)
+        # Of what is done here other programs that keep the machine busy do not count; the reader of lines waits.
+        spent, started = time.thread_time() - spent, time.monotonic()
         if examined is not None and self._reporter.want_lines(examined):
             examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
         for one in (share, self._share):
-            one.seconds.spend(time.monotonic() - started)
+            one.seconds.spend(spent + time.monotonic() - started)
         if examined is None:
             # Without an answer the engine writes a record with all that is needed.
             self._await_record(event, pid)

@@ -7,6 +7,8 @@ waiting one does not move, so nothing has to be stopped.
 The helper is this module, started with `python -m`: a line "PID TID" in, a line of JSON out.
 """
 
+import contextlib
+import importlib
 import json
 import os
 import resource
@@ -15,8 +17,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-WAIT = 5.0
-"""Seconds for one stack, the first of which takes the helper's start, on a machine that may be busy."""
+WAIT = 6.0
+"""Seconds for one stack, on a machine that may be busy."""
 
 _FRAMES_LIMIT = 200
 _TEXT_LIMIT = 512
@@ -42,6 +44,12 @@ class PythonStacks:
         self._helper: subprocess.Popen[bytes] | None = None
         self._failures = 0
 
+    def begin(self) -> None:
+        """Start the helper: it takes a while to be ready, in which something else can be done."""
+        if self._helper is None and self._failures < _FAILURES_LIMIT:
+            with contextlib.suppress(OSError):
+                self._start()
+
     def frames(self, pid: int, tid: int) -> tuple[PythonFrame, ...]:
         """The thread's Python frames, innermost first; () when they cannot be had within WAIT seconds."""
         if self._failures >= _FAILURES_LIMIT:
@@ -65,18 +73,21 @@ class PythonStacks:
         helper.wait()
 
     def _ask(self, pid: int, tid: int) -> tuple[PythonFrame, ...]:
-        if self._helper is None:
-            self._helper = subprocess.Popen(
-                # -P: nothing is imported from the directory in which the user happens to be.
-                [sys.executable, "-P", "-m", __name__],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-            )
-        assert self._helper.stdin is not None and self._helper.stdout is not None
-        self._helper.stdin.write(b"%d %d\n" % (pid, tid))
-        return _parse(_line(self._helper.stdout.fileno()))
+        helper = self._helper or self._start()
+        assert helper.stdin is not None and helper.stdout is not None
+        helper.stdin.write(b"%d %d\n" % (pid, tid))
+        return _parse(_line(helper.stdout.fileno()))
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self._helper = subprocess.Popen(
+            # -P: nothing is imported from the directory in which the user happens to be.
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        return self._helper
 
 
 def _line(file: int) -> bytes:
@@ -114,6 +125,9 @@ def _read(pid: int, tid: int) -> list[tuple[str, str, int, bool]]:
 
 
 def _serve() -> None:
+    # What takes longest, before there is anything to do.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pystack.engine")
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT, _MEMORY_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin.buffer:

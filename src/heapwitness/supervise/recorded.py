@@ -22,9 +22,6 @@ from heapwitness.supervise.remarks import missing
 from heapwitness.supervise.reporter import Reporter
 from heapwitness.supervise.screen import Screen
 
-JSON_LIMIT = 1 << 30
-"""Bytes of a JSON report."""
-
 _ADVICE = Advice(
     stacks="HEAPWITNESS_STACKS=full",
     checks=f"HEAPWITNESS_CHECK_EVERY={OFTEN}",
@@ -103,8 +100,8 @@ def _read(file: Path, screen: Screen, acceptance: Acceptance | None) -> tuple[Re
 def _from_json(file: Path, stream: BinaryIO, screen: Screen, acceptance: Acceptance | None) -> Report:
     from heapwitness.report import json
 
-    data = stream.read(JSON_LIMIT + 1)
-    if len(data) > JSON_LIMIT:
+    data = stream.read(json.BYTES_LIMIT + 1)
+    if len(data) > json.BYTES_LIMIT:
         raise HeapwitnessError(f"{file} is too long for a report.")
     try:
         found = applied(json.decode(data), acceptance)

@@ -1,7 +1,7 @@
 /* Stores elements of eight bytes at an index of one array, or runs over the ends of two in one loop.
 
-   what=element: three arrays of 64 bytes, index=N of the second    what=both: two arrays of 2,000 bytes, over=N
-   elements of four bytes each    clean=1: the clean twin */
+   what=element: three arrays of count=N (8) elements, index=N of the second    what=both: two arrays of count=N (500)
+   elements of four bytes, over=N of them    clean=1: the clean twin */
 
 #include "case.h"
 
@@ -15,7 +15,8 @@ static __attribute__((noinline)) void *allocate(size_t count, size_t size)
 
 static void element(void)
 {
-    volatile double *first = allocate(8, 8), *array = allocate(8, 8), *last = allocate(8, 8);
+    size_t count = number("count", 8);
+    volatile double *first = allocate(count, 8), *array = allocate(count, 8), *last = allocate(count, 8);
     fact("first", (uintptr_t)first);
     fact("array", (uintptr_t)array);
     fact("last", (uintptr_t)last);
@@ -28,14 +29,15 @@ static void element(void)
 
 static void both(void)
 {
-    volatile int *names = allocate(500, 4);
-    volatile int *values = calloc(500, 4);
-    volatile int *behind = calloc(500, 4);
+    size_t count = number("count", 500);
+    volatile int *names = allocate(count, 4);
+    volatile int *values = calloc(count, 4);
+    volatile int *behind = calloc(count, 4);
     fact("names", (uintptr_t)names);
     fact("values", (uintptr_t)values);
     size_t over = is("clean", "1") ? 0 : number("over", 8);
     unsigned state = 1;
-    for (size_t i = 0; i < 500 + over; i++) {
+    for (size_t i = 0; i < count + over; i++) {
         state = state * 1103515245u + 12345u;
         names[i] = 1 + state / 65536 % 99;
         values[i] = (int)(state | 0x01010101);

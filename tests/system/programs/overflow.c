@@ -50,7 +50,7 @@ static long equal_run(size_t count, size_t run)
     size_t equal = 0;
     for (size_t i = 1; i < count; i++) {
         size_t gap = (size_t)(row[i] - row[i - 1]);
-        equal = gap > size + 64 ? 0 : gap == stride ? equal + 1 : 1;
+        equal = gap > size + 64 + size / 8 ? 0 : gap == stride ? equal + 1 : 1;
         stride = gap;
         if (equal + 1 >= run)
             return (long)(i - equal);

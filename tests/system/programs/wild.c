@@ -1,11 +1,11 @@
-/* Overwrites control data somewhere after a block of 48 bytes, without touching any block's edge.
+/* Overwrites control data somewhere after a block of SIZE bytes, without touching any block's edge.
 
-   at=N  length=N: bytes from the end of the block's payload   flip=BIT: one bit of byte `at` instead
+   size=N (48)   at=N  length=N: bytes from the end of the block's payload   flip=BIT: one bit of byte `at` instead
    found=free|neighbour|exit    clean=1: the clean twin */
 
 #include "case.h"
 
-enum { SIZE = 48, ROW = 64 };
+enum { ROW = 64 };
 
 static unsigned char *row[ROW];
 
@@ -19,9 +19,9 @@ static WITNESS void scribble(volatile unsigned char *at, size_t length)
 int main(int argc, char **argv)
 {
     case_begin(argc, argv);
-    size_t length = number("length", 1), offset = number("at", 0), middle = 0;
+    size_t size = number("size", 48), length = number("length", 1), offset = number("at", 0), middle = 0;
     for (size_t i = 0; i < ROW; i++) {
-        row[i] = malloc(SIZE); /* culprit: malloc */
+        row[i] = malloc(size); /* culprit: malloc */
         if (row[i] == NULL)
             abort();
         if (middle == 0 && i >= 4 && row[i] - row[i - 1] == row[i - 1] - row[i - 2] &&
@@ -32,7 +32,7 @@ int main(int argc, char **argv)
     fact("after", (uintptr_t)row[middle + 1]);
     fact("last", (uintptr_t)row[middle + 2]);
     if (!is("clean", "1"))
-        scribble(row[middle] + SIZE + offset, length);
+        scribble(row[middle] + size + offset, length);
 
     if (is("found", "exit"))
         return case_done();
