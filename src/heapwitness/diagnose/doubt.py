@@ -202,7 +202,6 @@ def run_over(case: DamageCase, sentinel: int, under: PoolNode | None) -> Verdict
         f"It begins where blocks of another stretch do: a write past the end of {_whose(pool, before)} "
         "may have gone on there."
     )
-    readings: tuple[VerdictReading, ...]
     if under is not None:
         other = VerdictReading.underflow(pool, Tenant(under.offset, under.header))
         readings: tuple[VerdictReading, ...] = (over, other) if before is not None else (other, over)
