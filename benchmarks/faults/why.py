@@ -22,6 +22,10 @@ UNEXPLAINED = "not explained"
 # What core.py says, and the first word of such links as the target tells them: is, and was.
 _SIGN = re.compile(r"a cached block|: 0[01]/0[01] 00/00 00/00 00/00")
 
+_LONGER = re.compile(r"extent at least \+0\.\.\+(\d+) instead of \+0\.\.\+(\d+)")
+_LOOK_ALIKES = 15
+"""So many bytes behind a write may go on with its pattern by chance."""
+
 WORDS = {
     SAME: """
         The first or last bytes were written with the value that they had (1 in 256 for each with noise; often with
@@ -85,7 +89,7 @@ def reason(label: str, result: Result) -> str:
         return RELEASED if truth.row == "underflow" else LINKS
     if truth.row.startswith("control") and len(result.told) > 1:
         return STRETCH
-    if _is_same_at_an_end(truth):
+    if _is_same_at_an_end(truth) or _goes_on_alike(result):
         return SAME
     if result.repair == "lost":
         return LOST
@@ -103,3 +107,12 @@ def reason(label: str, result: Result) -> str:
 def _is_same_at_an_end(truth: Truth) -> bool:
     first, behind = truth.wrote
     return truth.start > first or truth.stop < behind
+
+
+def _goes_on_alike(result: Result) -> bool:
+    """Whether the end was told a few bytes too far, behind bytes that nothing vouches for: there it is followed by what
+    the write would have put there."""
+    found = _LONGER.search(result.remark)
+    told, true = map(int, found.groups()) if found else (0, 0)
+    unwatched = result.truth.seen[1] < result.truth.stop
+    return unwatched and 0 < told - true <= _LOOK_ALIKES

@@ -51,8 +51,10 @@ static bool payloads_are_right(const truth *t)
 static int one(uint64_t seed, unsigned long number, bool poison)
 {
     uint64_t state = (seed * UINT64_C(0x9E3779B97F4A7C15) + number) * UINT64_C(0xBF58476D1CE4E5B9) | 1;
-    for (unsigned i = 0; i <= THREADS; i++)
+    for (unsigned i = 0; i <= THREADS; i++) {
         workers[i].state = (state + i) * UINT64_C(0x94D049BB133111EB) | 1;
+        workers[i].usual = 1 + pick(&workers[i], pick(&workers[i], 2) ? 300 : IN_RUNS);
+    }
     worker *w = &workers[0];
     pick(w, 2);
     threads = pick(w, 3) ? 0 : 1 + pick(w, THREADS);

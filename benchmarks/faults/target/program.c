@@ -29,6 +29,8 @@ static size_t some_size(worker *w)
     case 2:
         return 1 + pick(w, 60000);
     default:
+        if (pick(w, 2)) /* neighbours of one class */
+            return w->usual - pick(w, w->usual < 16 ? w->usual : 16);
         return pick(w, 3) ? 1 + pick(w, 300) : 1 + pick(w, 2500);
     }
 }

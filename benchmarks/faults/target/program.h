@@ -24,6 +24,7 @@ typedef struct block {
 
 typedef struct worker {
     uint64_t state;
+    uint32_t usual; /* the size of about half of its blocks */
     unsigned count;
     block blocks[BLOCKS];
 } worker;
