@@ -60,7 +60,7 @@ class Channel:
     Attributes:
         directory: removed with everything in it at the end.
         path: of the socket.
-        refused: messages that were cut off.
+        refused: messages that were cut off, and peers of other users where those are not root's programs.
         behind: more connections may wait than were taken last.
 
     Raises:
@@ -161,7 +161,9 @@ class Channel:
             peer = _peer(connection)
             # Programs that root started may have become somebody else's; a name without a directory has no such door.
             if peer.uid != os.geteuid() and not (self._listeners[listener] and os.geteuid() == 0):
-                # Nothing to tell of: an engine that has become another user's looks who listens, and then says nothing.
+                # Of root's there is nothing to tell: an engine that has become another user's looks who listens, and then
+                # says nothing.
+                self.refused += os.geteuid() != 0
                 connection.close()
                 continue
             connection.setblocking(False)
