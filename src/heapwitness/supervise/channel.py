@@ -161,8 +161,8 @@ class Channel:
             peer = _peer(connection)
             # Programs that root started may have become somebody else's; a name without a directory has no such door.
             if peer.uid != os.geteuid() and not (self._listeners[listener] and os.geteuid() == 0):
-                # Of root's there is nothing to tell: an engine that has become another user's looks who listens, and then
-                # says nothing.
+                # Of root's programs there is nothing to tell: an engine that has become another user's looks who
+                # listens, and then says nothing.
                 self.refused += os.geteuid() != 0
                 connection.close()
                 continue
