@@ -1,4 +1,4 @@
-"""Pointers that are no blocks, at and before the start of the first pool, are wrong releases and nothing else."""
+"""Pointers that are no blocks, at and before the start of the first run and pool, are wrong releases and nothing else."""
 
 from libc.harness import build, needs_engine, run
 
@@ -7,7 +7,7 @@ from heapwitness.layout.events import Reason
 pytestmark = needs_engine
 
 
-def test_each_release_around_the_start_of_the_pool_is_told_as_a_wrong_one() -> None:
+def test_each_release_around_the_start_of_a_run_and_a_pool_is_told_as_a_wrong_one() -> None:
     outcome = run(build("odd.c"))
 
     assert (outcome.status, outcome.stderr) == (0, "")
