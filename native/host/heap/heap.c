@@ -61,7 +61,7 @@ static HW_COLD void *allocate_trapped(hw_arena *arena, size_t bytes, size_t alig
 static void *allocate_unsampled(size_t bytes, unsigned origin, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.ready;
-    void *payload = hw_traps_sample > 1 ? hw_allocate_usual(arena, bytes, origin, caller) : NULL;
+    void *payload = hw_traps_sample > 1 ? hw_allocate_usual(arena, bytes, true, origin, caller) : NULL;
     if (HW_UNLIKELY(payload && hw_check_is_asked_for(arena)))
         hw_leave_slowly(arena);
     return payload;
@@ -93,40 +93,16 @@ static void *allocate(size_t bytes, size_t align, unsigned origin, hw_caller cal
 static __attribute__((noinline)) void *allocate_longer(size_t bytes, unsigned origin, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.ready_to_allocate;
-    uint32_t site;
-    if (HW_UNLIKELY(!arena || bytes - 1 >= HW_RUN_MOST || hw_is_inside(arena)))
-        goto slowly;
-    HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
-    if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
-        goto slowly;
-    void *payload = hw_take_any(arena, bytes, origin, site);
-    arena->operations += payload != NULL;
-    hw_is_out(arena);
+    void *payload = hw_allocate_usual(arena, bytes, true, origin, caller);
     if (HW_UNLIKELY(payload && hw_check_is_asked_for(arena)))
         hw_leave_slowly(arena);
     return payload;
-slowly:
-    return NULL;
 }
 
 static __attribute__((noinline)) bool release_longer(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.ready_to_release;
-    hw_run *run;
-    hw_run_looked n;
-    uint32_t site, slack;
-    bool done = false;
-    if (HW_UNLIKELY(!arena || (run = hw_usual_run(arena, pointer)) == NULL || run->class < HW_RUN_SMALL ||
-                    hw_is_inside(arena) || !hw_try_enter(arena, caller.frame, true)))
-        return false;
-    if (HW_LIKELY(!hw_look_at_used(run, pointer, family, true, &n, &slack))) {
-        HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, out);
-        hw_give_usual(arena, run, &n, site);
-        arena->operations++;
-        done = true;
-    }
-out:
-    hw_is_out(arena);
+    bool done = hw_release_usual(arena, pointer, true, family, caller);
     if (HW_UNLIKELY(done && hw_check_is_asked_for(arena)))
         hw_leave_slowly(arena);
     return done;

@@ -142,16 +142,17 @@ HW_INLINE void hw_resize_there(hw_run *run, const hw_run_looked *n, size_t bytes
     hw_run_write(&hw_this_process.key, n, hw_meta(slack, HW_USED, n->own >> 6 & 3, site));
 }
 
-/* Whatever stops these, they have changed nothing; then the long way begins anew. */
-HW_INLINE void *hw_allocate_usual(hw_arena *arena, size_t bytes, unsigned origin, hw_caller caller)
+/* Whatever stops these, they have changed nothing; then the long way begins anew. `any`: a block of any class, else
+   only one whose slack stands in its header. */
+HW_INLINE void *hw_allocate_usual(hw_arena *arena, size_t bytes, bool any, unsigned origin, hw_caller caller)
 {
     uint32_t site;
-    if (HW_UNLIKELY(!arena || !hw_is_small(bytes) || hw_is_inside(arena)))
+    if (HW_UNLIKELY(!arena || !(any ? bytes - 1 < HW_RUN_MOST : hw_is_small(bytes)) || hw_is_inside(arena)))
         goto slowly;
     HW_SITE_RECALL(site, &arena->sites, caller, 0, slowly);
     if (HW_UNLIKELY(!hw_try_enter(arena, caller.frame, true)))
         goto slowly;
-    void *payload = hw_take_usual(arena, bytes, origin, site);
+    void *payload = any ? hw_take_any(arena, bytes, origin, site) : hw_take_usual(arena, bytes, origin, site);
     arena->operations += payload != NULL;
     hw_is_out(arena);
     return payload;
@@ -162,26 +163,22 @@ slowly:
 HW_INLINE void *hw_allocate_fast(size_t bytes, unsigned origin, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.ready_to_allocate;
-    void *payload = hw_allocate_usual(arena, bytes, origin, caller);
+    void *payload = hw_allocate_usual(arena, bytes, false, origin, caller);
     if (HW_UNLIKELY(!payload || hw_check_is_asked_for(arena)))
         return hw_heap_allocated(payload, bytes, origin, caller);
     return payload;
 }
 
-HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
+HW_INLINE bool hw_release_usual(hw_arena *arena, void *pointer, bool any, unsigned family, hw_caller caller)
 {
-    hw_arena *arena = hw_this_thread.ready_to_release;
     hw_run *run;
-    uint32_t site;
+    hw_run_looked n;
+    uint32_t site, slack;
     bool done = false;
     if (HW_UNLIKELY(!arena || (run = hw_usual_run(arena, pointer)) == NULL || hw_is_inside(arena) ||
-                    !hw_try_enter(arena, caller.frame, true))) {
-        hw_heap_release(pointer, family, caller);
-        return;
-    }
-    hw_run_looked n;
-    uint32_t slack;
-    if (HW_LIKELY(!hw_look_at_used(run, pointer, family, false, &n, &slack))) {
+                    !hw_try_enter(arena, caller.frame, true)))
+        return false;
+    if (HW_LIKELY(!hw_look_at_used(run, pointer, family, any, &n, &slack))) {
         /* None is known for a quarantined node. */
         HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, out);
         hw_give_usual(arena, run, &n, site);
@@ -190,6 +187,13 @@ HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
     }
 out:
     hw_is_out(arena);
+    return done;
+}
+
+HW_INLINE void hw_release_fast(void *pointer, unsigned family, hw_caller caller)
+{
+    hw_arena *arena = hw_this_thread.ready_to_release;
+    bool done = hw_release_usual(arena, pointer, false, family, caller);
     if (HW_UNLIKELY(!done || hw_check_is_asked_for(arena)))
         hw_heap_released(done ? NULL : pointer, family, caller);
 }
