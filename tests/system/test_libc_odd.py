@@ -1,4 +1,4 @@
-"""Pointers that are no blocks, at and before the start of the first run and pool, are wrong releases and nothing else."""
+"""Pointers that are no blocks, at and before the start of the first run and pool, are wrong releases, no more."""
 
 from libc.harness import build, needs_engine, run
 
