@@ -1,5 +1,5 @@
-/* Releases of what is no block, all around the start of the heap's first run and of its first pool: each is told, and the
-   program goes on. */
+/* Releases of what is no block, all around the start of the heap's first run and of its first pool: each is told, and
+   the program goes on. */
 #include "check.h"
 
 static int around(char *block, uintptr_t unit)
