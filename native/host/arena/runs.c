@@ -11,7 +11,7 @@
 #define HANDED (HW_RUN_NODES * sizeof(uint32_t))
 enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES };
 /* Runs without used nodes that keep their memory: so many, and a part of all. */
-enum { EMPTY = 16, EMPTY_PART = 8 };
+enum { EMPTY = 256, EMPTY_PART = 4 };
 
 /* None: nothing can be taken from it. */
 static hw_run none;
