@@ -16,9 +16,12 @@ extern "C" __attribute__((visibility("default"))) void drop_it(void *p) { ::oper
 PROGRAM = """
 #include <cstdio>
 #include <new>
+#include <unistd.h>
 extern "C" void *make_it();
 extern "C" void drop_it(void *);
-int main() {
+int main(int count, char **words) {
+    if (count > 1)
+        unlink(words[1]);
     ::operator delete(make_it());
     drop_it(::operator new(50));
     std::puts("done");
@@ -49,5 +52,17 @@ def test_objects_handed_between_two_cxx_runtimes_are_no_mismatch(tmp_path: Path,
 
     done = heapwitness_command("run", "--", program)
 
+    assert done.stdout == "done\n"
+    assert done.returncode == 0, done.stderr
+
+
+@needs_engine
+@needs_gxx
+def test_a_runtime_whose_file_is_gone_is_looked_for_where_it_is_mapped(tmp_path: Path) -> None:
+    program = build(tmp_path, "-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL", "-Wl,-s")
+
+    done = heapwitness_command("run", "--", program, tmp_path / "libown.so")
+
+    assert not (tmp_path / "libown.so").exists()
     assert done.stdout == "done\n"
     assert done.returncode == 0, done.stderr

@@ -150,7 +150,7 @@ def diagnosed(
         found = diagnose(event, memory, elsewhere) or (
             undiagnosed(event, "the memory showed nothing wrong when it was read"),
         )
-        return tuple(finding for finding in found if believable(finding, event, maps))
+        return tuple(finding for finding in found if believable(finding, event, maps, memory))
     except HeapwitnessError as error:
         return (undiagnosed(event, str(error)),)
     except Exception as error:  # a forged heap may surprise the diagnosis; the finding must not be lost
