@@ -85,7 +85,7 @@ def _is_own_runtime(path: str, parts: Iterable[bytes]) -> bool:
 
 
 def _read_loaded(memory: Memory, code: Mapping) -> Iterator[bytes]:
-    """The segments of a 64-bit ELF file as they were loaded, found by the headers before its code; nothing of others."""
+    """The segments of a 64-bit ELF file as they were loaded, found by the headers before its code."""
     left = _MAPPED_LIMIT
     try:
         base = code.start - code.offset
