@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
@@ -19,6 +21,7 @@ from engine_messages import DAMAGE, EXIT, FINDING, HELLO, STATS, message, sectio
 from heapwitness.findings.model import Block, Crash, Detected, Finding, Frame, Site
 from heapwitness.layout.events import Event, Reason, Type, When
 from heapwitness.layout.witness import Origin
+from heapwitness.memory import SegmentsMemory
 from heapwitness.report import json
 from heapwitness.supervise import inquiry as inquiry_module
 from heapwitness.supervise.cases import FRAMES_LIMIT
@@ -158,7 +161,7 @@ def test_a_mapped_file_that_is_no_file_any_more_does_not_hold_up_the_answer(tmp_
     event = Event(type=Type.FINDING, reason=Reason.MISMATCH, family=Origin.MALLOC)
     started = time.process_time()
 
-    assert believable(found, event, f"1000-2000 r-xp 00000000 00:00 1 {file}\n")
+    assert believable(found, event, f"1000-2000 r-xp 00000000 00:00 1 {file}\n", SegmentsMemory([]))
 
     assert time.process_time() - started < 1
 
@@ -171,7 +174,20 @@ def test_a_mapped_file_that_is_cut_short_while_it_is_read_does_no_harm(tmp_path:
         block = Block(address=16, size=24, state="used", origin="new")
         found = Finding(kind="mismatched-free", detected=Detected(when="free", thread=1), culprit=block)
 
-        assert believable(found, Event(type=Type.FINDING, reason=Reason.MISMATCH), f"1-2 r-xp 0 00:00 1 {file}\n")
+        event = Event(type=Type.FINDING, reason=Reason.MISMATCH)
+        assert believable(found, event, f"1-2 r-xp 0 00:00 1 {file}\n", SegmentsMemory([]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=600))
+def test_a_file_that_is_gone_is_judged_whatever_lies_where_it_was_loaded(tail: bytes) -> None:
+    block = Block(address=16, size=24, state="used", origin="new")
+    found = Finding(kind="mismatched-free", detected=Detected(when="free", thread=1), culprit=block)
+    memory = SegmentsMemory([(0x1000, b"\x7fELF\2" + tail)])
+
+    assert believable(
+        found, Event(type=Type.FINDING, reason=Reason.MISMATCH), "1000-2000 r-xp 0 00:00 1 /gone\n", memory
+    )
 
 
 @pytest.mark.parametrize("filler", [b"\0", b"1000-2000 r-xp 00000000 00:00 0 /x\n"], ids=["zeros", "lines"])
