@@ -61,10 +61,10 @@ def test_two_neighbours_that_are_both_overrun_are_two_findings(over: int) -> Non
 
 @pytest.mark.parametrize(("over", "seen"), [(8, 32), (11, 44), (197, 64)])
 def test_two_small_neighbours_that_are_both_overrun_are_two_findings(over: int, seen: int) -> None:
-    """With 48 bytes of slack each."""
+    """With 48 bytes of slack each, of which the last that is overwritten may be as it was by chance."""
     outcome = run(SOURCE, what="both", over=over)
     first, second = outcome.findings
-    assert {one["damage"]["length"] for one in (first, second)} == {seen}
+    assert all(seen - 4 <= one["damage"]["length"] <= seen for one in (first, second))
     blocks = {outcome.facts["names"], outcome.facts["values"]}
     culprits = [
         {one["culprit"]["address"], *(r["culprit"]["address"] for r in one["readings"] if r["culprit"])}

@@ -99,10 +99,12 @@ static __attribute__((noinline)) void *allocate_longer(size_t bytes, unsigned or
     return payload;
 }
 
+/* A shorter one was no usual release, or is to be held back. */
 static __attribute__((noinline)) bool release_longer(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.ready_to_release;
-    bool done = hw_release_usual(arena, pointer, true, family, caller);
+    const hw_run *run = arena ? hw_usual_run(arena, pointer) : NULL;
+    bool done = run && run->class >= HW_RUN_SMALL && hw_release_usual(arena, pointer, true, family, caller);
     if (HW_UNLIKELY(done && hw_check_is_asked_for(arena)))
         hw_leave_slowly(arena);
     return done;
