@@ -19,75 +19,75 @@
 #define HW_CHECK_SLACK 8
 #define HW_CHECK_LINKS 16
 
-#define HW_RUN_INLINE static inline __attribute__((always_inline))
+#define HW_INLINE static inline __attribute__((always_inline))
 #define HW_RUN_END_META ((uint32_t)HW_ENDNODE << 4)
 /* Word 0 of a node that is held back. */
 #define HW_RUN_HELD ((uint64_t)HW_POISONED_RIGHT << 32 | HW_POISONED_LEFT)
 
-HW_RUN_INLINE uint64_t hw_word(const void *at)
+HW_INLINE uint64_t hw_word(const void *at)
 {
     uint64_t word;
     __builtin_memcpy(&word, at, 8);
     return word;
 }
-HW_RUN_INLINE void hw_put_word(void *at, uint64_t word)
+HW_INLINE void hw_put_word(void *at, uint64_t word)
 {
     __builtin_memcpy(at, &word, 8);
 }
 
-HW_RUN_INLINE uint64_t hw_place(uint64_t salt, const hw_run_key *key, const void *node)
+HW_INLINE uint64_t hw_place(uint64_t salt, const hw_run_key *key, const void *node)
 {
     return (uint64_t)(uintptr_t)node * key->place + salt;
 }
-HW_RUN_INLINE uint64_t hw_run_header(uint64_t place, const hw_run_key *key, uint32_t meta)
+HW_INLINE uint64_t hw_run_header(uint64_t place, const hw_run_key *key, uint32_t meta)
 {
     return ((place + meta * key->meta) >> 32 << 32) | meta;
 }
 /* Not 0 in its upper half: it is no header of this place. */
-HW_RUN_INLINE uint64_t hw_run_unlike(uint64_t place, const hw_run_key *key, uint64_t header)
+HW_INLINE uint64_t hw_run_unlike(uint64_t place, const hw_run_key *key, uint64_t header)
 {
     return ((place + (uint32_t)header * key->meta) ^ header) >> 32;
 }
 /* Word 0 of a free node's links, and what stands behind a word 0. */
-HW_RUN_INLINE uint64_t hw_free_word(uint64_t place, uint32_t next)
+HW_INLINE uint64_t hw_free_word(uint64_t place, uint32_t next)
 {
     return hw_pattern_of(place) << 16 | next;
 }
-HW_RUN_INLINE uint64_t hw_second_word(uint64_t place, const hw_run_key *key, uint64_t first)
+HW_INLINE uint64_t hw_second_word(uint64_t place, const hw_run_key *key, uint64_t first)
 {
     return (place + first * key->meta) | UINT32_MAX;
 }
 /* Twice what the header has no room for, of slack below 1 KiB: a byte that is another one shows. */
-HW_RUN_INLINE uint16_t hw_slack_entry(uint64_t place, uint32_t slack)
+HW_INLINE uint16_t hw_slack_entry(uint64_t place, uint32_t slack)
 {
     return (uint16_t)((slack >> 4) * 0x0101 ^ place >> 48);
 }
 
-HW_RUN_INLINE char *hw_run_at(const hw_run *run, uint32_t node)
+HW_INLINE char *hw_run_at(const hw_run *run, uint32_t node)
 {
     return run->base + ((size_t)node << HW_RUN_GRANULE_LOG2);
 }
-HW_RUN_INLINE uint32_t hw_run_end(const hw_run *run)
+HW_INLINE uint32_t hw_run_end(const hw_run *run)
 {
     return HW_RUN_FIRST + run->formatted * (run->stride >> HW_RUN_GRANULE_LOG2);
 }
-HW_RUN_INLINE uint32_t hw_run_number(const hw_run *run, uint32_t node)
+HW_INLINE uint32_t hw_run_number(const hw_run *run, uint32_t node)
 {
     return (node - HW_RUN_FIRST) / (run->stride >> HW_RUN_GRANULE_LOG2);
 }
 /* Each byte of the two addresses is in it, so one that is another one shows. */
-HW_RUN_INLINE uint16_t hw_run_where(const hw_run *run)
+HW_INLINE uint16_t hw_run_where(const hw_run *run)
 {
     uint64_t both = (uintptr_t)run->base ^ (uintptr_t)run->aside;
     both ^= both >> 32;
     return (uint16_t)~(both ^ both >> 16);
 }
-HW_RUN_INLINE bool hw_run_is_small(const hw_run *run)
+HW_INLINE bool hw_run_is_small(const hw_run *run)
 {
     return run->class < HW_RUN_SMALL;
 }
 /* Bytes from a node back to the one before; before the first there is the sentinel, which has no payload. */
-HW_RUN_INLINE size_t hw_run_back(uint32_t stride, bool first)
+HW_INLINE size_t hw_run_back(uint32_t stride, bool first)
 {
     return first ? (size_t)HW_RUN_OVERHEAD : stride;
 }
@@ -100,8 +100,8 @@ typedef struct hw_run_looked {
 
 /* Not 0: one of the three nodes is not as it should be. The node before is verified by its own check: its backup is
    compared when it or the one before it has its turn. `stride` and `first` say where the others lie. */
-HW_RUN_INLINE uint64_t hw_run_look(const hw_run_key *key, uint64_t salt, char *at, uint32_t stride, bool first,
-                                   hw_run_looked *n)
+HW_INLINE uint64_t hw_run_look(const hw_run_key *key, uint64_t salt, char *at, uint32_t stride, bool first,
+                               hw_run_looked *n)
 {
     size_t back = hw_run_back(stride, first);
     n->at = at;
@@ -123,28 +123,28 @@ HW_RUN_INLINE uint64_t hw_run_look(const hw_run_key *key, uint64_t salt, char *a
 
 /* Not 0: the backup that the node after keeps is not one, though its own header is as it should be: so of a node
    without slack, the 16 bytes behind its payload are verified at its own release. The END keeps the sentinel's. */
-HW_RUN_INLINE uint64_t hw_run_behind_wrong(const hw_run_key *key, const hw_run_looked *n, uint32_t stride)
+HW_INLINE uint64_t hw_run_behind_wrong(const hw_run_key *key, const hw_run_looked *n, uint32_t stride)
 {
     uint64_t after = hw_word(n->at + stride), kept = hw_word(n->at + stride + HW_RUN_BACKUP);
     uint64_t wrong = hw_run_unlike(n->place + 2 * (uint64_t)stride * key->place, key, kept);
     return !(HW_CHECKS & HW_CHECK_AFTER) || (after & HW_RUN_END_META) == HW_RUN_END_META ? 0 : wrong;
 }
 
-HW_RUN_INLINE void hw_run_write(const hw_run_key *key, const hw_run_looked *n, uint32_t meta)
+HW_INLINE void hw_run_write(const hw_run_key *key, const hw_run_looked *n, uint32_t meta)
 {
     uint64_t header = hw_run_header(n->place, key, meta);
     hw_put_word(n->at, header);
     hw_put_word(n->kept, header);
 }
 
-HW_RUN_INLINE void hw_run_link(const hw_run_key *key, const hw_run_looked *n, uint64_t first)
+HW_INLINE void hw_run_link(const hw_run_key *key, const hw_run_looked *n, uint64_t first)
 {
     hw_put_word(n->at + HW_RUN_OVERHEAD, first);
     hw_put_word(n->at + HW_RUN_OVERHEAD + 8, hw_second_word(n->place, key, first));
 }
 
 /* Not 0: the links of a free node are not as they were written. */
-HW_RUN_INLINE uint64_t hw_run_links_wrong(const hw_run_key *key, const hw_run_looked *n, uint64_t *first)
+HW_INLINE uint64_t hw_run_links_wrong(const hw_run_key *key, const hw_run_looked *n, uint64_t *first)
 {
     *first = hw_word(n->at + HW_RUN_OVERHEAD);
     if (!(HW_CHECKS & HW_CHECK_LINKS))
@@ -164,7 +164,7 @@ static const uint64_t hw_slack_masks[16][2] = {
 };
 
 /* Of the small classes: slack is in the last two words of the payload, which end at `end`. */
-HW_RUN_INLINE uint64_t hw_short_slack_wrong(const char *end, uint64_t pattern, unsigned slack)
+HW_INLINE uint64_t hw_short_slack_wrong(const char *end, uint64_t pattern, unsigned slack)
 {
     const uint64_t *mask = hw_slack_masks[slack];
     if (!(HW_CHECKS & HW_CHECK_SLACK))
@@ -172,13 +172,13 @@ HW_RUN_INLINE uint64_t hw_short_slack_wrong(const char *end, uint64_t pattern, u
     return ((hw_word(end - 16) ^ pattern) & mask[0]) | ((hw_word(end - 8) ^ pattern) & mask[1]);
 }
 /* Nothing of a new block's payload is worth keeping, so whole words may be written. */
-HW_RUN_INLINE void hw_short_slack_fill(char *end, uint64_t pattern)
+HW_INLINE void hw_short_slack_fill(char *end, uint64_t pattern)
 {
     hw_put_word(end - 16, pattern);
     hw_put_word(end - 8, pattern);
 }
 /* The same where the payload stays. */
-HW_RUN_INLINE void hw_short_slack_refill(char *end, uint64_t pattern, unsigned slack)
+HW_INLINE void hw_short_slack_refill(char *end, uint64_t pattern, unsigned slack)
 {
     const uint64_t *mask = hw_slack_masks[slack];
     uint64_t first = hw_word(end - 16), last = hw_word(end - 8);
@@ -187,7 +187,7 @@ HW_RUN_INLINE void hw_short_slack_refill(char *end, uint64_t pattern, unsigned s
 }
 
 /* The class of a request of at most HW_RUN_MOST bytes, and not of 0. */
-HW_RUN_INLINE unsigned hw_class_for(size_t bytes)
+HW_INLINE unsigned hw_class_for(size_t bytes)
 {
     enum { STEPS = 8, FIRST_LOG2 = 10 };
     if (bytes <= (size_t)1 << FIRST_LOG2)

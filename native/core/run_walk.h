@@ -15,14 +15,14 @@ typedef struct hw_run_step {
     bool lost;      /* neither */
 } hw_run_step;
 
-HW_RUN_INLINE uint32_t hw_run_keeper(const hw_run *run, uint32_t node)
+HW_INLINE uint32_t hw_run_keeper(const hw_run *run, uint32_t node)
 {
     if (node == 0)
         return hw_run_end(run);
     return node == HW_RUN_FIRST ? 0 : node - (run->stride >> HW_RUN_GRANULE_LOG2);
 }
 /* Behind the END there is the sentinel again. */
-HW_RUN_INLINE uint32_t hw_run_next(const hw_run *run, uint32_t node)
+HW_INLINE uint32_t hw_run_next(const hw_run *run, uint32_t node)
 {
     if (node == hw_run_end(run))
         return 0;
@@ -30,7 +30,7 @@ HW_RUN_INLINE uint32_t hw_run_next(const hw_run *run, uint32_t node)
 }
 
 /* What describes it; of the rest others may be writing some. */
-HW_RUN_INLINE hw_run hw_run_values(const hw_run *run)
+HW_INLINE hw_run hw_run_values(const hw_run *run)
 {
     return (hw_run){.base = run->base,
                     .salt = run->salt,
@@ -57,13 +57,13 @@ typedef struct hw_run_tally {
     uint32_t owed; /* sum of what is named less that of the free nodes */
 } hw_run_tally;
 
-HW_RUN_INLINE void hw_run_count(hw_run_tally *tally, uint32_t node, uint32_t meta, uint64_t first)
+HW_INLINE void hw_run_count(hw_run_tally *tally, uint32_t node, uint32_t meta, uint64_t first)
 {
     bool is_free = hw_state_of(meta) == HW_FREE;
     tally->used += !is_free;
     tally->owed += is_free ? (uint32_t)(first & 0xFFFF) - node : 0;
 }
-HW_RUN_INLINE bool hw_run_counts(const hw_run *run, const hw_run_tally *tally)
+HW_INLINE bool hw_run_counts(const hw_run *run, const hw_run_tally *tally)
 {
     return tally->used == run->used && tally->owed + run->head == 0;
 }

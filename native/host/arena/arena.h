@@ -93,7 +93,7 @@ typedef struct hw_arena {
     uint32_t repairs;
     uint32_t until_sampled; /* allocations until one is trapped by chance, 0 where that is not decided */
 
-    struct hw_large { /* cached nodes of descriptors[0] without a stack, the newest of a slot first; 0 for none */
+    struct hw_large { /* cached nodes of descriptors[0], the newest of a slot first; 0 for none */
         uint32_t node, size;
     } large[HW_LARGE][HW_WAYS];
     size_t large_bytes;

@@ -27,40 +27,30 @@ enum { UNLISTED, LISTED, GONE };
 
 /* --- lists, of runs by number, from 1 on ---------------------------------------------------------- */
 
-static uint32_t number_of(const hw_arena *arena, const hw_run *run)
-{
-    return (uint32_t)((const hw_book *)(const void *)run - arena->runs.book) + 1;
-}
-
-static hw_run *numbered(const hw_arena *arena, uint32_t number)
-{
-    return number ? &arena->runs.book[number - 1].run : NULL;
-}
-
 static void push(hw_arena *arena, uint32_t *list, hw_run *run)
 {
     run->previous = 0;
     run->next = *list;
     if (*list)
-        numbered(arena, *list)->previous = number_of(arena, run);
-    *list = number_of(arena, run);
+        hw_runs_numbered(&arena->runs, *list)->previous = hw_runs_number_of(&arena->runs, run);
+    *list = hw_runs_number_of(&arena->runs, run);
     run->listed = LISTED;
 }
 
 static void drop(hw_arena *arena, uint32_t *list, hw_run *run)
 {
     if (run->previous)
-        numbered(arena, run->previous)->next = run->next;
+        hw_runs_numbered(&arena->runs, run->previous)->next = run->next;
     else
         *list = run->next;
     if (run->next)
-        numbered(arena, run->next)->previous = run->previous;
+        hw_runs_numbered(&arena->runs, run->next)->previous = run->previous;
     run->listed = UNLISTED;
 }
 
 static hw_run *pop(hw_arena *arena, uint32_t *list)
 {
-    hw_run *run = numbered(arena, *list);
+    hw_run *run = hw_runs_numbered(&arena->runs, *list);
     if (run)
         drop(arena, list, run);
     return run;
@@ -68,10 +58,15 @@ static hw_run *pop(hw_arena *arena, uint32_t *list)
 
 /* --- memory --------------------------------------------------------------------------------------- */
 
+static size_t room_of(const hw_arena *arena)
+{
+    return arena->number == 1 ? FIRST_ROOM : OTHER_ROOM;
+}
+
 static bool begin(hw_arena *arena)
 {
     hw_runs *runs = &arena->runs;
-    size_t room = arena->number == 1 ? FIRST_ROOM : OTHER_ROOM, books = room / HW_RUN_BYTES * sizeof(hw_book);
+    size_t room = room_of(arena), books = room / HW_RUN_BYTES * sizeof(hw_book);
     bool limited = hw_space_is_limited();
     size_t first = limited ? LITTLE_STEP : STEP, spare = limited ? hw_page() : SPARE;
     /* A run for each class takes more than a pool for all. Where there is little, that is for one arena at most. */
@@ -151,7 +146,7 @@ static hw_run *fresh(hw_arena *arena)
 static hw_run *come_back(hw_arena *arena)
 {
     hw_runs *runs = &arena->runs;
-    hw_run *run = numbered(arena, runs->gone);
+    hw_run *run = hw_runs_numbered(&arena->runs, runs->gone);
     if (!run || !hw_space_map(run->base, HW_RUN_BYTES))
         return NULL;
     runs->gone = run->next;
@@ -165,7 +160,7 @@ static hw_run *come_back(hw_arena *arena)
 static hw_run *renew(hw_arena *arena, unsigned class, hw_run **damaged)
 {
     hw_runs *runs = &arena->runs;
-    hw_run *run = numbered(arena, runs->empty);
+    hw_run *run = hw_runs_numbered(&arena->runs, runs->empty);
     if (run && hw_run_is_in_use(run) && (run->class != class || !hw_run_is_described(run)) &&
         !hw_run_sound(run, &hw_this_process.key)) {
         *damaged = run;
@@ -178,7 +173,7 @@ static hw_run *renew(hw_arena *arena, unsigned class, hw_run **damaged)
         return NULL;
     }
     if (!hw_run_is_in_use(run) || run->class != class)
-        hw_run_init(run, &runs->book[number_of(arena, run) - 1].aside, run->base, class, next_salt(runs),
+        hw_run_init(run, &runs->book[hw_runs_number_of(&arena->runs, run) - 1].aside, run->base, class, next_salt(runs),
                     &hw_this_process.key);
     return run;
 }
@@ -229,17 +224,17 @@ static void discard(hw_run *run)
 /* Those that hold memory are used up first. */
 static void keep_empty(hw_arena *arena, hw_run *run)
 {
-    hw_run *first = numbered(arena, arena->runs.empty);
+    hw_run *first = hw_runs_numbered(&arena->runs, arena->runs.empty);
     arena->runs.empties += hw_run_is_in_use(run);
     if (hw_run_is_in_use(run) || !first) {
         push(arena, &arena->runs.empty, run);
         return;
     }
-    run->previous = number_of(arena, first);
+    run->previous = hw_runs_number_of(&arena->runs, first);
     run->next = first->next;
     if (first->next)
-        numbered(arena, first->next)->previous = number_of(arena, run);
-    first->next = number_of(arena, run);
+        hw_runs_numbered(&arena->runs, first->next)->previous = hw_runs_number_of(&arena->runs, run);
+    first->next = hw_runs_number_of(&arena->runs, run);
     run->listed = LISTED;
 }
 
@@ -277,7 +272,7 @@ void hw_runs_lists_anew(hw_arena *arena)
         hw_run *run = &runs->book[i].run;
         if (run->listed == GONE) {
             run->next = runs->gone;
-            runs->gone = number_of(arena, run);
+            runs->gone = hw_runs_number_of(&arena->runs, run);
             continue;
         }
         run->listed = UNLISTED;
@@ -301,8 +296,8 @@ size_t hw_runs_give_space(hw_arena *arena)
             keep_empty(arena, runs->current[class]);
             runs->current[class] = &none;
         }
-    for (hw_run *run = numbered(arena, runs->empty), *after; run; run = after) {
-        after = numbered(arena, run->next);
+    for (hw_run *run = hw_runs_numbered(&arena->runs, runs->empty), *after; run; run = after) {
+        after = hw_runs_numbered(&arena->runs, run->next);
         if (run->stride && !hw_run_sound(run, &hw_this_process.key))
             continue;
         atomic_store_explicit(&runs->within, 0, memory_order_relaxed); /* what is not there is not to be read */
@@ -311,7 +306,7 @@ size_t hw_runs_give_space(hw_arena *arena)
         retract(run);
         run->listed = GONE;
         run->next = runs->gone;
-        runs->gone = number_of(arena, run);
+        runs->gone = hw_runs_number_of(&arena->runs, run);
         hw_unmap(run->base, HW_RUN_BYTES);
         given += HW_RUN_BYTES;
     }
@@ -321,7 +316,8 @@ size_t hw_runs_give_space(hw_arena *arena)
 size_t hw_runs_trim(hw_arena *arena)
 {
     size_t given = 0;
-    for (hw_run *run = numbered(arena, arena->runs.empty); run; run = numbered(arena, run->next))
+    for (hw_run *run = hw_runs_numbered(&arena->runs, arena->runs.empty); run;
+         run = hw_runs_numbered(&arena->runs, run->next))
         if (hw_run_is_in_use(run) && hw_run_sound(run, &hw_this_process.key)) {
             discard(run);
             arena->runs.empties--;
@@ -343,7 +339,7 @@ bool hw_runs_make_handed(hw_arena *arena)
 {
     hw_runs *runs = &arena->runs;
     size_t bytes = hw_round_up((runs->space.bytes >> HW_RUN_LOG2) * HANDED, hw_page());
-    size_t room = (arena->number == 1 ? FIRST_ROOM : OTHER_ROOM) / HW_RUN_BYTES * HANDED;
+    size_t room = room_of(arena) / HW_RUN_BYTES * HANDED;
     if (bytes <= runs->handed.bytes)
         return true;
     if (!runs->handed.start) {

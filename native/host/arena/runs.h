@@ -10,6 +10,16 @@
 
 #include "arena/arena.h"
 
+/* Runs by number, from 1 on, as their lists have them; 0 is none. Any thread may ask. */
+static inline uint32_t hw_runs_number_of(const hw_runs *runs, const hw_run *run)
+{
+    return (uint32_t)((const hw_book *)(const void *)run - runs->book) + 1;
+}
+static inline hw_run *hw_runs_numbered(const hw_runs *runs, uint32_t number)
+{
+    return number ? &runs->book[number - 1].run : NULL;
+}
+
 /* The run that holds the address, whatever it is used for; NULL: it lies in none. Any thread may ask. */
 static inline hw_run *hw_run_of(const hw_arena *arena, const void *at)
 {

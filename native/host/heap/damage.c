@@ -51,13 +51,18 @@ static void tell_at(const hw_context *context, const hw_where *where, const hw_f
         hw_with_room(tell_it, &f);
 }
 
-static void tell(const hw_context *context, const hw_descriptor *descriptor, const hw_fault *fault,
-                 const hw_released *released)
+static hw_where where_of(const hw_descriptor *descriptor)
 {
     hw_where where = {0};
     if (descriptor)
         where = (hw_where){.pool = descriptor->pool, .bytes = descriptor->bytes, .region = descriptor->region};
-    tell_at(context, &where, fault, released);
+    return where;
+}
+
+static void tell(const hw_context *context, const hw_descriptor *descriptor, const hw_fault *fault)
+{
+    hw_where where = where_of(descriptor);
+    tell_at(context, &where, fault, NULL);
 }
 
 _Atomic bool hw_families_mixed;
@@ -74,7 +79,7 @@ bool hw_is_mismatch(uint32_t meta, unsigned family)
 
 void hw_tell_fault(const hw_context *context, const hw_descriptor *descriptor, const hw_fault *fault)
 {
-    tell(context, descriptor, fault, NULL);
+    tell(context, descriptor, fault);
 }
 
 void hw_tell_damage(const hw_context *context, const hw_where *where, const hw_fault *fault)
@@ -92,8 +97,8 @@ void hw_tell_wrong_release_at(const hw_context *context, const hw_where *where, 
 void hw_tell_wrong_release(const hw_context *context, const hw_descriptor *descriptor, unsigned reason, uint32_t node,
                            const hw_released *released)
 {
-    hw_fault fault = {.reason = reason, .node = node};
-    tell(context, descriptor, &fault, released);
+    hw_where where = where_of(descriptor);
+    hw_tell_wrong_release_at(context, &where, reason, node, released);
 }
 
 /* A node that was cached or held back may be part of a quarantined stretch now. */
@@ -121,7 +126,7 @@ static bool mend(hw_arena *arena, hw_descriptor *descriptor, const hw_context *c
     bool control = !control_is_right(descriptor);
     if (control) { /* nothing can be found through it: tell it, put it right, look on */
         faults[0] = (hw_fault){.reason = HW_CONTROL_BLOCK};
-        tell(context, descriptor, &faults[0], NULL);
+        tell(context, descriptor, &faults[0]);
         memcpy(descriptor->pool, descriptor->fixed, HW_FIXED);
     }
     unsigned count = find(descriptor, faults, most);
@@ -130,7 +135,7 @@ static bool mend(hw_arena *arena, hw_descriptor *descriptor, const hw_context *c
         to_the_end |= faults[i].reason == HW_HEADERS && faults[i].high == hw_end(descriptor->pool);
     for (unsigned i = 0; i < count; i++) /* the control block's copy lies in the end node's payload */
         if (!to_the_end || faults[i].reason != HW_CONTROL_BLOCK)
-            tell(context, descriptor, &faults[i], NULL);
+            tell(context, descriptor, &faults[i]);
     if (count == most)
         atomic_fetch_add(&hw_findings, 1);
     if (!arena)
@@ -222,7 +227,7 @@ static void tell_what_was_left(const hw_descriptor *descriptor, const hw_caller 
     }
     for (unsigned i = 0; i < count; i++)
         if (faults[i].reason != HW_LINKS && faults[i].reason != HW_CONTROL_BLOCK)
-            tell(&context, descriptor, &faults[i], NULL);
+            tell(&context, descriptor, &faults[i]);
 }
 
 void hw_mend_left(hw_arena *arena, const hw_caller *caller)

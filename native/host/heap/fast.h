@@ -16,8 +16,6 @@
 #include "arena/arena.h"
 #include "run_node.h"
 
-#define HW_INLINE static inline __attribute__((always_inline))
-
 typedef struct hw_words {
     uint64_t sizes, rest; /* size | prev_size << 32, meta | check << 32 */
 } hw_words;

@@ -12,16 +12,6 @@ enum { IDLE, QUEUED, TAKEN };
 /* `taking`, while the list is being taken. */
 #define ALL UINT32_MAX
 
-static hw_run *numbered(const hw_runs *runs, uint32_t number)
-{
-    return &runs->book[number - 1].run;
-}
-
-static uint32_t number_of(const hw_runs *runs, const hw_run *run)
-{
-    return (uint32_t)((const hw_book *)(const void *)run - runs->book) + 1;
-}
-
 bool hw_small_waits(hw_arena *arena, const hw_run *run, uint32_t node, uint32_t *site)
 {
     const _Atomic uint32_t *handed = hw_runs_handed(arena, run);
@@ -41,8 +31,8 @@ static void put_on_list(hw_runs *runs, hw_run *run)
     uint32_t head = atomic_load_explicit(&runs->waiting, memory_order_relaxed);
     do
         atomic_store_explicit(&run->next_waiting, head, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&runs->waiting, &head, number_of(runs, run), memory_order_release,
-                                                  memory_order_relaxed));
+    while (!atomic_compare_exchange_weak_explicit(&runs->waiting, &head, hw_runs_number_of(runs, run),
+                                                  memory_order_release, memory_order_relaxed));
 }
 
 bool hw_small_hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site)
@@ -128,7 +118,7 @@ void hw_small_drain(hw_arena *arena, const hw_context *context)
 {
     hw_runs *runs = &arena->runs;
     while (!atomic_load_explicit(&runs->lost, memory_order_relaxed) && (runs->taken || detach(runs))) {
-        hw_run *run = numbered(runs, runs->taken);
+        hw_run *run = hw_runs_numbered(runs, runs->taken);
         runs->taking = runs->taken;
         atomic_store(&run->queued, TAKEN);
         runs->taken = atomic_load_explicit(&run->next_waiting, memory_order_relaxed);
@@ -143,7 +133,7 @@ void hw_small_drain_run(hw_arena *arena, hw_run *run, const hw_context *context)
     hw_small_drain(arena, context);
     if (!atomic_load_explicit(&run->waiting, memory_order_relaxed))
         return;
-    arena->runs.taking = number_of(&arena->runs, run);
+    arena->runs.taking = hw_runs_number_of(&arena->runs, run);
     atomic_signal_fence(memory_order_seq_cst);
     take_in_all(arena, run, context);
 }
@@ -176,7 +166,7 @@ static void detach_left(hw_runs *runs)
 {
     uint32_t at = atomic_load_explicit(&runs->waiting, memory_order_acquire);
     while (at && at != runs->taken)
-        at = atomic_load_explicit(&numbered(runs, at)->next_waiting, memory_order_relaxed);
+        at = atomic_load_explicit(&hw_runs_numbered(runs, at)->next_waiting, memory_order_relaxed);
     if (at)
         runs->taken = 0;
 }
@@ -189,7 +179,7 @@ void hw_small_handed_left(hw_arena *arena)
     if (runs->taking == ALL) {
         detach_left(runs);
     } else {
-        hw_run *run = numbered(runs, runs->taking);
+        hw_run *run = hw_runs_numbered(runs, runs->taking);
         /* Off the list, and not yet said to be: unless it is still to be taken off. */
         if (runs->taking != runs->taken && atomic_load(&run->queued) == TAKEN)
             atomic_store(&run->queued, IDLE);
@@ -205,7 +195,7 @@ void hw_small_handed_after_fork(hw_arena *arena)
     if (!runs->handed.start)
         return;
     for (uint32_t number = (uint32_t)(runs->reach >> HW_RUN_LOG2); number; number--) {
-        hw_run *run = numbered(runs, number);
+        hw_run *run = hw_runs_numbered(runs, number);
         bool waits = atomic_load_explicit(&run->waiting, memory_order_relaxed) != 0;
         if (!waits && atomic_load_explicit(&run->queued, memory_order_relaxed) == IDLE)
             continue;

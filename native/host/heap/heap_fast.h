@@ -12,8 +12,6 @@
 #include "heap/heap.h"
 #include "run_node.h"
 
-#define HW_INLINE static inline __attribute__((always_inline))
-
 /* Of classes whose slack stands in the header; no request of 0 bytes goes the usual way. */
 HW_INLINE bool hw_is_small(size_t bytes)
 {
