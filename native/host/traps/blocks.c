@@ -26,6 +26,8 @@ enum { AREAS_OF_SLOTS = 4, AREAS_USUAL = 65530 };
 enum { SAMPLED_FREELY = 1000, THEN_A_MILLISECOND = 20, CHOSEN = 16, HALVINGS = 12 };
 /* Bytes of a released block, and of all of them, that stay as they were for who still uses them. */
 enum { KEPT_OF_ONE = 64 << 10, KEPT_OF_ALL = 64 << 20 };
+/* How long who releases a block waits for another thread that looks at it. */
+enum { HOLD_MS = 15000, ENGAGED_MS = 20 };
 
 static char *region;
 static size_t room; /* of a class */
@@ -311,15 +313,37 @@ static hw_slot *slot_of(uintptr_t address, unsigned *class, uint32_t *number)
     return *number < slot_count[*class] ? &slots[*class][*number] : NULL;
 }
 
+/* One that is busy is looked at by a check mostly, which is nothing to be told of. A handler may have interrupted just
+   that thread, and does not wait for it. Returns the state that it has then; HW_SLOT_BUSY: it was waited for in vain.
+ */
+static uint32_t take_in_time(hw_slot *slot, uint32_t wanted)
+{
+    uint64_t since = hw_milliseconds(), most = hw_is_engaged() ? ENGAGED_MS : hw_patience(HOLD_MS);
+    for (;;) {
+        if (take(slot, wanted))
+            return wanted;
+        uint32_t state = atomic_load(&slot->state);
+        if (state != HW_SLOT_BUSY && state != wanted)
+            return state;
+        if (hw_milliseconds() - since > most)
+            return HW_SLOT_BUSY;
+        hw_sleep(0);
+    }
+}
+
 /* The slot of a block in use that begins at the pointer, taken. NULL: there is none, which was told. */
 static hw_slot *take_live(void *pointer, unsigned *class, const hw_context *context)
 {
     uint32_t number;
     hw_slot *slot = slot_of((uintptr_t)pointer, class, &number);
     bool begins = slot && slot->address == (uint64_t)(uintptr_t)pointer;
-    if (begins && take(slot, HW_SLOT_LIVE))
+    uint32_t state = begins ? take_in_time(slot, HW_SLOT_LIVE) : slot ? atomic_load(&slot->state) : HW_SLOT_UNUSED;
+    if (begins && state == HW_SLOT_LIVE)
         return slot;
-    uint32_t state = slot ? atomic_load(&slot->state) : HW_SLOT_UNUSED;
+    if (begins && state == HW_SLOT_BUSY) {
+        hw_release_not();
+        return NULL;
+    }
     if (begins && state == HW_SLOT_GONE) {
         hw_released gone = {slot->address, slot->size, slot->gone_site, slot->origin};
         hw_tell_wrong_release(context, NULL, HW_DOUBLE, 0, &gone);
@@ -391,8 +415,10 @@ size_t hw_trap_size(const void *pointer)
     unsigned class;
     uint32_t number;
     const hw_slot *slot = slot_of((uintptr_t)pointer, &class, &number);
-    bool is = slot && slot->address == (uint64_t)(uintptr_t)pointer && atomic_load(&slot->state) == HW_SLOT_LIVE;
-    return is ? (size_t)slot->size : 0;
+    uint32_t state = slot ? atomic_load(&slot->state) : HW_SLOT_UNUSED;
+    bool is = slot && slot->address == (uint64_t)(uintptr_t)pointer;
+    /* A block in use is busy while a check looks at it. */
+    return is && (state == HW_SLOT_LIVE || state == HW_SLOT_BUSY) ? (size_t)slot->size : 0;
 }
 
 size_t hw_trap_judge_resize(void *pointer, const hw_context *context)
