@@ -35,6 +35,14 @@ HW_INLINE uint16_t *hw_usual_entry(const hw_run *run, const char *at)
     return &((hw_book *)(uintptr_t)run)->aside.slack[hw_run_number(run, node) % HW_RUN_MIDS];
 }
 
+/* Slack of any length, of a class from HW_RUN_SMALL on; returns what of it stands in the header. */
+HW_INLINE uint32_t hw_put_long_slack(const hw_run *run, const hw_run_looked *n, char *end, uint32_t slack)
+{
+    hw_run_fill(end - slack, end, hw_pattern_of(n->place));
+    *hw_usual_entry(run, n->at) = hw_slack_entry(n->place, slack);
+    return slack & 15;
+}
+
 /* The free node at the head of a run becomes a used one. `stride` is the run's, `is_small` its class's. NULL: there is
    none, or something is odd. */
 HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t bytes, unsigned origin, uint32_t site)
@@ -51,13 +59,10 @@ HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t
         return NULL;
     run->head = (uint16_t)first;
     run->used++;
-    if (is_small) {
+    if (is_small)
         hw_short_slack_fill(end, hw_pattern_of(n.place));
-    } else {
-        hw_run_fill(end - slack, end, hw_pattern_of(n.place));
-        *hw_usual_entry(run, at) = hw_slack_entry(n.place, slack);
-        slack &= 15;
-    }
+    else
+        slack = hw_put_long_slack(run, &n, end, slack);
     hw_run_write(key, &n, hw_meta(slack, HW_USED, origin, site));
     return at + HW_RUN_OVERHEAD;
 }
@@ -128,15 +133,11 @@ HW_INLINE void hw_give_usual(hw_arena *arena, hw_run *run, const hw_run_looked *
 HW_INLINE void hw_resize_there(hw_run *run, const hw_run_looked *n, size_t bytes, uint32_t site)
 {
     uint32_t slack = hw_usual_stride(run) - HW_RUN_OVERHEAD - (uint32_t)bytes;
-    uint64_t pattern = hw_pattern_of(n->place);
     char *end = n->at + hw_usual_stride(run);
-    if (run->class < HW_RUN_SMALL) {
-        hw_short_slack_refill(end, pattern, slack);
-    } else {
-        hw_run_fill(end - slack, end, pattern);
-        *hw_usual_entry(run, n->at) = hw_slack_entry(n->place, slack);
-        slack &= 15;
-    }
+    if (run->class < HW_RUN_SMALL)
+        hw_short_slack_refill(end, hw_pattern_of(n->place), slack);
+    else
+        slack = hw_put_long_slack(run, n, end, slack);
     hw_run_write(&hw_this_process.key, n, hw_meta(slack, HW_USED, n->own >> 6 & 3, site));
 }
 

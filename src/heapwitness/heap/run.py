@@ -6,7 +6,6 @@ believed for which most of its headers stand; and none can lead out of the run.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from heapwitness.heap.pool import LostPool
 from heapwitness.layout import runs
@@ -16,13 +15,6 @@ from heapwitness.layout.witness import NodeHeader, Origin, State, meta
 from heapwitness.memory import Memory, Unreadable
 
 QUARANTINED = meta(0, State.USED, Origin.MALLOC, 0xFFFFFF)
-
-
-class RunCopy(NamedTuple):
-    """The two copies of one header, as they are stored."""
-
-    own: NodeHeader
-    kept: NodeHeader
 
 
 @dataclass(frozen=True, slots=True)

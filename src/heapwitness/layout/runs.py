@@ -29,7 +29,6 @@ MOST = 8192
 """Bytes of the largest class."""
 NODES = 2048
 MIDS = 64
-SLACK_BITS = 10
 END_META = meta(0, State.END, Origin.MALLOC, 0)
 HELD = POISONED[1] << 32 | POISONED[0]
 """Word 0 of a node that is held back."""
