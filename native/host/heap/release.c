@@ -249,6 +249,27 @@ static HW_COLD void release_trapped(void *pointer, const hw_context *context)
     hw_release_any(stand_in, &with);
 }
 
+/* `alone`: it is the thread's own, which it may enter. */
+static void release_in_arena(hw_arena *arena, void *pointer, bool alone, const hw_context *context)
+{
+    hw_run *run = hw_run_of(arena, pointer);
+    hw_descriptor *descriptor = run ? NULL : hw_descriptor_of(arena, pointer);
+    if (!run && !descriptor) {
+        hw_release_outside(pointer, context);
+    } else if (alone) {
+        hw_enter(arena, context->caller.frame);
+        if (run)
+            hw_small_release(arena, run, pointer, context);
+        else
+            hw_release_inside(arena, descriptor, pointer, context);
+        hw_leave(arena);
+    } else if (run) {
+        hw_small_release_any(arena, run, pointer, context);
+    } else {
+        release_in_foreign_arena(arena, descriptor, pointer, context);
+    }
+}
+
 void hw_release_any(void *pointer, const hw_context *context)
 {
     if (HW_UNLIKELY(hw_is_foreign())) {
@@ -258,32 +279,9 @@ void hw_release_any(void *pointer, const hw_context *context)
     hw_arena *mine = hw_visit_begins(&context->caller) && !hw_this_thread.ended ? hw_arena_own() : hw_this_thread.arena;
     uint32_t region = hw_region_of(pointer);
     uint32_t kind = region ? atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) : HW_UNUSED;
-    if (kind == HW_ARENA_RUNS) {
+    if (kind == HW_ARENA_RUNS || kind == HW_ARENA_POOL) {
         hw_arena *arena = hw_arena_numbered(atomic_load(&hw_region_at(region)->arena));
-        hw_run *run = hw_run_of(arena, pointer);
-        if (!run) {
-            hw_release_outside(pointer, context);
-        } else if (arena == mine && !hw_is_engaged()) {
-            hw_enter(arena, context->caller.frame);
-            hw_small_release(arena, run, pointer, context);
-            hw_leave(arena);
-        } else {
-            hw_small_release_any(arena, run, pointer, context);
-        }
-        return;
-    }
-    if (kind == HW_ARENA_POOL) {
-        hw_arena *arena = hw_arena_numbered(atomic_load(&hw_region_at(region)->arena));
-        hw_descriptor *descriptor = hw_descriptor_of(arena, pointer);
-        if (!descriptor) {
-            hw_release_outside(pointer, context);
-        } else if (arena == mine && !hw_is_engaged()) {
-            hw_enter(arena, context->caller.frame);
-            hw_release_inside(arena, descriptor, pointer, context);
-            hw_leave(arena);
-        } else {
-            release_in_foreign_arena(arena, descriptor, pointer, context);
-        }
+        release_in_arena(arena, pointer, arena == mine && !hw_is_engaged(), context);
         return;
     }
     hw_descriptor *descriptor = kind == HW_BIG_POOL || kind == HW_BIG_CLAIMED ? hw_big_claim(region) : NULL;

@@ -147,44 +147,32 @@ static bool never_moves(size_t size, size_t bytes, const hw_context *context)
     return false;
 }
 
-/* As resize_in_arena, of a block in a run. */
-static void *resize_small(hw_arena *arena, hw_run *run, void *pointer, size_t bytes, hw_arena *mine,
-                          const hw_context *context, size_t *size, unsigned *family, bool moves)
+/* As resize_inside, of a block in a run where there is one, else in the descriptor's pool. */
+static void *resize_there(hw_arena *arena, hw_descriptor *descriptor, hw_run *run, void *pointer, size_t bytes,
+                          uint32_t site, const hw_context *context, size_t *size, unsigned *family, bool moves)
 {
-    void *same = NULL;
-    bool (*has_to)(size_t, size_t, const hw_context *) = moves ? has_to_move : never_moves;
-    *size = hw_small_size(run, pointer);
-    if (arena == mine) {
-        uint32_t site = hw_site_of(&arena->sites, &context->caller, 0);
-        hw_enter(arena, context->caller.frame);
-        same = hw_small_resize(arena, run, pointer, bytes, site, context, size, family, has_to);
-        hw_leave(arena);
-        if (HW_UNLIKELY(hw_traps_on))
-            hw_watch_allocated(same, NULL, bytes, site, same ? hw_number_next(site) : 0);
-    } else if ((!*size || *size >= WORTH_A_VISIT) && mine && hw_seize(arena, 0)) {
-        same = hw_small_resize(arena, run, pointer, bytes, hw_site_here(0, context), context, size, family, has_to);
-        hw_yield(arena);
-    }
-    return same;
+    if (!run)
+        return resize_inside(arena, descriptor, pointer, bytes, site, context, size, family, moves);
+    return hw_small_resize(arena, run, pointer, bytes, site, context, size, family, moves ? has_to_move : never_moves);
 }
 
-/* As resize_inside, from wherever. */
-static void *resize_in_arena(hw_arena *arena, hw_descriptor *descriptor, void *pointer, size_t bytes, hw_arena *mine,
-                             const hw_context *context, size_t *size, unsigned *family, bool moves)
+/* The same, from wherever. */
+static void *resize_in_arena(hw_arena *arena, hw_descriptor *descriptor, hw_run *run, void *pointer, size_t bytes,
+                             hw_arena *mine, const hw_context *context, size_t *size, unsigned *family, bool moves)
 {
     void *same = NULL;
-    *size = extent(descriptor, pointer);
+    *size = run ? hw_small_size(run, pointer) : extent(descriptor, pointer);
     if (arena == mine) {
         uint32_t site = hw_site_of(&arena->sites, &context->caller, 0);
         hw_enter(arena, context->caller.frame);
-        same = resize_inside(arena, descriptor, pointer, bytes, site, context, size, family, moves);
+        same = resize_there(arena, descriptor, run, pointer, bytes, site, context, size, family, moves);
         hw_leave(arena);
         if (HW_UNLIKELY(hw_traps_on))
             hw_watch_allocated(same, NULL, bytes, site, same ? hw_number_next(site) : 0);
     } else if ((!*size || *size >= WORTH_A_VISIT) && mine && hw_seize(arena, 0)) {
         /* Worth a visit: to judge what is odd, or to spare the copy. */
         uint32_t site = hw_site_here(0, context);
-        same = resize_inside(arena, descriptor, pointer, bytes, site, context, size, family, moves);
+        same = resize_there(arena, descriptor, run, pointer, bytes, site, context, size, family, moves);
         hw_yield(arena);
     }
     return same;
@@ -236,17 +224,14 @@ static __attribute__((noinline)) resized resize_in_place(void *pointer, size_t b
     hw_arena *arena = in_arena ? hw_arena_numbered(atomic_load(&hw_region_at(region)->arena)) : NULL;
     hw_run *run = kind == HW_ARENA_RUNS ? hw_run_of(arena, pointer) : NULL;
     hw_descriptor *descriptor = arena ? hw_descriptor_of(arena, pointer) : NULL;
-    resized r = {.family = HW_MALLOC};
-    if (run && hw_run_is_in_use(run)) {
-        r.block = resize_small(arena, run, pointer, bytes, mine, &context, &r.size, &r.family, moves);
-        r.by_choice = has_to_move(r.size, bytes, &context);
-        return r;
-    }
-    if (!descriptor) {
+    bool in_run = run && hw_run_is_in_use(run);
+    if (!in_run && !descriptor) {
         hw_release_outside(pointer, &context);
         return (resized){0};
     }
-    r.block = resize_in_arena(arena, descriptor, pointer, bytes, mine, &context, &r.size, &r.family, moves);
+    resized r = {.family = HW_MALLOC};
+    r.block = resize_in_arena(arena, descriptor, in_run ? run : NULL, pointer, bytes, mine, &context, &r.size,
+                              &r.family, moves);
     r.by_choice = has_to_move(r.size, bytes, &context);
     return r;
 }
