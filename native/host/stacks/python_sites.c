@@ -3,6 +3,7 @@
 
 #include "stacks/domains.h"
 #include "stacks/named.h"
+#include "stacks/past.h"
 #include "stacks/python_code.h"
 #include "stacks/python_follow.h"
 #include "stacks/python_trail.h"
@@ -114,6 +115,10 @@ static __attribute__((noinline)) uint32_t learn_known(hw_site_cache *cache, cons
     }
     if (!site)
         return HW_SITE_UNKNOWN;
+    if (prior && cache->releasing) {
+        hw_past_learn(cache->releasing, site);
+        cache->releasing = NULL;
+    }
     hw_site_keep(cache, key, prior, site);
     return site;
 }
@@ -345,4 +350,5 @@ void hw_python_renew(hw_site_cache *cache)
     atomic_signal_fence(memory_order_seq_cst);
     cache->python = p;
     cache->most = 0;
+    hw_past_begin();
 }
