@@ -327,7 +327,8 @@ __attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const h
     uint64_t native, python = 0, words[1 + HW_PYTHON_MOST];
     hw_python *p = cache->python;
     bool busy = p->busy, lines = true;
-    unsigned count = p->native ? learn_frames(p, caller, words, prior, &lines, &python) : follow_whole(p, words, &python);
+    unsigned count =
+        p->native ? learn_frames(p, caller, words, prior, &lines, &python) : follow_whole(p, words, &python);
     uint32_t site = learn_native(cache, caller, lines, &native);
     if ((words[0] = site) == 0)
         return 0;
