@@ -51,7 +51,10 @@ def test_lines_of_one_c_function_are_told_apart_and_each_is_named(tmp_path: Path
     result = heapwitness_run(python, script)
 
     assert result.status == FOUND
-    assert _allocations(result.findings, script) == [[("first", 9), ("<module>", 11)], [("second", 10), ("<module>", 11)]]
+    assert _allocations(result.findings, script) == [
+        [("first", 9), ("<module>", 11)],
+        [("second", 10), ("<module>", 11)],
+    ]
     assert sorted(one["count"] for one in result.findings) == [1, 2]
     assert "24-byte block allocated by first\n  at script.py:9" in result.stderr
 

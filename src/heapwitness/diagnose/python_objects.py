@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from heapwitness.diagnose.one_element import as_element
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Array, Block, Finding
 from heapwitness.layout.process import Region, RegionKind, read_process, read_regions
@@ -73,14 +74,14 @@ def with_contents(finding: Finding, memory: Memory, process: int) -> Finding:
         array = arrays.get(block.address) if block is not None else None
         return msgspec.structs.replace(block, array=array) if block is not None and array is not None else block
 
-    culprit = holding(finding.culprit)
-    return msgspec.structs.replace(
+    told = msgspec.structs.replace(
         finding,
-        culprit=culprit,
+        culprit=holding(finding.culprit),
         victim=holding(finding.victim),
         suspect=holding(finding.suspect),
-        element=_element(finding, culprit) if culprit is not None else None,
     )
+    told = as_element(told, memory)
+    return msgspec.structs.replace(told, element=_element(told, told.culprit) if told.culprit is not None else None)
 
 
 def is_count(finding: Finding) -> bool:
