@@ -115,4 +115,21 @@ def test_crash_by_an_object_whose_memory_is_used_again_names_its_type_and_lines(
     assert before["type"] == "tuple"
     assert [lines[0][0], lines[1]] == [("row", 3), [("main", 6)]]
     assert "Before, a tuple object allocated by row" in " ".join(result.stderr.split())
-    assert "probably released once too often" in " ".join(result.stderr.split())
+    assert "probably a reference to it was released once too often" in " ".join(result.stderr.split())
+
+
+@each_python
+def test_crash_by_a_null_pointer_names_no_object_that_is_gone(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import ctypes\n"
+        "kept = [bytes([number % 256]) * (number % 300) for number in range(5000)]\n"
+        "del kept\n"
+        "kept = {number: [number] for number in range(1000)}\n"
+        "ctypes.string_at(0)\n"
+    )
+
+    result = heapwitness_run(python, script)
+
+    (crash,) = result.report["crashes"]
+    assert [one for one in crash["stale"] if one["block"]["before"]] == []

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from heapwitness.findings.model import Block, Crash, Frame, Report, Site, Stale
+from heapwitness.findings.model import Block, Crash, Former, Frame, Report, Site, Stale
 from heapwitness.report import terminal
 
 
@@ -83,3 +83,16 @@ def test_what_a_program_calls_itself_cannot_command_the_terminal() -> None:
     text = shown(crash(thread=5, thread_name="\x1b[2J", stack=(Frame(pc=1, function="f\x1b[2J"),)))
 
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(("inside", "words"), [(16, "probably a reference to it"), (0, "it may be that a reference")])
+def test_what_lay_in_a_used_blocks_place_is_named_as_surely_as_it_is_known(inside: int, words: str) -> None:
+    made = Site(thread=1, stack=(Frame(pc=5, function="make", file="shop.py", line=3, language="python"),))
+    dropped = Site(thread=1, stack=(Frame(pc=5, function="drop", file="shop.py", line=9, language="python"),))
+    former = Former(type="Order", allocated=made, freed=dropped)
+    block = Block(address=0x1000, size=72, state="used", origin="malloc", before=(former,))
+
+    text = shown(crash(stale=(Stale(register="rdi", block=block, inside=inside),)))
+
+    assert "Before, an Order object allocated by make at shop.py:3 and released by drop at shop.py:9 lay there" in text
+    assert words in text

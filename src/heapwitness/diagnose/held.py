@@ -19,6 +19,9 @@ from heapwitness.memory import Memory, Unreadable, read_up_to
 
 SHOWN = 3
 _FIELDS, _TYPE = 16, 1
+_FIRST_FIELD = 24
+"""Bytes of a type before what is read of it."""
+
 _NEAR, _MASK = 4096, (1 << 64) - 1
 STACK_BYTES = 2048
 """Of the stack, from its pointer on: what C functions keep of their callers' arguments."""
@@ -70,22 +73,24 @@ def _reused(
         if pool is None or tenant is None:
             continue
         inside = value - pool.payload(tenant.offset)
-        if inside in (0, *HEADS) and type_at(memory, value) is None and _has_one(memory, value, used):
+        if inside in (0, *HEADS) and type_at(memory, value) is None and _has_one(memory, value, used, name in names):
             block = with_before(block_of(pool, sites, tenant), sites, memory, inside)
             if block.before:
                 yield Stale(register=name, block=block, inside=inside)
                 return
 
 
-def _has_one(memory: Memory, value: int, used: Sequence[int]) -> bool:
-    """Whether what looks like an object has one of these in it, or a little less: as its type, or as an address."""
+def _has_one(memory: Memory, value: int, used: Sequence[int], register: bool) -> bool:
+    """Whether what looks like an object has one of these in it, or a little less: as its type, or as an address. Zero
+    and -1, which are in much memory, count as the type alone, of what a register leads to."""
     data = read_up_to(memory, value, 8 * _FIELDS)
     fields = [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data) - 7, 8)]
     return any(
-        (number == _TYPE or field >= _NEAR) and min(one - field & _MASK, field - one & _MASK) < _NEAR
+        min(one - field & _MASK, field - one & _MASK) < _NEAR
         for number, field in enumerate(fields)
-        if number >= _TYPE
         for one in used
+        if (number >= _TYPE and _NEAR <= field < _MASK - _NEAR)
+        or (number == _TYPE and field in (0, _MASK) and register and one >= _FIRST_FIELD)
     )
 
 

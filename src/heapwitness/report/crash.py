@@ -58,11 +58,13 @@ def heap(crash: Crash) -> str:
 def _reused(register: str, inside: int, block: Block) -> str:
     into = f"byte {inside} of " if inside else ""
     made = text.by(block.allocated.stack if block.allocated is not None else None, "allocated")
+    # At the start of a block something else than an object may begin, with a wild pointer in it.
+    sure = "probably" if inside else "it may be that"
     meant = "it" if len(block.before) == 1 else "one of them"
     return (
-        f"{register} held the address of {into}{text.sized(block)}{made}, and that was used as an object, which it is "
-        f"none of. Before, {text.formers(block.before)} lay there: a reference to {meant} was probably released once "
-        "too often, and its memory is another block's now."
+        f"{register} held the address of {into}{text.sized(block)}{made}, out of which the address was read, and no "
+        f"object is there. Before, {text.formers(block.before)} lay there: {sure} a reference to {meant} was released "
+        "once too often, and its memory is another block's now."
     )
 
 
