@@ -23,6 +23,9 @@ HW_INLINE size_t hw_usual_class(size_t bytes)
     return (bytes - 1) >> HW_RUN_GRANULE_LOG2;
 }
 
+/* Of classes whose slack stands in the header. */
+enum { HW_RUN_SMALL_STRIDE = HW_RUN_OVERHEAD + (HW_RUN_SMALL << HW_RUN_GRANULE_LOG2) };
+
 /* Of a damaged one what leads no farther than to what lies around the runs. */
 HW_INLINE uint32_t hw_usual_stride(const hw_run *run)
 {
@@ -61,7 +64,7 @@ HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t
         return NULL;
     char *at = run->base + ((size_t)node << HW_RUN_GRANULE_LOG2), *end = at + stride;
     uint64_t wrong = hw_run_look(key, run->salt, at, stride, node == HW_RUN_FIRST, &n);
-    if (HW_UNLIKELY(wrong | hw_run_links_wrong(key, &n, &first) | (n.own & 0x30)))
+    if (HW_UNLIKELY(wrong | hw_run_next_wrong(key, &n, &first) | (n.own & 0x30)))
         return NULL;
     run->head = (uint16_t)first;
     run->used++;
@@ -104,7 +107,7 @@ HW_INLINE uint64_t hw_look_at_block(const hw_run *run, void *pointer, bool any, 
     const hw_run_key *key = &hw_this_process.key;
     char *at = (char *)pointer - HW_RUN_OVERHEAD;
     uint32_t stride = hw_usual_stride(run);
-    bool first = ((uintptr_t)at & (HW_RUN_BYTES - 1)) == HW_RUN_OVERHEAD, is_small = run->class < HW_RUN_SMALL;
+    bool first = ((uintptr_t)at & (HW_RUN_BYTES - 1)) == HW_RUN_OVERHEAD, is_small = stride <= HW_RUN_SMALL_STRIDE;
     uint64_t wrong = hw_run_look(key, run->salt, at, stride, first, n);
     /* What looked no further has no neighbours, nor slack. */
     if (HW_UNLIKELY(wrong | !(any | is_small)))
