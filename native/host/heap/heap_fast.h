@@ -12,6 +12,7 @@
 #include "heap/handed.h"
 #include "heap/heap.h"
 #include "run_node.h"
+#include "stacks/past.h"
 
 /* Of classes whose slack stands in the header; no request of 0 bytes goes the usual way. */
 HW_INLINE bool hw_is_small(size_t bytes)
@@ -197,9 +198,13 @@ HW_INLINE bool hw_release_usual(hw_arena *arena, void *pointer, bool any, unsign
                     !hw_try_enter(arena, caller.frame, true)))
         return false;
     if (HW_LIKELY(!hw_look_at_used(arena, run, pointer, family, any, &n, &slack))) {
+        if (HW_SITES_BY_PYTHON)
+            arena->sites.releasing = pointer;
         /* None is known for a quarantined node. */
         HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, out);
         hw_give_usual(arena, run, &n, site);
+        if (HW_SITES_BY_PYTHON)
+            hw_past_note(pointer, site);
         arena->operations++;
         done = true;
     }
@@ -254,10 +259,14 @@ HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
             hw_resize_there(run, &n, bytes, site);
             payload = pointer;
         } else if ((payload = hw_take_any(arena, bytes, HW_MALLOC, site)) != NULL) {
+            if (HW_SITES_BY_PYTHON)
+                arena->sites.releasing = pointer;
             __builtin_memmove(payload, pointer, had < bytes ? had : bytes); /* memcpy would be a slow instruction */
             HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, learn);
             /* Its own words are as they were; the copies of its neighbours' may be others by now. */
             hw_give_usual(arena, run, &n, site);
+            if (HW_SITES_BY_PYTHON)
+                hw_past_note(pointer, site);
             arena->operations++;
         }
     }

@@ -6,6 +6,7 @@
 #include "heap/release.h"
 #include "os/room.h"
 #include "run_node.h"
+#include "stacks/past.h"
 
 #define KEY (&hw_this_process.key)
 
@@ -265,9 +266,18 @@ static HW_COLD void release_wrong(hw_arena *arena, hw_run *run, void *pointer, c
         hw_tell_wrong_release_at(context, &where, HW_INVALID, is_node ? holder : 0, NULL);
 }
 
+/* The first release of each pair of sites comes here. */
+static void note_past(const void *pointer, uint32_t site)
+{
+    if (site && hw_past_is_on()) {
+        hw_past_learn(pointer, site);
+        hw_past_note(pointer, site);
+    }
+}
+
 void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_context *context)
 {
-    uint32_t node = hw_run_node_at(run, pointer), meta;
+    uint32_t node = hw_run_node_at(run, pointer), meta, site;
     if (atomic_load(&arena->runs.lost))
         return;
     if (atomic_load_explicit(&run->waiting, memory_order_relaxed))
@@ -286,7 +296,9 @@ void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_cont
         hw_where where = where_of(arena, run);
         hw_tell_wrong_release_at(context, &where, HW_MISMATCH, node, NULL);
     }
-    hw_small_give(arena, run, node, hw_site_here(meta >> 8, context), context);
+    site = hw_site_here(meta >> 8, context);
+    note_past(pointer, site);
+    hw_small_give(arena, run, node, site, context);
 }
 
 /* --- by any thread --------------------------------------------------------------------------------- */
@@ -314,6 +326,7 @@ void hw_small_release_any(hw_arena *arena, hw_run *run, void *pointer, const hw_
     if (may_be_handed_over(run, node, context->family, &meta) &&
         (hw_is_foreign() || !hw_domain_differs(meta >> 8, &context->caller))) {
         uint32_t site = hw_is_foreign() ? 0 : hw_site_here(meta >> 8, context);
+        note_past(pointer, site);
         if (hw_small_hand_over(arena, run, node, site)) {
             if (!hw_is_foreign())
                 take_in_for_nobody(arena, context);
