@@ -308,7 +308,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     `findings` counts all: those that are shown, the `dropped`, which came too fast to be looked at, and the `missing`,
     which processes had counted when they ended and could not tell; but not those that were accepted: `suppressed`
-    ones and those that the baseline has, `known`.
+    ones and those that the baseline has, `known`. `interpreters` are those of the `processes` whose program is called
+    python, when they were heard last: what starts one may be many of a shell's.
     """
 
     operations: int = 0
@@ -323,6 +324,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     watched: int = 0
     suppressed: int = 0
     known: int = 0
+    interpreters: int = 0
 
 
 AcceptedBy = Literal["suppression", "baseline"]
