@@ -245,14 +245,14 @@ void hw_small_give(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site, c
 static HW_COLD void release_wrong(hw_arena *arena, hw_run *run, void *pointer, const hw_context *context, bool again)
 {
     hw_where where = where_of(arena, run);
-    uint32_t meta, node = hw_run_node_at(run, pointer), site;
+    uint32_t meta, node = hw_run_node_at(run, pointer);
     if (!hw_run_is_in_use(run)) {
         hw_release_outside(pointer, context);
         return;
     }
     hw_small_inspect(arena, run, context);
     if (again && hw_run_meta(run, KEY, node, &meta) && hw_state_of(meta) == HW_USED &&
-        !hw_small_waits(arena, run, node, &site)) {
+        !hw_small_waits(arena, run, node)) {
         hw_small_release(arena, run, pointer, context);
         return;
     }
@@ -260,7 +260,7 @@ static HW_COLD void release_wrong(hw_arena *arena, hw_run *run, void *pointer, c
     bool is_node = hw_run_meta(run, KEY, holder, &meta);
     if (is_node && hw_quarantined(meta))
         return;
-    if (is_node && holder == node && (hw_state_of(meta) != HW_USED || hw_small_waits(arena, run, node, &site)))
+    if (is_node && holder == node && (hw_state_of(meta) != HW_USED || hw_small_waits(arena, run, node)))
         hw_tell_wrong_release_at(context, &where, HW_DOUBLE, node, NULL);
     else
         hw_tell_wrong_release_at(context, &where, HW_INVALID, is_node ? holder : 0, NULL);
@@ -286,7 +286,7 @@ void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_cont
         release_wrong(arena, run, pointer, context, true);
         return;
     }
-    if (hw_small_waits(arena, run, node, &site)) {
+    if (hw_small_waits(arena, run, node)) {
         release_wrong(arena, run, pointer, context, false);
         return;
     }
@@ -368,7 +368,7 @@ void *hw_small_resize(hw_arena *arena, hw_run *run, void *pointer, size_t bytes,
                       const hw_context *context, size_t *size, unsigned *family,
                       bool (*moves)(size_t size, size_t bytes, const hw_context *context))
 {
-    uint32_t node = hw_run_node_at(run, pointer), meta, by;
+    uint32_t node = hw_run_node_at(run, pointer), meta;
     if (atomic_load_explicit(&run->waiting, memory_order_relaxed) && !atomic_load(&arena->runs.lost))
         hw_small_drain_run(arena, run, context);
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
@@ -381,7 +381,7 @@ void *hw_small_resize(hw_arena *arena, hw_run *run, void *pointer, size_t bytes,
             hw_small_inspect(arena, run, context);
             *size = hw_small_size(run, pointer);
         }
-        bool waits = *size && hw_small_waits(arena, run, node, &by);
+        bool waits = *size && hw_small_waits(arena, run, node);
         if (!*size || waits) {
             *size = waits ? 0 : size_of_lost(run, pointer);
             if (!*size)
