@@ -21,7 +21,7 @@ ERRORS_LIMIT = 16
 _NAME_LIMIT = 64
 _BACKUP_BYTES = 16
 
-_PYTHON = re.compile(r"python[\d.]*t?")
+_PYTHON = re.compile(r"python[\d.]{0,8}t?")
 
 
 class _Process:
