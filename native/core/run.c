@@ -206,9 +206,9 @@ bool hw_run_slack(const hw_run *run, const hw_run_key *key, uint32_t node, uint3
     if (hw_run_is_small(run) || hw_quarantined(meta))
         return true;
     uint64_t place = hw_place(run->salt, key, hw_run_at(run, node));
-    uint16_t entry = run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS];
-    *slack |= ((entry ^ place >> 48) & 0xFF) << 4;
-    return entry == hw_slack_entry(place, *slack) && *slack < stride_of(run->class) - stride_of(run->class - 1u);
+    const uint8_t *entry = run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS];
+    return hw_slack_noted(entry, place, *slack, slack) == 0 &&
+           *slack < stride_of(run->class) - stride_of(run->class - 1u);
 }
 
 size_t hw_run_requested(const hw_run *run, const hw_run_key *key, uint32_t node, uint32_t meta)
@@ -255,7 +255,7 @@ static void put_slack(const hw_run *run, const hw_run_looked *n, uint32_t slack)
     hw_run_fill(end - slack, end, hw_pattern_of(n->place));
     if (!hw_run_is_small(run)) {
         uint32_t node = (uint32_t)((n->at - run->base) >> HW_RUN_GRANULE_LOG2);
-        run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS] = hw_slack_entry(n->place, slack);
+        hw_slack_note(run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS], n->place, slack);
     }
 }
 

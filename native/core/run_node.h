@@ -57,10 +57,24 @@ HW_INLINE uint64_t hw_second_word(uint64_t place, const hw_run_key *key, uint64_
 {
     return (place + first * key->meta) | UINT32_MAX;
 }
-/* Twice what the header has no room for, of slack below 1 KiB: a byte that is another one shows. */
-HW_INLINE uint16_t hw_slack_entry(uint64_t place, uint32_t slack)
+/* Thrice what the header has no room for, of slack below 1 KiB: a byte or two that are others show. */
+HW_INLINE uint32_t hw_slack_entry(uint64_t place, uint32_t slack)
 {
-    return (uint16_t)((slack >> 4) * 0x0101 ^ place >> 48);
+    return (slack >> 4) * 0x010101 ^ (uint32_t)(place >> 40);
+}
+HW_INLINE void hw_slack_note(uint8_t *entry, uint64_t place, uint32_t slack)
+{
+    uint32_t word = hw_slack_entry(place, slack);
+    entry[0] = (uint8_t)word;
+    entry[1] = (uint8_t)(word >> 8);
+    entry[2] = (uint8_t)(word >> 16);
+}
+/* What an entry and the header's bits say; not 0: the entry is damaged. */
+HW_INLINE uint32_t hw_slack_noted(const uint8_t *entry, uint64_t place, uint32_t low, uint32_t *slack)
+{
+    uint32_t word = entry[0] | (uint32_t)entry[1] << 8 | (uint32_t)entry[2] << 16;
+    *slack = low | ((word ^ (uint32_t)(place >> 40)) & 0xFF) << 4;
+    return word ^ hw_slack_entry(place, *slack);
 }
 
 HW_INLINE char *hw_run_at(const hw_run *run, uint32_t node)

@@ -20,7 +20,7 @@ OVERHEAD = 16
 BACKUP = 8
 SMALL = 64
 MOST = 8192
-MIDS = 64
+MIDS = 56
 SITE_QUARANTINE = 0xFFFFFF
 U64 = (1 << 64) - 1
 
@@ -45,7 +45,7 @@ class Aside(ctypes.Structure):
         ("formatted", ctypes.c_uint16),
         ("run_class", ctypes.c_uint8),
         ("zero", ctypes.c_uint8 * 5),
-        ("slack", ctypes.c_uint16 * MIDS),
+        ("slack", ctypes.c_uint8 * 3 * MIDS),
     )
 
 

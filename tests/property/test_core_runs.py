@@ -260,7 +260,7 @@ def wreck(run: Run, writes: list[tuple[int, int, int]], fields: list[tuple[bool,
         target = run.second if second and hasattr(run.second, name) else run.words
         setattr(target, name, value)
     if seed % 4 == 0:
-        run.second.slack[seed % MIDS] ^= seed >> 3 & 0xFFFF
+        run.second.slack[seed % MIDS][seed % 3] ^= seed >> 3 & 0xFF
 
 
 @settings(max_examples=400, deadline=None)

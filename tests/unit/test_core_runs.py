@@ -405,7 +405,7 @@ def test_each_bit_of_what_describes_a_run_is_vouched_for(run_class: int) -> None
     if run_class >= 64:
         taken = [n for n, node in enumerate(run.nodes) if run.state(node) is State.USED]
         entries = within(run.second, "slack")
-        offsets += [(run.second, at) for n in taken for at in entries[2 * n : 2 * n + 2]]
+        offsets += [(run.second, at) for n in taken for at in entries[3 * n : 3 * n + 3]]
     for structure, at in offsets:
         for change in [1 << bit for bit in range(8)] + [0xFF, 0xA5]:
             view = memoryview(structure).cast("B")
@@ -570,6 +570,8 @@ def test_slack_of_a_lost_entry_is_as_long_as_it_was() -> None:
             run.payload(node)[:size] = b"q" * size
         before = run.save()
         for number in range(run.formatted):
-            run.second.slack[number] ^= 0x2D00 if number % 2 else 0x2D
+            run.second.slack[number][number % 3] ^= 0x2D
+            run.second.slack[number][(number + 1) % 3] ^= 0x2D if number % 2 else 0
+            assert not run.sound()
             run.repair()
             assert run.save() == before

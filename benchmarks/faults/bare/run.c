@@ -164,7 +164,7 @@ static size_t payload_loss(size_t at, uint32_t meta, unsigned number, unsigned *
 {
     const hw_run *was = &before.run;
     size_t payload = at + HW_RUN_OVERHEAD, behind = at + was->stride;
-    const uint16_t *entry = &one.aside.slack[number % HW_RUN_MIDS], *old = &before.aside.slack[number % HW_RUN_MIDS];
+    const uint8_t *entry = one.aside.slack[number % HW_RUN_MIDS], *old = before.aside.slack[number % HW_RUN_MIDS];
     uint32_t slack;
     switch (hw_state_of(meta)) {
     case HW_FREE:
@@ -176,8 +176,8 @@ static size_t payload_loss(size_t at, uint32_t meta, unsigned number, unsigned *
         slack = hw_slack_of(meta);
         if (hw_run_is_small(was))
             return differing(behind - slack, slack);
-        slack |= ((*old ^ hw_place(was->salt, &one.key, memory + at) >> 48) & 0xFF) << 4;
-        return differing(behind - slack, slack) + differing_bytes(entry, old, sizeof *entry);
+        hw_slack_noted(old, hw_place(was->salt, &one.key, memory + at), slack, &slack);
+        return differing(behind - slack, slack) + differing_bytes(entry, old, sizeof *one.aside.slack);
     }
 }
 

@@ -157,8 +157,8 @@ static bool inflict_on_run(unsigned row, size_t length)
         return true;
     case RUN_ENTRY:
         compose(2, pick(2) * 2);
-        length = 1 + pick(2);
-        put((char *)&one.aside.slack[pick(HW_RUN_MIDS)] + (length == 1 ? pick(2) : 0), 0, length);
+        length = 1 + pick(3);
+        put((char *)one.aside.slack[pick(HW_RUN_MIDS)] + pick(4 - (uint32_t)length), 0, length);
         return true;
     case RUN_TAIL:
         if (one.run.formatted < one.run.capacity || end >= HW_RUN_BYTES)

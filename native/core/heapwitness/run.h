@@ -26,7 +26,7 @@ enum {
     HW_RUN_CLASSES = 88,
     HW_RUN_MOST = 8192,  /* bytes of the largest class */
     HW_RUN_NODES = 2048, /* no run has so many */
-    HW_RUN_MIDS = 64     /* nor so many nodes of a class above the small ones */
+    HW_RUN_MIDS = 56     /* no run has more nodes of a class above the small ones */
 };
 
 /* What the checks of all runs of a process depend on: two odd numbers. */
@@ -39,7 +39,7 @@ typedef struct hw_run_aside {
     uint16_t formatted;
     uint8_t class, zero;
     uint32_t zeros;
-    uint16_t slack[HW_RUN_MIDS];
+    uint8_t slack[HW_RUN_MIDS][3]; /* entries, by number of the node */
 } hw_run_aside;
 
 typedef struct hw_run {

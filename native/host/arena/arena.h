@@ -47,7 +47,7 @@ struct hw_trusted {
 typedef struct hw_book {
     hw_run run;
     hw_run_aside aside;
-    char zero[48];
+    char zero[8];
 } hw_book;
 _Static_assert(sizeof(hw_run) == 64 && sizeof(hw_book) == 256, "as docs/format.md says");
 

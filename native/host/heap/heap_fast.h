@@ -40,16 +40,16 @@ HW_INLINE uint32_t hw_usual_node(const char *at)
 }
 
 /* Where the slack of a node stands apart from it. */
-HW_INLINE uint16_t *hw_usual_entry(const hw_run *run, const char *at)
+HW_INLINE uint8_t *hw_usual_entry(const hw_run *run, const char *at)
 {
-    return &((hw_book *)(uintptr_t)run)->aside.slack[hw_run_number(run, hw_usual_node(at)) % HW_RUN_MIDS];
+    return ((hw_book *)(uintptr_t)run)->aside.slack[hw_run_number(run, hw_usual_node(at)) % HW_RUN_MIDS];
 }
 
 /* Slack of any length, of a class from HW_RUN_SMALL on; returns what of it stands in the header. */
 HW_INLINE uint32_t hw_put_long_slack(const hw_run *run, const hw_run_looked *n, char *end, uint32_t slack)
 {
     hw_run_fill(end - slack, end, hw_pattern_of(n->place));
-    *hw_usual_entry(run, n->at) = hw_slack_entry(n->place, slack);
+    hw_slack_note(hw_usual_entry(run, n->at), n->place, slack);
     return slack & 15;
 }
 
@@ -117,9 +117,7 @@ HW_INLINE uint64_t hw_look_at_block(const hw_run *run, void *pointer, bool any, 
     if (!any || is_small) {
         wrong = hw_short_slack_wrong(at + stride, hw_pattern_of(n->place), *slack);
     } else {
-        uint16_t entry = *hw_usual_entry(run, at);
-        *slack |= ((entry ^ n->place >> 48) & 0xFF) << 4;
-        wrong = entry != hw_slack_entry(n->place, *slack) ||
+        wrong = hw_slack_noted(hw_usual_entry(run, at), n->place, *slack, slack) ||
                 !hw_run_is_filled(at + stride - *slack, at + stride, hw_pattern_of(n->place));
     }
     return wrong | hw_run_behind_wrong(key, n, stride);

@@ -157,7 +157,7 @@ static void damage_description(void)
         aside->formatted = (uint16_t)pick(65536);
         break;
     default:
-        aside->slack[pick(HW_RUN_MIDS)] = (uint16_t)pick(65536);
+        aside->slack[pick(HW_RUN_MIDS)][pick(3)] = (uint8_t)pick(256);
     }
 }
 

@@ -28,7 +28,7 @@ CLASSES = 88
 MOST = 8192
 """Bytes of the largest class."""
 NODES = 2048
-MIDS = 64
+MIDS = 56
 END_META = meta(0, State.END, Origin.MALLOC, 0)
 HELD = POISONED[1] << 32 | POISONED[0]
 """Word 0 of a node that is held back."""
@@ -38,11 +38,12 @@ LINK_WORDS = struct.Struct("<QQ")
 RUN_WORDS = struct.Struct("<QQQIHHHHBBHQIIII")
 BOOK = 256
 """Bytes of what describes one run, in the table of a region: an `hw_run`, and behind it its `hw_run_aside`."""
-ASIDE_WORDS = struct.Struct("<QHB5s64H")
+ASIDE_WORDS = struct.Struct("<QHB5s168s")
 HANDED_WORDS = struct.Struct("<I")
 HANDED_BYTES = NODES * HANDED_WORDS.size
 """Of one run's array of nodes that another thread released."""
 
+_ENTRY = 3
 _HANDED, _SITE = 1 << 31, (1 << 24) - 1
 _MID_STEPS, _MID_STEP, _MID_FIRST = 8, 128, 1024
 _U32, _U64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
@@ -115,12 +116,14 @@ class AsideWords(NamedTuple):
     slack: tuple[int, ...]
 
     def pack(self) -> bytes:
-        return ASIDE_WORDS.pack(self.salt, self.formatted, self.run_class, self.zero, *self.slack)
+        entries = b"".join(entry.to_bytes(_ENTRY, "little") for entry in self.slack)
+        return ASIDE_WORDS.pack(self.salt, self.formatted, self.run_class, self.zero, entries)
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Self:
-        """From exactly 144 bytes."""
-        salt, formatted, run_class, zero, *slack = ASIDE_WORDS.unpack(data)
+        """From exactly 184 bytes."""
+        salt, formatted, run_class, zero, entries = ASIDE_WORDS.unpack(data)
+        slack = (int.from_bytes(entries[at : at + _ENTRY], "little") for at in range(0, len(entries), _ENTRY))
         return cls(salt, formatted, run_class, zero, tuple(slack))
 
 
@@ -249,13 +252,13 @@ def links_hold(key: RunKey, place: int, state: State, links: RunLinks) -> bool:
 
 
 def slack_entry(place: int, slack: int) -> int:
-    """What stands apart of a node's slack, of a class from SMALL on: what its header has no room for, twice."""
-    return (slack >> 4) * 0x0101 ^ place >> 48
+    """What stands apart of a node's slack, of a class from SMALL on: what its header has no room for, three times."""
+    return (slack >> 4) * 0x010101 ^ place >> 40
 
 
 def entry_slack(place: int, low: int, entry: int, run_class: int) -> int | None:
     """The bytes of slack that an entry says with the low bits of a header; None where no node can have it."""
-    slack = low | ((entry ^ place >> 48) & 0xFF) << 4
+    slack = low | ((entry ^ place >> 40) & 0xFF) << 4
     return slack if entry == slack_entry(place, slack) and slack < slack_limit(run_class) else None
 
 
