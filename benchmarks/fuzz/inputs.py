@@ -1,6 +1,6 @@
 """Coverage-guided inputs (atheris) for everything of ours that reads what a program sends or leaves.
 
-    python benchmarks/fuzz/inputs.py events|records|pools [libFuzzer options, as -max_total_time=60]
+    python benchmarks/fuzz/inputs.py events|records|pools|runs [libFuzzer options, as -max_total_time=60]
 
 Only our own errors may come out of it, and no input may take longer than two seconds of the processor's time.
 """
@@ -16,6 +16,7 @@ import atheris
 with atheris.instrument_imports(include=["heapwitness"]):
     from heapwitness.diagnose import diagnose, examine
     from heapwitness.errors import HeapwitnessError
+    from heapwitness.heap import LostPool, WalkedRuns, check_run
     from heapwitness.layout import process, witness
     from heapwitness.layout.decode import parse_event, read_events
     from heapwitness.layout.events import EVENT_WORDS, MAGIC, VERSION, Event, Reason, Type, Window
@@ -24,7 +25,10 @@ with atheris.instrument_imports(include=["heapwitness"]):
     from heapwitness.supervise.examine import diagnosed
     from heapwitness.supervise.ledger import Ledger
     from heapwitness.supervise.records import read_records
+    from heapwitness.survey.process import heap_map
     from heapwitness.symbols.maps import parse_maps
+
+from forged_runs import KEY, ForgedRun
 
 SECONDS = 2.0
 BASE, PROCESS = 0x7F00_0000_0000, 0x5500_0000_0000
@@ -61,7 +65,8 @@ def pools(data: bytes) -> None:
     size = len(rest) >> log2
     rest[:32] = Fixed.sealed(witness.MAGIC, 1 | log2 << 8, size, SECRET).pack()
     _seal(rest, log2)
-    block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, BASE, len(rest), BASE, len(rest) // 24)
+    regions = len(rest) // process.REGION_WORDS.size
+    block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, BASE, len(rest), BASE, regions, *KEY)
     memory = SegmentsMemory([(BASE, bytes(rest)), (PROCESS, block)])
     event = Event(
         type=Type.FINDING,
@@ -75,6 +80,18 @@ def pools(data: bytes) -> None:
     )
     diagnose(event, memory)
     examine(memory, BASE, len(rest), process=PROCESS)
+
+
+def runs(data: bytes) -> None:
+    """A run of small blocks that was forged, and an event on it."""
+    provider = atheris.FuzzedDataProvider(data)
+    run = ForgedRun.of(provider)
+    memory, event = run.memory(provider), run.event(provider)
+    assert diagnose(event, memory)
+    known = process.read_process(memory, event.process)
+    with contextlib.suppress(LostPool):
+        check_run(WalkedRuns.open(memory, known, event.pool, event.run))
+    heap_map(memory, event.process, "finding", diagnose(event, memory))
 
 
 def _message(data: bytes) -> bytes:
@@ -97,7 +114,7 @@ def _seal(pool: bytearray, log2: int) -> None:
 
 
 def main() -> None:
-    target = {"events": events, "records": records, "pools": pools}[sys.argv.pop(1)]
+    target = {"events": events, "records": records, "pools": pools, "runs": runs}[sys.argv.pop(1)]
 
     def one(data: bytes) -> None:
         started = time.process_time()

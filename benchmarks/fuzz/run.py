@@ -56,6 +56,7 @@ def _attacks(directory: Path, seconds: int) -> Iterator[Attack]:
     for build, flags in BUILDS.items():
         for source, arguments in (
             (HERE / "forged.c", (seed, str(seconds))),
+            (HERE / "forged_run.c", (seed, str(seconds))),
             (NATIVE / "tests" / "core" / "stress.c", (seed, str(40 * seconds))),
         ):
             program = directory / f"{source.stem}-{build.replace(' ', '-')}"
@@ -70,7 +71,7 @@ def _attacks(directory: Path, seconds: int) -> Iterator[Attack]:
     if importlib.util.find_spec("atheris") is None:
         print("skipped inputs: atheris is not installed")
         return
-    for target in ("events", "records", "pools"):
+    for target in ("events", "records", "pools", "runs"):
         limits: tuple[str, ...] = (
             f"-max_total_time={seconds}",
             "-timeout=10",

@@ -20,6 +20,8 @@ def write(target: str, directory: Path) -> None:
     texts = {"elf": _elves, "links": _links, "maps": _maps, "configs": _configs, "images": _images}
     if target == "pools":
         _pools(directory)
+    elif target == "runs":
+        _runs(directory)
     elif target in texts:
         for number, data in enumerate(texts[target]()):
             (directory / str(number)).write_bytes(data)
@@ -98,3 +100,10 @@ def _pools(directory: Path) -> None:
         # The granule is the last byte's; the rest names a node and a reason.
         tail = bytes([*choose.randbytes(_ANSWERS - 1), number % 2])
         (directory / str(number)).write_bytes(bytes(data) + tail)
+
+
+def _runs(directory: Path) -> None:
+    """What forged_runs.py makes of each is a run with blocks and with changes, as any bytes are."""
+    for number in range(24):
+        choose = random.Random(number)
+        (directory / str(number)).write_bytes(choose.randbytes(choose.randrange(200, 1500)))
