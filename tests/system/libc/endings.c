@@ -74,6 +74,12 @@ static void reads_back_what_it_set(void)
 
 static void every_function_gives_what_was_there(void)
 {
+    /* What libc adds to an action that was set is the same for each of the functions. */
+    struct sigaction set, interrupted;
+    CHECK(siginterrupt(SIGALRM, 1) == 0 && sigaction(SIGALRM, NULL, &interrupted) == 0);
+    CHECK(sigaction(SIGALRM, &(struct sigaction){.sa_handler = SIG_DFL}, NULL) == 0);
+    CHECK(sigaction(SIGALRM, NULL, &set) == 0 && set.sa_flags == interrupted.sa_flags);
+    CHECK(siginterrupt(SIGALRM, 0) == 0);
     for (int i = 0; i < COUNT; i++) {
         int number = all[i];
         struct sigaction seen;
@@ -93,11 +99,6 @@ static void every_function_gives_what_was_there(void)
         CHECK(siginterrupt(number, 0) == 0 && sigaction(number, NULL, &seen) == 0);
         CHECK(seen.sa_handler == SIG_DFL && (seen.sa_flags & SA_RESTART));
     }
-    /* What libc adds to an action that was set is the same for each of the functions. */
-    struct sigaction set, interrupted;
-    CHECK(siginterrupt(SIGALRM, 1) == 0 && sigaction(SIGALRM, NULL, &interrupted) == 0);
-    CHECK(sigaction(SIGALRM, &(struct sigaction){.sa_handler = SIG_DFL}, NULL) == 0);
-    CHECK(sigaction(SIGALRM, NULL, &set) == 0 && set.sa_flags == interrupted.sa_flags);
     errno = 0;
     CHECK(signal(SIGKILL, counts) == SIG_ERR && errno == EINVAL);
     CHECK(sigaction(SIGSTOP, &(struct sigaction){.sa_handler = SIG_DFL}, NULL) == -1);
@@ -421,10 +422,10 @@ static void a_signal_without_room_for_its_frame_ends_it(void)
         pid_t child = fork();
         if (child == 0) {
             char *room = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            stack_t stack = {.ss_sp = room, .ss_size = 8192};
+            stack_t stack = {.ss_sp = room, .ss_size = 2048};
             if (i)
                 signal(SIGSEGV, SIG_IGN);
-            if (syscall(SYS_sigaltstack, &stack, NULL) == 0 &&
+            if (sigaltstack(&stack, NULL) == 0 &&
                 sigaction(SIGUSR1, &(struct sigaction){.sa_handler = counts, .sa_flags = SA_ONSTACK}, NULL) == 0)
                 raise(SIGUSR1);
             _exit(77);
