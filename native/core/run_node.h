@@ -143,14 +143,19 @@ HW_INLINE void hw_run_link(const hw_run_key *key, const hw_run_looked *n, uint64
     hw_put_word(n->at + HW_RUN_OVERHEAD + 8, hw_second_word(n->place, key, first));
 }
 
+/* Not 0: the check of a free node's links is none of its word 0, which says what the next one is. */
+HW_INLINE uint64_t hw_run_next_wrong(const hw_run_key *key, const hw_run_looked *n, uint64_t *first)
+{
+    *first = hw_word(n->at + HW_RUN_OVERHEAD);
+    return HW_CHECKS & HW_CHECK_LINKS ? hw_second_word(n->place, key, *first) ^ hw_word(n->at + HW_RUN_OVERHEAD + 8)
+                                      : 0;
+}
+
 /* Not 0: the links of a free node are not as they were written. */
 HW_INLINE uint64_t hw_run_links_wrong(const hw_run_key *key, const hw_run_looked *n, uint64_t *first)
 {
-    *first = hw_word(n->at + HW_RUN_OVERHEAD);
-    if (!(HW_CHECKS & HW_CHECK_LINKS))
-        return 0;
-    return (hw_second_word(n->place, key, *first) ^ hw_word(n->at + HW_RUN_OVERHEAD + 8)) |
-           ((*first ^ hw_pattern_of(n->place) << 16) >> 16);
+    uint64_t wrong = hw_run_next_wrong(key, n, first);
+    return HW_CHECKS & HW_CHECK_LINKS ? wrong | (*first ^ hw_pattern_of(n->place) << 16) >> 16 : 0;
 }
 
 /* For the last two words of a payload: which of their bytes are slack. Every payload has two. */

@@ -206,7 +206,7 @@ class RunHeap:
         for number, (pc, prior) in self.sites.items():
             record = process.SITE_WORDS.pack(0, prior, 77, 1, 0, 0) + struct.pack("<Q", pc)
             area[number * 16 : number * 16 + len(record)] = record
-        block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, SITES, len(area), PROCESS + 64, 1, *KEY)
+        block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, SITES, len(area), PROCESS + 64, 1, *KEY, 0)
         region = process.REGION_WORDS.pack(BASE, len(self.room), RegionKind.RUNS, 1, TABLE, HANDED)
         count = range(len(self.runs))
         return SegmentsMemory(

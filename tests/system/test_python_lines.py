@@ -51,7 +51,10 @@ def test_lines_of_one_c_function_are_told_apart_and_each_is_named(tmp_path: Path
     result = heapwitness_run(python, script)
 
     assert result.status == FOUND
-    assert _allocations(result.findings, script) == [[("first", 9)], [("second", 10)]]
+    assert _allocations(result.findings, script) == [
+        [("first", 9), ("<module>", 11)],
+        [("second", 10), ("<module>", 11)],
+    ]
     assert sorted(one["count"] for one in result.findings) == [1, 2]
     assert "24-byte block allocated by first\n  at script.py:9" in result.stderr
 
@@ -67,7 +70,7 @@ def test_lines_of_libraries_lead_on_to_the_programs_own(tmp_path: Path, python: 
     (finding,) = heapwitness_run(python, script).findings
 
     stack = [one for one in finding["culprit"]["allocated"]["stack"] if one["language"] == "python"]
-    assert [one["function"] for one in stack] == ["create_string_buffer", "make"]
+    assert [one["function"] for one in stack] == ["create_string_buffer", "make", "<module>"]
     assert (stack[1]["file"], stack[1]["line"]) == (str(script), 9)
 
 
@@ -159,7 +162,7 @@ def test_generators_and_threads_have_their_lines(tmp_path: Path, python: Path) -
 
     findings = heapwitness_run(python, script).findings
 
-    assert _allocations(findings, script) == [[("generate", 11)], [("work", 14)]]
+    assert _allocations(findings, script) == [[("generate", 11), ("work", 15)], [("work", 14)]]
 
 
 @each_python
@@ -260,3 +263,43 @@ def test_without_lines_a_block_has_its_c_stack(tmp_path: Path, python: Path) -> 
     (finding,) = result.findings
     stack = finding["culprit"]["allocated"]["stack"]
     assert stack and all(frame["language"] == "c" for frame in stack)
+
+
+HELPER = """\
+import ctypes
+def new(size):
+    return ctypes.create_string_buffer(size)
+def spoil(buffer, length):
+    ctypes.memset(ctypes.addressof(buffer), 65, length)
+def names():
+    spoil(new(40), 43)
+def ages():
+    spoil(new(40), 45)
+for turn in range(3):
+    names()
+    ages()
+"""
+
+
+@each_python
+def test_bugs_in_what_is_done_with_blocks_of_one_helper_are_told_apart_by_its_callers(
+    tmp_path: Path, python: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(HELPER)
+
+    result = heapwitness_run(python, script)
+
+    found = {
+        (
+            tuple(
+                (frame["function"], frame["line"])
+                for frame in finding["culprit"]["allocated"]["stack"]
+                if frame["file"] == str(script)
+            ),
+            finding["damage"]["length"],
+            finding["count"],
+        )
+        for finding in result.findings
+    }
+    assert found == {((("new", 3), ("names", 7)), 3, 3), ((("new", 3), ("ages", 9)), 5, 3)}

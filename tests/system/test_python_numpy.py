@@ -61,6 +61,22 @@ def test_write_past_the_end_names_the_array_and_the_element(
 
 
 @each_python_with("numpy")
+@pytest.mark.parametrize("value", ["1.0", "3.5", "-77", "0.1"])
+@pytest.mark.parametrize("count", [2, 50, 100])
+def test_one_element_too_many_is_the_arrays_whatever_its_value(
+    tmp_path: Path, python: Path, count: int, value: str
+) -> None:
+    text = f"a = np.zeros({count})\nas_strided(a, ({count + 1},), (8,))[{count}] = {value}\ndel a\n"
+
+    script, result = _run(tmp_path, python, text)
+
+    (finding,) = result.findings
+    assert finding["kind"] == "heap-buffer-overflow"
+    assert finding["element"] == [count]
+    assert _lines(finding["culprit"]["allocated"], script) == [("<module>", 4)]
+
+
+@each_python_with("numpy")
 @pytest.mark.parametrize("element", [0, 3, 5])
 def test_write_into_the_data_of_a_small_array_that_is_gone_is_seen(tmp_path: Path, python: Path, element: int) -> None:
     text = (

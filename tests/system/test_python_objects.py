@@ -1,7 +1,9 @@
 """Python objects that are used after they were released once too often."""
 
+import subprocess
 from pathlib import Path
 
+import pytest
 from run_support import FOUND, compiled, heapwitness_run, needs_engine
 from support.pythons import each_python
 
@@ -61,3 +63,56 @@ def test_poison_names_an_object_that_was_released_once_too_often(tmp_path: Path,
     ]
     assert lines == [[("make", 7)], [("<module>", 9)]]
     assert "a reference to this one was released once too often" in finding["detail"]
+
+
+EXTENSION = """
+#include <Python.h>
+static PyObject *drop(PyObject *self, PyObject *object) { Py_DECREF(object); Py_RETURN_NONE; }
+static PyMethodDef methods[] = {{"drop", drop, METH_O, ""}, {0}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "over", 0, -1, methods};
+PyMODINIT_FUNC PyInit_over(void) { return PyModule_Create(&module); }
+"""
+
+
+def headers(python: Path) -> Path:
+    """Where an interpreter has its headers; the test is skipped where they are not there."""
+    asks = "import sysconfig; print(sysconfig.get_paths()['include'])"
+    found = Path(subprocess.run([python, "-c", asks], capture_output=True, text=True, check=True).stdout.strip())
+    if not (found / "Python.h").exists():
+        pytest.skip(f"{python} has no headers")
+    return found
+
+
+REUSED = """\
+import over
+def row(count):
+    return tuple(object() for _ in range(count))
+def main():
+    values = row(30)
+    over.drop(values)
+    later = [b"\\xff" * count for count in range(1, 400)]
+    print(values[3])
+main()
+"""
+
+
+@each_python
+def test_crash_by_an_object_whose_memory_is_used_again_names_its_type_and_lines(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(REUSED)
+    (tmp_path / "over.so").write_bytes(compiled(EXTENSION, "-shared", "-fPIC", f"-I{headers(python)}").read_bytes())
+
+    result = heapwitness_run(python, script)
+
+    (crash,) = result.report["crashes"]
+    (stale,) = crash["stale"]
+    before = stale["block"]["before"][0]
+    lines = [
+        [(frame["function"], frame["line"]) for frame in before[act]["stack"] if frame["file"] == str(script)]
+        for act in ("allocated", "freed")
+    ]
+    assert stale["inside"] == 16
+    assert before["type"] == "tuple"
+    assert [lines[0][0], lines[1]] == [("row", 3), [("main", 6)]]
+    assert "Before, a tuple object allocated by row" in " ".join(result.stderr.split())
+    assert "probably released once too often" in " ".join(result.stderr.split())

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from heapwitness.findings import sites
-from heapwitness.layout import events, process, runs, witness
+from heapwitness.layout import events, past, process, runs, witness
 
 NATIVE = Path(__file__).parents[2] / "native"
 CC = shutil.which("cc") or shutil.which("gcc")
@@ -243,7 +243,7 @@ def test_what_is_keyed_in_a_run_is_the_same_number(tmp_path: Path) -> None:
 def test_the_engine_and_its_description_lay_out_the_same_process_block(tmp_path: Path) -> None:
     block = offsets(
         process.PROCESS_WORDS,
-        ("magic", "version", "sites", "sites_used", "regions", "regions_used", "key.place", "key.meta"),
+        ("magic", "version", "sites", "sites_used", "regions", "regions_used", "key.place", "key.meta", "past"),
     )
     expected = {f"offsetof(hw_process, {name})": at for name, at in block.items()}
     region = offsets(process.REGION_WORDS, ("base", "bytes", "kind", "arena", "table", "handed"))
@@ -302,3 +302,18 @@ def test_the_engine_and_the_names_of_sites_number_the_sides_of_a_block_alike(tmp
     hows = {f"HW_TRAP_{how.upper()}": number for number, how in enumerate(("not", *get_args(sites.How)))}
 
     assert evaluate(tmp_path, ["stacks/named.h"], list(hows)) == hows
+
+
+def test_the_engine_and_its_description_lay_out_the_same_memory_of_releases(tmp_path: Path) -> None:
+    expected = {
+        "HW_PAST_MOST": past.RELEASES,
+        "HW_PAST_SITES": past.SITES,
+        "HW_PAST_HEADS": past.HEADS,
+        "HW_PAST_TYPE": past.TYPE,
+        "HW_PAST_STEP": past.STEP,
+        "offsetof(hw_past, released)": past.NEXT_WORDS.size,
+        "offsetof(hw_past, learnt)": past.NEXT_WORDS.size + 8 * past.RELEASES,
+        "sizeof(hw_past)": past.NEXT_WORDS.size + 8 * past.RELEASES + past.SITES * past.LEARNT_WORDS.size,
+    }
+    expected |= {f"hw_past_slot({site})": past.slot(site) for site in (1, 77, 0x123456, 0xFFFFFE)}
+    assert evaluate(tmp_path, ["stacks/past.h"], list(expected)) == expected

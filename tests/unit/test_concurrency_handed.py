@@ -233,15 +233,18 @@ def owner_that_gives_back() -> Thread:
 
 
 def release(node: str, broken: str = "") -> Thread:
-    """The owner's own release: the usual way where nothing of the run waits, else hw_small_release."""
+    """The owner's own release: the usual way where the node does not wait, else hw_small_release."""
     run = RUN_OF[node]
+    header = yield load(f"header_{node}")
     usual = broken == "usual way does not look" or not (yield load(f"waiting_{run}"))
+    if not usual:
+        usual = broken == "usual way does not look at the note" or (yield load(f"entry_{node}")) == 0
     if not usual:
         yield from drain(broken)
         if (yield load(f"waiting_{run}")):
             yield store("taking", run)
             yield from take_in_all(run, broken)
-    header = yield load(f"header_{node}")
+        header = yield load(f"header_{node}")
     if header != "used" or (not usual and (yield load(f"entry_{node}")) != 0):
         yield from tell()
     else:
@@ -380,7 +383,14 @@ def owner_that_allocates_at_once(broken: str) -> Thread:
     yield claim(header == "used" or told == 1, "reused in silence")
 
 
-@pytest.mark.parametrize(("broken", "wrong"), [("", ""), ("usual way does not look", "reused in silence")])
+@pytest.mark.parametrize(
+    ("broken", "wrong"),
+    [
+        ("", ""),
+        ("usual way does not look", "reused in silence"),
+        ("usual way does not look at the note", "reused in silence"),
+    ],
+)
 def test_usual_way_has_to_look_whether_anything_waits(broken: str, wrong: str) -> None:
     """Else the node is free again, and may be another block before the first release is taken in."""
     threads = [lambda: owner_that_allocates_at_once(broken), lambda: hands_over("a")]

@@ -265,7 +265,7 @@ bool hw_delay_usual(hw_arena *arena, void *pointer, const hw_context *context)
     hw_run_looked n;
     uint32_t site, slack;
     hw_run *run = hw_usual_run(arena, pointer);
-    if (!run || hw_look_at_used(run, pointer, context->family, hw_setting.poison, &n, &slack))
+    if (!run || hw_look_at_used(arena, run, pointer, context->family, hw_setting.poison, &n, &slack))
         return false;
     HW_SITE_RECALL(site, &arena->sites, context->caller, (uint32_t)n.own >> 8, unknown);
     const uint64_t pattern = hw_pattern_of(n.place), words[2] = {pattern, pattern};

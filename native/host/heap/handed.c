@@ -1,9 +1,9 @@
 #define _GNU_SOURCE
 #include "heap/handed.h"
 
-#include "arena/runs.h"
+#include "heap/heap_fast.h"
+#include "heap/release.h"
 #include "heap/small.h"
-#include "run_node.h"
 
 #define KEY (&hw_this_process.key)
 enum { HANDED = 1u << 31, SITE = 0xFFFFFF, GROUP_LOG2 = 5, GROUP = 1 << GROUP_LOG2 };
@@ -12,12 +12,10 @@ enum { IDLE, QUEUED, TAKEN };
 /* `taking`, while the list is being taken. */
 #define ALL UINT32_MAX
 
-bool hw_small_waits(hw_arena *arena, const hw_run *run, uint32_t node, uint32_t *site)
+bool hw_small_waits(hw_arena *arena, const hw_run *run, uint32_t node)
 {
     const _Atomic uint32_t *handed = hw_runs_handed(arena, run);
-    uint32_t entry = handed ? atomic_load(&handed[hw_run_number(run, node)]) : 0;
-    *site = entry & SITE;
-    return entry != 0;
+    return handed && atomic_load(&handed[hw_run_number(run, node)]) != 0;
 }
 
 /* --- handing over --------------------------------------------------------------------------------- */
@@ -67,9 +65,21 @@ static HW_COLD void tell_released_twice(const hw_arena *arena, const hw_run *run
     hw_tell_wrong_release_at(&at, &where, HW_DOUBLE, node, NULL);
 }
 
-static void take_in(hw_arena *arena, hw_run *run, uint32_t number, _Atomic uint32_t *entry, const hw_context *context)
+/* A used node that nothing is wrong with. */
+static bool take_in_usual(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site, const hw_context *context)
 {
-    uint32_t node = HW_RUN_FIRST + number * (run->stride >> HW_RUN_GRANULE_LOG2), meta;
+    hw_run_looked n;
+    uint32_t slack;
+    if (hw_is_held_back(context) || hw_look_at_block(run, hw_small_payload(run, node), true, &n, &slack) ||
+        hw_state_of((uint32_t)n.own) != HW_USED || hw_quarantined((uint32_t)n.own))
+        return false;
+    hw_give_usual(arena, run, &n, site);
+    return true;
+}
+
+static void take_in_any(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site, const hw_context *context)
+{
+    uint32_t meta;
     bool known = hw_run_meta(run, KEY, node, &meta);
     if (!known) {
         hw_small_mend(arena, run, context);
@@ -78,7 +88,15 @@ static void take_in(hw_arena *arena, hw_run *run, uint32_t number, _Atomic uint3
     if (known && hw_state_of(meta) != HW_USED)
         tell_released_twice(arena, run, node, meta, context);
     else if (known && !hw_quarantined(meta))
-        hw_small_give(arena, run, node, atomic_load_explicit(entry, memory_order_relaxed) & SITE, context);
+        hw_small_give(arena, run, node, site, context);
+}
+
+static void take_in(hw_arena *arena, hw_run *run, uint32_t number, _Atomic uint32_t *entry, const hw_context *context)
+{
+    uint32_t node = HW_RUN_FIRST + number * (run->stride >> HW_RUN_GRANULE_LOG2);
+    uint32_t site = atomic_load_explicit(entry, memory_order_relaxed) & SITE;
+    if (HW_UNLIKELY(!take_in_usual(arena, run, node, site, context)))
+        take_in_any(arena, run, node, site, context);
     /* After that: up to here whoever releases it once more finds that it waits, from here on that it is free. */
     atomic_store_explicit(entry, 0, memory_order_release);
 }

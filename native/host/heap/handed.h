@@ -6,8 +6,8 @@
 
 /* --- by any thread --------------------------------------------------------------------------------- */
 
-/* Whether another thread released the node, and from which site. */
-bool hw_small_waits(hw_arena *arena, const hw_run *run, uint32_t node, uint32_t *site);
+/* Whether another thread released the node. */
+bool hw_small_waits(hw_arena *arena, const hw_run *run, uint32_t node);
 /* Noted beside the nodes, which stay as they are until their owner comes. The node was looked at: it is a used one.
    False: that is to be judged by who is inside, or there is no room to note it. */
 bool hw_small_hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site);

@@ -99,12 +99,18 @@ static __attribute__((noinline)) void *allocate_longer(size_t bytes, unsigned or
     return payload;
 }
 
-/* A shorter one was no usual release, or is to be held back. */
+/* A shorter one was no usual release, but where others of its run wait; or it is to be held back. */
+static bool is_usual_now(const hw_run *run, const hw_caller *caller)
+{
+    return run->class >= HW_RUN_SMALL || (atomic_load_explicit(&run->waiting, memory_order_relaxed) &&
+                                          hw_domain_of((uintptr_t)caller->pc) != HW_OF_ARRAYS);
+}
+
 static __attribute__((noinline)) bool release_longer(void *pointer, unsigned family, hw_caller caller)
 {
     hw_arena *arena = hw_this_thread.ready_to_release;
     const hw_run *run = arena ? hw_usual_run(arena, pointer) : NULL;
-    bool done = run && run->class >= HW_RUN_SMALL && hw_release_usual(arena, pointer, true, family, caller);
+    bool done = run && is_usual_now(run, &caller) && hw_release_usual(arena, pointer, true, family, caller);
     if (HW_UNLIKELY(done && hw_check_is_asked_for(arena)))
         hw_leave_slowly(arena);
     return done;

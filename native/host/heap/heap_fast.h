@@ -9,8 +9,10 @@
 
 #include "arena/runs.h"
 #include "heap/damage.h"
+#include "heap/handed.h"
 #include "heap/heap.h"
 #include "run_node.h"
+#include "stacks/past.h"
 
 /* Of classes whose slack stands in the header; no request of 0 bytes goes the usual way. */
 HW_INLINE bool hw_is_small(size_t bytes)
@@ -22,17 +24,25 @@ HW_INLINE size_t hw_usual_class(size_t bytes)
     return (bytes - 1) >> HW_RUN_GRANULE_LOG2;
 }
 
+/* Of classes whose slack stands in the header. */
+enum { HW_RUN_SMALL_STRIDE = HW_RUN_OVERHEAD + (HW_RUN_SMALL << HW_RUN_GRANULE_LOG2) };
+
 /* Of a damaged one what leads no farther than to what lies around the runs. */
 HW_INLINE uint32_t hw_usual_stride(const hw_run *run)
 {
     return (uint16_t)run->stride;
 }
 
-/* Where the slack of a node stands apart from it: found by addresses alone, of which no damage can lead elsewhere. */
+/* A node by its address alone, of which no damage can lead elsewhere. */
+HW_INLINE uint32_t hw_usual_node(const char *at)
+{
+    return ((uintptr_t)at & (HW_RUN_BYTES - 1)) >> HW_RUN_GRANULE_LOG2;
+}
+
+/* Where the slack of a node stands apart from it. */
 HW_INLINE uint16_t *hw_usual_entry(const hw_run *run, const char *at)
 {
-    uint32_t node = ((uintptr_t)at & (HW_RUN_BYTES - 1)) >> HW_RUN_GRANULE_LOG2;
-    return &((hw_book *)(uintptr_t)run)->aside.slack[hw_run_number(run, node) % HW_RUN_MIDS];
+    return &((hw_book *)(uintptr_t)run)->aside.slack[hw_run_number(run, hw_usual_node(at)) % HW_RUN_MIDS];
 }
 
 /* Slack of any length, of a class from HW_RUN_SMALL on; returns what of it stands in the header. */
@@ -55,7 +65,7 @@ HW_INLINE void *hw_take_head(hw_run *run, uint32_t stride, bool is_small, size_t
         return NULL;
     char *at = run->base + ((size_t)node << HW_RUN_GRANULE_LOG2), *end = at + stride;
     uint64_t wrong = hw_run_look(key, run->salt, at, stride, node == HW_RUN_FIRST, &n);
-    if (HW_UNLIKELY(wrong | hw_run_links_wrong(key, &n, &first) | (n.own & 0x30)))
+    if (HW_UNLIKELY(wrong | hw_run_next_wrong(key, &n, &first) | (n.own & 0x30)))
         return NULL;
     run->head = (uint16_t)first;
     run->used++;
@@ -91,15 +101,14 @@ HW_INLINE hw_run *hw_usual_run(const hw_arena *arena, const void *pointer)
     return &arena->runs.book[(offset + 2 * HW_RUN_OVERHEAD) >> HW_RUN_LOG2].run;
 }
 
-/* Not 0: it is no usual block of this family. One that was made by another family is judged elsewhere, one that
-   another thread released waits. `any`: of any class; else only of those whose slack stands in the header. */
-HW_INLINE uint64_t hw_look_at_used(const hw_run *run, void *pointer, unsigned family, bool any, hw_run_looked *n,
-                                   uint32_t *slack)
+/* Not 0: the block, its slack or its neighbours are not as they should be, or it is of a class whose slack stands apart
+   and not `any` is asked for. What it is is to be asked of `n`. */
+HW_INLINE uint64_t hw_look_at_block(const hw_run *run, void *pointer, bool any, hw_run_looked *n, uint32_t *slack)
 {
     const hw_run_key *key = &hw_this_process.key;
     char *at = (char *)pointer - HW_RUN_OVERHEAD;
     uint32_t stride = hw_usual_stride(run);
-    bool first = ((uintptr_t)at & (HW_RUN_BYTES - 1)) == HW_RUN_OVERHEAD, is_small = run->class < HW_RUN_SMALL;
+    bool first = ((uintptr_t)at & (HW_RUN_BYTES - 1)) == HW_RUN_OVERHEAD, is_small = stride <= HW_RUN_SMALL_STRIDE;
     uint64_t wrong = hw_run_look(key, run->salt, at, stride, first, n);
     /* What looked no further has no neighbours, nor slack. */
     if (HW_UNLIKELY(wrong | !(any | is_small)))
@@ -113,8 +122,19 @@ HW_INLINE uint64_t hw_look_at_used(const hw_run *run, void *pointer, unsigned fa
         wrong = entry != hw_slack_entry(n->place, *slack) ||
                 !hw_run_is_filled(at + stride - *slack, at + stride, hw_pattern_of(n->place));
     }
-    return wrong | hw_run_behind_wrong(key, n, stride) | atomic_load_explicit(&run->waiting, memory_order_relaxed) |
-           ((n->own & 0xF0) ^ ((uint64_t)HW_USED << 4 | family << 6));
+    return wrong | hw_run_behind_wrong(key, n, stride);
+}
+
+/* Not 0: it is no usual block of this family. One that was made by another family is judged elsewhere, one that
+   another thread released waits; where others of its run do, only who asks for `any` looks whether it does, too. */
+HW_INLINE uint64_t hw_look_at_used(hw_arena *arena, const hw_run *run, void *pointer, unsigned family, bool any,
+                                   hw_run_looked *n, uint32_t *slack)
+{
+    uint64_t wrong = hw_look_at_block(run, pointer, any, n, slack);
+    uint64_t waiting = atomic_load_explicit(&run->waiting, memory_order_relaxed);
+    if (any && HW_UNLIKELY(waiting != 0) && !wrong)
+        waiting = hw_small_waits(arena, run, hw_usual_node(n->at));
+    return wrong | waiting | ((n->own & 0xF0) ^ ((uint64_t)HW_USED << 4 | family << 6));
 }
 
 /* The other way round; `n` was looked at. */
@@ -123,7 +143,7 @@ HW_INLINE void hw_give_usual(hw_arena *arena, hw_run *run, const hw_run_looked *
     uint32_t old = run->head;
     hw_run_write(&hw_this_process.key, n, ((uint32_t)n->own & 0xCF) | (uint32_t)HW_FREE << 4 | site << 8);
     hw_run_link(&hw_this_process.key, n, hw_free_word(n->place, old));
-    run->head = (uint16_t)((uintptr_t)n->at >> HW_RUN_GRANULE_LOG2 & (HW_RUN_BYTES / 16 - 1));
+    run->head = (uint16_t)hw_usual_node(n->at);
     run->used--;
     if (HW_UNLIKELY(!old || !run->used))
         hw_runs_relist(arena, run, !old);
@@ -177,10 +197,14 @@ HW_INLINE bool hw_release_usual(hw_arena *arena, void *pointer, bool any, unsign
     if (HW_UNLIKELY(!arena || (run = hw_usual_run(arena, pointer)) == NULL || hw_is_inside(arena) ||
                     !hw_try_enter(arena, caller.frame, true)))
         return false;
-    if (HW_LIKELY(!hw_look_at_used(run, pointer, family, any, &n, &slack))) {
+    if (HW_LIKELY(!hw_look_at_used(arena, run, pointer, family, any, &n, &slack))) {
+        if (HW_SITES_BY_PYTHON)
+            arena->sites.releasing = pointer;
         /* None is known for a quarantined node. */
         HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, out);
         hw_give_usual(arena, run, &n, site);
+        if (HW_SITES_BY_PYTHON)
+            hw_past_note(pointer, site);
         arena->operations++;
         done = true;
     }
@@ -228,17 +252,21 @@ HW_INLINE void *hw_resize_fast(void *pointer, size_t bytes, hw_caller caller)
         goto slowly;
     hw_run_looked n;
     void *payload = NULL;
-    if (HW_LIKELY(!hw_look_at_used(run, pointer, HW_MALLOC, true, &n, &slack) &&
+    if (HW_LIKELY(!hw_look_at_used(arena, run, pointer, HW_MALLOC, true, &n, &slack) &&
                   (uint32_t)n.own >> 8 != HW_SITE_QUARANTINE)) {
         size_t had = hw_usual_stride(run) - HW_RUN_OVERHEAD - slack;
         if (hw_class_for(bytes) == run->class) {
             hw_resize_there(run, &n, bytes, site);
             payload = pointer;
         } else if ((payload = hw_take_any(arena, bytes, HW_MALLOC, site)) != NULL) {
+            if (HW_SITES_BY_PYTHON)
+                arena->sites.releasing = pointer;
             __builtin_memmove(payload, pointer, had < bytes ? had : bytes); /* memcpy would be a slow instruction */
             HW_SITE_RECALL(site, &arena->sites, caller, (uint32_t)n.own >> 8, learn);
             /* Its own words are as they were; the copies of its neighbours' may be others by now. */
             hw_give_usual(arena, run, &n, site);
+            if (HW_SITES_BY_PYTHON)
+                hw_past_note(pointer, site);
             arena->operations++;
         }
     }

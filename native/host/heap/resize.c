@@ -188,7 +188,7 @@ static __attribute__((noinline)) size_t usual_to_move(void *pointer, size_t byte
         !hw_try_enter(arena, caller.frame, true))
         return 0;
     uint32_t slack;
-    bool usual = !hw_look_at_used(run, pointer, HW_MALLOC, true, &n, &slack) && !hw_quarantined((uint32_t)n.own);
+    bool usual = !hw_look_at_used(arena, run, pointer, HW_MALLOC, true, &n, &slack) && !hw_quarantined((uint32_t)n.own);
     hw_is_out(arena);
     size_t size = usual ? hw_usual_stride(run) - HW_RUN_OVERHEAD - slack : 0;
     return size != bytes ? size : 0;

@@ -6,6 +6,7 @@
 #include "heap/release.h"
 #include "os/room.h"
 #include "run_node.h"
+#include "stacks/past.h"
 
 #define KEY (&hw_this_process.key)
 
@@ -244,14 +245,14 @@ void hw_small_give(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site, c
 static HW_COLD void release_wrong(hw_arena *arena, hw_run *run, void *pointer, const hw_context *context, bool again)
 {
     hw_where where = where_of(arena, run);
-    uint32_t meta, node = hw_run_node_at(run, pointer), site;
+    uint32_t meta, node = hw_run_node_at(run, pointer);
     if (!hw_run_is_in_use(run)) {
         hw_release_outside(pointer, context);
         return;
     }
     hw_small_inspect(arena, run, context);
     if (again && hw_run_meta(run, KEY, node, &meta) && hw_state_of(meta) == HW_USED &&
-        !hw_small_waits(arena, run, node, &site)) {
+        !hw_small_waits(arena, run, node)) {
         hw_small_release(arena, run, pointer, context);
         return;
     }
@@ -259,10 +260,19 @@ static HW_COLD void release_wrong(hw_arena *arena, hw_run *run, void *pointer, c
     bool is_node = hw_run_meta(run, KEY, holder, &meta);
     if (is_node && hw_quarantined(meta))
         return;
-    if (is_node && holder == node && (hw_state_of(meta) != HW_USED || hw_small_waits(arena, run, node, &site)))
+    if (is_node && holder == node && (hw_state_of(meta) != HW_USED || hw_small_waits(arena, run, node)))
         hw_tell_wrong_release_at(context, &where, HW_DOUBLE, node, NULL);
     else
         hw_tell_wrong_release_at(context, &where, HW_INVALID, is_node ? holder : 0, NULL);
+}
+
+/* The first release of each pair of sites comes here. */
+static void note_past(const void *pointer, uint32_t site)
+{
+    if (site && hw_past_is_on()) {
+        hw_past_learn(pointer, site);
+        hw_past_note(pointer, site);
+    }
 }
 
 void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_context *context)
@@ -276,7 +286,7 @@ void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_cont
         release_wrong(arena, run, pointer, context, true);
         return;
     }
-    if (hw_small_waits(arena, run, node, &site)) {
+    if (hw_small_waits(arena, run, node)) {
         release_wrong(arena, run, pointer, context, false);
         return;
     }
@@ -286,7 +296,9 @@ void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_cont
         hw_where where = where_of(arena, run);
         hw_tell_wrong_release_at(context, &where, HW_MISMATCH, node, NULL);
     }
-    hw_small_give(arena, run, node, hw_site_here(meta >> 8, context), context);
+    site = hw_site_here(meta >> 8, context);
+    note_past(pointer, site);
+    hw_small_give(arena, run, node, site, context);
 }
 
 /* --- by any thread --------------------------------------------------------------------------------- */
@@ -314,6 +326,7 @@ void hw_small_release_any(hw_arena *arena, hw_run *run, void *pointer, const hw_
     if (may_be_handed_over(run, node, context->family, &meta) &&
         (hw_is_foreign() || !hw_domain_differs(meta >> 8, &context->caller))) {
         uint32_t site = hw_is_foreign() ? 0 : hw_site_here(meta >> 8, context);
+        note_past(pointer, site);
         if (hw_small_hand_over(arena, run, node, site)) {
             if (!hw_is_foreign())
                 take_in_for_nobody(arena, context);
@@ -355,7 +368,7 @@ void *hw_small_resize(hw_arena *arena, hw_run *run, void *pointer, size_t bytes,
                       const hw_context *context, size_t *size, unsigned *family,
                       bool (*moves)(size_t size, size_t bytes, const hw_context *context))
 {
-    uint32_t node = hw_run_node_at(run, pointer), meta, by;
+    uint32_t node = hw_run_node_at(run, pointer), meta;
     if (atomic_load_explicit(&run->waiting, memory_order_relaxed) && !atomic_load(&arena->runs.lost))
         hw_small_drain_run(arena, run, context);
     for (int attempt = 0; attempt < HW_ATTEMPTS; attempt++) {
@@ -368,7 +381,7 @@ void *hw_small_resize(hw_arena *arena, hw_run *run, void *pointer, size_t bytes,
             hw_small_inspect(arena, run, context);
             *size = hw_small_size(run, pointer);
         }
-        bool waits = *size && hw_small_waits(arena, run, node, &by);
+        bool waits = *size && hw_small_waits(arena, run, node);
         if (!*size || waits) {
             *size = waits ? 0 : size_of_lost(run, pointer);
             if (!*size)

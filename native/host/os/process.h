@@ -32,7 +32,8 @@ typedef struct hw_region {
 typedef struct hw_process {
     uint32_t magic, version;
     _Atomic uint64_t sites, sites_used, regions, regions_used;
-    hw_run_key key; /* of all runs; set before there are any */
+    hw_run_key key;        /* of all runs; set before there are any */
+    _Atomic uint64_t past; /* what was released lately (stacks/past.h); 0: that is not noted */
 } hw_process;
 
 extern hw_process hw_this_process;

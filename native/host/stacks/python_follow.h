@@ -159,10 +159,10 @@ void hw_python_keep_chain(hw_python_view *view, const hw_python_path *path, uint
 /* As hw_python_follow, from a frame on. */
 static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_view *view, const hw_python_layout l,
                                                                      uintptr_t frame, hw_python_frame *frames,
-                                                                     unsigned most, hw_python_path *path)
+                                                                     unsigned most, unsigned own, hw_python_path *path)
 {
-    unsigned n = 0, step = 0;
-    bool library = true, shim = false;
+    unsigned n = 0, step = 0, left = own;
+    bool shim = false;
     uint64_t key = HW_PYTHON_SEVERAL;
     path->deaths = atomic_load_explicit(&hw_python_deaths, memory_order_relaxed);
     for (; frame && step < 2 * most + 1; step++) {
@@ -173,12 +173,12 @@ static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_v
             shim |= n == 0;
             if (n)
                 frames[n - 1].entry = true;
-        } else if (n == most || !library) {
+        } else if (n == most || !left) {
             break;
         } else {
             frames[n] = hw_python_frame_at(l, frame);
             uint32_t life = atomic_load_explicit(hw_python_life(frames[n++].code), memory_order_relaxed);
-            library = life & HW_PYTHON_LIBRARY;
+            left -= !(life & HW_PYTHON_LIBRARY);
             key = hw_python_key_on(key, instruction, life);
         }
         if (step < HW_PYTHON_STEPS)
@@ -186,15 +186,16 @@ static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_v
         frame = hw_word_of(frame + l.previous);
     }
     path->many = step;
-    path->ends = n && (n == most || !library) && step <= HW_PYTHON_STEPS;
-    path->alone = !shim && (most == 1 || (n == 1 && !library));
+    path->ends = n && (n == most || !left || (left < own && !frame)) && step <= HW_PYTHON_STEPS;
+    path->alone = !shim && (most == 1 || (n == 1 && !left));
     path->key = n == 0 ? HW_PYTHON_NOTHING : path->alone ? hw_python_key_of(frames->instruction) : key;
     return n;
 }
 
 /* The innermost frame of the calling thread; 0 for none. */
 uintptr_t hw_python_innermost(hw_python_view *view);
-/* Frames, innermost first, up to the first that is no library's; `most` at most. Returns how many. */
-unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, hw_python_path *path);
+/* Frames, innermost first, through libraries' up to the first `own` that are none; `most` at most. Returns how many. */
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, unsigned own,
+                          hw_python_path *path);
 
 #endif

@@ -241,8 +241,9 @@ void hw_python_keep_chain(hw_python_view *view, const hw_python_path *path, uint
     to->key = key;
 }
 
-unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, hw_python_path *path)
+unsigned hw_python_follow(hw_python_view *view, hw_python_frame *frames, unsigned most, unsigned own,
+                          hw_python_path *path)
 {
     const hw_python_layout *l = hw_python_here();
-    return hw_python_walk(view, *l, hw_python_innermost(view), frames, most, path);
+    return hw_python_walk(view, *l, hw_python_innermost(view), frames, most, own, path);
 }

@@ -3,6 +3,7 @@
 
 #include "stacks/domains.h"
 #include "stacks/named.h"
+#include "stacks/past.h"
 #include "stacks/python_code.h"
 #include "stacks/python_follow.h"
 #include "stacks/python_trail.h"
@@ -80,10 +81,13 @@ static void keep_native_site(hw_python *p, uint64_t key, uint32_t site)
     p->natives[slot].key = key;
 }
 
-/* A release has the innermost frame alone: there are many pairs of both. */
-static unsigned follow(hw_python *p, hw_python_frame *frames, uint32_t prior, hw_python_path *path)
+/* A release has the innermost frame alone: there are many pairs of both. What an extension allocates may be overrun by
+   it: where a helper of the program makes such blocks, its caller tells bugs apart. */
+static unsigned follow(hw_python *p, const hw_caller *caller, hw_python_frame *frames, uint32_t prior,
+                       hw_python_path *path)
 {
-    return hw_python_follow(&p->view, frames, prior ? 1 : HW_PYTHON_FAST, path);
+    unsigned own = hw_python_is_own((uintptr_t)caller->pc) ? 1 : 2;
+    return hw_python_follow(&p->view, frames, prior ? 1 : HW_PYTHON_FAST, own, path);
 }
 
 /* A site of code, and of a native site, that are known already, which `key` is to lead to. Anything else takes the long
@@ -114,6 +118,10 @@ static __attribute__((noinline)) uint32_t learn_known(hw_site_cache *cache, cons
     }
     if (!site)
         return HW_SITE_UNKNOWN;
+    if (prior && cache->releasing) {
+        hw_past_learn(cache->releasing, site);
+        cache->releasing = NULL;
+    }
     hw_site_keep(cache, key, prior, site);
     return site;
 }
@@ -138,7 +146,7 @@ static __attribute__((noinline)) uint32_t recall_slowly(hw_site_cache *cache, hw
 {
     hw_python_path path;
     hw_python_frame frames[HW_PYTHON_FAST];
-    unsigned count = follow(cache->python, frames, prior, &path);
+    unsigned count = follow(cache->python, &caller, frames, prior, &path);
     uint32_t site = recall_path(cache, &caller, prior, frames, count, path.key);
     if (innermost && !prior && path.ends && !path.alone && site && site != HW_SITE_UNKNOWN)
         hw_python_keep_chain(&cache->python->view, &path, innermost, site);
@@ -178,7 +186,7 @@ static inline __attribute__((always_inline)) uint32_t recall_further(hw_site_cac
     if (prior || !hw_python_is_library(frames->code))
         return learn_known(cache, &caller, prior, frames, 1, (uintptr_t)caller.pc, key);
     hw_python_path path;
-    unsigned count = hw_python_walk(view, layout, frame, frames, HW_PYTHON_FAST, &path);
+    unsigned count = hw_python_walk(view, layout, frame, frames, HW_PYTHON_FAST, 1, &path);
     uint64_t far = both((uintptr_t)caller.pc, path.key);
     site = hw_site_recent(cache, far, 0);
     if (site == HW_SITE_UNKNOWN)
@@ -286,12 +294,13 @@ static uint32_t learn_native(hw_site_cache *cache, const hw_caller *caller, bool
 
 /* The frames as words behind the first; returns how many words there are. `lines`: whether there are frames. A code
    that is found to be a library's leads on to frames that were not looked at. */
-static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, bool *lines, uint64_t *key)
+static unsigned learn_frames(hw_python *p, const hw_caller *caller, uint64_t *words, uint32_t prior, bool *lines,
+                             uint64_t *key)
 {
     hw_python_path path;
     hw_python_frame frames[HW_PYTHON_FAST];
     unsigned count = 1, before;
-    unsigned n = follow(p, frames, prior, &path);
+    unsigned n = follow(p, caller, frames, prior, &path);
     *lines = n != 0;
     *key = path.key;
     if (p->busy) /* in a signal that came while another call was here: without lines, */
@@ -305,7 +314,7 @@ static unsigned learn_frames(hw_python *p, uint64_t *words, uint32_t prior, bool
             count++;
         if (p->codes.records == records)
             break;
-        n = follow(p, frames, prior, &path);
+        n = follow(p, caller, frames, prior, &path);
     } while (count > before && count <= n);
     atomic_signal_fence(memory_order_seq_cst);
     p->busy = false;
@@ -318,7 +327,8 @@ __attribute__((noinline)) uint32_t hw_python_learn(hw_site_cache *cache, const h
     uint64_t native, python = 0, words[1 + HW_PYTHON_MOST];
     hw_python *p = cache->python;
     bool busy = p->busy, lines = true;
-    unsigned count = p->native ? learn_frames(p, words, prior, &lines, &python) : follow_whole(p, words, &python);
+    unsigned count =
+        p->native ? learn_frames(p, caller, words, prior, &lines, &python) : follow_whole(p, words, &python);
     uint32_t site = learn_native(cache, caller, lines, &native);
     if ((words[0] = site) == 0)
         return 0;
@@ -345,4 +355,5 @@ void hw_python_renew(hw_site_cache *cache)
     atomic_signal_fence(memory_order_seq_cst);
     cache->python = p;
     cache->most = 0;
+    hw_past_begin();
 }

@@ -57,6 +57,7 @@ typedef struct hw_site_cache {
     struct hw_unwound *unwound;
     struct hw_python *python; /* NULL: stacks have no Python lines (python_sites.h) */
     hw_site_recaller *recall; /* with those */
+    const void *releasing;    /* with those: the block whose release is looked for, in the usual way */
     uint32_t kept;
     hw_recent recent[HW_RECENT];
     struct {

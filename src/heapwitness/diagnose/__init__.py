@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from heapwitness.diagnose.before import with_former
 from heapwitness.diagnose.blocks import Sites
 from heapwitness.diagnose.crash import examine_crash
 from heapwitness.diagnose.damage import damages, with_restored
@@ -57,9 +58,10 @@ def diagnose(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | N
     """
     if event.type is not Type.FINDING:
         return ()
-    found = tuple(with_contents(one, memory, event.process) for one in _diagnosed(event, memory, elsewhere))
+    sites = Sites(memory, event.process)
+    told = (with_contents(one, memory, event.process) for one in _diagnosed(event, memory, elsewhere))
+    found = tuple(with_former(one, sites, memory) for one in told)
     if event.numbers:
-        sites = Sites(memory, event.process)
         found = tuple(with_numbers(one, event.numbers, sites) for one in found)
     if not event.left:
         return found

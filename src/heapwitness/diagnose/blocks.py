@@ -14,6 +14,7 @@ from heapwitness.findings.model import Block, Frame, Site
 from heapwitness.heap import LostPool, NodeArea, area_at
 from heapwitness.layout import witness
 from heapwitness.layout.events import Released
+from heapwitness.layout.past import Past
 from heapwitness.layout.process import (
     Process,
     PythonCall,
@@ -60,11 +61,19 @@ class Sites:
         self._known: dict[int, SiteRecord | None] = {}
         self._codes: dict[int, PythonCode | None] = {}
         self._process: Process | None = None
+        self._past: Past | None = None
         try:
             self._process = read_process(memory, address)
         except HeapwitnessError:
             # A pool of the core alone has no such block, and a destroyed one must not hide the finding.
             self._process = None
+
+    @property
+    def past(self) -> Past | None:
+        """What was released lately; None without a process block."""
+        if self._past is None and self._process is not None:
+            self._past = Past(self._memory, self._process)
+        return self._past
 
     def site(self, number: int) -> Site | None:
         """A site by its number; None when nothing is known of it."""

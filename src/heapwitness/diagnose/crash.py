@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from heapwitness.diagnose.before import with_before
 from heapwitness.diagnose.blocks import Sites, block_of
 from heapwitness.diagnose.held import held
 from heapwitness.diagnose.operand import Use, use_of
@@ -65,13 +66,21 @@ def examine_crash(event: Event, words: CrashWords, memory: Memory) -> tuple[Cras
     source = source_of(memory, regions, tuple(candidates)) if candidates else None
     if source is not None:
         return crash, (_finding(event, crash, source, sites, candidates.get(source.value, "")),)
-    return _with_held(crash, words, memory, regions, sites), ()
+    used = (*candidates, *((crash.address,) if crash.address is not None else ()))
+    return _with_held(crash, words, memory, regions, sites, used), ()
 
 
-def _with_held(crash: Crash, words: CrashWords, memory: Memory, regions: Sequence[Region], sites: Sites) -> Crash:
+def _with_held(
+    crash: Crash,
+    words: CrashWords,
+    memory: Memory,
+    regions: Sequence[Region],
+    sites: Sites,
+    used: Sequence[int] = (),
+) -> Crash:
     import msgspec
 
-    found = held(words, _NAMES.get(words.machine, ()), memory, regions, sites)
+    found = held(words, _NAMES.get(words.machine, ()), memory, regions, sites, used)
     return msgspec.structs.replace(crash, stale=found) if found else crash
 
 
@@ -224,6 +233,8 @@ def _regions(event: Event, memory: Memory) -> tuple[Region, ...]:
 
 def _finding(event: Event, crash: Crash, source: Source, sites: Sites, register: str) -> Finding:
     block = with_type(block_of(source.pool, sites, source.tenant), source.pool.memory)
+    if block.domain == "PyObject_Malloc" and block.type is None:
+        block = with_before(block, sites, source.pool.memory)
     return Finding(
         kind="use-after-free-read",
         detected=detection_of(event, "crash"),

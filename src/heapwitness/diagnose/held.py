@@ -1,10 +1,15 @@
-"""What a crashed thread held that leads to released blocks: no proof of anything, but the place to look at."""
+"""What a crashed thread held that leads to released blocks: no proof of anything, but the place to look at.
+
+The memory of an object that was released once too often may be another one's by then. It was used as the object all the
+same where the address that could not be accessed stands in it, behind where a register leads.
+"""
 
 from collections.abc import Iterator, Sequence
 
+from heapwitness.diagnose.before import with_before
 from heapwitness.diagnose.blocks import Sites, Tenant, block_of
-from heapwitness.diagnose.python_objects import type_at, with_type
-from heapwitness.diagnose.stale import released_around, released_at
+from heapwitness.diagnose.python_objects import HEADS, type_at, with_type
+from heapwitness.diagnose.stale import released_around, released_at, tenant_around
 from heapwitness.findings.model import Stale
 from heapwitness.heap import LostPool, NodeArea, area_at
 from heapwitness.layout import runs
@@ -13,12 +18,19 @@ from heapwitness.layout.process import Region, RegionKind, region_at
 from heapwitness.memory import Memory, Unreadable, read_up_to
 
 SHOWN = 3
+_FIELDS, _TYPE = 16, 1
+_NEAR, _MASK = 4096, (1 << 64) - 1
 STACK_BYTES = 2048
 """Of the stack, from its pointer on: what C functions keep of their callers' arguments."""
 
 
 def held(
-    words: CrashWords, names: Sequence[str], memory: Memory, regions: Sequence[Region], sites: Sites
+    words: CrashWords,
+    names: Sequence[str],
+    memory: Memory,
+    regions: Sequence[Region],
+    sites: Sites,
+    used: Sequence[int] = (),
 ) -> tuple[Stale, ...]:
     """Pointers to or into released blocks that registers held; of those on the stack, pointers to Python objects.
 
@@ -26,6 +38,7 @@ def held(
         words: of the crash.
         names: of its registers.
         memory: of the process at that moment.
+        used: what the access that could not be done was made of.
     """
     pools = _Pools(memory, regions)
     found: dict[int, Stale] = {}
@@ -43,7 +56,37 @@ def held(
             block = with_type(block_of(pool, sites, tenant), memory)
             if block.type == kind:
                 found.setdefault(block.address, Stale(register=f"the stack at {at:#x}", block=block))
-    return tuple(found.values())
+    return tuple(found.values()) or tuple(_reused(words, names, memory, pools, sites, used))
+
+
+def _reused(
+    words: CrashWords, names: Sequence[str], memory: Memory, pools: "_Pools", sites: Sites, used: Sequence[int]
+) -> Iterator[Stale]:
+    """The first pointer to what was an object, with the block whose memory that is now."""
+    registers = zip(names, words.registers, strict=False)
+    stack = ((f"the stack at {at:#x}", value) for at, value in _stack(words, memory))
+    for name, value in (*registers, *stack) if used else ():
+        pool, tenant = pools.tenant(value) or (None, None)
+        if pool is None or tenant is None:
+            continue
+        inside = value - pool.payload(tenant.offset)
+        if inside in (0, *HEADS) and type_at(memory, value) is None and _has_one(memory, value, used):
+            block = with_before(block_of(pool, sites, tenant), sites, memory, inside)
+            if block.before:
+                yield Stale(register=name, block=block, inside=inside)
+                return
+
+
+def _has_one(memory: Memory, value: int, used: Sequence[int]) -> bool:
+    """Whether what looks like an object has one of these in it, or a little less: as its type, or as an address."""
+    data = read_up_to(memory, value, 8 * _FIELDS)
+    fields = [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data) - 7, 8)]
+    return any(
+        (number == _TYPE or field >= _NEAR) and min(one - field & _MASK, field - one & _MASK) < _NEAR
+        for number, field in enumerate(fields)
+        if number >= _TYPE
+        for one in used
+    )
 
 
 def _stack(words: CrashWords, memory: Memory) -> Iterator[tuple[int, int]]:
@@ -65,17 +108,27 @@ class _Pools:
         """Whether there is a pool at an address."""
         return region_at(self._regions, address) is not None
 
+    def tenant(self, address: int) -> tuple[NodeArea, Tenant] | None:
+        """The block of a run that an address leads into, whatever became of it."""
+        region = region_at(self._regions, address)
+        if region is None or region.kind is not RegionKind.RUNS:
+            return None
+        pool = self._area(region, address)
+        tenant = tenant_around(pool, address) if pool is not None else None
+        return (pool, tenant) if pool is not None and tenant is not None else None
+
     def released(self, address: int) -> tuple[NodeArea, Tenant] | None:
         """The released block that an address leads into."""
         region = region_at(self._regions, address)
-        if region is None:
-            return None
+        pool = self._area(region, address) if region is not None else None
+        tenant = (released_at(pool, address) or released_around(pool, address)) if pool is not None else None
+        return (pool, tenant) if pool is not None and tenant is not None else None
+
+    def _area(self, region: Region, address: int) -> NodeArea | None:
         place = (address if region.kind is RegionKind.RUNS else region.base) // runs.BYTES
         if place not in self._open:
             try:
                 self._open[place] = area_at(self._memory, region, address)
             except (LostPool, Unreadable):
                 self._open[place] = None
-        pool = self._open[place]
-        tenant = (released_at(pool, address) or released_around(pool, address)) if pool is not None else None
-        return (pool, tenant) if pool is not None and tenant is not None else None
+        return self._open[place]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from heapwitness.diagnose.one_element import as_element
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Array, Block, Finding
 from heapwitness.layout.process import Region, RegionKind, read_process, read_regions
@@ -33,7 +34,7 @@ _DTYPE = struct.Struct("<24xccc1xiII")  # kind, character, order, number; what f
 _LATER_SIZE = struct.Struct("<40xq")
 _NAMES, _LATER_NAMES = struct.Struct("<56xQ"), struct.Struct("<104xQ")
 """Where a dtype has the names of its fields."""
-_HEADS = (16, 32)
+HEADS = (16, 32)
 """Bytes before an object in its block that the collector knows: its own, or with those of its dictionary."""
 
 _OBJECT, _COUNT = 16, 8
@@ -63,7 +64,7 @@ def with_contents(finding: Finding, memory: Memory, process: int) -> Finding:
     if finding.culprit is not None:
         released = with_type(finding.culprit, memory)
         finding = msgspec.structs.replace(finding, culprit=released)
-        if _is_count(finding, released):
+        if is_count(finding):
             finding = msgspec.structs.replace(finding, detail=f"{finding.detail} {_COUNTED}".strip())
     if not blocks:
         return finding
@@ -73,22 +74,23 @@ def with_contents(finding: Finding, memory: Memory, process: int) -> Finding:
         array = arrays.get(block.address) if block is not None else None
         return msgspec.structs.replace(block, array=array) if block is not None and array is not None else block
 
-    culprit = holding(finding.culprit)
-    return msgspec.structs.replace(
+    told = msgspec.structs.replace(
         finding,
-        culprit=culprit,
+        culprit=holding(finding.culprit),
         victim=holding(finding.victim),
         suspect=holding(finding.suspect),
-        element=_element(finding, culprit) if culprit is not None else None,
     )
+    told = as_element(told, memory)
+    return msgspec.structs.replace(told, element=_element(told, told.culprit) if told.culprit is not None else None)
 
 
-def _is_count(finding: Finding, block: Block) -> bool:
+def is_count(finding: Finding) -> bool:
     """Whether what was written into a released object is where it has its count of references."""
-    damage = finding.damage
-    if finding.kind != "use-after-free-write" or block.domain != "PyObject_Malloc" or damage is None:
+    damage, block = finding.damage, finding.culprit
+    if finding.kind != "use-after-free-write" or block is None or damage is None:
         return False
-    return any(damage.offset == head and damage.length <= _COUNT for head in (0, *_HEADS))
+    at_head = any(damage.offset == head and damage.length <= _COUNT for head in (0, *HEADS))
+    return at_head and block.domain == "PyObject_Malloc"
 
 
 def _may_hold_data(block: Block) -> bool:
@@ -237,7 +239,7 @@ def with_type(block: Block, memory: Memory) -> Block:
     now, as that of what the collector knows is."""
     if block.domain != "PyObject_Malloc" or (block.state == "used" and block.freed is None):
         return block
-    kinds = (type_at(memory, block.address + head) for head in _HEADS if block.size >= head + _OBJECT)
+    kinds = (type_at(memory, block.address + head) for head in HEADS if block.size >= head + _OBJECT)
     return msgspec.structs.replace(block, type=next(filter(None, kinds), None))
 
 

@@ -103,6 +103,16 @@ def released_around(pool: NodeArea, address: int) -> Tenant | None:
     return None
 
 
+def tenant_around(pool: NodeArea, address: int) -> Tenant | None:
+    """The block, in use or not, whose node of a run holds an address."""
+    known = pool.at(address - pool.base)
+    try:
+        tenant = _tenant(pool, known) if known is not None else None
+    except Unreadable:
+        return None
+    return tenant if tenant is not None and pool.payload(tenant.offset) <= address else None
+
+
 def _could_be_pattern(value: int) -> bool:
     return value & _FIXED & _UPPER == _SHAPE & _UPPER
 

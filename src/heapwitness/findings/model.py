@@ -79,6 +79,18 @@ class Array(msgspec.Struct, frozen=True, kw_only=True):
     strides: tuple[int, ...]
 
 
+class Former(msgspec.Struct, frozen=True, kw_only=True):
+    """A block that was released, and whose memory is another one's now.
+
+    `type` is that of the object that the first block of this site of releases held, if it was one.
+    """
+
+    allocated: Site | None = None
+    freed: Site | None = None
+    domain: Domain | None = None
+    type: str | None = None
+
+
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """A heap block as its program knows it: `address` and requested `size` of the payload.
 
@@ -86,7 +98,8 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     for that one. `task` is the owning task's name, where the format records tasks. `number`: how many its allocation
     site had allocated with it, in a run that counted them; else 0. `domain` is the one of Python's allocators that the
     block came by, where that is known, `array` the array that owns it, and `type` the type of the Python object that it
-    held when it was released.
+    held when it was released. `before` are blocks that lay there before it, the last one first, where one of them may
+    be meant.
     """
 
     address: int
@@ -100,6 +113,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     domain: Domain | None = None
     array: Array | None = None
     type: str | None = None
+    before: tuple[Former, ...] = ()
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,10 +267,15 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stale(msgspec.Struct, frozen=True, kw_only=True):
-    """A register that held the address of a released block when the program crashed; that alone proves nothing."""
+    """A register that held the address of a released block when the program crashed; that alone proves nothing.
+
+    `inside`: it led so many bytes into a block that is in use, out of which what the program used as an address was
+    read: another block of those that `block.before` names may have been meant.
+    """
 
     register: str
     block: Block
+    inside: int | None = None
 
 
 class Crash(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,7 +308,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     `findings` counts all: those that are shown, the `dropped`, which came too fast to be looked at, and the `missing`,
     which processes had counted when they ended and could not tell; but not those that were accepted: `suppressed`
-    ones and those that the baseline has, `known`.
+    ones and those that the baseline has, `known`. `interpreters` are those of the `processes` whose program is called
+    python, when they were heard last: what starts one may be many of a shell's.
     """
 
     operations: int = 0
@@ -304,6 +324,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     watched: int = 0
     suppressed: int = 0
     known: int = 0
+    interpreters: int = 0
 
 
 AcceptedBy = Literal["suppression", "baseline"]

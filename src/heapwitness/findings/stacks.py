@@ -50,6 +50,14 @@ def with_block_stacks(block: Block | None, change: StackChange) -> Block | None:
         block,
         allocated=_with_stack(block.allocated, change, "allocated"),
         freed=_with_stack(block.freed, change, "released"),
+        before=tuple(
+            msgspec.structs.replace(
+                one,
+                allocated=_with_stack(one.allocated, change, "allocated"),
+                freed=_with_stack(one.freed, change, "released"),
+            )
+            for one in block.before
+        ),
     )
 
 

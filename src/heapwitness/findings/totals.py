@@ -18,3 +18,4 @@ class Totals(NamedTuple):
     watched: int = 0
     suppressed: int = 0
     known: int = 0
+    interpreters: int = 0

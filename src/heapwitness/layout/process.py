@@ -23,7 +23,8 @@ VERSION = 2
 BEFORE_RUNS = 1
 """The version of engines that had pools alone."""
 
-PROCESS_WORDS = struct.Struct("<IIQQQQQQ")
+PROCESS_WORDS = struct.Struct("<IIQQQQQQQ")
+PROCESS_WORDS_BEFORE_PAST = struct.Struct("<IIQQQQQQ")
 PROCESS_WORDS_BEFORE_RUNS = struct.Struct("<IIQQQQ")
 REGION_WORDS = struct.Struct("<QQIIQQ")
 REGION_WORDS_BEFORE_RUNS = struct.Struct("<QQII")
@@ -70,7 +71,8 @@ class SiteKind(IntEnum):
 class Process:
     """The block that leads to everything else; addresses, lengths in bytes, `regions_used` in entries.
 
-    `key` is that of all runs; None of an engine that has none.
+    `key` is that of all runs; None of an engine that has none. `past` is the address of what was released lately, 0
+    where that is not noted.
     """
 
     sites: int
@@ -78,6 +80,7 @@ class Process:
     regions: int
     regions_used: int
     key: RunKey | None = field(default=None, repr=False)
+    past: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +163,12 @@ def read_process(memory: Memory, address: int) -> Process:
         )
     if version == BEFORE_RUNS:
         return Process(sites, sites_used, regions, regions_used)
-    key = RunKey(*PROCESS_WORDS.unpack(memory.read(address, PROCESS_WORDS.size))[6:])
-    return Process(sites, sites_used, regions, regions_used, key)
+    known = PROCESS_WORDS_BEFORE_PAST
+    key = RunKey(*known.unpack(memory.read(address, known.size))[6:])
+    past = 0
+    with contextlib.suppress(Unreadable):  # a record of an earlier engine ends before
+        past = int.from_bytes(memory.read(address + known.size, PROCESS_WORDS.size - known.size), "little")
+    return Process(sites, sites_used, regions, regions_used, key, past)
 
 
 def read_regions(memory: Memory, process: Process) -> tuple[Region, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from heapwitness.findings.model import Crash
+from heapwitness.findings.model import Block, Crash
 from heapwitness.findings.words import count
 from heapwitness.report import text
 
@@ -55,6 +55,17 @@ def heap(crash: Crash) -> str:
     }[crash.heap]
 
 
+def _reused(register: str, inside: int, block: Block) -> str:
+    into = f"byte {inside} of " if inside else ""
+    made = text.by(block.allocated.stack if block.allocated is not None else None, "allocated")
+    meant = "it" if len(block.before) == 1 else "one of them"
+    return (
+        f"{register} held the address of {into}{text.sized(block)}{made}, and that was used as an object, which it is "
+        f"none of. Before, {text.formers(block.before)} lay there: a reference to {meant} was probably released once "
+        "too often, and its memory is another block's now."
+    )
+
+
 def stale(crash: Crash) -> Iterator[str]:
     """Registers that lead to released blocks."""
     for one in crash.stale:
@@ -62,7 +73,9 @@ def stale(crash: Crash) -> Iterator[str]:
         made = text.by(block.allocated.stack if block.allocated is not None else None, "allocated")
         released = text.by(block.freed.stack if block.freed is not None else None)
         held = f"{one.register} held the address of {text.sized(block)}{made} that was released{released}."
-        if block.type is not None:
+        if one.inside is not None:
+            yield _reused(one.register, one.inside, block)
+        elif block.type is not None:
             yield f"{held} If it is still used, a reference to it was released once too often."
         else:
             yield f"{held} That may be the fault, if it is still used: its first word reads as 0 or 1 now."

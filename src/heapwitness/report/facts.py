@@ -41,6 +41,8 @@ def facts(finding: Finding) -> Iterator[Fact]:
         yield Fact("seen", (f"{finding.count:,} times",))
     if finding.detail:
         yield Fact("note", (text.harmless(finding.detail),), wrap=True)
+    if finding.culprit is not None and finding.culprit.before:
+        yield Fact("before", (text.harmless(_before(finding.culprit)),), wrap=True)
 
 
 def thread(detected: Detected | Crash) -> str:
@@ -90,6 +92,11 @@ def _block(block: Block) -> Iterator[str]:
     for act, site in sites(block):
         if site.stack:
             yield f"{act}{text.by(site.stack)}"
+
+
+def _before(block: Block) -> str:
+    meant = "it" if len(block.before) == 1 else "one of them"
+    return f"{text.formers(block.before)} lay there; {meant} may be what is still used"
 
 
 def _array(array: Array) -> str:

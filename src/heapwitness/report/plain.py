@@ -51,7 +51,8 @@ def summed_up(summary: "Summary | Totals", *, insides: bool = True) -> str:
     ]
     counted = ("suppressed", summary.suppressed), ("known", summary.known), ("missing", summary.missing)
     if summary.processes > 1:
-        words.append(f"{summary.processes:,} processes")
+        some = 0 < summary.interpreters < summary.processes
+        words.append(f"{summary.processes:,} processes{f' ({summary.interpreters:,} of Python)' if some else ''}")
     words += [f"{number:,} {name}" for name, number in counted if number]
     if summary.dropped:
         words.append(f"{summary.dropped:,} not shown")

@@ -7,7 +7,7 @@ command: `clean` is applied to each.
 import os
 from collections.abc import Sequence
 
-from heapwitness.findings.model import RELEASE_OF_DOMAIN, Array, Block, Finding, Frame, Place, Site
+from heapwitness.findings.model import RELEASE_OF_DOMAIN, Array, Block, Finding, Former, Frame, Place, Site
 from heapwitness.findings.words import count
 from heapwitness.report.frames import named
 from heapwitness.report.names import spoken
@@ -78,6 +78,19 @@ def sized(block: Block) -> str:
     noun = f"{clean(block.type)} object" if block.type is not None else "block"
     spoken_with_vowel = number.startswith("8") or number.split(",")[0] in ("11", "18")
     return f"{'an' if spoken_with_vowel else 'a'} {number}-byte {noun}"
+
+
+def formers(before: Sequence[Former]) -> str:
+    """What lay in a block's place before it, as a noun: "an Account object allocated by make at main.py:7 that drop
+    at main.py:9 released"."""
+    return ", and before that ".join(map(_former, before))
+
+
+def _former(one: Former) -> str:
+    noun = f"{clean(one.type)} object" if one.type is not None else "block"
+    article = "an" if noun[0] in "AEIOUaeiou" else "a"
+    released = by(_stack(one.freed), "released")
+    return f"{article} {noun}{by(_stack(one.allocated), 'allocated')}{f' and{released}' if released else ''}"
 
 
 def headline(finding: Finding) -> str:

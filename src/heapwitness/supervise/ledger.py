@@ -1,6 +1,7 @@
 """What the engines count and say of their processes, summed up over all of them."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ ERRORS_LIMIT = 16
 _NAME_LIMIT = 64
 _BACKUP_BYTES = 16
 
+_PYTHON = re.compile(r"python[\d.]*t?")
+
 
 class _Process:
     """`ended`: it said so. `left`: another program, which has no engine, took its place.
@@ -33,6 +36,10 @@ class _Process:
         self.name = ""
         self.ended = self.left = self.cut_short = False
         self.heard = self.counted = 0
+
+    @property
+    def is_interpreter(self) -> bool:
+        return _PYTHON.fullmatch(self.name) is not None
 
     @property
     def missing(self) -> int:
@@ -74,6 +81,7 @@ class Ledger:
         self._gone: frozenset[int] | None = None
         # Of processes that are not told apart any more.
         self._missing = 0
+        self._interpreters = 0
 
     def note(self, event: Event, pid: int) -> None:
         """Take down what an event says of its process `pid`."""
@@ -84,9 +92,9 @@ class Ledger:
         if process is None or (process.ended and event.type is Type.HELLO):
             self.processes += 1
             if process is not None:
-                self._missing += process.missing
+                self._forget(pid)
             elif len(self._processes) >= PROCESSES_LIMIT:
-                self._missing += self._processes.pop(next(iter(self._processes))).missing
+                self._forget(next(iter(self._processes)))
             process = self._processes[pid] = _Process()
         if event.command is not None:
             process.name = _name(event.command)
@@ -123,6 +131,11 @@ class Ledger:
         lacking = tuple((pid, one.name) for pid, one in self._processes.items() if one.missing)
         count = max(0, self._missing + sum(one.missing for one in self._processes.values()) - silent)
         return count, lacking if count else ()
+
+    def _forget(self, pid: int) -> None:
+        gone = self._processes.pop(pid)
+        self._missing += gone.missing
+        self._interpreters += gone.is_interpreter
 
     def _note_stranger(self, event: Event, pid: int) -> None:
         why = event.stranger
@@ -161,6 +174,7 @@ class Ledger:
             trapped=self.trapped,
             watched=self.watched,
             missing=missing,
+            interpreters=self._interpreters + sum(one.is_interpreter for one in self._processes.values()),
         )
 
     def settle(self) -> None:
