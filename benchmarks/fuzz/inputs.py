@@ -66,7 +66,7 @@ def pools(data: bytes) -> None:
     rest[:32] = Fixed.sealed(witness.MAGIC, 1 | log2 << 8, size, SECRET).pack()
     _seal(rest, log2)
     regions = len(rest) // process.REGION_WORDS.size
-    block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, BASE, len(rest), BASE, regions, *KEY)
+    block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, BASE, len(rest), BASE, regions, *KEY, 0)
     memory = SegmentsMemory([(BASE, bytes(rest)), (PROCESS, block)])
     event = Event(
         type=Type.FINDING,
