@@ -104,10 +104,10 @@ class ForgedRun:
             at = chosen.ConsumeIntInRange(0, len(tables[1]) - 8)
             tables[1][at : at + 8] = struct.pack("<Q", chosen.ConsumeIntInRange(0, 0xFFFF_FFFF_FFFF_FFFF))
         region = process.REGION_WORDS.pack(BASE, len(self.room), RegionKind.RUNS, 1, TABLE, HANDED)
-        block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, BASE, 4096, PROCESS + 64, 1, *KEY, 0)
+        block = process.PROCESS_WORDS.pack(process.MAGIC, process.VERSION, BASE, 4096, PROCESS + 72, 1, *KEY, 0)
         handed = bytearray(2 * runs.HANDED_BYTES)
         handed[runs.HANDED_BYTES : runs.HANDED_BYTES + 4] = struct.pack("<I", chosen.ConsumeIntInRange(0, 0xFFFFFFFF))
-        places = ((BASE, self.room), (PROCESS, block), (PROCESS + 64, region), (HANDED, handed))
+        places = ((BASE, self.room), (PROCESS, block), (PROCESS + 72, region), (HANDED, handed))
         books = ((TABLE + number * runs.BOOK, table) for number, table in enumerate(tables))
         return SegmentsMemory([(start, bytes(data)) for start, data in (*places, *books)])
 

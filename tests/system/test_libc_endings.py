@@ -20,6 +20,7 @@ SEEN = [
     "children_of_forks_end_by_signals",
     "a_core_is_dumped_as_before",
     "signal_stacks_of_any_size_change_no_end",
+    "a_signal_without_room_for_its_frame_ends_it",
 ]
 
 ENDS = {

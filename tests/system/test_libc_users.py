@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from libc.harness import build, engine, needs_engine
+from programs.harness import FOUND, run_command
 
 from heapwitness.layout.decode import read_events
 from heapwitness.layout.events import Event, Type
@@ -39,3 +40,12 @@ def test_program_that_may_not_write_to_the_log_says_so(tmp_path: Path) -> None:
 
     assert findings == []
     assert said.count("the log belongs to another user") == 1
+
+
+@pytest.mark.parametrize("case", [*IN_ONE_PROGRAM, "setuid_and_no_file_may_grow"])
+def test_what_a_program_finds_as_another_user_is_heard(case: str) -> None:
+    outcome = run_command(build("users.c"), case)
+
+    assert outcome.status == FOUND, outcome.stderr
+    assert [(one["kind"], one["count"]) for one in outcome.findings] == [("heap-buffer-overflow", 2)]
+    assert outcome.report["warnings"] == []

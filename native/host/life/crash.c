@@ -109,7 +109,9 @@ static void on_crash(int number, siginfo_t *information, void *context)
         }
     }
     hw_signal_let_go(number);
-    if (information->si_code <= 0) /* it was sent; a fault happens again on return */
+    /* A fault happens again on return, but not what was sent, nor what the kernel forces where it finds no room on the
+       stack for the frame of a signal. */
+    if (information->si_code <= 0 || information->si_code == SI_KERNEL)
         hw_call_anyway(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
 }
 

@@ -26,7 +26,7 @@ typedef struct kept {
     _Atomic long file; /* descriptor + 1, 0 for none */
     _Atomic uint64_t device, inode;
 } kept;
-static kept log_file, maps_file;
+static kept log_file, maps_file, socket_file;
 
 enum { TEXT_MOST = 1 << 20 };
 typedef struct text {
@@ -128,8 +128,21 @@ static bool may_grow_freely(void)
     return most_bytes() == LOG_MOST;
 }
 
+/* The supervisor's socket lies where only its own user may go, but whoever has it open as a path may connect. */
+static void keep_socket(void)
+{
+    if (hw_setting.socket[0] && still_open(&socket_file) < 0)
+        keep(&socket_file, hw_call_for_file(SYS_openat, AT_FDCWD, (long)hw_setting.socket, O_PATH | O_CLOEXEC, 0));
+}
+
+long hw_record_socket(void)
+{
+    return still_open(&socket_file);
+}
+
 void hw_record_keep(void)
 {
+    keep_socket();
     if (hw_setting.log[0] == 0 || still_open(&log_file) >= 0)
         return;
     keep(&log_file, open_log());
@@ -157,6 +170,7 @@ void hw_record_forget(void)
 {
     forget(&log_file);
     forget(&maps_file);
+    forget(&socket_file);
     text *t = atomic_exchange(&maps_then, NULL);
     if (t)
         hw_unmap(t, sizeof *t);

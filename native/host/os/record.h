@@ -9,8 +9,8 @@
 enum hw_appended { HW_APPENDED, HW_NO_FILE, HW_FORBIDDEN_FILE, HW_FILE_IS_FULL };
 /* Append to the file that the settings name. */
 enum hw_appended hw_record_append(const void *bytes, size_t length);
-/* Before the root or the user is changed: that file and /proc/self/maps stay open. When it was not changed after all:
- * no more. */
+/* Before the root or the user is changed: that file, /proc/self/maps and the socket's path stay open. When it was not
+ * changed after all: no more. */
 void hw_record_keep(void);
 void hw_record_forget(void);
 /* Before a process gets a new limit: with hardly any descriptors left to it the same stays open. */
@@ -19,6 +19,8 @@ void hw_descriptors_limited(int process, int resource, const struct rlimit *limi
 /* The descriptor of /proc/self/maps; negative when it was not kept, or says nothing because this is the child of a
    process that has ended. */
 long hw_record_maps(void);
+/* What was kept of the supervisor's socket, to connect by; negative for nothing. */
+long hw_record_socket(void);
 /* What was mapped when the root was changed; NULL when it was not. */
 const char *hw_record_maps_then(size_t *length);
 

@@ -128,12 +128,12 @@ static void publish(int number, const struct sigaction *action)
     atomic_store_explicit(&fronted[number], kept, memory_order_release);
 }
 
-/* A fault whose action is to be the default one happens again, and ends the process; a signal that was sent is sent
-   again. */
+/* A fault whose action is to be the default one happens again, and ends the process; a signal that was sent, or that
+   the kernel forces, is sent again. */
 static void end_by(int number, const siginfo_t *information)
 {
     hw_signal_let_go(number);
-    if (information->si_code <= 0 || number == SIGTRAP)
+    if (information->si_code <= 0 || information->si_code == SI_KERNEL || number == SIGTRAP)
         hw_call(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
 }
 
@@ -349,10 +349,13 @@ int hw_signal_interrupt_by(int (*function)(int, int), int number, int flag)
         return 0;
     }
     if (result == 0 && hw_signal_is_taken(number) && hw_process_is_ours()) {
-        struct sigaction ours = action_of(number);
+        struct sigaction ours = action_of(number), set;
         seen *s = &seen_of[number];
         s->flags = flag ? s->flags & ~SA_RESTART : s->flags | SA_RESTART;
-        hw_action(number, &ours, NULL);
+        if (hw_action(number, &ours, &set) == 0) {
+            s->flags |= set.sa_flags & ~(OURS | SA_RESTART);
+            s->restorer = set.sa_restorer;
+        }
     }
     return result;
 }

@@ -19,13 +19,33 @@ enum { ANSWER = 256 /* words */ };
 
 _Atomic uint64_t hw_dropped;
 
-static bool connects_by_path(long fd)
+static bool connects_to(long fd, const char *path, size_t length)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
-    size_t length = strlen(hw_setting.socket);
-    memcpy(to.sun_path, hw_setting.socket, length);
+    memcpy(to.sun_path, path, length);
     return hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
            0;
+}
+
+static bool connects_by_path(long fd)
+{
+    return connects_to(fd, hw_setting.socket, strlen(hw_setting.socket));
+}
+
+/* By what was kept of the path before the process became another user's. */
+static bool connects_by_descriptor(long fd)
+{
+    char path[sizeof "/proc/self/fd/" + 20] = "/proc/self/fd/", digits[20];
+    size_t length = strlen(path), count = 0;
+    long kept = hw_record_socket();
+    if (kept < 0)
+        return false;
+    do
+        digits[count++] = (char)('0' + kept % 10);
+    while (kept /= 10);
+    while (count)
+        path[length++] = digits[--count];
+    return connects_to(fd, path, length);
 }
 
 /* Where the path leads nowhere, as in a sandbox with a /tmp of its own: the same as a name that needs no file. Anybody
@@ -76,7 +96,7 @@ long hw_send(const hw_message *m)
     struct timeval most = {.tv_sec = wait / 1000, .tv_usec = wait % 1000 * 1000L};
     uint64_t until = hw_milliseconds() + wait;
     hw_call(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, (long)&most, sizeof most, 0);
-    if ((connects_by_path(fd) || connects_by_name(fd)) &&
+    if ((connects_by_path(fd) || connects_by_descriptor(fd) || connects_by_name(fd)) &&
         hw_call(SYS_sendto, fd, (long)m->bytes, (long)m->used, MSG_NOSIGNAL, 0, 0) == (long)m->used)
         return fd;
     if (hw_milliseconds() >= until)

@@ -138,6 +138,9 @@ class Channel:
         try:
             listener.bind(address)
             listener.listen(_BACKLOG)
+            if anybody:
+                # Its directory keeps others out, but a process of this user's that became another one's.
+                os.chmod(address, 0o666)
         except OSError:
             listener.close()
             raise

@@ -74,6 +74,12 @@ static void reads_back_what_it_set(void)
 
 static void every_function_gives_what_was_there(void)
 {
+    /* What libc adds to an action that was set is the same for each of the functions. */
+    struct sigaction set, interrupted;
+    CHECK(siginterrupt(SIGALRM, 1) == 0 && sigaction(SIGALRM, NULL, &interrupted) == 0);
+    CHECK(sigaction(SIGALRM, &(struct sigaction){.sa_handler = SIG_DFL}, NULL) == 0);
+    CHECK(sigaction(SIGALRM, NULL, &set) == 0 && set.sa_flags == interrupted.sa_flags);
+    CHECK(siginterrupt(SIGALRM, 0) == 0);
     for (int i = 0; i < COUNT; i++) {
         int number = all[i];
         struct sigaction seen;
@@ -408,6 +414,27 @@ static void signal_stacks_of_any_size_change_no_end(void)
         }
 }
 
+/* Where a signal's frame finds no room, the kernel ends the process by SIGSEGV, whatever it has called since. */
+static void a_signal_without_room_for_its_frame_ends_it(void)
+{
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    for (int i = 0; i < 2; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            char *room = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            stack_t stack = {.ss_sp = room, .ss_size = 2048};
+            if (i)
+                signal(SIGSEGV, SIG_IGN);
+            if (sigaltstack(&stack, NULL) == 0 &&
+                sigaction(SIGUSR1, &(struct sigaction){.sa_handler = counts, .sa_flags = SA_ONSTACK}, NULL) == 0)
+                raise(SIGUSR1);
+            _exit(77);
+        }
+        int status = status_of(child);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+    }
+}
+
 static const struct {
     const char *name;
     void (*function)(void);
@@ -421,6 +448,7 @@ static const struct {
     {"children_of_forks_end_by_signals", children_of_forks_end_by_signals},
     {"a_core_is_dumped_as_before", a_core_is_dumped_as_before},
     {"signal_stacks_of_any_size_change_no_end", signal_stacks_of_any_size_change_no_end},
+    {"a_signal_without_room_for_its_frame_ends_it", a_signal_without_room_for_its_frame_ends_it},
 };
 
 /* Each with the signal, negative, or the status that it ends by. */

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <grp.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 enum { NOBODY = 65534 };
@@ -29,6 +30,12 @@ static void setuid_(void)
 {
     CHECK(setgroups(0, NULL) == 0 && setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
     in_both_processes();
+}
+static void setuid_and_no_file_may_grow(void)
+{
+    struct rlimit none = {0, 0};
+    CHECK(setrlimit(RLIMIT_FSIZE, &none) == 0);
+    setuid_();
 }
 static void setreuid_(void)
 {
@@ -57,11 +64,9 @@ static void writes(void)
 }
 
 static const test_case cases[] = {
-    {"setuid", setuid_},
-    {"setreuid", setreuid_},
-    {"setresuid", setresuid_},
-    {"seteuid", seteuid_},
-    {"becomes_itself", becomes_itself},
+    {"setuid", setuid_},     {"setuid_and_no_file_may_grow", setuid_and_no_file_may_grow},
+    {"setreuid", setreuid_}, {"setresuid", setresuid_},
+    {"seteuid", seteuid_},   {"becomes_itself", becomes_itself},
     {"writes", writes},
 };
 
