@@ -88,6 +88,19 @@ def test_a_write_before_the_start_of_a_block_is_its_underflow(size: int, length:
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_an_overflow_of_which_every_second_byte_is_as_before_is_no_sure_underflow(size: int) -> None:
+    heap, blocks = filled(size)
+    over, end = blocks[2], heap.start(blocks[2]) + size
+    for at in range(end + 1, heap.stop(over) + 16, 2):
+        heap.write(at, FILL)
+
+    finding = only(heap)
+
+    assert not finding.certain
+    assert heap.payload(over) in {one.culprit.address for one in finding.readings if one.culprit is not None}
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_a_write_into_a_block_that_was_released_is_told_with_both_its_sites(size: int) -> None:
     for how in (RunHeap.release, RunHeap.hold):
         heap, blocks = filled(size)

@@ -14,6 +14,7 @@ from heapwitness.diagnose.suspects import (
     is_single_value,
     look_different,
     looks_damaged,
+    may_have_begun_before,
     near,
 )
 from heapwitness.diagnose.verdict import DamageCase, Verdict, VerdictReading
@@ -119,6 +120,8 @@ def underflow(case: DamageCase, under: PoolNode, began_inside: Tenant | None) ->
             return wild(case, readings, "header")
     others: list[VerdictReading] = []
     doubt = ""
+    if before is not None and not began_inside and not is_left_out:
+        is_left_out = may_have_begun_before(case.evidence, case.extent, before)
     if before is not None and (began_inside or is_left_out):
         others = [VerdictReading.overflow(pool, before)]
         doubt = _began_inside_of(case, before) if began_inside else _past_end(case, before)

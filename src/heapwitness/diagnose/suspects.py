@@ -24,6 +24,8 @@ _ADDRESS = 2
 """So many bytes of an address are zero."""
 _DIFFERENT = 3
 """In so many of eight columns; fewer may be so by chance in a short sample."""
+_CHANCE = 3
+"""So many bytes in a row may have been written with the value that they had."""
 _HOLE = 4
 """So many right bytes in a row were left out; fewer may have been written with the value that they had."""
 
@@ -81,6 +83,14 @@ def is_all_that_was_left_out(evidence: Evidence, extent: Extent, before: Tenant)
     then it may be an element of an array that ends there."""
     tail = _last_run(evidence, extent)
     return extent.stop - tail <= tail - before.end(evidence.pool)
+
+
+def may_have_begun_before(evidence: Evidence, extent: Extent, before: Tenant) -> bool:
+    """Whether damage that leads up to a block's start may have begun at the end of the block before: what it left out
+    there is no more than may be right by chance, or than what it left out further on."""
+    left_out = extent.start - before.end(evidence.pool)
+    within = (run for run in evidence.runs if extent.start < run.start and run.stop <= extent.certain)
+    return left_out <= max((run.stop - run.start for run in within if run.state == "good"), default=0) + _CHANCE
 
 
 def is_single_value(pool: NodeArea, extent: Extent) -> bool:
