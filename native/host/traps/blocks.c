@@ -313,22 +313,27 @@ static hw_slot *slot_of(uintptr_t address, unsigned *class, uint32_t *number)
     return *number < slot_count[*class] ? &slots[*class][*number] : NULL;
 }
 
-/* One that is busy is looked at by a check mostly, which is nothing to be told of. A handler may have interrupted just
-   that thread, and does not wait for it. Returns the state that it has then; HW_SLOT_BUSY: it was waited for in vain.
- */
-static uint32_t take_in_time(hw_slot *slot, uint32_t wanted)
+uint32_t hw_trap_state(const hw_slot *slot)
 {
-    uint64_t since = hw_milliseconds(), most = hw_is_engaged() ? ENGAGED_MS : hw_patience(HOLD_MS);
+    uint64_t since = 0, most = hw_is_engaged() ? ENGAGED_MS : hw_patience(HOLD_MS);
     for (;;) {
-        if (take(slot, wanted))
-            return wanted;
         uint32_t state = atomic_load(&slot->state);
-        if (state != HW_SLOT_BUSY && state != wanted)
+        if (state != HW_SLOT_BUSY || (since && hw_milliseconds() - since > most))
             return state;
-        if (hw_milliseconds() - since > most)
-            return HW_SLOT_BUSY;
+        since = since ? since : hw_milliseconds();
         hw_sleep(0);
     }
+}
+
+/* Taken if it has the state; returns the one that it had. */
+static uint32_t take_in_time(hw_slot *slot, uint32_t wanted)
+{
+    uint32_t state;
+    do
+        if (take(slot, wanted))
+            return wanted;
+    while ((state = hw_trap_state(slot)) == wanted);
+    return state;
 }
 
 /* The slot of a block in use that begins at the pointer, taken. NULL: there is none, which was told. */

@@ -41,5 +41,8 @@ void hw_trap_measure(size_t *bytes, size_t *blocks);
 /* For the handler of faults: the block that an access to the address misses or comes too late for. `near`: that is
    likely; else another block lies about as near. NULL: no block was ever there. */
 hw_slot *hw_trap_slot_at(uintptr_t address, bool *near);
+/* The state of a slot. One that is busy is looked at by a check mostly, which is nothing to be told of, and is waited
+   for; a handler may have interrupted just that thread, and does not wait for long. HW_SLOT_BUSY: it was in vain. */
+uint32_t hw_trap_state(const hw_slot *slot);
 
 #endif

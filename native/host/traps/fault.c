@@ -49,8 +49,9 @@ static uintptr_t page_of(uintptr_t address)
 static bool is_in_use(const hw_slot *slot, uintptr_t address)
 {
     uintptr_t start, end;
+    bool live = hw_trap_state(slot) == HW_SLOT_LIVE;
     hw_trap_pages(slot, &start, &end);
-    return atomic_load(&slot->state) == HW_SLOT_LIVE && address >= start && address < end;
+    return live && address >= start && address < end;
 }
 
 /* --- telling ------------------------------------------------------------------------------------- */
@@ -69,7 +70,7 @@ static void tell(void *argument)
     hw_context context = {.when = HW_AT_TRAP, .caller = caller, .trap = &t->trap, .held = &t->held};
     hw_unpooled block = hw_trap_told(t->slot);
     hw_released gone = {t->slot->address, t->slot->size, t->slot->gone_site, t->slot->origin};
-    if (atomic_load(&t->slot->state) == HW_SLOT_LIVE) {
+    if (hw_trap_state(t->slot) == HW_SLOT_LIVE) {
         hw_fault fault = {.reason = HW_GUARD};
         context.unpooled = &block;
         hw_tell_fault(&context, NULL, &fault);
