@@ -4,6 +4,8 @@
 #include "heap/heap_fast.h"
 #include "heap/release.h"
 #include "heap/small.h"
+#include "stacks/domains.h"
+#include "stacks/past.h"
 
 #define KEY (&hw_this_process.key)
 enum { HANDED = 1u << 31, SITE = 0xFFFFFF, GROUP_LOG2 = 5, GROUP = 1 << GROUP_LOG2 };
@@ -33,13 +35,12 @@ static void put_on_list(hw_runs *runs, hw_run *run)
                                                   memory_order_release, memory_order_relaxed));
 }
 
-bool hw_small_hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site)
+static bool hand_over(hw_arena *arena, hw_run *run, uint32_t number, uint32_t site)
 {
     _Atomic uint32_t *handed = hw_runs_handed(arena, run);
-    uint32_t granules = __atomic_load_n(&run->stride, __ATOMIC_RELAXED) >> HW_RUN_GRANULE_LOG2, nothing = 0;
-    uint32_t number = granules ? (node - HW_RUN_FIRST) / granules : 0;
+    uint32_t nothing = 0;
     /* From here on the node may be free at any time: others of its group that wait bring the owner here, too. */
-    if (!handed || !granules || !atomic_compare_exchange_strong(&handed[number], &nothing, HANDED | site))
+    if (!handed || !atomic_compare_exchange_strong(&handed[number], &nothing, HANDED | site))
         return false;
     /* Who finds the group noted is before the owner's exchange, which is before its look at the nodes. */
     uint64_t group = UINT64_C(1) << (number >> GROUP_LOG2);
@@ -48,6 +49,12 @@ bool hw_small_hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t si
     atomic_fetch_or(&run->waiting, group);
     put_on_list(&arena->runs, run);
     return true;
+}
+
+bool hw_small_hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site)
+{
+    uint32_t granules = __atomic_load_n(&run->stride, __ATOMIC_RELAXED) >> HW_RUN_GRANULE_LOG2;
+    return granules && hand_over(arena, run, (node - HW_RUN_FIRST) / granules, site);
 }
 
 /* --- taking in ------------------------------------------------------------------------------------ */
@@ -154,6 +161,59 @@ void hw_small_drain_run(hw_arena *arena, hw_run *run, const hw_context *context)
     arena->runs.taking = hw_runs_number_of(&arena->runs, run);
     atomic_signal_fence(memory_order_seq_cst);
     take_in_all(arena, run, context);
+}
+
+void hw_small_take_in_for_nobody(hw_arena *arena, const hw_context *context)
+{
+    if (atomic_load_explicit(&arena->owner, memory_order_relaxed) == 0 && !hw_is_engaged() && hw_seize(arena, 1)) {
+        hw_small_drain(arena, context);
+        hw_yield(arena);
+    }
+}
+
+/* --- handing over, the usual way -------------------------------------------------------------------- */
+
+/* The number of the node whose payload starts at the pointer, HW_RUN_NODES where none can. */
+static uint32_t number_of(const hw_run *run, const void *pointer)
+{
+    size_t offset = (uintptr_t)pointer - (uintptr_t)run->base - 2 * HW_RUN_OVERHEAD;
+    uint32_t stride = __atomic_load_n(&run->stride, __ATOMIC_RELAXED);
+    uint32_t number = offset < HW_RUN_BYTES && stride ? (uint32_t)offset / stride : HW_RUN_NODES;
+    return number < run->capacity && (size_t)number * stride == offset ? number : (uint32_t)HW_RUN_NODES;
+}
+
+/* As hw_small_glimpse and what follows it, for a class whose slack stands in the header. */
+__attribute__((no_sanitize("thread"))) static bool is_usual(const hw_run *run, const char *at, unsigned family,
+                                                            uint32_t *meta)
+{
+    uint64_t own = __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_RELAXED);
+    uint64_t place = hw_place(run->salt, KEY, at);
+    *meta = (uint32_t)own;
+    return hw_run_unlike(place, KEY, own) == 0 && (*meta & 0xF0) == ((uint32_t)HW_USED << 4 | family << 6) &&
+           !hw_quarantined(*meta) && run->class < HW_RUN_SMALL &&
+           !hw_short_slack_wrong(at + hw_usual_stride(run), hw_pattern_of(place), hw_slack_of(*meta));
+}
+
+bool hw_small_hand_over_usual(void *pointer, unsigned family, hw_caller caller)
+{
+    hw_arena *mine = hw_this_thread.ready_to_release;
+    uint32_t region = mine && !hw_is_engaged() ? hw_region_of(pointer) : 0, meta, site;
+    if (!region || atomic_load_explicit(&hw_region_at(region)->kind, memory_order_acquire) != HW_ARENA_RUNS)
+        return false;
+    hw_arena *arena = hw_arena_numbered(atomic_load(&hw_region_at(region)->arena));
+    hw_run *run = arena == mine || atomic_load(&arena->runs.lost) ? NULL : hw_run_of(arena, pointer);
+    uint32_t number = run ? number_of(run, pointer) : (uint32_t)HW_RUN_NODES;
+    if (number == HW_RUN_NODES || atomic_load_explicit(&arena->owner, memory_order_relaxed) == 0 || hw_past_is_on() ||
+        !is_usual(run, (char *)pointer - HW_RUN_OVERHEAD, family, &meta) || hw_domain_differs(meta >> 8, &caller))
+        return false;
+    HW_SITE_RECALL(site, &mine->sites, caller, meta >> 8, unknown);
+    if (!hand_over(arena, run, number, site))
+        return false;
+    if (HW_UNLIKELY(atomic_load_explicit(&arena->owner, memory_order_relaxed) == 0) && hw_visit_begins(&caller))
+        hw_small_take_in_for_nobody(arena, &(const hw_context){.when = HW_AT_FREE, .caller = caller});
+    return true;
+unknown:
+    return false;
 }
 
 /* --- where that did not come to its end ----------------------------------------------------------- */

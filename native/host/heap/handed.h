@@ -11,6 +11,10 @@ bool hw_small_waits(hw_arena *arena, const hw_run *run, uint32_t node);
 /* Noted beside the nodes, which stay as they are until their owner comes. The node was looked at: it is a used one.
    False: that is to be judged by who is inside, or there is no room to note it. */
 bool hw_small_hand_over(hw_arena *arena, hw_run *run, uint32_t node, uint32_t site);
+/* The same with the look at it, for a block of another thread's that is as usual in everything. False: it is none. */
+bool hw_small_hand_over_usual(void *pointer, unsigned family, hw_caller caller);
+/* Take in what was handed over to an arena without an owner, if it has none. */
+void hw_small_take_in_for_nobody(hw_arena *arena, const hw_context *context);
 
 /* --- by who is inside ------------------------------------------------------------------------------ */
 

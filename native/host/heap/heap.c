@@ -6,6 +6,7 @@
 #include "heap/cache.h"
 #include "heap/damage.h"
 #include "heap/delayed.h"
+#include "heap/handed.h"
 #include "heap/heap_fast.h"
 #include "heap/huge.h"
 #include "heap/release.h"
@@ -143,7 +144,7 @@ void *hw_heap_allocate(size_t bytes, size_t align, unsigned origin, hw_caller ca
 
 void hw_heap_release(void *pointer, unsigned family, hw_caller caller)
 {
-    if (HW_LIKELY(release_longer(pointer, family, caller)))
+    if (HW_LIKELY(release_longer(pointer, family, caller)) || hw_small_hand_over_usual(pointer, family, caller))
         return;
     hw_arena *arena = hw_this_thread.arena;
     hw_context context = {.when = HW_AT_FREE, .caller = caller, .pointer = pointer, .family = family};

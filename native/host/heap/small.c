@@ -303,15 +303,6 @@ void hw_small_release(hw_arena *arena, hw_run *run, void *pointer, const hw_cont
 
 /* --- by any thread --------------------------------------------------------------------------------- */
 
-/* What was handed over to an arena without an owner. */
-static void take_in_for_nobody(hw_arena *arena, const hw_context *context)
-{
-    if (atomic_load_explicit(&arena->owner, memory_order_relaxed) == 0 && !hw_is_engaged() && hw_seize(arena, 1)) {
-        hw_small_drain(arena, context);
-        hw_yield(arena);
-    }
-}
-
 static bool may_be_handed_over(const hw_run *run, uint32_t node, unsigned family, uint32_t *meta)
 {
     return hw_small_glimpse(run, node, meta) && hw_state_of(*meta) == HW_USED && !hw_quarantined(*meta) &&
@@ -329,7 +320,7 @@ void hw_small_release_any(hw_arena *arena, hw_run *run, void *pointer, const hw_
         note_past(pointer, site);
         if (hw_small_hand_over(arena, run, node, site)) {
             if (!hw_is_foreign())
-                take_in_for_nobody(arena, context);
+                hw_small_take_in_for_nobody(arena, context);
             return;
         }
     }
