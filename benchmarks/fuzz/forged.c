@@ -4,38 +4,16 @@
    Usage: forged SEED SECONDS. No call may read or write outside of the pool or take longer than a second. What a
    pool's fixed part says of its size is believed by the operations (docs/security.md), so that alone is only forged for
    the calls that are told the true size. */
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-
+#include "forging.h"
 #include "node.h"
 
-enum { ROOM = 16 << 10, FAULTS = 32, NODES = 64, PATIENCE = 1 };
+#include <string.h>
 
-static uint64_t state, seed;
+enum { ROOM = 16 << 10, FAULTS = 32, NODES = 64 };
+
 static unsigned log2_;
 static size_t size;
 static hw_pool *pool;
-static volatile const char *doing = "";
-
-static uint32_t pick(uint32_t below)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 32) % below;
-}
-
-static void too_long(int number)
-{
-    (void)number;
-    fprintf(stderr, "endless: %s, seed %llu\n", (const char *)doing, (unsigned long long)seed);
-    _exit(1);
-}
 
 static uint32_t granules(void)
 {
@@ -164,19 +142,6 @@ static void forge(void)
     }
 }
 
-/* Of the processor's time: a machine that is busy with something else makes no call endless. 0 for no limit. */
-static void allow(int seconds)
-{
-    struct itimerval limit = {.it_value = {.tv_sec = seconds}};
-    setitimer(ITIMER_PROF, &limit, NULL);
-}
-
-static void call(const char *name)
-{
-    doing = name;
-    allow(PATIENCE);
-}
-
 static void operate(void)
 {
     hw_fault faults[FAULTS];
@@ -240,7 +205,6 @@ static void operate(void)
         hw_locate(pool, pick(2) ? pick((uint32_t)size) : some_bytes());
         hw_header_at(pool, some_word(), &header);
         hw_tombstone_at(pool, some_word(), &header);
-        hw_has_exactly(pool, some_bytes());
         break;
     default:
         if (pick(8))
@@ -313,17 +277,5 @@ static void play(void)
 
 int main(int count, char **words)
 {
-    if (count != 3)
-        return 2;
-    signal(SIGPROF, too_long);
-    seed = strtoull(words[1], NULL, 0);
-    time_t end = time(NULL) + atol(words[2]);
-    unsigned long pools = 0;
-    do {
-        state = ++seed * UINT64_C(0x9E3779B97F4A7C15) | 1;
-        play();
-        pools++;
-    } while (time(NULL) < end);
-    printf("%lu pools\n", pools);
-    return 0;
+    return play_for(count, words, play, "pools");
 }

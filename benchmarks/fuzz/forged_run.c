@@ -3,48 +3,19 @@
 
    Usage: forged_run SEED SECONDS. No call may read or write outside of the run and of what describes it, or take longer
    than a second; a repaired run has no fault. Where a run lies is for its owner to say (hw_run_bind). */
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-
+#include "forging.h"
 #include "run_node.h"
+
+#include <string.h>
 
 #if HW_HAS_RUNS
 
-enum { FAULTS = 32, PATIENCE = 1 };
+enum { FAULTS = 32 };
 
-static uint64_t state, seed;
 static hw_run_key key;
 static hw_run *run;
 static hw_run_aside *aside;
 static char *base;
-static volatile const char *doing = "";
-
-static uint32_t pick(uint32_t below)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (uint32_t)(state >> 32) % below;
-}
-
-static void too_long(int number)
-{
-    (void)number;
-    fprintf(stderr, "endless: %s, seed %llu\n", (const char *)doing, (unsigned long long)seed);
-    _exit(1);
-}
-
-static void call(const char *name)
-{
-    struct itimerval limit = {.it_value = {.tv_sec = PATIENCE}};
-    doing = name;
-    setitimer(ITIMER_PROF, &limit, NULL);
-}
 
 /* A node of the run as it was laid out, or any granule at all. */
 static uint32_t some_node(void)
@@ -173,7 +144,7 @@ static void operate(void)
             _exit(1);
         }
     }
-    setitimer(ITIMER_PROF, &(struct itimerval){0}, NULL);
+    allow(0);
 }
 
 static void play(void)
@@ -208,19 +179,7 @@ static void play(void)
 
 int main(int count, char **words)
 {
-    if (count != 3)
-        return 2;
-    signal(SIGPROF, too_long);
-    seed = strtoull(words[1], NULL, 0);
-    time_t end = time(NULL) + atol(words[2]);
-    unsigned long played = 0;
-    do {
-        state = ++seed * UINT64_C(0x9E3779B97F4A7C15) | 1;
-        play();
-        played++;
-    } while (time(NULL) < end);
-    printf("%lu runs\n", played);
-    return 0;
+    return play_for(count, words, play, "runs");
 }
 
 #else

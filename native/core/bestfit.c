@@ -274,9 +274,3 @@ void hw_index_clear(hw_pool *pool)
 {
     hw_clear(&pool->large, sizeof *pool - offsetof(hw_pool, large));
 }
-
-bool hw_has_exactly(const hw_pool *pool, size_t bytes)
-{
-    uint32_t bin = hw_granules(HW_LOG2(pool), bytes) - hw_min_node(pool);
-    return bin < HW_BINS && pool->bins[bin] != 0;
-}

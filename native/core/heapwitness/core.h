@@ -74,9 +74,6 @@ uint32_t hw_take(hw_pool *pool, size_t least, size_t most, hw_fault *fault);
    when that leaves no room for one. */
 int hw_cut(hw_pool *pool, uint32_t node, size_t bytes, unsigned origin, uint32_t site, hw_fault *fault);
 
-/* Whether a free node of exactly the size for `bytes` is there, for small sizes. */
-bool hw_has_exactly(const hw_pool *pool, size_t bytes);
-
 /* Give a used or cached node back and merge it with its free neighbours. Its slack, or its links and
    poison, are verified first. What is quarantined stays as it is. */
 int hw_release(hw_pool *pool, uint32_t node, uint32_t site, hw_fault *fault);
