@@ -41,6 +41,11 @@ def engine() -> Column:
     return Column(ENGINE, environment={"LD_PRELOAD": str(library("preload"))})
 
 
+def another_engine(library: Path) -> Column:
+    """The engine as another version of this repository builds it; called as its file is."""
+    return Column(library.stem, environment={"LD_PRELOAD": str(library.resolve())})
+
+
 def run() -> Column:
     """All of `heapwitness run`: its time has the supervisor's start in it, its peak the larger of the two."""
     return Column(RUN, wrap=(sys.executable, "-m", "heapwitness", "run", "--quiet", "--"))

@@ -50,6 +50,9 @@ def _options() -> argparse.Namespace:
         "--against", default="", help=f"more columns, of {','.join(ways.AGAINST)}; or all, or fast: all but valgrind"
     )
     parser.add_argument(
+        "--beside", type=Path, help="in place of `heapwitness run`: a library of another version of the engine"
+    )
+    parser.add_argument(
         "--processor", action="store_true", help="the processor's time, not wall time: where other work is going on"
     )
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one run")
@@ -66,6 +69,8 @@ def _options() -> argparse.Namespace:
     for name in filter(None, options.against.split(",")):
         if name not in ways.AGAINST:
             parser.error(f"--against {name}: must be of {', '.join(ways.AGAINST)}")
+    if options.beside and not options.beside.is_file():
+        parser.error(f"--beside {options.beside}: there is no such file")
     for name in filter(None, options.only.split(",")):
         if name not in suite.PROGRAMS:
             parser.error(f"--only {name}: must be of {', '.join(suite.PROGRAMS)}")
@@ -73,7 +78,7 @@ def _options() -> argparse.Namespace:
 
 
 def _columns(options: argparse.Namespace) -> list[Column]:
-    columns = [ways.glibc(), ways.engine(), ways.run()]
+    columns = [ways.glibc(), ways.engine(), ways.another_engine(options.beside) if options.beside else ways.run()]
     for name in filter(None, options.against.split(",")):
         try:
             columns.append(ways.against(name))
