@@ -6,7 +6,9 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -131,20 +133,28 @@ def test_a_file_of_another_user_in_a_shared_directory_is_not_written(shared: Pat
     assert (shared / "report").read_text() == "root's"
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory for everybody whose name leaves room for a socket's, wherever the tests' own directories are."""
+    with tempfile.TemporaryDirectory(prefix="hw-", dir="/tmp") as name:
+        Path(name).chmod(0o1777)
+        yield Path(name)
+
+
 @needs_python
-def test_the_socket_of_another_user_hears_nobody_else(shared: Path) -> None:
+def test_the_socket_of_another_user_hears_nobody_else(short: Path) -> None:
     running = subprocess.Popen(
         [python_of_all() or "", "-m", "heapwitness", "run", "--", "sleep", "3"],
         user=NOBODY,
         group=NOBODY,
         extra_groups=[],
-        cwd=shared,
-        env=everywhere(TMPDIR=str(shared)),
+        cwd=short,
+        env=everywhere(TMPDIR=str(short)),
         stderr=subprocess.PIPE,
         text=True,
     )
     until = time.monotonic() + 30
-    while not (found := list(shared.glob("heapwitness-*/socket"))) and time.monotonic() < until:
+    while not (found := list(short.glob("heapwitness-*/socket"))) and time.monotonic() < until:
         time.sleep(0.01)
 
     (path,) = found
