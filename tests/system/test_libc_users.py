@@ -49,3 +49,11 @@ def test_what_a_program_finds_as_another_user_is_heard(case: str) -> None:
     assert outcome.status == FOUND, outcome.stderr
     assert [(one["kind"], one["count"]) for one in outcome.findings] == [("heap-buffer-overflow", 2)]
     assert outcome.report["warnings"] == []
+
+
+def test_program_that_can_reach_nothing_any_more_says_so_on_stderr() -> None:
+    outcome = run_command(build("users.c"), "setuid_and_no_file_is_left")
+
+    assert outcome.status == 0
+    assert outcome.stderr.count("damage was found and repaired, but cannot be told from in here") == 1
+    assert outcome.stderr.count("ended unchecked") == 1

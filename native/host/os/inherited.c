@@ -77,6 +77,7 @@ static const struct trial {
     {SYS_setsockopt, NOTHING, NOTHING},
     {SYS_getsockopt, NOTHING, NOTHING},
     {SYS_ppoll, NOTHING, NOTHING},
+    {SYS_pselect6, NOTHING, NOTHING},
     {SYS_rt_sigaction, NOTHING, NOTHING},
     {SYS_rt_sigprocmask, NOTHING, NOTHING},
     {SYS_rt_sigpending, NOTHING, NOTHING},

@@ -220,13 +220,22 @@ void hw_say_init(void)
     atomic_store(&said_to.file, 2 + 1);
 }
 
-void hw_say(const char *text, size_t length)
+/* A full pipe or a stopped terminal has none. ppoll looks at no more files than RLIMIT_NOFILE lets one open; pselect6
+   looks at those that are open. */
+static bool has_room(void)
 {
     struct pollfd room = {.fd = 2, .events = POLLOUT};
     struct timespec none = {0, 0};
-    /* A full pipe or a stopped terminal is not waited for. */
-    if (still_open(&said_to) == 2 && hw_call(SYS_ppoll, (long)&room, 1, (long)&none, 0, 0, 0) == 1 &&
-        room.revents == POLLOUT)
+    long ready = hw_call(SYS_ppoll, (long)&room, 1, (long)&none, 0, 0, 0);
+    if (ready != -EINVAL)
+        return ready == 1 && room.revents == POLLOUT;
+    unsigned long writable[1024 / 8 / sizeof(long)] = {1UL << 2};
+    return hw_call(SYS_pselect6, 2 + 1, 0, (long)writable, 0, (long)&none, 0) == 1;
+}
+
+void hw_say(const char *text, size_t length)
+{
+    if (still_open(&said_to) == 2 && has_room())
         write_quietly(2, text, length, false);
 }
 

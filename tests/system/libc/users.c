@@ -52,6 +52,14 @@ static void seteuid_(void)
     CHECK(seteuid(NOBODY) == 0);
     in_both_processes();
 }
+static void setuid_and_no_file_is_left(void)
+{
+    struct rlimit none = {0, 0};
+    CHECK(setuid(NOBODY) == 0 && setrlimit(RLIMIT_NOFILE, &none) == 0);
+    for (int file = 3; file < 1024; file++)
+        close(file);
+    write_past_a_block();
+}
 static void becomes_itself(void)
 {
     char *words[] = {"users", "writes", NULL};
@@ -66,8 +74,8 @@ static void writes(void)
 static const test_case cases[] = {
     {"setuid", setuid_},     {"setuid_and_no_file_may_grow", setuid_and_no_file_may_grow},
     {"setreuid", setreuid_}, {"setresuid", setresuid_},
-    {"seteuid", seteuid_},   {"becomes_itself", becomes_itself},
-    {"writes", writes},
+    {"seteuid", seteuid_},   {"setuid_and_no_file_is_left", setuid_and_no_file_is_left},
+    {"writes", writes},      {"becomes_itself", becomes_itself},
 };
 
 int main(int argc, char **argv)
