@@ -81,7 +81,7 @@ static int look(struct dl_phdr_info *info, size_t size, void *unused)
         char *from = (char *)info->dlpi_addr + part->p_vaddr;
         if (part->p_type == PT_LOAD && part->p_flags & PF_W)
             for (char *at = from; at + sizeof(process) <= from + part->p_memsz; at += 8)
-                if (((process *)at)->magic == 0x52505748 && ((process *)at)->version == 2)
+                if (((process *)at)->magic == 0x52505748 && ((process *)at)->version == 3)
                     found = (process *)at;
     }
     return 0;

@@ -129,7 +129,7 @@ def test_program_that_drops_its_environment_is_watched_until_then() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 @pytest.mark.parametrize("with_log", [False, True])
-def test_program_that_gave_up_root_is_reported_from_its_record(with_log: bool) -> None:
+def test_program_that_gave_up_root_is_heard(with_log: bool) -> None:
     text = OVERFLOW.replace(
         "spoil(block);\n    free", "if (setgid(65534) || setuid(65534)) return 1; spoil(block);\n free"
     )
@@ -144,7 +144,7 @@ def test_program_that_gave_up_root_is_reported_from_its_record(with_log: bool) -
 
     assert (result.status, result.stdout) == (FOUND, "done\n")
     assert [(one["kind"], one["repaired"]) for one in result.findings] == [("heap-buffer-overflow", True)]
-    assert (log.stat().st_size > 0) is with_log
+    assert log.stat().st_size == 0
     assert not any("no engine sends" in one for one in result.report["warnings"])
 
 
