@@ -28,7 +28,7 @@ __attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls")))
         open = find_next();
     if (!open)
         return NULL;
-    hw_python_loads++;
+    hw_python_may_come = true;
     return open(file, mode & ~RTLD_DEEPBIND);
 }
 
@@ -45,7 +45,5 @@ __attribute__((visibility("default"))) int dlclose(void *library)
     }
     if (open && python)
         open(python, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-    int status = found ? found(library) : -1;
-    hw_python_loads++; /* other code may come to lie where that was */
-    return status;
+    return found ? found(library) : -1;
 }

@@ -116,23 +116,6 @@ int main(void) {
 """Thousands of stacks, each the way to a leaf of a tree; a block is released from the opposite leaf."""
 
 
-SHARED_RELEASE = """
-#include <stdlib.h>
-#define KEEP(p) __asm__ volatile("" : : "r"(p) : "memory")
-__attribute__((noinline)) char *first(void) { char *p = malloc(24); KEEP(p); return p; }
-__attribute__((noinline)) char *second(void) { char *p = malloc(24); KEEP(p); return p; }
-__attribute__((noinline)) void drop(char *p) { free(p); KEEP(p); }
-int main(void) {
-    for (int turn = 0; turn < 1000; turn++) {
-        char *p = turn % 2 ? second() : first();
-        for (int again = 0; again < 1 + (turn >= 996); again++)
-            drop(p);
-    }
-    return 0;
-}
-"""
-
-
 @pytest.mark.parametrize("option", ["-fomit-frame-pointer", "-fno-omit-frame-pointer"])
 def test_a_remembered_stack_is_not_taken_for_one_that_goes_another_way(option: str) -> None:
     result = heapwitness_run(compiled(DYNAMIC, option), options=("--stacks", "full"))
@@ -160,15 +143,6 @@ def test_thousands_of_stacks_are_told_from_each_other(stacks: str, turns: int) -
 
 def _way(path: int) -> str:
     return f"{path:013b}".replace("0", "l").replace("1", "r")
-
-
-@pytest.mark.parametrize("stacks", ["fast", "full"])
-def test_a_release_of_one_place_is_told_of_the_block_that_it_released(stacks: str) -> None:
-    result = heapwitness_run(compiled(SHARED_RELEASE, "-fno-omit-frame-pointer"), options=("--stacks", stacks))
-
-    made = [one["culprit"]["allocated"]["stack"][0]["function"] for one in result.findings]
-    freed = [one["culprit"]["freed"]["stack"][0]["function"] for one in result.findings]
-    assert (made, freed) == (["first", "second"], ["drop"] * 2)
 
 
 @pytest.mark.parametrize("stacks", ["fast", "full"])

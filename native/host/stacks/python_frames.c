@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { CODE_NAME = 24, CODE_DEALLOC = 48, OWN_KEYS = 32, THREAD = 0x580, OTHERS = 1024 };
+enum { CODE_NAME = 24, CODE_DEALLOC = 48, OWN_KEYS = 32, THREAD = 0x580 };
 /* Words of what the runtime tells: where the first of each are. */
 enum { TOLD = 64, TOLD_FINALIZING = 4, TOLD_FRAME = 6 };
 
@@ -21,9 +21,7 @@ static const hw_python_layout *dying;
 static void (*dealloc)(void *);
 static hw_python_symbols symbols;
 char *hw_python_runtime;
-_Atomic uint32_t hw_python_loads;
-/* Addresses of callers that are not CPython's, with a few bits of how many libraries had come and gone by then. */
-static _Atomic uint64_t others[OTHERS];
+_Atomic bool hw_python_may_come;
 /* From a thread's descriptor: where the C library keeps what the first keys lead to; 0: not known. */
 static unsigned keyed;
 
@@ -144,14 +142,9 @@ HW_COLD bool hw_python_comes(uintptr_t pc)
         return true;
     if (!hw_setting.python_lines || atomic_load_explicit(&came, memory_order_relaxed))
         return false;
-    uint64_t other = pc + ((uint64_t)atomic_load(&hw_python_loads) << 48);
-    _Atomic uint64_t *place = &others[(pc ^ pc >> 10) % OTHERS];
-    if (atomic_load_explicit(place, memory_order_relaxed) == other)
-        return false;
     hw_python_symbols found = hw_python_loaded(pc);
     if (found.version && !atomic_exchange(&came, true))
         take(&found);
-    atomic_store_explicit(place, other, memory_order_relaxed);
     return hw_python_here() != NULL;
 }
 

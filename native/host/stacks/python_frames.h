@@ -96,9 +96,9 @@ static inline _Atomic uint64_t *hw_python_turn(uintptr_t instruction)
 
 /* Once, when everything is loaded that the program was linked with. */
 void hw_python_look(void);
-/* How many libraries were loaded and closed: from the first on, code that allocates and is not known yet may be
-   CPython's. Returns whether there is one by now. */
-extern _Atomic uint32_t hw_python_loads;
+/* Set once a library was loaded: then code that allocates and is not known yet may be CPython's. Returns whether there
+   is one by now. */
+extern _Atomic bool hw_python_may_come;
 bool hw_python_comes(uintptr_t pc);
 /* The library that it came with, which must stay; NULL: none. */
 const char *hw_python_file(void);

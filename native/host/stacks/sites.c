@@ -119,7 +119,7 @@ __attribute__((noinline)) uint32_t hw_site_learn(hw_site_cache *cache, const hw_
         return 0;
     if (hw_site_met && !prior)
         hw_site_met((uintptr_t)hw_address_of((uintptr_t)caller->pc));
-    if (HW_UNLIKELY(hw_python_loads) && !cache->python && hw_python_comes((uintptr_t)caller->pc))
+    if (HW_UNLIKELY(hw_python_may_come) && !cache->python && hw_python_comes((uintptr_t)caller->pc))
         hw_python_renew(cache);
     return cache->most     ? learn_followed(cache, caller, prior)
            : cache->python ? hw_python_learn(cache, caller, prior)

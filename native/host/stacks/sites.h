@@ -208,7 +208,7 @@ unsigned hw_site_follow(hw_site_cache *cache, const hw_caller *caller, uint64_t 
 
 uint32_t hw_site_recall_deep(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
 /* unwound.c: where each stack is unwound. */
-uint32_t hw_unwound_recall(hw_site_cache *cache, hw_caller caller, uint32_t prior);
+uint32_t hw_unwound_recall(const hw_site_cache *cache, hw_caller caller, uint32_t prior);
 
 static inline uint32_t hw_site_recall_more(hw_site_cache *cache, hw_caller caller, uint32_t prior)
 {

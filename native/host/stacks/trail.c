@@ -109,22 +109,12 @@ static inline bool has_more(const hw_trail *trail, unsigned i)
     return trail->more[i / 64] >> i % 64 & 1;
 }
 
-/* Bits that the return address to a frame differs in from what it was. */
-static inline uint64_t difference(const hw_trail *trail, unsigned i)
-{
-    return hw_word_at(trail->at[i]) ^ trail->pc[i];
-}
-
 /* How far the last stack leads on as it did, from a frame of it that is there again; no further than `end`. */
 static inline unsigned leads_up_to(const hw_trail *trail, unsigned i, unsigned end)
 {
     uint64_t different = 0;
-    unsigned next = i + 1;
-    for (; next + 3 <= end; next += 4)
-        different |= difference(trail, next) | difference(trail, next + 1) | difference(trail, next + 2) |
-                     difference(trail, next + 3);
-    for (; next <= end; next++)
-        different |= difference(trail, next);
+    for (unsigned next = i + 1; next <= end; next++)
+        different |= hw_word_at(trail->at[next]) ^ trail->pc[next];
     for (unsigned word = i / 64; !different && word <= (end - 1) / 64 && end > i; word++)
         for (uint64_t left = trail->more[word] & -(word == i / 64 ? UINT64_C(1) << i % 64 : 1); left;
              left &= left - 1) {
@@ -136,7 +126,8 @@ static inline unsigned leads_up_to(const hw_trail *trail, unsigned i, unsigned e
         }
     if (!different)
         return end;
-    while (i < end && !difference(trail, i + 1) && (!has_more(trail, i) || leads_on_by_more(&trail->frames[i])))
+    while (i < end && hw_word_at(trail->at[i + 1]) == trail->pc[i + 1] &&
+           (!has_more(trail, i) || leads_on_by_more(&trail->frames[i])))
         i++;
     return i;
 }

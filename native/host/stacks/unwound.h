@@ -2,10 +2,9 @@
 
    A stack is unwound by rules, one for each return address (frame_rules.h), that lead from frame to frame. The rules
    never change, so what they give depends on the words on the stack that they used and on nothing else: the return
-   addresses, and where a frame is found by rbp, the places where rbp was saved. Each call follows its stack: by rules
-   up to a frame that the last one had, then by comparing those words (trail.h). What it comes to has a sum, by which
-   its site is known. No stack is kept beyond the last one: reading back what was kept of thousands takes longer than
-   following, since that is far from the processor.
+   addresses, and where a frame is found by rbp, the places where rbp was saved. Where a call comes from the same
+   place (return address and frame) and each of those words still holds what it held, unwinding again would give the
+   same frames; so comparing them is enough, and takes a load each.
 
    Only for frames on the thread's own stack, and only where there are rules for all of them; anything else is
    unwound by libgcc each time. */
