@@ -119,7 +119,7 @@ int main(void) {
     "errno and the mask are as they were": """
 int main(void) {
     volatile char *block = make();
-    sigset_t before, after;
+    sigset_t before = {0}, after = {0};
     sigprocmask(SIG_BLOCK, NULL, &before);
     errno = 77;
     spoil(block);
