@@ -206,8 +206,7 @@ bool hw_run_slack(const hw_run *run, const hw_run_key *key, uint32_t node, uint3
     if (hw_run_is_small(run) || hw_quarantined(meta))
         return true;
     uint64_t place = hw_place(run->salt, key, hw_run_at(run, node));
-    const uint8_t *entry = run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS];
-    return hw_slack_noted(entry, place, *slack, slack) == 0 &&
+    return hw_slack_noted(hw_run_entry(run, node), place, *slack, slack) == 0 &&
            *slack < stride_of(run->class) - stride_of(run->class - 1u);
 }
 
@@ -255,7 +254,7 @@ static void put_slack(const hw_run *run, const hw_run_looked *n, uint32_t slack)
     hw_run_fill(end - slack, end, hw_pattern_of(n->place));
     if (!hw_run_is_small(run)) {
         uint32_t node = (uint32_t)((n->at - run->base) >> HW_RUN_GRANULE_LOG2);
-        hw_slack_note(run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS], n->place, slack);
+        hw_slack_note(hw_run_entry(run, node), n->place, slack);
     }
 }
 

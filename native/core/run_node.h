@@ -69,10 +69,14 @@ HW_INLINE void hw_slack_note(uint8_t *entry, uint64_t place, uint32_t slack)
     entry[1] = (uint8_t)(word >> 8);
     entry[2] = (uint8_t)(word >> 16);
 }
+HW_INLINE uint32_t hw_slack_word(const uint8_t *entry)
+{
+    return entry[0] | (uint32_t)entry[1] << 8 | (uint32_t)entry[2] << 16;
+}
 /* What an entry and the header's bits say; not 0: the entry is damaged. */
 HW_INLINE uint32_t hw_slack_noted(const uint8_t *entry, uint64_t place, uint32_t low, uint32_t *slack)
 {
-    uint32_t word = entry[0] | (uint32_t)entry[1] << 8 | (uint32_t)entry[2] << 16;
+    uint32_t word = hw_slack_word(entry);
     *slack = low | ((word ^ (uint32_t)(place >> 40)) & 0xFF) << 4;
     return word ^ hw_slack_entry(place, *slack);
 }
@@ -88,6 +92,10 @@ HW_INLINE uint32_t hw_run_end(const hw_run *run)
 HW_INLINE uint32_t hw_run_number(const hw_run *run, uint32_t node)
 {
     return (node - HW_RUN_FIRST) / (run->stride >> HW_RUN_GRANULE_LOG2);
+}
+HW_INLINE uint8_t *hw_run_entry(const hw_run *run, uint32_t node)
+{
+    return run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS];
 }
 /* Each byte of the two addresses is in it, so one that is another one shows. */
 HW_INLINE uint16_t hw_run_where(const hw_run *run)

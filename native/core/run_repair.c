@@ -49,7 +49,7 @@ static void mend_slack(const hw_run *run, const hw_run_key *key, uint32_t node, 
         slack = hw_slack_of(meta);
         while (slack + 16 < step && hw_run_is_filled(end - slack - 16, end, pattern))
             slack += 16;
-        hw_slack_note(run->aside->slack[hw_run_number(run, node) % HW_RUN_MIDS], place, slack);
+        hw_slack_note(hw_run_entry(run, node), place, slack);
     }
     hw_run_fill(end - slack, end, pattern);
 }

@@ -309,7 +309,7 @@ def test_a_record_with_a_little_of_the_run_is_diagnosed() -> None:
 
     around = (heap.at(blocks[899]), heap.at(blocks[904]))
     parts = [(BASE + around[0], around[1] - around[0]), (BASE, 32), (BASE + heap.end(), 16)]
-    parts += [(PROCESS, 56), (PROCESS + 64, 40), (TABLE, 64), (ASIDE, 184), (SITES, 16 * 1900)]
+    parts += [(PROCESS, 64), (PROCESS + 64, 40), (TABLE, 64), (ASIDE, 184), (SITES, 16 * 1900)]
     record = SegmentsMemory([(at, memory.read(at, length)) for at, length in parts])
 
     (finding,) = diagnose(heap.event(fault.reason, 0, fault.node, fault.low, fault.high), record)

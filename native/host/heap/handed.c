@@ -190,7 +190,7 @@ __attribute__((no_sanitize("thread"))) static bool is_usual(const hw_run *run, c
     uint64_t place = hw_place(run->salt, KEY, at);
     *meta = (uint32_t)own;
     return hw_run_unlike(place, KEY, own) == 0 && (*meta & 0xF0) == ((uint32_t)HW_USED << 4 | family << 6) &&
-           !hw_quarantined(*meta) && run->class < HW_RUN_SMALL &&
+           !hw_quarantined(*meta) && hw_run_is_small(run) &&
            !hw_short_slack_wrong(at + hw_usual_stride(run), hw_pattern_of(place), hw_slack_of(*meta));
 }
 

@@ -103,8 +103,8 @@ static __attribute__((noinline)) void *allocate_longer(size_t bytes, unsigned or
 /* A shorter one was no usual release, but where others of its run wait; or it is to be held back. */
 static bool is_usual_now(const hw_run *run, const hw_caller *caller)
 {
-    return run->class >= HW_RUN_SMALL || (atomic_load_explicit(&run->waiting, memory_order_relaxed) &&
-                                          hw_domain_of((uintptr_t)caller->pc) != HW_OF_ARRAYS);
+    return !hw_run_is_small(run) || (atomic_load_explicit(&run->waiting, memory_order_relaxed) &&
+                                     hw_domain_of((uintptr_t)caller->pc) != HW_OF_ARRAYS);
 }
 
 static __attribute__((noinline)) bool release_longer(void *pointer, unsigned family, hw_caller caller)

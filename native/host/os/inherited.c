@@ -38,11 +38,8 @@ static long number_in(const status *of, const char *name)
 static bool has_as_many(long process, long filters)
 {
     static status theirs;
-    char path[PATH] = "/proc/", digits[24], *digit = digits + sizeof digits;
-    *--digit = 0;
-    for (; process; process /= 10)
-        *--digit = (char)('0' + process % 10);
-    strcat(strcat(path, digit), "/status");
+    char path[PATH] = "/proc/", digits[24];
+    strcat(strcat(path, hw_decimal(digits + sizeof digits, (unsigned long)process)), "/status");
     return hw_read_text(path, theirs.text, sizeof theirs.text) && FILTERED(&theirs) && FILTERS(&theirs) == filters;
 }
 

@@ -70,6 +70,16 @@ size_t hw_peek(void *into, uintptr_t address, size_t length);
 enum { HW_PEEKS = 8 };
 unsigned hw_peek_many(void *into, const uint64_t *end, unsigned count, size_t length);
 
+/* A number in decimal digits with a NUL behind them, right before `end`, where 21 bytes suffice; returns the first. */
+static inline char *hw_decimal(char *end, unsigned long number)
+{
+    *--end = 0;
+    do
+        *--end = (char)('0' + number % 10);
+    while (number /= 10);
+    return end;
+}
+
 /* After it, every thread of the process sees what this one stored before, and the other way round.
    `hw_light_fence` is its cheap half on the frequent side. Who finds the fences uneven must not have looked before at
    what the fence is about, hence the acquiring load: without it a processor may look ahead. */

@@ -35,17 +35,12 @@ static bool connects_by_path(long fd)
 /* By what was kept of the path before the process became another user's. */
 static bool connects_by_descriptor(long fd)
 {
-    char path[sizeof "/proc/self/fd/" + 20] = "/proc/self/fd/", digits[20];
-    size_t length = strlen(path), count = 0;
+    char path[sizeof "/proc/self/fd/" + 20] = "/proc/self/fd/", digits[24];
     long kept = hw_record_socket();
     if (kept < 0)
         return false;
-    do
-        digits[count++] = (char)('0' + kept % 10);
-    while (kept /= 10);
-    while (count)
-        path[length++] = digits[--count];
-    return connects_to(fd, path, length);
+    strcat(path, hw_decimal(digits + sizeof digits, (unsigned long)kept));
+    return connects_to(fd, path, strlen(path));
 }
 
 /* Where the path leads nowhere, as in a sandbox with a /tmp of its own: the same as a name that needs no file. Anybody

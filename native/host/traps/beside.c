@@ -64,11 +64,10 @@ static bool is_header(const hw_block *block, uint64_t header)
 /* Of larger classes the header says not all of the size. */
 static bool is_size(const hw_block *block, uint32_t stride)
 {
-    uint32_t slack = stride - HW_RUN_OVERHEAD - (uint32_t)block->bytes, noted;
+    uint32_t slack = stride - HW_RUN_OVERHEAD - (uint32_t)block->bytes;
     uint32_t number = (block->node - HW_RUN_FIRST) / (stride >> HW_RUN_GRANULE_LOG2);
     return hw_run_is_small(block->run) ||
-           (hw_slack_noted(block->run->aside->slack[number % HW_RUN_MIDS], block->place, slack & 15, &noted) == 0 &&
-            noted == slack);
+           hw_slack_word(block->run->aside->slack[number % HW_RUN_MIDS]) == hw_slack_entry(block->place, slack);
 }
 
 static bool is_live_in_run(const hw_block *block)

@@ -120,9 +120,9 @@ def underflow(case: DamageCase, under: PoolNode, began_inside: Tenant | None) ->
             return wild(case, readings, "header")
     others: list[VerdictReading] = []
     doubt = ""
-    if before is not None and not began_inside and not is_left_out:
-        is_left_out = may_have_begun_before(case.evidence, case.extent, before)
-    if before is not None and (began_inside or is_left_out):
+    if before is not None and (
+        began_inside or is_left_out or may_have_begun_before(case.evidence, case.extent, before)
+    ):
         others = [VerdictReading.overflow(pool, before)]
         doubt = _began_inside_of(case, before) if began_inside else _past_end(case, before)
     elif case.earlier is not None or case.extent.leads_on:

@@ -12,7 +12,7 @@ JOIN = 15
 """So many bytes in a row may be right within one damage: written with the value that they had, or skipped."""
 
 _HEAVY = 8
-_CHANCE = 3
+CHANCE = 3
 """So many bytes next to a gap may have been written with the value that they had."""
 
 _TAIL = 64
@@ -116,11 +116,11 @@ def _goes_on_from(evidence: Evidence, begin: int, last: int, following: Run) -> 
 def _leads_up(evidence: Evidence, group: list[Run], gap: int, number: int, right: int) -> bool:
     """Whether damage of some length leads up to the bytes from `gap` to run `number`, and there is more right behind
     them."""
-    if right > _CHANCE or gap - group[0].start < _HEAVY:
+    if right > CHANCE or gap - group[0].start < _HEAVY:
         return False
     following = evidence.runs[number]
     ahead = evidence.runs[number : number + 2]
-    return any(run.state != "good" and run.start - following.start <= _CHANCE for run in ahead)
+    return any(run.state != "good" and run.start - following.start <= CHANCE for run in ahead)
 
 
 def _bytes(evidence: Evidence, start: int, stop: int) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from heapwitness.diagnose.blocks import Tenant, first_tenant, last_tenant
 from heapwitness.diagnose.evidence import Evidence
-from heapwitness.diagnose.extent import Extent
+from heapwitness.diagnose.extent import CHANCE, Extent
 from heapwitness.diagnose.verdict import VerdictReading
 from heapwitness.diagnose.where import last_of, start_of
 from heapwitness.heap import NodeArea, PoolNode
@@ -24,8 +24,6 @@ _ADDRESS = 2
 """So many bytes of an address are zero."""
 _DIFFERENT = 3
 """In so many of eight columns; fewer may be so by chance in a short sample."""
-_CHANCE = 3
-"""So many bytes in a row may have been written with the value that they had."""
 _HOLE = 4
 """So many right bytes in a row were left out; fewer may have been written with the value that they had."""
 
@@ -90,7 +88,7 @@ def may_have_begun_before(evidence: Evidence, extent: Extent, before: Tenant) ->
     there is no more than may be right by chance, or than what it left out further on."""
     left_out = extent.start - before.end(evidence.pool)
     within = (run for run in evidence.runs if extent.start < run.start and run.stop <= extent.certain)
-    return left_out <= max((run.stop - run.start for run in within if run.state == "good"), default=0) + _CHANCE
+    return left_out <= max((run.stop - run.start for run in within if run.state == "good"), default=0) + CHANCE
 
 
 def is_single_value(pool: NodeArea, extent: Extent) -> bool:

@@ -24,7 +24,6 @@ BEFORE_RUNS = 1
 """The version of engines that had pools alone."""
 
 PROCESS_WORDS = struct.Struct("<IIQQQQQQQ")
-PROCESS_WORDS_BEFORE_PAST = struct.Struct("<IIQQQQQQ")
 PROCESS_WORDS_BEFORE_RUNS = struct.Struct("<IIQQQQ")
 REGION_WORDS = struct.Struct("<QQIIQQ")
 REGION_WORDS_BEFORE_RUNS = struct.Struct("<QQII")
@@ -163,12 +162,8 @@ def read_process(memory: Memory, address: int) -> Process:
         )
     if version == BEFORE_RUNS:
         return Process(sites, sites_used, regions, regions_used)
-    known = PROCESS_WORDS_BEFORE_PAST
-    key = RunKey(*known.unpack(memory.read(address, known.size))[6:])
-    past = 0
-    with contextlib.suppress(Unreadable):  # a record of an earlier engine ends before
-        past = int.from_bytes(memory.read(address + known.size, PROCESS_WORDS.size - known.size), "little")
-    return Process(sites, sites_used, regions, regions_used, key, past)
+    *_, place, meta, past = PROCESS_WORDS.unpack(memory.read(address, PROCESS_WORDS.size))
+    return Process(sites, sites_used, regions, regions_used, RunKey(place, meta), past)
 
 
 def read_regions(memory: Memory, process: Process) -> tuple[Region, ...]:
