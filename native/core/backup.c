@@ -112,7 +112,7 @@ bool hw_poison_is_whole(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
     const unsigned char *p = hw_payload(pool, node) + sizeof(hw_links);
     const unsigned char *end = hw_at(pool, node + h->size);
-    uint64_t pattern = hw_pattern(pool->secret, node), wrong = 0;
+    uint64_t pattern = hw_poison(pool->secret, node), wrong = 0;
     for (; end - p >= FOUR; p += FOUR)
         wrong |=
             (load64(p) ^ pattern) | (load64(p + 8) ^ pattern) | (load64(p + 16) ^ pattern) | (load64(p + 24) ^ pattern);
@@ -122,12 +122,12 @@ bool hw_poison_is_whole(const hw_pool *pool, uint32_t node, const hw_header *h)
 }
 
 /* Whether the end of a node's poison is left, of which a write from its start leaves the longest: its last two words
-   before what was slack, which holds the same pattern. Two, because old slack may have left one anywhere. */
+   before what was slack, which holds nearly the same. Two, because old poison may have left one anywhere. */
 bool hw_poison_shows(const hw_pool *pool, uint32_t node, const hw_header *h)
 {
     const unsigned char *start = hw_payload(pool, node) + sizeof(hw_links);
     const unsigned char *end = hw_at(pool, node + h->size) - (hw_slack_of(h->meta) + 7) / 8 * 8;
-    uint64_t pattern = hw_pattern(pool->secret, node);
+    uint64_t pattern = hw_poison(pool->secret, node);
     if (start >= end)
         return hw_poison_is_whole(pool, node, h);
     return load64(end - 8) == pattern && (end - start < 16 || load64(end - 16) == pattern);
@@ -147,7 +147,7 @@ void hw_poison_write(hw_pool *pool, uint32_t node, const hw_header *h)
 {
     unsigned char *p = hw_payload(pool, node) + sizeof(hw_links);
     unsigned char *end = hw_at(pool, node + h->size);
-    const uint64_t pattern = hw_pattern(pool->secret, node), four[4] = {pattern, pattern, pattern, pattern};
+    const uint64_t pattern = hw_poison(pool->secret, node), four[4] = {pattern, pattern, pattern, pattern};
     for (; end - p >= FOUR; p += FOUR)
         __builtin_memcpy(p, four, FOUR);
     for (; p < end; p += 8)

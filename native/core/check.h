@@ -40,9 +40,20 @@ static inline uint64_t hw_pattern_of(uint64_t offset_sum)
     return ((offset_sum ^ offset_sum >> 32) & UINT64_C(0x1E1E1E1E1E1E1E1E)) | UINT64_C(0x8181818181818181);
 }
 
+/* Of every word the lower half is a positive number: CPython leaves counts of references alone that are none. */
+static inline uint64_t hw_poison_of(uint64_t offset_sum)
+{
+    return hw_pattern_of(offset_sum) & ~UINT64_C(0x80000000);
+}
+
 static inline uint64_t hw_pattern(const uint32_t s[4], uint32_t offset)
 {
     return hw_pattern_of(offset * hw_factors_of(s).offset);
+}
+
+static inline uint64_t hw_poison(const uint32_t s[4], uint32_t offset)
+{
+    return hw_poison_of(offset * hw_factors_of(s).offset);
 }
 
 #endif

@@ -9,8 +9,9 @@
 enum { HW_MAGIC = 0x31505748, HW_LINK_KEY = 0x6B6E694C, HW_FLAG_STALE = 1, HW_WITNESSED = 32 };
 enum { HW_LEAST = HW_CONTROL + HW_MIN_NODE + HW_END };
 #define HW_CACHED_PARENT UINT32_C(0xFFFFFFFF)
-/* `left` and `right` of a poisoned node: of no bytes that programs are likely to write. */
-#define HW_POISONED_LEFT UINT32_C(0x93A7C5B9)
+/* `left` and `right` of a poisoned node: of no bytes that programs are likely to write. `left` is positive, as words of
+   poison are. */
+#define HW_POISONED_LEFT UINT32_C(0x13A7C5B9)
 #define HW_POISONED_RIGHT UINT32_C(0xB1D38FA5)
 /* Links of a used node that another thread than its owner released; the engine writes them. */
 #define HW_PENDING_PARENT UINT32_C(0xFFFFFFFE)

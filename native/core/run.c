@@ -239,8 +239,8 @@ uint32_t hw_run_payload_fault(const hw_run *run, const hw_run_key *key, uint32_t
         first = hw_word(at + HW_RUN_OVERHEAD);
         if (first != HW_RUN_HELD || hw_word(at + HW_RUN_OVERHEAD + 8) != hw_second_word(n.place, key, first))
             return HW_LINKS;
-        return hw_run_is_filled(at + HW_RUN_OVERHEAD + 16, at + run->stride, hw_pattern_of(n.place)) ? HW_NONE
-                                                                                                     : HW_POISON;
+        return hw_run_is_filled(at + HW_RUN_OVERHEAD + 16, at + run->stride, hw_poison_of(n.place)) ? HW_NONE
+                                                                                                    : HW_POISON;
     case HW_FREE:
         return hw_run_links_wrong(key, &n, &first) ? HW_LINKS : HW_NONE;
     default:
@@ -337,7 +337,7 @@ int hw_run_hold(hw_run *run, const hw_run_key *key, uint32_t node, uint32_t site
     int status = look_at_taken(run, key, node, false, &n);
     if (status != HW_OK)
         return status;
-    hw_run_fill(n.at + HW_RUN_OVERHEAD + 16, n.at + run->stride, hw_pattern_of(n.place));
+    hw_run_fill(n.at + HW_RUN_OVERHEAD + 16, n.at + run->stride, hw_poison_of(n.place));
     hw_run_write(key, &n, ((uint32_t)n.own & 0xCF) | (uint32_t)HW_CACHED << 4 | site << 8);
     hw_run_link(key, &n, HW_RUN_HELD);
     return HW_OK;

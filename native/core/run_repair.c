@@ -67,7 +67,7 @@ static void mend_payload(const hw_run *run, const hw_run_key *key, const hw_run_
     } else if (wrong == HW_SLACK) {
         mend_slack(run, key, s->node, s->meta);
     } else if (wrong && hw_state_of(s->meta) == HW_CACHED) {
-        hw_run_fill(at + HW_RUN_OVERHEAD + 16, at + run->stride, hw_pattern_of(n.place));
+        hw_run_fill(at + HW_RUN_OVERHEAD + 16, at + run->stride, hw_poison_of(n.place));
         hw_run_link(key, &n, HW_RUN_HELD);
     }
 }

@@ -16,10 +16,10 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, overload
+from types import FrameType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 from heapwitness.findings.words import count as counted
 
@@ -57,7 +57,8 @@ class HeapCorruption(RuntimeError):
         count: how many findings came since the last check.
         findings: these, as the report of the run has them (`heapwitness.Finding`), as far as they could be had.
         finding: the first of them, or None.
-        call: the call of a watched library behind which it was found: "fill(c_char_Array_37, int) at main.py:12"; "".
+        call: the call of a watched library, or of a `checked` function, behind which it was found:
+            "fill(c_char_Array_37, int) at main.py:12"; "" where it was none.
     """
 
     def __init__(self, count: int, told: "tuple[Told, ...]" = (), call: str = "") -> None:
@@ -280,23 +281,51 @@ def watch(library: Any = None, *, say: bool = False) -> Any:
 
 @contextmanager
 def _block() -> Iterator[None]:
-    if findings():
-        told_since()
+    _forget_found()
     yield
     raise_found(findings())
 
 
 def checked(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
-    """Let a function check the heap behind each of its calls, as `watch` does (docs/python.md)."""
+    """Let a function check the heap behind each of its calls, as `watch` does (docs/python.md).
+
+    Of a coroutine function that is when what it gave was awaited, whatever ran in between.
+    """
     if engine() is None:
         return function
+    import inspect
+
+    name = getattr(function, "__qualname__", type(function).__qualname__)
 
     @functools.wraps(function)
     def call(*arguments: _Given.args, **named: _Given.kwargs) -> _Result:
-        with _block():
-            return function(*arguments, **named)
+        _forget_found()
+        result = function(*arguments, **named)
+        _raise_fresh(name, (*arguments, *named.values()), sys._getframe(1))
+        return result
 
-    return call
+    @functools.wraps(function)
+    async def awaited(*arguments: _Given.args, **named: _Given.kwargs) -> Any:
+        _forget_found()
+        result = await cast("Awaitable[Any]", function(*arguments, **named))
+        _raise_fresh(name, (*arguments, *named.values()), sys._getframe(1))
+        return result
+
+    return cast("Callable[_Given, _Result]", awaited) if inspect.iscoroutinefunction(function) else call
+
+
+def _forget_found() -> None:
+    if findings():
+        told_since()
+
+
+def _raise_fresh(name: str, arguments: Sequence[object], frame: FrameType) -> None:
+    """Raise `HeapCorruption` for what came since the last time, behind a call of that name from a frame."""
+    fresh = findings()
+    if fresh:
+        types = [*map(_type_name, arguments[:_ARGUMENTS_SHOWN]), *(["..."] if arguments[_ARGUMENTS_SHOWN:] else [])]
+        place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+        raise_found(fresh, f"{name}({', '.join(types)}) at {place}")
 
 
 class _WatchedLibrary:
@@ -338,15 +367,9 @@ class _WatchedFunction:
         object.__setattr__(self, "_function", function)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        if findings():
-            told_since()
+        _forget_found()
         result = self._function(*arguments, **named)
-        fresh = findings()
-        if fresh:
-            frame = sys._getframe(1)
-            types = [*map(_type_name, arguments[:_ARGUMENTS_SHOWN]), *(["..."] if arguments[_ARGUMENTS_SHOWN:] else [])]
-            place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-            raise_found(fresh, f"{self._name}({', '.join(types)}) at {place}")
+        _raise_fresh(self._name, arguments, sys._getframe(1))
         return result
 
     def __getattr__(self, name: str) -> Any:

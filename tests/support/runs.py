@@ -10,7 +10,7 @@ from heapwitness.layout import process, runs
 from heapwitness.layout.events import Event, Reason, Type, When, Window
 from heapwitness.layout.process import RegionKind, read_process
 from heapwitness.layout.runs import AsideWords, RunKey, RunShape, RunWords
-from heapwitness.layout.witness import SITE_QUARANTINE, Origin, State, meta, pattern_at
+from heapwitness.layout.witness import SITE_QUARANTINE, Origin, State, meta, pattern_at, poison
 from heapwitness.memory import SegmentsMemory
 
 BASE = 0x7E5A_0000_0000
@@ -115,7 +115,7 @@ class RunHeap:
         start, place = self.start(block), self.place(block)
         stop = start + self.runs[block[0]].shape.stride - runs.OVERHEAD
         self.room[start:stop] = runs.held_links(KEY, place).pack() + pattern_at(
-            runs.pattern(place), 16, stop - start - 16
+            poison(runs.pattern(place)), 16, stop - start - 16
         )
         self._restate(block, State.CACHED, pc)
 

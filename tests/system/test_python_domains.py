@@ -82,6 +82,16 @@ def test_wrong_pair_is_found_where_code_and_allocators_were_in_use_before(tmp_pa
 
 
 @each_python
+def test_wrong_pairs_of_one_line_are_told_apart(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(f"{START}for drop in (api.PyObject_Free, libc.free):\n    drop(api.PyMem_Malloc(100))\n")
+
+    findings = heapwitness_run(python, script).findings
+
+    assert sorted((one["released_with"], one["count"]) for one in findings) == [("PyObject_Free", 1), ("free", 1)]
+
+
+@each_python
 @pytest.mark.parametrize("options", [(), ("-I",), ("-X", "dev"), ("-X", "tracemalloc")], ids=lambda one: "".join(one))
 def test_healthy_programs_mix_nothing(tmp_path: Path, python: Path, options: tuple[str, ...]) -> None:
     code = (

@@ -33,3 +33,30 @@ def test_stores_of_two_lines_into_blocks_of_one_helper_are_two_findings(tmp_path
     assert {(one["function"], one["line"]) for one in told} >= {("first", 5), ("second", 7)}
     assert len(hunted.stores) == 2
     assert "first (script.py) wrote" in hunted.stderr and "second (script.py) wrote" in hunted.stderr
+
+
+ONE_FUNCTION = """\
+import ctypes
+def tables():
+    return ctypes.create_string_buffer(40), ctypes.create_string_buffer(48)
+def late():
+    return ctypes.create_string_buffer(44)
+def work():
+    first, second = tables()
+    ctypes.memset(first, 1, 44)
+    del first
+    third = late()
+    ctypes.memset(third, 1, 53)
+work()
+"""
+
+
+def test_store_into_a_block_of_another_line_leaves_a_finding_hunted(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(ONE_FUNCTION)
+
+    hunted = heapwitness_hunt(sys.executable, script)
+
+    told = [one for finding in hunted.stores for one in finding["store"]["stack"] if one["file"] == str(script)]
+    assert {one["line"] for one in told if one["function"] == "work"} == {8, 11}
+    assert len(hunted.stores) == 2

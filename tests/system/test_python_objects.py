@@ -44,6 +44,22 @@ def test_crash_with_a_pointer_to_a_released_object_names_its_type_and_lines(tmp_
 
 
 @each_python
+@pytest.mark.parametrize("made", ["Account()", "'a' * (size + len(Account.__slots__))"], ids=["collected", "plain"])
+def test_poison_shows_a_reference_that_is_taken_from_an_object_that_is_gone(
+    tmp_path: Path, python: Path, made: str
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(OVER.replace("Account()", made).replace("def make", "size = 99\ndef make") + "del account\n")
+
+    result = heapwitness_run(python, script, options=("--poison",))
+
+    assert result.status == FOUND
+    (finding,) = result.findings
+    assert (finding["kind"], finding["culprit"]["domain"]) == ("use-after-free-write", "PyObject_Malloc")
+    assert "released once too often" in finding["detail"]
+
+
+@each_python
 def test_poison_names_an_object_that_was_released_once_too_often(tmp_path: Path, python: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"{OVER}import os\nkept = [account, account]\nos._exit(0)\n")

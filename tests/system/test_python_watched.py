@@ -86,6 +86,28 @@ def test_damage_that_was_there_before_a_call_is_not_blamed_on_it(tmp_path: Path,
 
 
 @each_python
+@pytest.mark.parametrize(
+    ("head", "run"), [("def", "{}"), ("async def", "asyncio.run({})")], ids=["function", "coroutine"]
+)
+def test_first_bad_call_of_a_checked_function_is_named(tmp_path: Path, python: Path, head: str, run: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import asyncio\n{WATCHES}@heapwitness.checked\n{head} scale(buffer, count):\n"
+        "    ctypes.memset(buffer, 1, count)\n    return count\n"
+        "buffer = ctypes.create_string_buffer(37)\n"
+        f"print({run.format('scale(buffer, 37)')})\n"
+        f"attempt(lambda: {run.format('scale(buffer, count=40)')})\n"
+    )
+
+    result = heapwitness_run(python, script, _library())
+
+    words = result.stdout.split()
+    assert words[:2] == ["37", "scale(c_char_Array_37,"]
+    assert words[2:4] == ["int)", "at"]
+    assert words[5:] == ["heap-buffer-overflow", "37", "3", "1", "1"]
+
+
+@each_python
 def test_check_raises_the_finding_and_counts_what_is_sound(tmp_path: Path, python: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -220,7 +220,7 @@ int main(int count, char **words) {
     static char *block[64];
     for (int i = 0; i < 8; i++) block[i] = malloc(100);
     for (int i = 0; i < 8; i++) free(block[i]);
-    unsigned poisoned[4] = {0x93A7C5B9, 0xB1D38FA5, 0, 0};
+    unsigned poisoned[4] = {0x13A7C5B9, 0xB1D38FA5, 0, 0};
     for (int i = 0; i < 16; i++) ((volatile char *)block[7])[i] = ((char *)poisoned)[i];
     for (int i = 0; i < 64; i++) {
         block[i] = malloc(100);

@@ -118,7 +118,7 @@ def test_the_core_and_its_description_lay_out_the_same_records(tmp_path: Path) -
     assert (index.large, index.flags, index.nodes, index.used, index.bins[0]) == (8, 9, 10, 11, 14)
 
 
-def test_the_keyed_check_and_the_pattern_are_the_same_numbers(tmp_path: Path) -> None:
+def test_the_keyed_check_the_pattern_and_the_poison_are_the_same_numbers(tmp_path: Path) -> None:
     secret = (0x01234567, 0x89ABCDEF, 0xFEDCBA98, 0xFFFFFFFF)
     key = "(const uint32_t[4]){%du, %du, %du, %du}" % secret  # noqa: UP031
     expected = {}
@@ -127,6 +127,8 @@ def test_the_keyed_check_and_the_pattern_are_the_same_numbers(tmp_path: Path) ->
             arguments = ", ".join(f"{word}u" for word in (*words, offset))
             expected[f"hw_keyed({key}, {arguments})"] = witness.keyed(secret, *words, offset)
         expected[f"hw_pattern({key}, {offset}u)"] = int.from_bytes(witness.pattern(secret, offset), "little")
+        poison = witness.poison(witness.pattern(secret, offset))
+        expected[f"hw_poison({key}, {offset}u)"] = int.from_bytes(poison, "little")
     assert evaluate(tmp_path, ["node.h"], list(expected)) == expected
 
 

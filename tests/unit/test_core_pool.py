@@ -12,7 +12,17 @@ import pytest
 
 import heapwitness
 from heapwitness.errors import HeapwitnessError
-from heapwitness.layout.witness import HEADER, KEPT, OVERHEAD, SITE_QUARANTINE, Origin, State, pattern, sealed_links
+from heapwitness.layout.witness import (
+    HEADER,
+    KEPT,
+    OVERHEAD,
+    SITE_QUARANTINE,
+    Origin,
+    State,
+    pattern,
+    poison,
+    sealed_links,
+)
 from heapwitness.pool import Damaged, NoSuchNode, Pool, Reason
 
 SECRET = (0x12345678, 0x9ABCDEF1, 0x0FEDCBA9, 0x87654321)
@@ -466,7 +476,7 @@ def test_slack_and_poison_hold_the_pattern_of_the_format(pool: Pool) -> None:
         assert pool.memory[start + byte] == eight[byte % 8]
     pool.cache(block, poison=True)
     for byte in range(16, 50 + found.slack):
-        assert pool.memory[start + byte] == eight[byte % 8]
+        assert pool.memory[start + byte] == poison(eight)[byte % 8]
 
 
 def test_at_most_as_many_faults_are_told_as_asked_for(pool: Pool) -> None:

@@ -20,7 +20,7 @@ from core_run import (
 )
 
 from heapwitness.layout.events import Reason
-from heapwitness.layout.witness import Origin, State
+from heapwitness.layout.witness import Origin, State, poison
 
 ALL = range(len(PAYLOADS))
 SOME = (0, 1, 2, 5, 62, 63, 64, 65, 71, 72, 79, 80, 87)
@@ -187,7 +187,7 @@ def test_a_block_that_is_held_back_is_poisoned_and_is_not_taken_before_it_is_let
 
     assert run.state(node) is State.CACHED
     assert run.requested(node) == least(run_class)
-    assert all(byte == run.pattern(node)[at % 8] for at, byte in enumerate(run.payload(node)) if at >= 16)
+    assert all(byte == poison(run.pattern(node))[at % 8] for at, byte in enumerate(run.payload(node)) if at >= 16)
     assert run.take(run.payload_bytes) == 0
     assert (run.hold(node), run.resize(node, run.payload_bytes)) == (Status.REFUSED, Status.REFUSED)
     assert healthy(run)

@@ -60,7 +60,7 @@ def test_the_links_of_a_released_block_as_an_address_name_that_block_and_its_sta
 @pytest.mark.parametrize("shift", [0, 8, 100])
 def test_poison_as_an_address_names_the_block_even_with_a_field_added(shift: int) -> None:
     heap, node = heap_with("poisoned")
-    value = int.from_bytes(witness.pattern(SECRET, node), "little") + shift
+    value = int.from_bytes(witness.poison(witness.pattern(SECRET, node)), "little") + shift
 
     _, (finding,) = examined(heap, crashes.words({RDI: value}), LOAD_FIELD)
 

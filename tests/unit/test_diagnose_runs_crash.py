@@ -9,6 +9,7 @@ from heapwitness.diagnose import examine_crash
 from heapwitness.findings.model import Crash, Finding
 from heapwitness.layout import runs
 from heapwitness.layout.events import CrashWords
+from heapwitness.layout.witness import poison
 
 
 def examined(heap: RunHeap, crash: CrashWords, code: bytes = LOAD) -> tuple[Crash, tuple[Finding, ...]]:
@@ -48,7 +49,7 @@ def test_the_links_of_a_released_block_as_an_address_name_that_block(size: int, 
 @pytest.mark.parametrize("shift", [0, 8, 100])
 def test_poison_as_an_address_names_the_block_even_with_a_field_added(shift: int) -> None:
     heap, block = released(500, "hold")
-    value = int.from_bytes(runs.pattern(heap.place(block)), "little") + shift
+    value = int.from_bytes(poison(runs.pattern(heap.place(block))), "little") + shift
 
     _, (finding,) = examined(heap, crashes.words({RDI: value}), LOAD_FIELD)
 

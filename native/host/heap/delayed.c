@@ -59,7 +59,7 @@ HW_INLINE void write_links(char *at, uint64_t rest)
 /* A node that was looked at, is filled behind its links. Of the smallest nothing is left to fill. */
 HW_INLINE void poison(const hw_trusted *pool, const hw_looked *n, uint32_t site)
 {
-    const uint64_t pattern = hw_pattern_of(n->offset_sum), words[WORDS] = {pattern, pattern, pattern, pattern};
+    const uint64_t pattern = hw_poison_of(n->offset_sum), words[WORDS] = {pattern, pattern, pattern, pattern};
     char *at = n->at + HW_OVERHEAD + sizeof(hw_links), *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
     hw_write_meta(pool, n, (n->meta & 0xCF) | (uint32_t)HW_CACHED << 4 | site << 8);
     for (; (size_t)(end - at) >= sizeof words; at += sizeof words)
@@ -79,7 +79,7 @@ HW_INLINE uint64_t pair_wrong(const char *at, uint64_t pattern)
 HW_INLINE uint64_t poison_wrong(const hw_trusted *pool, const hw_looked *n)
 {
     hw_words links = hw_load(n->at + HW_OVERHEAD);
-    uint64_t pattern = hw_pattern_of(n->offset_sum),
+    uint64_t pattern = hw_poison_of(n->offset_sum),
              wrong = (links.sizes ^ MARK) | (links.rest ^ poisoned_links_rest(pool, n->offset_sum));
     const char *at = n->at + HW_OVERHEAD + sizeof(hw_links), *end = n->at + ((size_t)n->size << HW_FIXED_GRANULE_LOG2);
     for (; end - at >= 32; at += 32)
@@ -163,7 +163,7 @@ static bool let_go_small(hw_arena *arena, uint32_t place)
     if (hw_run_look(&hw_this_process.key, run->salt, at, run->stride, node_of(place) == HW_RUN_FIRST, &n) ||
         hw_state_of((uint32_t)n.own) != HW_CACHED || hw_word(at + HW_RUN_OVERHEAD) != HW_RUN_HELD)
         return false;
-    pattern = hw_pattern_of(n.place);
+    pattern = hw_poison_of(n.place);
     uint64_t wrong = hw_word(at + HW_RUN_OVERHEAD + 8) ^ hw_second_word(n.place, &hw_this_process.key, HW_RUN_HELD);
     for (const char *word = at + 2 * HW_RUN_OVERHEAD; word < at + run->stride; word += 16)
         wrong |= pair_wrong(word, pattern);
@@ -268,7 +268,7 @@ bool hw_delay_usual(hw_arena *arena, void *pointer, const hw_context *context)
     if (!run || hw_look_at_used(arena, run, pointer, context->family, hw_setting.poison, &n, &slack))
         return false;
     HW_SITE_RECALL(site, &arena->sites, context->caller, (uint32_t)n.own >> 8, unknown);
-    const uint64_t pattern = hw_pattern_of(n.place), words[2] = {pattern, pattern};
+    const uint64_t pattern = hw_poison_of(n.place), words[2] = {pattern, pattern};
     for (char *at = n.at + 2 * HW_RUN_OVERHEAD, *end = n.at + run->stride; at < end; at += sizeof words)
         __builtin_memcpy(at, words, sizeof words);
     hw_run_write(&hw_this_process.key, &n, ((uint32_t)n.own & 0xCF) | (uint32_t)HW_CACHED << 4 | site << 8);

@@ -318,7 +318,7 @@ def _released(evidence: Evidence, node: PoolNode, start: int) -> None:
     if links is None or node.header.state is not State.CACHED or not pool.is_poisoned(links):
         return
     first, end = pool.poison_range(node.offset, node.header)
-    expected = pool.pattern(node.offset) * (_POISON_CHUNK // 8)
+    expected = pool.poison(node.offset) * (_POISON_CHUNK // 8)
     in_detail = _POISON_IN_DETAIL
     for at in range(first, min(end, first + _POISON_LIMIT), _POISON_CHUNK):
         length = min(_POISON_CHUNK, end - at)

@@ -27,7 +27,8 @@ _NODES_AROUND = 256
 _NEAR = 4096
 _MASK = (1 << 64) - 1
 # Of a pattern these bits are the same everywhere; of its upper six bytes, too, when a little was added to it.
-_FIXED, _SHAPE = 0xE1E1E1E1E1E1E1E1, 0x8181818181818181
+# The top bit of a byte is another one in poison.
+_FIXED, _SHAPE = 0x6161616161616161, 0x0101010101010101
 _UPPER = 0xFFFFFFFFFFFF0000
 
 
@@ -199,7 +200,7 @@ def _patterned(pool: NodeArea, at: int, word: int, value: int) -> Source | None:
     plain = (word << turn | word >> 64 - turn) & _MASK
     wanted = plain.to_bytes(8, "little")
     for node in _around(pool, at):
-        if pool.pattern(node) == wanted and (tenant := _tenant(pool, node)) is not None:
+        if wanted in (pool.pattern(node), pool.poison(node)) and (tenant := _tenant(pool, node)) is not None:
             break
     else:
         return None

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar, NamedTuple
 
-from heapwitness.layout.witness import NodeHeader, pattern_at
+from heapwitness.layout.witness import NodeHeader, pattern_at, poison
 from heapwitness.memory import Memory, Unreadable
 
 _CHUNK = 64 << 10
@@ -232,7 +232,11 @@ class NodeArea(ABC):
 
     @abstractmethod
     def pattern(self, node: int) -> bytes:
-        """The eight bytes of a node's slack and poison."""
+        """The eight bytes of a node's slack."""
+
+    def poison(self, node: int) -> bytes:
+        """The eight bytes of a node's poison."""
+        return poison(self.pattern(node))
 
     @abstractmethod
     def links_before(self, node: int, header: NodeHeader) -> tuple[bytes, bytes] | None:
@@ -277,7 +281,7 @@ class NodeArea(ABC):
         """Whether all of a cached node's poison is as it was written."""
         start, end = self.poison_range(node, header)
         # Poison begins at payload byte 16, so the pattern is not turned.
-        expected = self.pattern(node) * (_CHUNK // 8)
+        expected = self.poison(node) * (_CHUNK // 8)
         return all(
             self.read(at, min(_CHUNK, end - at)) == expected[: min(_CHUNK, end - at)]
             for at in range(start, end, _CHUNK)

@@ -150,12 +150,12 @@ def _is_poisoned(pool: SeenPool, node: int, header: NodeHeader) -> bool | None:
     """Whether the end of poison is left in a cached node's payload, of which a write from its start leaves the longest;
     None: too little to tell."""
     start, end = pool.poison_range(node, header)
-    # What was slack holds the same pattern, and old slack may have left a word of it anywhere.
+    # What was slack holds nearly the same pattern, and old poison may have left a word of it anywhere.
     end -= (header.slack + 7) // 8 * 8
     length = min(16, end - start)
     if length < 8:
         return None
-    return pool.peek(end - length, length) == witness.pattern(pool.secret, node) * (length // 8)
+    return pool.peek(end - length, length) == pool.poison(node) * (length // 8)
 
 
 def _distance(one: Links, other: Links) -> int:

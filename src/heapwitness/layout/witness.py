@@ -33,7 +33,7 @@ FLAG_STALE = 1
 SITE_QUARANTINE = 0xFFFFFF
 LINK_KEY = 0x6B6E694C
 CACHED_PARENT = 0xFFFFFFFF
-POISONED = (0x93A7C5B9, 0xB1D38FA5)
+POISONED = (0x13A7C5B9, 0xB1D38FA5)
 """`left` and `right` of a poisoned node."""
 PENDING_PARENT = 0xFFFFFFFE
 
@@ -265,6 +265,11 @@ def pattern(secret: Secret, offset: int) -> bytes:
     x = (offset & _U32) * _factors(secret)[2] & _U64
     x ^= x >> 32
     return ((x & 0x1E1E1E1E1E1E1E1E) | 0x8181818181818181).to_bytes(8, "little")
+
+
+def poison(pattern: bytes) -> bytes:
+    """What a released node is filled with, by the pattern of its slack: its lower half is a positive number."""
+    return bytes((*pattern[:3], pattern[3] & 0x7F, *pattern[4:]))
 
 
 def pattern_at(eight: bytes, first: int, length: int) -> bytes:

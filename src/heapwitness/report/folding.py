@@ -11,7 +11,8 @@ from heapwitness.report.frames import named
 
 def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Findings of the same kind with the same allocation site of the culprit, and the same store where that is known,
-    as one, in order of the first. Stores are the same when they are of one line, which may have many instructions.
+    as one, in order of the first. Stores are the same when they are of one line, which may have many instructions, and
+    wrong releases when they are of one pair of functions.
 
     Where no such site is known, those with the same stack of detection. A folded finding is repaired
     when each of them was.
@@ -43,7 +44,15 @@ def same(finding: Finding) -> Hashable:
     known, stack = telling_stack(finding)
     store = named(finding.store.stack) if finding.store is not None else None
     access = None if store is None else (finding.access, _line(store))
-    return (finding.kind, known, tuple(map(_place, stack)), access)
+    return (finding.kind, known, tuple(map(_place, stack)), access, families(finding))
+
+
+def families(finding: Finding) -> Hashable:
+    """By what a block was allocated and by what it was released, which tells wrong pairs of one line apart."""
+    block = finding.culprit
+    if finding.kind != "mismatched-free" or block is None:
+        return None
+    return (block.origin, block.domain, finding.released_with)
 
 
 def _place(frame: Frame) -> Hashable:

@@ -14,7 +14,7 @@ import msgspec
 from heapwitness.accept.asked import Mark
 from heapwitness.findings.model import Accepted, Finding
 from heapwitness.findings.stacks import stacks, telling_stack
-from heapwitness.report.folding import alike, same
+from heapwitness.report.folding import alike, families, same
 from heapwitness.supervise.examine import Examined
 
 CASES_LIMIT = 10_000
@@ -211,4 +211,4 @@ def _key(examined: Examined, finding: Finding) -> Hashable:
     stored = finding.store.stack if finding.store is not None else ()
     store = (stored[0].pc, *((one.file, one.line) for one in stored if one.language == "python")) if stored else ()
     where = tuple((frame.pc, frame.file, frame.line) for frame in stack)
-    return (examined.program, finding.kind, site is None, finding.detail == "", where, store)
+    return (examined.program, finding.kind, site is None, finding.detail == "", where, store, families(finding))

@@ -131,13 +131,13 @@ def catches(caught: Finding, finding: Finding) -> bool:
     if (caught.damage is not None or caught.victim is not None) and _is_same_damage(caught, finding):
         return True
     site = caught.culprit.allocated if caught.culprit is not None else None
-    name = name_of(site)
-    if name is None or (finding.kind != "use-after-free-read" and caught.access == "read"):
+    if name_of(site) is None or (finding.kind != "use-after-free-read" and caught.access == "read"):
         return False
-    if any(name.is_same(other) for other, _ in _candidates(finding)):
-        return True
     # The finding may be that of a report, and the program built anew since.
-    return any(_is_same_function(site, block.allocated) for block, _ in _blocks(finding))
+    return any(
+        _is_same_call(site, block.allocated) or _is_same_function(site, block.allocated)
+        for block, _ in _blocks(finding)
+    )
 
 
 def _is_same_damage(one: Finding, other: Finding) -> bool:
@@ -145,8 +145,24 @@ def _is_same_damage(one: Finding, other: Finding) -> bool:
     hit, also = (finding.victim or finding.culprit for finding in (one, other))
     if other.damage is None or hit is None or also is None:
         return False
-    name, found = name_of(hit.allocated), name_of(also.allocated)
-    return name is not None and found is not None and name.is_same(found)
+    return _is_same_call(hit.allocated, also.allocated)
+
+
+def _is_same_call(one: Site | None, other: Site | None) -> bool:
+    """Whether two allocations can be of the same place, in two runs: many lines of Python reach one C function."""
+    name, found = name_of(one), name_of(other)
+    return name is not None and found is not None and name.is_same(found) and _have_same_lines(one, other)
+
+
+def _have_same_lines(one: Site | None, other: Site | None) -> bool:
+    """Whether the Python lines of two calls are the same, as far as both know any."""
+    return all(here == there for here, there in zip(_python_lines(one), _python_lines(other), strict=False))
+
+
+def _python_lines(site: Site | None) -> Iterator[tuple[str, str, int | None]]:
+    for frame in site.stack if site is not None else ():
+        if frame.language == "python":
+            yield frame.function or "", os.path.basename(frame.file or ""), frame.line
 
 
 def _is_same_function(one: Site | None, other: Site | None) -> bool:
@@ -156,6 +172,7 @@ def _is_same_function(one: Site | None, other: Site | None) -> bool:
     here, there = one.stack[0], other.stack[0]
     return (
         here.function is not None
+        and _have_same_lines(one, other)
         and (here.function, os.path.basename(here.module or ""))
         == (there.function, os.path.basename(there.module or ""))
         and here.build_id != there.build_id
