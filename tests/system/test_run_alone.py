@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -129,16 +131,23 @@ def test_file_that_cannot_be_read_is_said(tmp_path: Path, name: str) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (ERROR, 1)
 
 
-def start(*options: str) -> "subprocess.Popen[str]":
-    """Heapwitness with the program that waits for a line before it does harm."""
+WAITS_AGAIN = OVERFLOW.replace('puts("done");', 'puts("done"); getchar(); puts("end");')
+KEEPS_OPEN = OVERFLOW.replace(
+    "setvbuf", "struct rlimit few = {16, 16}; setrlimit(RLIMIT_NOFILE, &few); setvbuf", 1
+).replace("#include <stdio.h>", "#include <stdio.h>\n#include <sys/resource.h>", 1)
+"""With so few descriptors the engine keeps the log open."""
+
+
+def start(*options: str, program: Path | None = None, **more: str) -> "subprocess.Popen[str]":
+    """Heapwitness with a program that waits for a line before it does harm."""
     process = subprocess.Popen(
-        [*HEAPWITNESS, "run", *options, "--", str(compiled(OVERFLOW)), "wait"],
+        [*HEAPWITNESS, "run", *options, "--", str(program or compiled(OVERFLOW)), "wait"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         # A supervisor that is killed leaves its directory behind.
-        env=environment(TMPDIR=str(WORK)),
+        env=environment(**{"TMPDIR": str(WORK), **more}),
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return process
@@ -165,12 +174,57 @@ def test_killed_supervisor_costs_the_program_nothing_and_the_log_has_the_finding
     assert heapwitness_command("report", log).returncode == FOUND
 
 
-def test_killed_supervisor_without_a_log_costs_the_program_nothing() -> None:
+def test_killed_supervisor_without_a_log_costs_the_program_nothing_and_a_line_says_where_the_finding_is() -> None:
     with start() as process:
         process.kill()
         process.wait()
 
         assert go_on(process) == "done\n"
+        assert process.stderr is not None
+        (line,) = process.stderr.read().splitlines()
+    said = re.search(r"`heapwitness report (\S+)` shows it$", line)
+    assert said is not None, line
+    shown = heapwitness_command("report", said[1])
+    assert shown.returncode == FOUND
+    assert "3 bytes past the end of a 24-byte block allocated by make" in shown.stdout
+
+
+def test_program_that_goes_on_after_a_killed_supervisor_and_finds_nothing_says_nothing() -> None:
+    with start(program=compiled(OVERFLOW.replace("27", "24"))) as process:
+        process.kill()
+        process.wait()
+
+        assert go_on(process) == "done\n"
+        assert process.stderr is not None and process.stderr.read() == ""
+
+
+def test_finding_that_was_recorded_before_the_supervisor_was_killed_is_said_at_the_end() -> None:
+    with start("--wait", "0.1", program=compiled(WAITS_AGAIN)) as process:
+        process.send_signal(signal.SIGSTOP)
+        assert go_on(process) == "done\n"
+        process.kill()
+        process.wait()
+
+        assert go_on(process) == "end\n"
+        assert process.stderr is not None
+        (line,) = process.stderr.read().splitlines()
+    assert "heapwitness is not there any more" in line
+
+
+def test_finding_after_the_log_was_removed_with_a_killed_supervisor_is_told_in_a_line(tmp_path: Path) -> None:
+    program = compiled(KEEPS_OPEN)
+    with start(program=program, TMPDIR=str(tmp_path)) as process:
+        process.kill()
+        process.wait()
+        shutil.rmtree(tmp_path)
+
+        assert go_on(process) == "done\n"
+        assert process.stderr is not None
+        (line,) = process.stderr.read().splitlines()
+    said = re.search(r"It was damage near 0x[0-9a-f]+, by a release from the program\+(0x[0-9a-f]+)", line)
+    assert said is not None, line
+    named = subprocess.run(["addr2line", "-f", "-e", program, said[1]], capture_output=True, text=True, check=True)
+    assert named.stdout.startswith("main\n")
 
 
 def test_supervisor_that_is_killed_while_a_thread_waits_costs_the_program_nothing(tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def bwrap(*options: str) -> tuple[str, ...]:
 
 
 def test_damage_in_a_sandbox_with_a_tmp_of_its_own_is_reported() -> None:
-    result = heapwitness_run(*bwrap(), compiled(OVERFLOW))
+    result = heapwitness_run(*bwrap(), compiled(OVERFLOW), TMPDIR="/tmp")
 
     assert (result.status, result.stdout) == (FOUND, "done\n")
     assert [(one["kind"], one["repaired"]) for one in result.findings] == [("heap-buffer-overflow", True)]
@@ -240,7 +240,7 @@ def test_damage_in_a_sandbox_with_a_tmp_of_its_own_is_reported() -> None:
 
 
 def test_damage_in_a_sandbox_without_any_way_out_is_one_line_on_stderr() -> None:
-    result = heapwitness_run(*bwrap("--unshare-net"), compiled(OVERFLOW))
+    result = heapwitness_run(*bwrap("--unshare-net"), compiled(OVERFLOW), TMPDIR="/tmp")
 
     assert result.stdout == "done\n"
     assert result.stderr.count("damage was found and repaired, but cannot be told from in here") == 1

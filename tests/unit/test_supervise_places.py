@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from engine_messages import COMMAND, DAMAGE, FINDING, HELLO, message, section
 
 from heapwitness.supervise import places
 
@@ -18,10 +20,10 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def left_by_a_killed_run(temporary: Path) -> Path:
+def left_by_a_killed_run(temporary: Path, log: bytes = b"x") -> Path:
     code = (
         "import os, signal; from heapwitness.supervise import places; made = places.make();"
-        "(made.path / 'log').write_text('x'); print(made.path, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        f"(made.path / 'log').write_bytes({log!r}); print(made.path, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(temporary)}
@@ -35,6 +37,29 @@ def test_what_a_killed_run_left_is_removed(temporary: Path) -> None:
 
     assert places.sweep() == 1
     assert os.listdir(temporary) == []
+
+
+def test_findings_that_nobody_has_read_stay_for_a_week(temporary: Path) -> None:
+    left = left_by_a_killed_run(
+        temporary, message(HELLO, section(COMMAND, b"x" * 5000)) + message(FINDING, reason=DAMAGE)
+    )
+
+    assert places.sweep() == 0
+    assert (left / "log").stat().st_size > 5000
+
+    long_ago = time.time() - 8 * 24 * 3600
+    os.utime(left / "log", (long_ago, long_ago))
+    assert places.sweep() == 1
+    assert os.listdir(temporary) == []
+
+
+@pytest.mark.parametrize(
+    "log", [message(HELLO), message(FINDING, reason=DAMAGE)[:10], bytes(200)], ids=["hello", "cut", "zeros"]
+)
+def test_record_without_findings_does_not_stay(temporary: Path, log: bytes) -> None:
+    left_by_a_killed_run(temporary, log)
+
+    assert places.sweep() == 1
 
 
 def test_the_directory_of_a_run_that_goes_on_stays(temporary: Path) -> None:

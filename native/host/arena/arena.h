@@ -58,9 +58,11 @@ typedef struct hw_runs {
     hw_book *book;
     _Atomic size_t reach; /* bytes of all that were ever used */
     hw_run *current[HW_RUN_CLASSES];
-    uint32_t partial[HW_RUN_CLASSES], empty; /* lists */
-    uint32_t empties;                        /* of these, that hold memory */
-    uint32_t gone;                           /* runs whose address space was given back */
+    uint32_t partial[HW_RUN_CLASSES]; /* lists */
+    uint32_t empty, bare;             /* of runs without used nodes: that hold memory, and that hold none */
+    uint32_t gone;                    /* of runs whose address space was given back */
+    uint32_t empties, least;          /* how many are empty, and the fewest that were in this period */
+    uint32_t retired;                 /* how often a run came to have no used node */
     uint32_t region;
     _Atomic uint32_t waiting;    /* runs of which others released nodes: pushed by any thread, emptied by exchange */
     uint32_t taken;              /* of those, what is still to be taken in */

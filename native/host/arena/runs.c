@@ -10,8 +10,9 @@
 #define BEFORE ((size_t)HW_RUN_BYTES) /* before them: a damaged stride may lead there */
 #define HANDED (HW_RUN_NODES * sizeof(uint32_t))
 enum { STEP = 1 << 20, MOST_STEP = 32 << 20, LITTLE_STEP = HW_RUN_BYTES };
-/* Runs without used nodes that keep their memory: so many, and a part of all. */
-enum { EMPTY = 256, EMPTY_PART = 4 };
+/* Runs without used nodes that keep their memory: at most so many, and a part of all; after a period (in runs that came
+   to have none) half of what was not needed in all of it, and after a thread's end, is given back down to the least. */
+enum { EMPTY = 256, EMPTY_PART = 4, EMPTY_LEAST = 64, PERIOD = 1024 };
 
 /* None: nothing can be taken from it. */
 static hw_run none;
@@ -104,7 +105,7 @@ static bool provide(hw_runs *runs)
     size_t wanted = BEFORE + reach + spare;
     if (wanted <= runs->space.bytes)
         return true;
-    return (!limited && hw_space_grow(&runs->space, hw_round_up(wanted + step, hw_page()))) ||
+    return (!limited && hw_space_grow_ahead(&runs->space, wanted, step)) ||
            hw_space_grow(&runs->space, hw_round_up(wanted, hw_page()));
 }
 
@@ -160,16 +161,16 @@ static hw_run *come_back(hw_arena *arena)
 static hw_run *renew(hw_arena *arena, unsigned class, hw_run **damaged)
 {
     hw_runs *runs = &arena->runs;
-    hw_run *run = hw_runs_numbered(&arena->runs, runs->empty);
-    if (run && hw_run_is_in_use(run) && (run->class != class || !hw_run_is_described(run)) &&
-        !hw_run_sound(run, &hw_this_process.key)) {
+    hw_run *run = hw_runs_numbered(runs, runs->empty);
+    if (run && (run->class != class || !hw_run_is_described(run)) && !hw_run_sound(run, &hw_this_process.key)) {
         *damaged = run;
         return NULL;
     }
     if (run) {
         drop(arena, &runs->empty, run);
-        runs->empties -= hw_run_is_in_use(run);
-    } else if (!(run = come_back(arena)) && !(run = fresh(arena))) {
+        runs->empties--;
+        runs->least = runs->least < runs->empties ? runs->least : runs->empties;
+    } else if (!(run = pop(arena, &runs->bare)) && !(run = come_back(arena)) && !(run = fresh(arena))) {
         return NULL;
     }
     if (!hw_run_is_in_use(run) || run->class != class)
@@ -215,36 +216,56 @@ static void retract(hw_run *run)
     run->head = run->used = run->formatted = run->capacity = 0;
 }
 
-static void discard(hw_run *run)
-{
-    retract(run);
-    hw_discard(run->base, HW_RUN_BYTES);
-}
-
-/* Those that hold memory are used up first. */
 static void keep_empty(hw_arena *arena, hw_run *run)
 {
-    hw_run *first = hw_runs_numbered(&arena->runs, arena->runs.empty);
-    arena->runs.empties += hw_run_is_in_use(run);
-    if (hw_run_is_in_use(run) || !first) {
-        push(arena, &arena->runs.empty, run);
-        return;
-    }
-    run->previous = hw_runs_number_of(&arena->runs, first);
-    run->next = first->next;
-    if (first->next)
-        hw_runs_numbered(&arena->runs, first->next)->previous = hw_runs_number_of(&arena->runs, run);
-    first->next = hw_runs_number_of(&arena->runs, run);
-    run->listed = LISTED;
+    hw_runs *runs = &arena->runs;
+    runs->empties += hw_run_is_in_use(run);
+    push(arena, hw_run_is_in_use(run) ? &runs->empty : &runs->bare, run);
 }
 
-/* A run that is damaged is mended where it is used next. */
+/* Of one without used nodes; returns how many bytes. One that is damaged keeps it: it is mended where it is used next.
+ */
+static size_t give_memory(hw_arena *arena, hw_run *run)
+{
+    hw_runs *runs = &arena->runs;
+    if (!hw_run_sound(run, &hw_this_process.key))
+        return 0;
+    drop(arena, &runs->empty, run);
+    runs->empties--;
+    retract(run);
+    hw_discard(run->base, HW_RUN_BYTES);
+    keep_empty(arena, run);
+    return HW_RUN_BYTES;
+}
+
+/* The memory of all runs without used nodes but for so many, which had their turn last; returns how many bytes. */
+static size_t keep_only(hw_arena *arena, size_t kept)
+{
+    size_t given = 0, seen = 0;
+    for (hw_run *run = hw_runs_numbered(&arena->runs, arena->runs.empty), *after; run; run = after) {
+        after = hw_runs_numbered(&arena->runs, run->next);
+        if (seen++ >= kept)
+            given += give_memory(arena, run);
+    }
+    arena->runs.least = arena->runs.empties;
+    return given;
+}
+
 static void retire(hw_arena *arena, hw_run *run)
 {
-    size_t most = EMPTY + (arena->runs.reach >> HW_RUN_LOG2) / EMPTY_PART;
-    if (arena->runs.empties >= most && hw_run_sound(run, &hw_this_process.key))
-        discard(run);
+    hw_runs *runs = &arena->runs;
     keep_empty(arena, run);
+    if (runs->empties > EMPTY + (runs->reach >> HW_RUN_LOG2) / EMPTY_PART) {
+        give_memory(arena, run);
+    } else if (++runs->retired % PERIOD == 0) {
+        uint32_t unneeded = runs->least > EMPTY_LEAST ? (runs->least - EMPTY_LEAST) / 2 : 0;
+        keep_only(arena, runs->empties - unneeded);
+    }
+}
+
+void hw_runs_settle(hw_arena *arena)
+{
+    keep_only(arena, EMPTY_LEAST);
 }
 
 void hw_runs_relist(hw_arena *arena, hw_run *run, bool was_full)
@@ -267,7 +288,7 @@ void hw_runs_lists_anew(hw_arena *arena)
     hw_runs *runs = &arena->runs;
     for (unsigned class = 0; class < HW_RUN_CLASSES; class++)
         runs->partial[class] = 0;
-    runs->empty = runs->empties = runs->gone = 0;
+    runs->empty = runs->bare = runs->empties = runs->gone = 0;
     for (size_t i = runs->reach >> HW_RUN_LOG2; i-- > 0;) {
         hw_run *run = &runs->book[i].run;
         if (run->listed == GONE) {
@@ -296,17 +317,12 @@ size_t hw_runs_give_space(hw_arena *arena)
             keep_empty(arena, runs->current[class]);
             runs->current[class] = &none;
         }
-    for (hw_run *run = hw_runs_numbered(&arena->runs, runs->empty), *after; run; run = after) {
-        after = hw_runs_numbered(&arena->runs, run->next);
-        if (run->stride && !hw_run_sound(run, &hw_this_process.key))
-            continue;
+    keep_only(arena, 0);
+    for (hw_run *run; (run = pop(arena, &runs->bare)) != NULL;) {
         atomic_store_explicit(&runs->within, 0, memory_order_relaxed); /* what is not there is not to be read */
-        runs->empties -= run->stride != 0;
-        drop(arena, &runs->empty, run);
-        retract(run);
         run->listed = GONE;
         run->next = runs->gone;
-        runs->gone = hw_runs_number_of(&arena->runs, run);
+        runs->gone = hw_runs_number_of(runs, run);
         hw_unmap(run->base, HW_RUN_BYTES);
         given += HW_RUN_BYTES;
     }
@@ -315,15 +331,7 @@ size_t hw_runs_give_space(hw_arena *arena)
 
 size_t hw_runs_trim(hw_arena *arena)
 {
-    size_t given = 0;
-    for (hw_run *run = hw_runs_numbered(&arena->runs, arena->runs.empty); run;
-         run = hw_runs_numbered(&arena->runs, run->next))
-        if (hw_run_is_in_use(run) && hw_run_sound(run, &hw_this_process.key)) {
-            discard(run);
-            arena->runs.empties--;
-            given += HW_RUN_BYTES;
-        }
-    return given;
+    return keep_only(arena, 0);
 }
 
 void hw_runs_lose(hw_arena *arena)

@@ -51,6 +51,8 @@ void hw_runs_relist(hw_arena *arena, hw_run *run, bool was_full);
 void hw_runs_lists_anew(hw_arena *arena);
 /* Give the pages of all runs without used nodes back; returns how many bytes. */
 size_t hw_runs_trim(hw_arena *arena);
+/* The same but for a few: when the thread that used them has ended. */
+void hw_runs_settle(hw_arena *arena);
 /* The same with their addresses, which come back where a run is needed and nothing else lies there; returns how many
  * bytes. */
 size_t hw_runs_give_space(hw_arena *arena);

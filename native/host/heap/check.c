@@ -216,6 +216,15 @@ size_t hw_heap_trim(hw_caller caller)
     return given;
 }
 
+void hw_heap_thread_ends(hw_caller caller)
+{
+    hw_arena *arena = hw_this_thread.arena;
+    if (!arena || atomic_load(&arena->runs.lost) || !hw_try_enter(arena, caller.frame, false))
+        return;
+    hw_runs_settle(arena);
+    hw_is_out(arena);
+}
+
 /* Numbers as they are just now: their owners go on counting. */
 __attribute__((no_sanitize("thread"))) hw_heap_sums hw_heap_sum(void)
 {

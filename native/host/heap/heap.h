@@ -37,6 +37,8 @@ bool hw_heap_check_last(hw_caller caller, bool (*enough)(void));
 bool hw_heap_check_crashed(hw_caller caller);
 void hw_checks_after_fork(void);
 size_t hw_heap_trim(hw_caller caller);
+/* The thread ends: its arena gives memory back that it may not need for long. */
+void hw_heap_thread_ends(hw_caller caller);
 
 /* What the engine has counted. */
 typedef struct hw_heap_sums {

@@ -95,6 +95,7 @@ static void thread_ends(void *arena)
 {
     hw_caller here = HW_HERE;
     hw_abandon(&here); /* what it was in the middle of when it was cancelled */
+    hw_heap_thread_ends(here);
     hw_arena_disown(arena);
 }
 

@@ -73,6 +73,13 @@ static void keep(kept *k, long file)
     atomic_store(&k->file, file + 1);
 }
 
+/* A file that was removed meanwhile takes what nobody will read. */
+static bool was_removed(long file)
+{
+    struct stat found;
+    return identify(file, &found) && found.st_nlink == 0;
+}
+
 static bool is_plain_file(long file)
 {
     struct stat found;
@@ -264,6 +271,8 @@ enum hw_appended hw_record_append(const void *bytes, size_t length)
     long own = still_open(&log_file), file = own >= 0 ? own : open_log();
     if (file < 0)
         return file == -EACCES || file == -EPERM ? HW_FORBIDDEN_FILE : HW_NO_FILE;
+    if (was_removed(file))
+        return HW_NO_FILE;
     enum hw_appended result = HW_FILE_IS_FULL;
     bool strictly = hw_confined && hw_is_strictly_confined();
     long end = strictly ? 0 : hw_call(SYS_lseek, file, 0, SEEK_END, 0, 0, 0);

@@ -21,6 +21,9 @@ enum { TRIES = 4 };
    changed it: what guards take must leave the program enough. */
 enum { GUARD = 64 << 10, MOST_GUARDED = 8192 };
 static _Atomic uint32_t guarded;
+/* Large pages: their bytes, where most kernels have them, and from how many bytes of a space on they are asked for, so
+   that what is not used of the last one is little of the whole. */
+enum { LARGE_PAGE = 2 << 20, LARGE_FROM = 16 << 20 };
 
 static size_t limit_of(int resource)
 {
@@ -250,6 +253,28 @@ bool hw_space_grow(hw_space *space, size_t bytes)
         space->mapped += bytes - space->bytes;
     }
     space->bytes = bytes;
+    return true;
+}
+
+static void ask_for_pages(const hw_space *space, size_t from, size_t to, int advice)
+{
+    hw_call(SYS_madvise, (long)(space->start + from), (long)(to - from), advice, 0, 0, 0);
+}
+
+bool hw_space_grow_ahead(hw_space *space, size_t least, size_t ahead)
+{
+    size_t before = space->bytes, unit = before < LARGE_FROM ? hw_page() : LARGE_PAGE;
+    uintptr_t start = (uintptr_t)space->start;
+    if (!hw_space_grow(space, hw_round_up(start + least + ahead, unit) - start))
+        return false;
+    if (before < LARGE_FROM)
+        return true;
+    /* What is there keeps its large pages; what of it is given back is not to come back by itself, as the kernel lets
+       it where large pages are asked for. */
+    if (space->large)
+        ask_for_pages(space, space->large, before, MADV_NOHUGEPAGE);
+    ask_for_pages(space, before, space->bytes, MADV_HUGEPAGE);
+    space->large = before;
     return true;
 }
 

@@ -18,6 +18,7 @@ typedef struct hw_space {
     char *start;   /* a multiple of HW_UNIT */
     size_t bytes;  /* from there on that can be touched */
     size_t room;   /* up to which they may grow */
+    size_t large;  /* from where on the kernel was asked for large pages the last time, 0 for never */
     void *mapping; /* what has to be unmapped at the end */
     size_t mapped;
     bool guarded; /* nothing can touch what else is in the mapping, on both sides */
@@ -44,6 +45,9 @@ void hw_space_shrink(hw_space *space, size_t bytes);
 bool hw_space_seal(hw_space *space);
 /* Let it grow to `bytes`, whole pages. False: then it is as it was. */
 bool hw_space_grow(hw_space *space, size_t bytes);
+/* The same to `least` and some `ahead`, for memory that is touched from its start to its end and not before: where it
+   is much, the kernel is asked for large pages, which fault and miss translations less. */
+bool hw_space_grow_ahead(hw_space *space, size_t least, size_t ahead);
 /* Zeroed memory at exactly this address, if nothing is there. */
 bool hw_space_map(void *start, size_t bytes);
 void hw_space_give(const hw_space *space);

@@ -2,10 +2,10 @@
 #include "tell/channel.h"
 
 #include "os/inherited.h"
-#include "os/record.h"
 #include "tell/evidence.h"
 #include "tell/message.h"
 #include "tell/send.h"
+#include "tell/unheard.h"
 
 #include <string.h>
 
@@ -29,20 +29,6 @@ bool hw_tell_exceeds_budget(void)
         return false;
     atomic_fetch_add(&hw_dropped, 1);
     return true;
-}
-
-/* Neither heard nor recorded. */
-static void nobody_listens(void)
-{
-    static _Atomic uint32_t said;
-    static const char alone[] = "heapwitness: heap damage was found and repaired; run under `heapwitness run`, or set "
-                                "HEAPWITNESS_LOG=FILE, to see it\n";
-    static const char shut_in[] = "heapwitness: heap damage was found and repaired, but cannot be told from in here: "
-                                  "neither the socket nor the file for records can be reached; --log FILE with a file "
-                                  "that can be makes a report of it\n";
-    bool asked = hw_setting.log[0] || hw_setting.socket[0];
-    if (atomic_exchange(&said, 1) == 0)
-        hw_say(asked ? shut_in : alone, (asked ? sizeof shut_in : sizeof alone) - 1);
 }
 
 void hw_tell_with(const hw_trap *trap)
@@ -118,8 +104,10 @@ char hw_tell_finding(const hw_context *context, const hw_where *where, const hw_
             hw_message_finish(&m, &event);
             last_was_logged = hw_append(&m);
         }
-        if (!last_was_logged)
-            nobody_listens();
+        if (last_was_logged)
+            hw_say_unread();
+        else
+            hw_say_untold(&m, &event);
     }
     hw_message_end(&m);
     return answer;
@@ -198,6 +186,8 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
     }
     if (!told)
         hw_append(&m);
+    if (type == HW_EXIT)
+        hw_say_unread_at_end();
     hw_message_end(&m);
 }
 
@@ -237,7 +227,8 @@ void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
         hw_put_maps(&m);
         hw_put_file(&m, HW_COMMAND, "/proc/self/cmdline");
         hw_message_finish(&m, &event);
-        hw_append(&m);
+        if (hw_append(&m))
+            hw_say_unread();
     }
     hw_message_end(&m);
 }

@@ -19,28 +19,27 @@ enum { ANSWER = 256 /* words */ };
 
 _Atomic uint64_t hw_dropped;
 
-static bool connects_to(long fd, const char *path, size_t length)
+static long connect_to(long fd, const char *path, size_t length)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
     memcpy(to.sun_path, path, length);
-    return hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0) ==
-           0;
+    return hw_call(SYS_connect, fd, (long)&to, (long)(offsetof(struct sockaddr_un, sun_path) + length + 1), 0, 0, 0);
 }
 
-static bool connects_by_path(long fd)
+static long connect_by_path(long fd)
 {
-    return connects_to(fd, hw_setting.socket, strlen(hw_setting.socket));
+    return connect_to(fd, hw_setting.socket, strlen(hw_setting.socket));
 }
 
 /* By what was kept of the path before the process became another user's. */
-static bool connects_by_descriptor(long fd)
+static long connect_by_descriptor(long fd)
 {
     char path[sizeof "/proc/self/fd/" + 20] = "/proc/self/fd/", digits[24];
     long kept = hw_record_socket();
     if (kept < 0)
-        return false;
+        return -ENOENT;
     strcat(path, hw_decimal(digits + sizeof digits, (unsigned long)kept));
-    return connects_to(fd, path, strlen(path));
+    return connect_to(fd, path, strlen(path));
 }
 
 /* Where the path leads nowhere, as in a sandbox with a /tmp of its own: the same as a name that needs no file. Anybody
@@ -91,7 +90,7 @@ long hw_send(const hw_message *m)
     struct timeval most = {.tv_sec = wait / 1000, .tv_usec = wait % 1000 * 1000L};
     uint64_t until = hw_milliseconds() + wait;
     hw_call(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, (long)&most, sizeof most, 0);
-    if ((connects_by_path(fd) || connects_by_descriptor(fd) || connects_by_name(fd)) &&
+    if ((connect_by_path(fd) == 0 || connect_by_descriptor(fd) == 0 || connects_by_name(fd)) &&
         hw_call(SYS_sendto, fd, (long)m->bytes, (long)m->used, MSG_NOSIGNAL, 0, 0) == (long)m->used)
         return fd;
     if (hw_milliseconds() >= until)
@@ -155,6 +154,19 @@ char hw_ask(const hw_message *m)
 {
     long fd = hw_send(m);
     return fd < 0 ? 0 : hw_hear(fd);
+}
+
+/* By a socket of another type, which who listens never sees: where nobody does, that is said first. */
+bool hw_supervisor_is_gone(void)
+{
+    if (!hw_setting.socket[0])
+        return false;
+    long fd = hw_call_for_file(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, 0);
+    if (fd < 0)
+        return false;
+    bool gone = connect_by_path(fd) == -ECONNREFUSED || connect_by_descriptor(fd) == -ECONNREFUSED;
+    hw_call(SYS_close, fd, 0, 0, 0, 0, 0);
+    return gone;
 }
 
 /* The first process of a log makes it, and later ones may be another user's. */

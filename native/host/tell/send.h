@@ -12,6 +12,8 @@ bool hw_send_only(const hw_message *m, bool first);
 char hw_hear(long fd);
 /* Both. */
 char hw_ask(const hw_message *m);
+/* Nobody will ever listen at its socket again. */
+bool hw_supervisor_is_gone(void);
 /* To the log; false: it is not there, or takes nothing more. */
 bool hw_append(const hw_message *m);
 

@@ -5,6 +5,7 @@
 #include "tell/evidence.h"
 #include "tell/message.h"
 #include "tell/send.h"
+#include "tell/unheard.h"
 
 /* Bytes of code before and behind where the thread is, and of memory around what is watched. */
 enum { BEFORE = 64, BEHIND = 16, AROUND = 64 };
@@ -26,7 +27,7 @@ void hw_tell_watched(const hw_watched *watched, const hw_crash *held)
     m.used += hw_peek(m.bytes + m.used, (uintptr_t)watched->at - AROUND, 2 * (size_t)AROUND);
     hw_close_section(&m, at);
     hw_message_finish(&m, &event);
-    if (!hw_ask(&m) && hw_setting.log[0])
-        hw_append(&m);
+    if (!hw_ask(&m) && hw_setting.log[0] && hw_append(&m))
+        hw_say_unread();
     hw_message_end(&m);
 }

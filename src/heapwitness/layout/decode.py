@@ -4,6 +4,7 @@ A message comes from a process that is damaged by assumption. Every count in it 
 bytes that are there before anything is made of it; what does not fit is a BadEvent.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -52,6 +53,10 @@ from heapwitness.layout.witness import Domain, Origin
 
 _PAGES = (4 << 10, 16 << 10, 64 << 10)
 _SIGNAL, _CUT_SHORT = 0xFF, 0x100
+
+_HEAD = struct.Struct("<IHHI")
+_HEADS_LIMIT = 10_000
+_TOLD = (Type.FINDING, Type.CRASH, Type.WATCHED)
 
 
 def parse_event(message: bytes) -> Event:
@@ -126,6 +131,21 @@ def read_events(stream: BinaryIO) -> Iterator[Event]:
         if len(rest) < length - len(start):
             return
         yield parse_event(start + rest)
+
+
+def has_findings(stream: BinaryIO) -> bool:
+    """Whether a record has something to show among its first events, by their heads alone."""
+    for _ in range(_HEADS_LIMIT):
+        head = stream.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            return False
+        magic, _, kind, length = _HEAD.unpack(head)
+        if magic != MAGIC or length < EVENT_WORDS.size:
+            return False
+        if kind in _TOLD:
+            return True
+        stream.seek(length - len(head), os.SEEK_CUR)
+    return False
 
 
 def _text(data: bytes) -> str:

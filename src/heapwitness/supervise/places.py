@@ -1,7 +1,8 @@
 """Directories of a run's own in the place for temporary files; those of runs that were killed are removed by the next.
 
 A run that is killed removes nothing. So each directory holds a file that its run keeps locked: whose lock can be had
-is nobody's any more. Directories of other users, or without such a file, are left alone.
+is nobody's any more. Directories of other users, or without such a file, are left alone, and so is what a program wrote
+down of its findings after its run was killed, for a week.
 """
 
 import contextlib
@@ -9,11 +10,13 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.layout.decode import has_findings
 
 PREFIX = "heapwitness-"
 LOOKED_AT_LIMIT = 10_000
@@ -25,6 +28,8 @@ _USUAL = ("/tmp", "/var/tmp")
 """The first of them is short."""
 
 _TRIES = 16
+_UNREAD_FOR = 7 * 24 * 3600
+_FILES_LIMIT = 16
 
 
 class LockedDirectory(NamedTuple):
@@ -128,9 +133,21 @@ def _swept(path: str) -> bool:
             if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
                 return False
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if any(_is_unread(name, directory) for name in os.listdir(directory)[:_FILES_LIMIT]):
+                return False
             _remove(Path(path))
             return True
         finally:
             os.close(lock)
     finally:
         os.close(directory)
+
+
+def _is_unread(name: str, directory: int) -> bool:
+    """Whether a file is a record with findings that a program added to it not long ago."""
+    about = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if not stat.S_ISREG(about.st_mode) or not about.st_size or time.time() - about.st_mtime > _UNREAD_FOR:
+        return False
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(name, flags, dir_fd=directory), "rb") as stream:
+        return has_findings(stream)

@@ -280,6 +280,29 @@ static void threads_vanish(void)
     run_threads(30, churn, (void *)1000);
 }
 
+static void *releases_all(void *most)
+{
+    enum { BLOCKS = 30000, EACH = 1000 };
+    static char *block[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) {
+        block[i] = malloc(EACH);
+        CHECK(block[i]);
+        memset(block[i], 1, EACH);
+    }
+    *(size_t *)most = resident();
+    for (int i = 0; i < BLOCKS; i++)
+        free(block[i]);
+    return NULL;
+}
+
+static void ended_thread_leaves_little_memory(void)
+{
+    size_t before = resident(), most = 0;
+    run_threads(1, releases_all, &most);
+    CHECK(most > before + 30000000);
+    CHECK(resident() < before + (most - before) / 4);
+}
+
 static const test_case cases[] = {
     {"cancel", cancel},
     {"no_point_of_cancellation", no_point_of_cancellation},
@@ -291,6 +314,7 @@ static const test_case cases[] = {
     {"own_stack", own_stack},
     {"first_thread_ends", first_thread_ends},
     {"threads_vanish", threads_vanish},
+    {"ended_thread_leaves_little_memory", ended_thread_leaves_little_memory},
 };
 
 int main(int argc, char **argv)
