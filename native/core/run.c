@@ -186,7 +186,8 @@ int hw_run_format(hw_run *run, const hw_run_key *key, size_t bytes)
     count = count < 1 ? 1 : count > room ? room : count;
     for (unsigned i = 1; i <= count; i++, at += run->stride) {
         hw_run_looked n = {.at = at, .kept = last + HW_RUN_BACKUP, .place = hw_place(run->salt, key, at)};
-        hw_run_write(key, &n, hw_meta(0, HW_FREE, HW_MALLOC, 0));
+        /* Not all 0, as what comes to lie over its first bytes may be: numbers such as 1.0 begin so. */
+        hw_run_write(key, &n, hw_meta(0, HW_FREE, HW_ALIGNED, 0));
         hw_run_link(key, &n, hw_free_word(n.place, i < count ? first + i * granules : run->head));
         last = at;
     }

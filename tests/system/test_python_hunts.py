@@ -60,3 +60,37 @@ def test_store_into_a_block_of_another_line_leaves_a_finding_hunted(tmp_path: Pa
     told = [one for finding in hunted.stores for one in finding["store"]["stack"] if one["file"] == str(script)]
     assert {one["line"] for one in told if one["function"] == "work"} == {8, 11}
     assert len(hunted.stores) == 2
+
+
+# More objects than can be trapped come by the same C call, and stay.
+CROWD = """\
+import ctypes
+decrease = ctypes.pythonapi.Py_DecRef
+decrease.argtypes, decrease.restype = [ctypes.py_object], None
+class Node:
+    __slots__ = [f"field{number}" for number in range(9)]
+def make():
+    return Node()
+crowd = [make() for _ in range(9000)]
+def close():
+    node = make()
+    decrease(node)
+    return node
+def work():
+    node = close()
+    others = [node, node]
+work()
+"""
+
+
+def test_object_among_many_of_its_kind_is_trapped_by_its_number(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(CROWD)
+
+    hunted = heapwitness_hunt(sys.executable, script)
+
+    (finding,) = hunted.report["findings"]
+    told = [(one["function"], one["line"]) for one in finding["store"]["stack"] if one["file"] == str(script)]
+    assert (finding["kind"], finding["count"]) == ("use-after-free-write", 1)
+    assert told[-2:] == [("work", 14), ("<module>", 16)]
+    assert "released once too often" in finding["detail"]

@@ -77,6 +77,25 @@ def test_one_element_too_many_is_the_arrays_whatever_its_value(
 
 
 @each_python_with("numpy")
+@pytest.mark.parametrize(("kind", "count", "size"), [("f4", 100, 4), ("c16", 64, 16), ("f8", 55, 8)])
+def test_element_that_begins_with_zeros_is_surely_the_arrays_before_a_block_that_was_never_used(
+    tmp_path: Path, python: Path, kind: str, count: int, size: int
+) -> None:
+    # The last of many that are made lies before what was never used.
+    text = (
+        f"kept = [np.zeros({count}, '{kind}') for _ in range(300)]\na = kept[-1]\n"
+        f"as_strided(a, ({count + 1},), ({size},))[{count}] = 1.0\ndel a, kept[-1]\n"
+    )
+
+    _, result = _run(tmp_path, python, text)
+
+    (finding,) = result.findings
+    damage = finding["damage"]
+    assert (finding["kind"], finding["certain"], finding["element"]) == ("heap-buffer-overflow", True, [count])
+    assert (damage["offset"], damage["length"]) == (0, size)
+
+
+@each_python_with("numpy")
 @pytest.mark.parametrize("element", [0, 3, 5])
 def test_write_into_the_data_of_a_small_array_that_is_gone_is_seen(tmp_path: Path, python: Path, element: int) -> None:
     text = (

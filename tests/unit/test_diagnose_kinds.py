@@ -1,5 +1,6 @@
 """What each kind of damage comes to: kind, culprit, victim, extent, copies."""
 
+import struct
 from itertools import pairwise
 
 import pytest
@@ -103,6 +104,18 @@ def test_counting_words_are_followed_over_payload() -> None:
     finding = only(heap)
     assert finding.damage is not None
     assert 0 <= finding.damage.address + finding.damage.length - end <= 3
+
+
+def test_part_of_a_repeated_word_that_was_there_by_chance_is_no_damage() -> None:
+    heap, blocks = row(size=200)
+    below, above = (struct.pack("<f", number) for number in (1.5, 1.0))  # both begin with two zeros
+    heap.write(heap.start(blocks[4]), above * 50)
+    heap.write(heap.end(blocks[3]), below * 24)
+
+    damage = only(heap).damage
+
+    assert damage is not None
+    assert (damage.offset, damage.length, damage.exact) == (0, 96, False)
 
 
 def test_noise_that_reaches_a_payload_says_at_least() -> None:

@@ -12,7 +12,6 @@ import heapwitness
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Detected, Finding, Frame, Program, Report, Site, Summary
 from heapwitness.report import json
-from heapwitness.report.folding import fold
 
 
 def report(*argv: str) -> Report:
@@ -113,22 +112,6 @@ def found(pc: int, kind: str = "heap-buffer-overflow", address: int = 0, repaire
         address=address, size=8, state="used", origin="malloc", allocated=Site(thread=1, stack=(Frame(pc=pc),))
     )
     return Finding(kind=kind, detected=Detected(when="free", thread=1), culprit=block, repaired=repaired)  # type: ignore[arg-type]
-
-
-def test_the_same_kind_from_the_same_site_is_folded_with_a_count() -> None:
-    folded = fold([found(1), found(2), found(1, address=64), found(1, "double-free"), found(1, repaired=False)])
-    assert [(one.kind, one.count, one.repaired) for one in folded] == [
-        ("heap-buffer-overflow", 3, False),
-        ("heap-buffer-overflow", 1, True),
-        ("double-free", 1, True),
-    ]
-
-
-def test_without_a_culprit_the_stack_of_detection_tells_findings_apart() -> None:
-    def at(pc: int) -> Finding:
-        return Finding(kind="invalid-free", detected=Detected(when="free", thread=1, stack=(Frame(pc=pc),)))
-
-    assert [one.count for one in fold([at(1), at(2), at(1)])] == [2, 1]
 
 
 def test_a_report_is_loaded_from_its_file(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ one's, and nothing of it is left there but where it was."""
 import msgspec
 
 from heapwitness.diagnose.blocks import Sites
-from heapwitness.diagnose.python_objects import HEADS, is_count, type_names
+from heapwitness.diagnose.python_objects import type_names
+from heapwitness.findings.counted import HEADS, is_count
 from heapwitness.findings.model import Block, Finding, Former
 from heapwitness.layout import past as layout
 from heapwitness.memory import Memory

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from heapwitness.diagnose.evidence import Evidence, Run
-from heapwitness.diagnose.pattern import LIMIT, follow, is_continued, nonzero_end
+from heapwitness.diagnose.pattern import LIMIT, follow, is_continued, nonzero_end, part_of_word
 from heapwitness.memory import Unreadable, read_up_to
 
 JOIN = 15
@@ -142,6 +142,12 @@ def _reach(evidence: Evidence, end: int, begin: int, limit: int = LIMIT) -> int 
     return None if found is None else found - pool.base
 
 
+def _part_of_word(evidence: Evidence, end: int, begin: int, stop: int) -> int:
+    pool = evidence.pool
+    start = max(begin, end - _TAIL)
+    return part_of_word(pool.base + end, pool.peek(start, end - start), pool.base + stop)
+
+
 def _certain(group: list[Run]) -> int:
     """The end of the last byte that is surely wrong; of a damage without any such byte, its end."""
     return next((run.stop for run in reversed(group) if run.state == "bad"), group[-1].stop)
@@ -156,8 +162,10 @@ def _close(evidence: Evidence, group: list[Run], adjoins: bool) -> Extent:
         reach = nonzero_end(pool.memory, pool.base + certain) - pool.base
     if reach is not None:
         stop = max(certain, _without_right_bytes(evidence, reach))
+        whole = max(certain, stop - _part_of_word(evidence, certain, start, stop))
         # A record ends somewhere; what was written may not have.
-        return Extent(start, certain, stop, bool(read_up_to(pool.memory, pool.base + stop, 1)), 1, adjoins)
+        exact = whole == stop and bool(read_up_to(pool.memory, pool.base + stop, 1))
+        return Extent(start, certain, whole, exact, 1, adjoins)
     # Without a pattern, the rest of a lost header counts; and what lies behind may be damaged unseen.
     return Extent(start, certain, max(certain, end), certain == end and _is_right_behind(evidence, end), 1, adjoins)
 

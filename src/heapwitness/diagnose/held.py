@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from heapwitness.diagnose.before import with_before
 from heapwitness.diagnose.blocks import Sites, Tenant, block_of
-from heapwitness.diagnose.python_objects import HEADS, type_at, with_type
+from heapwitness.diagnose.python_objects import type_at, with_type
 from heapwitness.diagnose.stale import released_around, released_at, tenant_around
+from heapwitness.findings.counted import HEADS
 from heapwitness.findings.model import Stale
 from heapwitness.heap import LostPool, NodeArea, area_at
 from heapwitness.layout import runs

@@ -130,10 +130,28 @@ def follow(memory: Memory, start: int, data: bytes, limit: int = LIMIT) -> int |
     pattern = find_pattern(start - len(data), data)
     if pattern is not None:
         end = _matching(memory, start, pattern, limit)
-        return _with_terminator(memory, end) if data[-1] in _PRINTABLE and pattern.step == 0 else end
+        return _with_terminator(memory, end) if _repeats_text(pattern, data) else end
     if _is_text(data):
         return _with_terminator(memory, _text(memory, start, limit))
     return start if is_terminated_text(data) else None
+
+
+def part_of_word(start: int, data: bytes, end: int) -> int:
+    """How many bytes before `end` are but a part of a word of those that continue what was written: they are what was
+    there by chance, since words are stored whole. Of text there are none.
+
+    Args:
+        start, data: as of `follow`.
+        end: what that gave.
+    """
+    pattern = find_pattern(start - len(data), data)
+    if pattern is None or _repeats_text(pattern, data):
+        return 0
+    return (end - (pattern.origin if pattern.step else 0)) % pattern.width
+
+
+def _repeats_text(pattern: Pattern, data: bytes) -> bool:
+    return pattern.step == 0 and _PRINTABLE.issuperset(data[-pattern.width :])
 
 
 def is_terminated_text(data: bytes) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 
 from heapwitness.diagnose.one_element import as_element
 from heapwitness.errors import HeapwitnessError
+from heapwitness.findings.counted import HEADS, is_count
 from heapwitness.findings.model import Array, Block, Finding
 from heapwitness.layout.process import Region, RegionKind, read_process, read_regions
 from heapwitness.memory import Memory, Unreadable
@@ -34,11 +35,8 @@ _DTYPE = struct.Struct("<24xccc1xiII")  # kind, character, order, number; what f
 _LATER_SIZE = struct.Struct("<40xq")
 _NAMES, _LATER_NAMES = struct.Struct("<56xQ"), struct.Struct("<104xQ")
 """Where a dtype has the names of its fields."""
-HEADS = (16, 32)
-"""Bytes before an object in its block that the collector knows: its own, or with those of its dictionary."""
-
-_OBJECT, _COUNT = 16, 8
-"""Bytes of an object's head, and of the count of references that it begins with."""
+_OBJECT = 16
+"""Bytes of an object's head."""
 
 _COUNTED = (
     "Python objects have their count of references there: it looks as if a reference to this one was released once too "
@@ -82,15 +80,6 @@ def with_contents(finding: Finding, memory: Memory, process: int) -> Finding:
     )
     told = as_element(told, memory)
     return msgspec.structs.replace(told, element=_element(told, told.culprit) if told.culprit is not None else None)
-
-
-def is_count(finding: Finding) -> bool:
-    """Whether what was written into a released object is where it has its count of references."""
-    damage, block = finding.damage, finding.culprit
-    if finding.kind != "use-after-free-write" or block is None or damage is None:
-        return False
-    at_head = any(damage.offset == head and damage.length <= _COUNT for head in (0, *HEADS))
-    return at_head and block.domain == "PyObject_Malloc"
 
 
 def _may_hold_data(block: Block) -> bool:

@@ -1,34 +1,15 @@
 """The same bug found many times is one finding with a count."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 
 import msgspec
 
-from heapwitness.findings.model import Finding, Frame
+from heapwitness.findings.model import Finding, Frame, Kind
 from heapwitness.findings.stacks import telling_stack
 from heapwitness.report.frames import named
 
-
-def fold(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings of the same kind with the same allocation site of the culprit, and the same store where that is known,
-    as one, in order of the first. Stores are the same when they are of one line, which may have many instructions, and
-    wrong releases when they are of one pair of functions.
-
-    Where no such site is known, those with the same stack of detection. A folded finding is repaired
-    when each of them was.
-    """
-    folded: dict[Hashable, Finding] = {}
-    for finding in findings:
-        key = next((one for one in alike(finding) if one in folded), same(finding))
-        first = folded.get(key)
-        folded[key] = (
-            finding
-            if first is None
-            else msgspec.structs.replace(
-                first, count=first.count + finding.count, repaired=first.repaired and finding.repaired
-            )
-        )
-    return tuple(folded.values())
+_WRITTEN: dict[Kind, Kind] = {"use-after-free-read": "use-after-free-write"}
+_READ: dict[Kind, Kind] = {"use-after-free-write": "use-after-free-read"}
 
 
 def alike(finding: Finding) -> tuple[Hashable, ...]:
@@ -36,7 +17,16 @@ def alike(finding: Finding) -> tuple[Hashable, ...]:
     before, but a write is never told as a read."""
     if finding.store is None or finding.access != "read":
         return (same(finding),)
-    return (same(finding), same(msgspec.structs.replace(finding, access="write")))
+    kind = _WRITTEN.get(finding.kind, finding.kind)
+    return (same(finding), same(msgspec.structs.replace(finding, kind=kind, access="write")))
+
+
+def as_reading(finding: Finding) -> Hashable:
+    """What `same` gives for a read of the line that a finding's store is of; None where it is none."""
+    if finding.store is None or finding.access != "write":
+        return None
+    kind = _READ.get(finding.kind, finding.kind)
+    return same(msgspec.structs.replace(finding, kind=kind, access="read"))
 
 
 def same(finding: Finding) -> Hashable:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from heapwitness.accept.asked import Mark
+from heapwitness.findings.counted import is_count, object_used
 from heapwitness.findings.model import Accepted, Finding
 from heapwitness.findings.stacks import stacks, telling_stack
-from heapwitness.report.folding import alike, families, same
+from heapwitness.report.folding import alike, as_reading, families, same
 from heapwitness.supervise.examine import Examined
 
 CASES_LIMIT = 10_000
@@ -27,6 +28,9 @@ FRAMES_LIMIT = 200_000
 """Frames in all of them: nearly all of a report is frames, some 300 bytes each. Findings that tell of no block and no
 bytes, as forged ones do, get a quarter."""
 
+BLOCKS_LIMIT = 10_000
+"""Blocks of which a case takes down that a trap caught an access to them."""
+
 _Key = tuple[Hashable, int]
 _Lines = tuple[tuple[str, int], ...]
 
@@ -36,11 +40,13 @@ class Case:
     """Findings that are surely the same, by their bare addresses.
 
     `number` tells apart those of one event, `is_told` whether its table knows what becomes of it, and `finding` is what
-    it was told as. With a `mark` it does not count. `asked`: its process was told of it, as it had asked for.
+    it was told as. `blocks` are those that trapped accesses left or used. With a `mark` it does not count. `asked`: its
+    process was told of it, as it had asked for.
     """
 
     number: int
     count: int = 0
+    blocks: set[Hashable] = field(default_factory=set)
     repaired: int = 0
     is_told: bool = False
     finding: Finding | None = None
@@ -51,6 +57,9 @@ class Case:
         """Count a finding."""
         self.count += finding.count
         self.repaired += finding.count * finding.repaired
+        block = finding.culprit
+        if finding.store is not None and block is not None and len(self.blocks) < BLOCKS_LIMIT:
+            self.blocks.add((finding.detected.pid, block.address, block.number))
 
 
 class Cases:
@@ -123,10 +132,15 @@ class _Told:
     cases: list[Case] = field(default_factory=list)
 
     def counted(self) -> tuple[Finding, int]:
-        """The finding with how often it was seen, and how often it was repaired."""
-        count = sum(case.count for case in self.cases)
+        """The finding with how often it was seen, and how often it was repaired.
+
+        Of accesses that were trapped it is of how many blocks: one call of memcpy, or one line, is many instructions.
+        """
+        seen = sum(case.count for case in self.cases)
         repaired = sum(case.repaired for case in self.cases)
-        return msgspec.structs.replace(self.finding, count=count, repaired=repaired == count), repaired
+        blocks = set().union(*(case.blocks for case in self.cases))
+        count = max(len(blocks), *(case.count for case in self.cases)) if blocks else seen
+        return msgspec.structs.replace(self.finding, count=count, repaired=repaired == seen), min(repaired, count)
 
 
 class Shown:
@@ -135,6 +149,8 @@ class Shown:
     def __init__(self) -> None:
         self._told: dict[object, _Told] = {}
         self._unkept: list[Case] = []
+        # Objects of which a reference too few was told: all that follows from that is the same bug.
+        self._used: set[Hashable] = set()
         self._frames = 0
 
     @property
@@ -151,12 +167,22 @@ class Shown:
                 case.mark = told.cases[0].mark
                 told.cases.append(case)
                 return False
+        earlier = self._told.get((as_reading(finding), case.number))
+        used = object_used(finding)
+        if used in self._used and earlier is None:
+            return False
         # Inlined functions make many frames of one address.
         self._frames += _frames(finding)
         if self._frames > 2 * FRAMES_LIMIT:
             self._unkept.append(case)
             return False
-        self._told[same(finding), case.number] = _Told(finding, [case])
+        if used is not None and is_count(finding):
+            self._used.add(used)
+        if earlier is not None and earlier.cases[0].mark is None:
+            del self._told[as_reading(finding), case.number]
+            self._told[same(finding), case.number] = _Told(finding, [case, *earlier.cases])
+        else:
+            self._told[same(finding), case.number] = _Told(finding, [case])
         return True
 
     def add_bare(self, case: Case, finding: Finding) -> None:

@@ -17,13 +17,13 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Accepted, Crash, Finding, Report, Suppression
 from heapwitness.findings.sites import SITES_LIMIT, TrappedSite
 from heapwitness.findings.words import count
-from heapwitness.report.folding import alike, same
+from heapwitness.report.folding import alike, as_reading, same
 from heapwitness.report.text import place
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.supervisor import plan_for, status_of, watch
-from heapwitness.supervise.traps import catches, is_hunted, may_pass_a_guard, traps_for, watches_for
+from heapwitness.supervise.traps import catches, is_hunted, may_pass_a_guard, numbered_traps_for, traps_for, watches_for
 
 if TYPE_CHECKING:
     from heapwitness.accept.acceptance import Acceptance
@@ -50,7 +50,7 @@ class _Trail:
 
     `in_vain`: runs since anything new was known. `seen`: what is hunted as it was in the last run whose blocks lay as
     without traps, and in those before. `silent`: runs in which nothing went wrong though something had before.
-    `crashed`: some run did.
+    `crashed`: some run did. `counted`: what is hunted as a run found it that counted the blocks of its sites.
     """
 
     def __init__(self) -> None:
@@ -60,6 +60,7 @@ class _Trail:
         self.hunted: list[Finding] = []
         self.others: list[Finding] = []
         self.seen: list[Finding] = []
+        self.counted: list[Finding] = []
         self.accepted: list[Accepted] = []
         self.suppressions: tuple[Suppression, ...] = ()
 
@@ -74,7 +75,8 @@ class _Trail:
         self.crashed |= bool(report.crashes)
         new = [one for one in report.findings if one.store is not None and not _has(self.caught, one)]
         known = len(self.hunted)
-        self.caught += new
+        written = [as_reading(one) for one in new]
+        self.caught = [one for one in self.caught if same(one) not in written] + new
         self.hunted = [one for one in self.hunted if not self._is_caught(one)]
         for finding in report.findings:
             kept = self.hunted if is_hunted(finding) else self.others
@@ -83,6 +85,7 @@ class _Trail:
         if not moved:
             self.seen = [one for one in report.findings if is_hunted(one)] + self.seen
         self.seen = [one for one in self.seen if not self._is_caught(one)][:_SEEN_LIMIT]
+        self.counted = [one for one in report.findings if is_hunted(one) and not self._is_caught(one)]
         self.in_vain = self.in_vain + 1 if len(self.hunted) == known else 0
         self._take_accepted(report)
         return new
@@ -213,6 +216,10 @@ def _traps(trail: _Trail, options: Options, can_watch: bool) -> tuple[TrappedSit
     attempt, alone = divmod(trail.in_vain, 2) if watches else (trail.in_vain, 0)
     if watches and (alone or options.trap_kind == "watch"):
         return watches
+    numbered = numbered_traps_for(trail.counted) if attempt else ()
+    if numbered and attempt == 1:
+        return numbered
+    attempt -= bool(numbered)
     beside = watches_for([one for one in seen if may_pass_a_guard(one)]) if watches and not attempt else ()
     return (*traps_for(trail.hunted, attempt), *beside)[:SITES_LIMIT]
 
@@ -277,7 +284,10 @@ def _announced(options: Options, how: Hunt, number: int, traps: tuple[TrappedSit
         sites = count(len({one.site for one in watched}), "allocation site")
         return f"{words} with watchpoints beside blocks of {sites}{named}."
     rest = ", and on all other blocks" if trail.in_vain > 1 else ""
-    trapped = count(len(traps) - len(watched), "allocation site")
+    guarded = [one for one in traps if one.how != "watch"]
+    trapped = count(len({one.site for one in guarded}), "allocation site")
+    if all(one.number for one in guarded):
+        trapped = f"{count(len(guarded), 'block')} of {trapped}"
     beside = ", and watchpoints beside some of their blocks" if watched else ""
     return f"{words} with traps on {trapped}{named}{beside}{rest}."
 

@@ -33,6 +33,7 @@ _CONTROL = 32
 _SLACK_SHARE = 8
 """Slack of a small block is this part of its size at most, or less than 16 bytes."""
 _WATCHED_LIMIT = 64
+_NEIGHBOURS = 4
 _LEAST_ALIGNMENT, _MOST_ALIGNMENT = 8, 16
 
 
@@ -66,6 +67,24 @@ def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[TrappedSit
             TrappedSite(_shortened(site, attempt), known[attempt % len(known)]) for site, known in found.items()
         )
     )[:SITES_LIMIT]
+
+
+def numbered_traps_for(findings: Sequence[Finding]) -> tuple[TrappedSite, ...]:
+    """Traps for single blocks of sites that allocate more than can be trapped: those that were hit in a run that
+    counted them, and their neighbours, which a program that nearly repeats itself may mean.
+
+    Args:
+        findings: with symbols resolved, of such a run; the others are left out.
+    """
+    found: dict[TrappedSite, None] = {}
+    for finding in findings:
+        for block, how in _blocks(finding):
+            site = name_of(block.allocated)
+            if site is not None and block.number:
+                least = max(1, block.number - _NEIGHBOURS)
+                for number in range(least, block.number + _NEIGHBOURS + 1):
+                    found.setdefault(TrappedSite(site, how, number=number))
+    return tuple(found)[:SITES_LIMIT]
 
 
 def watches_for(findings: Sequence[Finding]) -> tuple[TrappedSite, ...]:
