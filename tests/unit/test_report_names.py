@@ -1,4 +1,4 @@
-"""What code is called in text: Cython's functions as they were written, C++'s without what fills lines, code in no file."""
+"""What code is called in text: Cython's functions as they were written, C++'s without what fills lines."""
 
 import pytest
 
