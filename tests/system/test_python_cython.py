@@ -1,6 +1,7 @@
 """C code that Cython wrote: blocks have the lines of the .pyx that allocated them."""
 
 import pytest
+from hunt_support import heapwitness_hunt
 from run_support import FOUND, compiled, heapwitness_run, needs_engine
 
 pytestmark = needs_engine
@@ -23,6 +24,38 @@ int main(void)
     return 0;
 }}
 """
+
+
+PARALLEL = """\
+#include <stdlib.h>
+
+static __attribute__((noinline)) void __pyx_pf_4demo_2fill(char *block, int count)
+{
+    #pragma omp parallel for num_threads(2)
+    for (int i = 0; i < count; i++) {
+  /* "pkg/demo.pyx":7
+ * for i in prange(n, nogil=True):
+ *     block[i] = 7
+ */
+        ((volatile char *)block)[i] = 7;
+    }
+}
+
+int main(void)
+{
+    __pyx_pf_4demo_2fill(malloc(64), 65);
+    return 0;
+}
+"""
+
+
+def test_store_by_a_thread_of_prange_has_the_function_and_the_line_of_the_source() -> None:
+    hunted = heapwitness_hunt(compiled(PARALLEL, "-fopenmp"))
+
+    (finding,) = hunted.stores
+    first = finding["store"]["stack"][0]
+    assert first["function"] == "demo.fill"
+    assert (first["file"].rpartition("pkg/")[2], first["line"]) == ("demo.pyx", 7)
 
 
 @pytest.mark.parametrize(

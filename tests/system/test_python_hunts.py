@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from hunt_support import heapwitness_hunt
-from run_support import needs_engine
+from run_support import compiled, needs_engine
 
 pytestmark = needs_engine
 
@@ -94,3 +94,31 @@ def test_object_among_many_of_its_kind_is_trapped_by_its_number(tmp_path: Path) 
     assert (finding["kind"], finding["count"]) == ("use-after-free-write", 1)
     assert told[-2:] == [("work", 14), ("<module>", 16)]
     assert "released once too often" in finding["detail"]
+
+
+THREADS = """\
+#include <pthread.h>
+static char *block;
+static void *store(void *count) { for (long i = 0; i < (long)count; i++) ((volatile char *)block)[i] = 7; return 0; }
+void fill(char *into, long count)
+{
+    pthread_t worker;
+    block = into;
+    pthread_create(&worker, 0, store, (void *)count);
+    pthread_join(worker, 0);
+}
+"""
+
+
+def test_store_by_a_thread_of_c_tells_where_the_main_thread_was(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import ctypes, sys\nfill = ctypes.CDLL(sys.argv[1]).fill\ndef work():\n"
+        "    block = ctypes.create_string_buffer(64)\n    fill(block, ctypes.c_long(66))\nwork()\n"
+    )
+
+    hunted = heapwitness_hunt(sys.executable, script, compiled(THREADS, "-shared", "-fPIC", "-pthread"))
+
+    (finding,) = hunted.stores
+    assert finding["store"]["stack"][0]["function"] == "store"
+    assert "runs no Python code; the main thread was in work at script.py:5 then" in finding["detail"]

@@ -2,8 +2,9 @@
 
 import pytest
 
-from heapwitness.findings.model import Frame
+from heapwitness.findings.model import Detected, Finding, Frame
 from heapwitness.report.brief import FRAMES, brief_stack
+from heapwitness.report.facts import facts
 
 PACKAGES = "/venv/lib/python3.12/site-packages"
 
@@ -21,7 +22,17 @@ def test_own_line_is_shown_behind_a_library_that_calls_c_code_by_python_lines() 
 
     shown = brief_stack((*stack, python("blank"), python("main"), c("main", "/usr/bin/python3.12")))
 
-    assert [frame.function for frame in shown] == ["allocate", "new", "new", "blank", "main"]
+    assert [frame.function for frame in shown] == ["allocate", "new", "blank", "main"]
+
+
+def test_what_cython_wraps_around_a_function_is_left_out() -> None:
+    def written(function: str, line: int, file: str = "ring.pyx") -> Frame:
+        return Frame(pc=0, module="/home/ring.so", offset=1, function=function, file=file, line=line)
+
+    made = (written("ring.Ring.__cinit__", 36), written("ring.Ring.__cinit__", 35))
+    shown = brief_stack((*made, written("__pyx_tp_new_4ring_Ring", 19270, "ring.c"), python("main")))
+
+    assert [(frame.function, frame.line) for frame in shown] == [("ring.Ring.__cinit__", 36), ("main", 3)]
 
 
 @pytest.mark.parametrize("own", [1, 5])
@@ -37,3 +48,18 @@ def test_what_called_the_programs_own_code_is_left_out() -> None:
     shown = brief_stack((python("own"), python("run", f"{PACKAGES}/_pytest/runner.py"), python("<module>")))
 
     assert [frame.function for frame in shown] == ["own"]
+
+
+@pytest.mark.parametrize(
+    ("last", "said"), [((), "in free, as Python ended"), ((python("bye"),), "in free, called by bye at main.py:3")]
+)
+def test_what_was_noticed_as_python_ended_says_so_where_no_line_does(last: tuple[Frame, ...], said: str) -> None:
+    interpreter = "/usr/bin/python3.12"
+    stack = (c("tuple_dealloc", interpreter), *last, c("Py_FinalizeEx", interpreter))
+    detected = Detected(when="free", thread=1, stack=stack)
+
+    told = next(
+        fact for fact in facts(Finding(kind="heap-buffer-overflow", detected=detected)) if fact.label == "noticed"
+    )
+
+    assert told.lines == (said,)

@@ -20,6 +20,8 @@ from heapwitness.symbols.demangle import demangle
         ("__pyx_pw_3app_8averages_6Window_3push_back", "app.averages.Window.push_back"),
         ("__pyx_f_8averages_6Window_size", "averages.Window.size"),
         ("__pyx_f_3app_8averages_make", "app.averages.make"),
+        ("__pyx_pf_8averages_4fill._omp_fn.0", "averages.fill"),
+        ("__pyx_f_8averages_6Window_size.constprop.0.cold", "averages.Window.size"),
         ("__pyx_fuse_0__pyx_f_8averages_make", "__pyx_fuse_0__pyx_f_8averages_make"),
         ("__pyx_f_99averages_make", "__pyx_f_99averages_make"),
         ("__pyx_f_8averages_", "__pyx_f_8averages_"),

@@ -5,6 +5,8 @@ import re
 _NAME = re.compile(r"__pyx_(f|fuse_\d{1,9}|pf|pw|gb|specialmethod)_{1,64}(?=\d)")
 _LENGTH = re.compile(r"(\d{1,9})")
 _MORE = re.compile(r"\d{1,9}\D")
+_PART = re.compile(r"(\.(_omp_fn|omp_outlined|part|constprop|isra|cold)(\.\d{1,9})?)+$")
+"""What compilers put behind the name of a part of a function, or of a copy."""
 
 
 def is_cython(name: str) -> bool:
@@ -32,4 +34,5 @@ def source_name(name: str) -> str:
             break
         parts.append(name[at:end])
         at = end + 1
-    return ".".join([*parts, name[at:]]) if parts and at < len(name) else name
+    own = _PART.sub("", name[at:])
+    return ".".join([*parts, own]) if parts and own else name

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from heapwitness.findings.model import Finding, Frame, Report
 from heapwitness.findings.stacks import stacks
 from heapwitness.report.facts import Fact, facts
-from heapwitness.report.frames import is_foreign, is_own
+from heapwitness.report.frames import is_foreign, is_own, is_packaged
 
 FRAMES = 8
 """Frames of a stack that are shown."""
@@ -58,9 +58,19 @@ def brief_stack(stack: Sequence[Frame]) -> tuple[Frame, ...]:
         for frame in stack
         if not (frame.file or "").startswith(_OURS) and (frame.language == "python" or not is_foreign(frame))
     ]
+    known = [frame for at, frame in enumerate(known) if at == 0 or not _adds_nothing(known[at - 1], frame)]
     first = next((at for at, frame in enumerate(known) if is_own(frame)), len(known))
     # Own C code may have been called by a library's Python lines, and that by the program.
     first = next((at for at, frame in enumerate(known) if is_own(frame) and frame.language == "python"), first)
     own = list(itertools.takewhile(is_own, known[first:]))[:FRAMES]
     # However deep a library's own calls were, the line that called it is shown.
     return (*known[:first][: FRAMES - min(len(own), _OWN)], *own)[:FRAMES]
+
+
+def _adds_nothing(inner: Frame, frame: Frame) -> bool:
+    """Whether a frame says no more than the one inside of it: what Cython wraps around a function, and the way through
+    a package's C code that has no lines."""
+    if inner.language == "python" or frame.language == "python":
+        return False
+    wraps = frame.function is not None and (frame.function, frame.file) == (inner.function, inner.file)
+    return wraps or (frame.module == inner.module and frame.line is None and inner.line is None and is_packaged(frame))

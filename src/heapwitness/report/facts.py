@@ -55,10 +55,18 @@ def thread(detected: Detected | Crash) -> str:
     return " ".join(words)
 
 
+_FINALIZERS = ("Py_FinalizeEx", "Py_Finalize", "Py_EndInterpreter")
+
+
 def _noticed(finding: Finding) -> str:
     detected = finding.detected
     when = _WHEN.get(detected.when)
-    return when if when is not None else f"in {detected.when}{text.by(detected.stack, ', called')}"
+    if when is not None:
+        return when
+    ending = any(frame.function in _FINALIZERS for frame in detected.stack)
+    if ending and not any(frame.language == "python" for frame in detected.stack):
+        return f"in {detected.when}, as Python ended"
+    return f"in {detected.when}{text.by(detected.stack, ', called')}"
 
 
 def _blocks(finding: Finding) -> Iterator[Fact]:

@@ -79,7 +79,7 @@ _HEADERS = re.compile(
     r"|(^|/)Include/(\w+/)?\w+\.h$|/numpy/_?core/include/"
 )
 _GLUE = re.compile(
-    r"(std|__gnu_cxx|__cxxabiv1|pybind11|nanobind|alloc)::.*|operator (new|delete)\b.*|__(Pyx|rust|rdl|rg)_\w+"
+    r"(std|__gnu_cxx|__cxxabiv1|pybind11|nanobind|alloc)::.*|operator (new|delete)\b.*|__(Pyx|pyx_tp|rust|rdl|rg)_\w+"
     r"|(malloc|calloc|realloc|free|aligned_alloc|posix_memalign|reallocarray)"
     r"|_?Py(Mem|Object|DataMem)_\w*(alloc|Free|Realloc|NEW|FREE|Resize)\w*|_Py(Mem|Object)_\w+"
     r"|_?Py_(New|X?(IN|DE)C?REF|Dealloc)\w*|_?PyType_(Generic)?Alloc\w*|_?PyObject_(GC_)?New(Var)?"
@@ -190,6 +190,11 @@ def qualified(function: str) -> str:
 def is_own(frame: Frame) -> bool:
     """Whether a frame is of the program's own code, as far as that can be told."""
     return _rank(frame) in (_Rank.OWN_LINE, _Rank.PYTHON, _Rank.OWN_FUNCTION, _Rank.OWN_PLACE)
+
+
+def is_packaged(frame: Frame) -> bool:
+    """Whether a frame is of a file that a package brought."""
+    return frame.module is not None and _PACKAGES.search(frame.module) is not None
 
 
 def is_foreign(frame: Frame) -> bool:

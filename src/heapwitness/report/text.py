@@ -112,7 +112,14 @@ def _writer(finding: Finding) -> str:
         return ""
     frame = named(finding.store.stack)
     verb = "read" if finding.access == "read" else "wrote"
-    return f"{function(frame)}{_of_file(frame)} {verb} " if frame is not None else ""
+    if frame is None:
+        return ""
+    who = f"{function(frame)}{_of_file(frame)}"
+    first = finding.store.stack[0]
+    if first.function or first.module:
+        return f"{who} {verb} "
+    made = f"code in no file ({first.pc:#x}), such as a compiler makes at run time"
+    return f"{made}{f', called by {who}' if frame is not first else ''}, {verb} "
 
 
 def _of_file(frame: Frame) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ _TEXTS_LIMIT = 128 << 20
 @dataclass(frozen=True, slots=True)
 class Examined:
     """Findings, or a crash, whose frames are bare addresses, and what names them: `maps` and the thread's `python`
-    frames.
+    frames. Where it runs no Python, `beside` are those of the main thread.
 
     `program` tells apart the programs in which an address means different things.
     """
@@ -42,6 +42,7 @@ class Examined:
     maps: str
     program: str
     python: tuple[PythonFrame, ...] = ()
+    beside: tuple[PythonFrame, ...] = ()
     crash: Crash | None = None
 
 
@@ -114,6 +115,14 @@ class Examiner:
         frames = self.python(event, pid, code_of(pid))
         self._asked += bool(frames)
         return store._replace(store=msgspec.structs.replace(store.store, stack=behind(store.store.stack, frames)))
+
+    def with_lines(self, examined: Examined, event: Event, pid: int) -> Examined:
+        """What was examined with the Python lines that its thread is in, or else the main thread, which waits for what
+        it started, or goes on."""
+        own = self.python(event, pid, examined.maps)
+        elsewhere = not own and event.tid != event.pid and event.pid == pid and is_python(examined.maps)
+        beside = self._stacks.frames(pid, pid) if elsewhere else ()
+        return replace(examined, python=own, beside=beside)
 
     def python(self, event: Event, pid: int, maps: str) -> tuple[PythonFrame, ...]:
         """The waiting thread's Python frames; () when it runs no Python."""

@@ -230,7 +230,7 @@ class Inquiry:
         # Of what is done here other programs that keep the machine busy do not count; the reader of lines waits.
         spent, started = time.thread_time() - spent, time.monotonic()
         if examined is not None and self._reporter.want_lines(examined):
-            examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
+            examined = self._examiner.with_lines(examined, event, pid)
         for one in (share, self._share):
             one.seconds.spend(spent + time.monotonic() - started)
         if examined is None:
@@ -274,7 +274,7 @@ class Inquiry:
         started = time.monotonic()
         examined = self._examiner.crashed(event, words, pid)
         if examined is not None:
-            examined = replace(examined, python=self._examiner.python(event, pid, examined.maps))
+            examined = self._examiner.with_lines(examined, event, pid)
         for one in (share, self._share):
             one.seconds.spend(time.monotonic() - started)
         if examined is None:

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from heapwitness.findings.model import Crash, Finding, HeapMap
 from heapwitness.findings.stacks import stacks
+from heapwitness.report.text import place
 from heapwitness.supervise.examine import Examined
-from heapwitness.supervise.merge import merged, merged_crash
+from heapwitness.supervise.merge import merged, merged_crash, with_python
 from heapwitness.symbols.remote import Remote
 
 NAMES_LIMIT = 128 << 20
@@ -34,7 +37,7 @@ class Namer:
 
     def finding(self, finding: Finding, examined: Examined) -> Named:
         """A finding with names, or as it is when there is no room for them beside those that are kept."""
-        named = merged(self._names.finding(finding, examined.maps), examined.python)
+        named = _with_main(merged(self._names.finding(finding, examined.maps), examined.python), examined)
         characters = _characters(named)
         full = self._characters + characters > NAMES_LIMIT
         return Named(finding, 0) if full else Named(named, characters)
@@ -55,6 +58,15 @@ class Namer:
     def close(self) -> None:
         """End what looks names up."""
         self._names.close()
+
+
+def _with_main(finding: Finding, examined: Examined) -> Finding:
+    """A finding of a thread without Python lines with that of the main thread: pools of threads work for it."""
+    line = place(with_python((), examined.beside))
+    if not line:
+        return finding
+    words = f"The thread runs no Python code; the main thread was in {line} then."
+    return msgspec.structs.replace(finding, detail=f"{finding.detail} {words}".strip())
 
 
 def _characters(finding: Finding) -> int:

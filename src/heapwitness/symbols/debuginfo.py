@@ -75,11 +75,13 @@ class DebugInfo:
 
     @staticmethod
     def _location(frame: "drgn.StackFrame") -> Location:
-        name = printable(frame.function_name) if frame.function_name else None
+        plain = name = printable(frame.function_name) if frame.function_name else None
         if not frame.is_inline:
             try:
                 # The linker's name has the scope and the arguments, the function's own name has not.
                 linker_name = printable(frame.symbol().name)
+                # What a compiler makes of a part of a function, as for OpenMP, has no other.
+                plain = plain or linker_name
                 name = demangle(linker_name) if name is None or linker_name.startswith("_Z") else name
             except LookupError:
                 pass
@@ -88,8 +90,8 @@ class DebugInfo:
         except LookupError:
             return Location(name, None, None, None, frame.is_inline)
         file = printable(source.filename) if source.filename else None
-        if name and file and source.line and is_cython(name):
-            return _of_cython(name, file, source.line, frame.is_inline)
+        if plain and file and source.line and is_cython(plain):
+            return _of_cython(plain, file, source.line, frame.is_inline)
         return Location(name, file, source.line or None, source.column or None, frame.is_inline)
 
 
