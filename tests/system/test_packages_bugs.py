@@ -88,7 +88,8 @@ def test_bsdiff4_with_a_crafted_patch_overruns_its_result(packages: Path) -> Non
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="Pillow 10.0.0 has no wheel for this Python")
 def test_pillow_with_a_crafted_webp_image_overruns_its_huffman_table(packages: Path) -> None:
     outcome = run_with("Pillow==10.0.0", "pillow_webp.py", packages)
-    finding = outcome.finding
+    # It leaves entries out, so that a header further on is a finding of its own, and not a sure one, where one is hit.
+    (finding,) = (one for one in outcome.findings if one["certain"])
     assert outcome.stdout.startswith("failed to read")
     assert finding["kind"] == "heap-buffer-overflow"
     assert finding["culprit"]["size"] >= 2954 * 4

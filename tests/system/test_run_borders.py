@@ -54,6 +54,24 @@ int main(int count, char **words) {
 """
 """Writes from a block over several runs, met at the block itself, at one in the middle, or by the check at the end."""
 
+NUMBERS = """
+#include <stdio.h>
+#include <stdlib.h>
+enum { BLOCKS = 2000, FROM = 5 };
+__attribute__((noinline)) static char *make(size_t size) { return malloc(size); }
+int main(int count, char **words) {
+    size_t size = atoi(words[1]), length = atoi(words[2]);
+    static char *block[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) block[i] = make(size);
+    double *at = (double *)block[FROM];
+    for (size_t i = 0; i < length / sizeof *at; i++)
+        at[i] = *words[3] == 'h' ? i * 0.5 : (double)rand() / 7;
+    printf("%p\\n", block[FROM]);
+    free(block[FROM]);
+}
+"""
+"""Writes numbers from a block over those behind it: halves that count, or random ones."""
+
 WAYS = pytest.mark.parametrize(("size", "past"), [(1000, 5), (1000, 1500), (2000, 9000), (8000, 30)])
 
 
@@ -113,3 +131,17 @@ def test_overflow_over_many_runs_is_one_finding_wherever_it_is_met(
     assert finding["damage"]["address"] + finding["damage"]["length"] == int(start, 16) + int(length)
     (kept,) = recorded(OVER_MANY, words, tmp_path)
     assert kept["kind"] == "heap-buffer-overflow"
+
+
+@pytest.mark.parametrize("numbers", ["halves", "random"])
+@pytest.mark.parametrize(("size", "length"), [(100, 600), (1000, 20000), (40, 3000), (2000, 200_000)])
+def test_numbers_over_many_blocks_are_one_finding_of_the_block_that_they_began_in(
+    size: int, length: int, numbers: str
+) -> None:
+    result = heapwitness_run(compiled(NUMBERS), str(size), str(length), numbers)
+
+    (finding,) = result.findings
+    start, reach = int(result.stdout, 16), finding["damage"]["address"] + finding["damage"]["length"]
+    assert (finding["kind"], finding["culprit"]["address"]) == ("heap-buffer-overflow", start)
+    assert reach <= start + length + 16
+    assert reach > start + length // 3 or not finding["damage"]["exact"]

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from heapwitness.findings.model import Block, Detected, Finding, Frame, Site, Store
+from heapwitness.findings.model import Block, Damage, Detected, Finding, Frame, Site, Store
 from heapwitness.supervise import cases as cases_module
 from heapwitness.supervise.cases import Cases, Shown
 from heapwitness.supervise.examine import Examined
@@ -32,6 +32,21 @@ def test_findings_of_one_address_are_one_case_with_a_count() -> None:
     assert again == []
     assert [(one.count, one.repaired) for one in shown.findings()[0]] == [(2, True)]
     assert shown.findings()[1] == 2
+
+
+@pytest.mark.parametrize(("blocks", "length", "told"), [(3, 16, [1, 1, 1]), (4, 16, [4]), (9, 16, [9])])
+def test_blocks_of_one_call_that_were_overrun_alike_are_one_case_where_they_are_many(
+    blocks: int, length: int, told: list[int]
+) -> None:
+    damage = Damage(address=64, length=length, offset=0, expected="", actual="", shown=0, copies=("slack",))
+    alike = [msgspec.structs.replace(found(1), damage=damage) for _ in range(blocks)]
+    other = msgspec.structs.replace(found(1), damage=msgspec.structs.replace(damage, length=length + 1))
+    cases, shown = Cases(), Shown()
+
+    for case, finding in cases.add(examined(*alike, other)):
+        shown.add(case, finding)
+
+    assert [finding.count for finding in shown.findings()[0]] == [*told, 1]
 
 
 def stored(*lines: int) -> Examined:

@@ -134,7 +134,9 @@ def gather(pool: NodeArea, nodes: Sequence[PoolNode], shape: Shape | None = None
         _kept(evidence, node, following, after)
         _own(evidence, node, previous, following)
         if node.lost:
-            if following is not None and not following.lost and following.keeper != node.offset:
+            if following is not None and following.lost:
+                evidence.unknown.append((node.offset << pool.log2, following.offset << pool.log2))
+            elif following is not None and following.keeper != node.offset:
                 evidence.unknown.append((node.offset << pool.log2, following.keeper << pool.log2))
                 _last_lost(evidence, following)
         else:

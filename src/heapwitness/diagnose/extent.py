@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from heapwitness.diagnose.evidence import Evidence, Run
-from heapwitness.diagnose.pattern import LIMIT, follow, is_continued, nonzero_end, part_of_word
+from heapwitness.diagnose.pattern import LIMIT, follow, is_continued, may_change, nonzero_end, part_of_word
 from heapwitness.memory import Unreadable, read_up_to
 
 JOIN = 15
@@ -17,9 +17,8 @@ CHANCE = 3
 
 _TAIL = 64
 _MANY = 4
-_SMALL = 64
-"""So many damages in a row, that far apart at most, are one: it went over several small blocks. So are fewer, where
-blocks are lost between them."""
+"""So many damages in a row, each of which leads up to a payload behind which the next one begins, are one: it went over
+several blocks. So are fewer, where blocks are lost between them."""
 
 
 class Extent(NamedTuple):
@@ -45,7 +44,7 @@ def extents(evidence: Evidence) -> Iterator[Extent]:
     """The separate damages in the evidence, in order of address."""
     row: list[Extent] = []
     for extent in _separate(evidence):
-        if not (row and extent.adjoins and _is_one_with(evidence, row[-1], extent)):
+        if not extent.adjoins:
             yield from _one_or_several(evidence, row)
             row = []
         row.append(extent)
@@ -58,10 +57,6 @@ def _one_or_several(evidence: Evidence, row: list[Extent]) -> list[Extent]:
         return row
     last = row[-1]
     return [Extent(row[0].start, last.certain, last.stop, last.exact, parts, row[0].adjoins, last.leads_on)]
-
-
-def _is_one_with(evidence: Evidence, before: Extent, extent: Extent) -> bool:
-    return extent.start - before.certain <= _SMALL or _is_unknown(evidence, before.certain, extent.start)
 
 
 def _is_unknown(evidence: Evidence, start: int, stop: int) -> bool:
@@ -148,6 +143,12 @@ def _part_of_word(evidence: Evidence, end: int, begin: int, stop: int) -> int:
     return part_of_word(pool.base + end, pool.peek(start, end - start), pool.base + stop)
 
 
+def _may_change(evidence: Evidence, end: int, begin: int) -> bool:
+    pool = evidence.pool
+    start = max(begin, end - _TAIL)
+    return may_change(pool.base + end, pool.peek(start, end - start))
+
+
 def _certain(group: list[Run]) -> int:
     """The end of the last byte that is surely wrong; of a damage without any such byte, its end."""
     return next((run.stop for run in reversed(group) if run.state == "bad"), group[-1].stop)
@@ -165,6 +166,7 @@ def _close(evidence: Evidence, group: list[Run], adjoins: bool) -> Extent:
         whole = max(certain, stop - _part_of_word(evidence, certain, start, stop))
         # A record ends somewhere; what was written may not have.
         exact = whole == stop and bool(read_up_to(pool.memory, pool.base + stop, 1))
+        exact = exact and not (stop > end and _may_change(evidence, certain, start))
         return Extent(start, certain, whole, exact, 1, adjoins)
     # Without a pattern, the rest of a lost header counts; and what lies behind may be damaged unseen.
     return Extent(start, certain, max(certain, end), certain == end and _is_right_behind(evidence, end), 1, adjoins)

@@ -15,6 +15,8 @@ LIMIT = 16 << 20
 """No extent is followed further than this many bytes."""
 
 _CHUNK = 64 << 10
+_EXPONENTS = {4: (23, 0xFF, 64, 191), 8: (52, 0x7FF, 512, 1535)}
+"""By a number's bytes: where its exponent stands, and between which it lies in what programs reckon with."""
 _PRINTABLE = frozenset((*range(0x20, 0x7F), 0x09, 0x0A, 0x0D))
 
 
@@ -71,8 +73,19 @@ def _words(address: int, data: bytes, width: int) -> Pattern | None:
 
 def _counting(address: int, tail: bytes, width: int) -> Pattern | None:
     """Words that count by some step, wherever the first of them begins; four of them tell a row from chance."""
+    modulus = 1 << 8 * width
+    # Cut at another byte they count as well, until one is carried: their low byte is the one that changes.
+    return min(
+        _all_counting(address, tail, width),
+        key=lambda one: (one.step % 256 == 0, min(one.step, modulus - one.step)),
+        default=None,
+    )
+
+
+def _all_counting(address: int, tail: bytes, width: int) -> list[Pattern]:
+    """All ways to cut bytes into words that count."""
     if len(tail) < 4 * width:
-        return None
+        return []
     modulus = 1 << 8 * width
     found: list[Pattern] = []
     for origin in range(width):
@@ -81,9 +94,7 @@ def _counting(address: int, tail: bytes, width: int) -> Pattern | None:
         )
         if (two - one - three + two) % modulus == 0 and one != two:
             found.append(Pattern(width, address + origin, one, (two - one) % modulus))
-    fitting = [one for one in found if one.predict(address, len(tail)) == tail]
-    # Cut at another byte they count as well, until one is carried: their low byte is the one that changes.
-    return min(fitting, key=lambda one: (one.step % 256 == 0, min(one.step, modulus - one.step)), default=None)
+    return [one for one in found if one.predict(address, len(tail)) == tail]
 
 
 def is_continued(more: bytes, data: bytes) -> bool:
@@ -147,7 +158,24 @@ def part_of_word(start: int, data: bytes, end: int) -> int:
     pattern = find_pattern(start - len(data), data)
     if pattern is None or _repeats_text(pattern, data):
         return 0
-    return (end - (pattern.origin if pattern.step else 0)) % pattern.width
+    if pattern.step == 0:
+        return end % pattern.width
+    # Any cut that makes the end a word's may be the right one.
+    cuts = _all_counting(start - len(data[-8 * pattern.width :]), data[-8 * pattern.width :], pattern.width)
+    return min((end - one.origin) % pattern.width for one in cuts)
+
+
+def may_change(start: int, data: bytes) -> bool:
+    """Whether what was written counts in floating-point numbers, whose words count by another step from the next power
+    of two on: where the words stop to continue it, the write may not have ended. `start`, `data`: as of `follow`."""
+    pattern = find_pattern(start - len(data), data)
+    if pattern is None or pattern.step == 0 or pattern.width not in _EXPONENTS:
+        return False
+    shift, mask, low, high = _EXPONENTS[pattern.width]
+    # The pattern's own words may begin within theirs.
+    both = pattern.predict(start // pattern.width * pattern.width, 2 * pattern.width)
+    one, two = int.from_bytes(both[: pattern.width], "little"), int.from_bytes(both[pattern.width :], "little")
+    return low <= one >> shift & mask <= high and abs(two - one) < 1 << shift
 
 
 def _repeats_text(pattern: Pattern, data: bytes) -> bool:

@@ -31,6 +31,9 @@ bytes, as forged ones do, get a quarter."""
 BLOCKS_LIMIT = 10_000
 """Blocks of which a case takes down that a trap caught an access to them."""
 
+_MANY_ALIKE = 4
+"""So many blocks of one allocation that were overrun alike, and were found at once, are one finding."""
+
 _Key = tuple[Hashable, int]
 _Lines = tuple[tuple[str, int], ...]
 
@@ -220,14 +223,24 @@ def _share(finding: Finding) -> int:
 
 def _keys(examined: Examined) -> list[_Key]:
     """A key for each finding: what it is of, and the how many-th of those that were found at once. These are of
-    different blocks for sure, though all that is known of their allocation may be the same call."""
-    seen: Counter[Hashable] = Counter()
+    different blocks for sure, though all that is known of their allocation may be the same call. Only where many of
+    them were overrun alike, they are one: by a loop that did the same to each."""
+    whats = [_key(examined, finding) for finding in examined.findings]
+    alike = Counter(zip(whats, map(_shape, examined.findings), strict=True))
+    seen: dict[Hashable, dict[Hashable, int]] = {}
     keys: list[_Key] = []
-    for finding in examined.findings:
-        key = _key(examined, finding)
-        keys.append((key, seen[key]))
-        seen[key] += 1
+    for number, (what, finding) in enumerate(zip(whats, examined.findings, strict=True)):
+        shape = _shape(finding)
+        numbers = seen.setdefault(what, {})
+        many = shape is not None and alike[what, shape] >= _MANY_ALIKE
+        keys.append((what, numbers.setdefault(shape if many else number, len(numbers))))
     return keys
+
+
+def _shape(finding: Finding) -> Hashable:
+    """Where damage lies from the block that it is of; None where that is not known."""
+    damage = finding.damage
+    return None if damage is None or damage.offset is None else (damage.offset, damage.length)
 
 
 def _key(examined: Examined, finding: Finding) -> Hashable:
