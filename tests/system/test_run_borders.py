@@ -33,14 +33,35 @@ int main(int count, char **words) {
 """
 """Writes over the last block of a run, and so many bytes of the next."""
 
+OVER_MANY = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+enum { BYTES = 1000000, RUN = 65536, FROM = 5 };
+__attribute__((noinline)) static char *make(size_t size) { return malloc(size); }
+int main(int count, char **words) {
+    size_t size = atoi(words[1]), runs = atoi(words[2]), n = BYTES / size, met = FROM;
+    char **block = malloc(n * sizeof *block);
+    for (size_t i = 0; i < n; i++) block[i] = make(size);
+    size_t length = runs * RUN;
+    memset(block[FROM], 'x', length);
+    if (strcmp(words[3], "middle") == 0)
+        while (block[met] < block[FROM] + length / 2) met++;
+    if (strcmp(words[3], "end") != 0) free(block[met]);
+    printf("%p %zu\\n", block[FROM], length);
+}
+"""
+"""Writes from a block over several runs, met at the block itself, at one in the middle, or by the check at the end."""
+
 WAYS = pytest.mark.parametrize(("size", "past"), [(1000, 5), (1000, 1500), (2000, 9000), (8000, 30)])
 
 
-def recorded(words: tuple[str, ...], directory: Path) -> list[dict[str, Any]]:
+def recorded(source: str, words: tuple[str, ...], directory: Path) -> list[dict[str, Any]]:
     """The findings of a program that nobody listened to, by its record."""
     log, report = directory / "log", directory / "report.json"
     subprocess.run(
-        [compiled(OVER_THE_END), *words],
+        [compiled(source), *words],
         env=environment(LD_PRELOAD=str(library("preload")), HEAPWITNESS_LOG=str(log)),
         check=True,
         capture_output=True,
@@ -68,9 +89,27 @@ def test_record_tells_the_same_of_an_overflow_from_a_run_into_the_next(size: int
 
     told = heapwitness_run(compiled(OVER_THE_END), *words).findings
 
-    (kept,) = recorded(words, tmp_path)
+    (kept,) = recorded(OVER_THE_END, words, tmp_path)
     assert {name: kept[name] for name in ("kind", "certain", "count")} == {
         name: told[0][name] for name in ("kind", "certain", "count")
     }
     assert kept["damage"]["length"] == told[0]["damage"]["length"]
     assert kept["culprit"]["allocated"]["stack"][0]["function"] == "make"
+
+
+@pytest.mark.parametrize("met", ["itself", "middle", "end"])
+@pytest.mark.parametrize(("size", "runs"), [(16, 2), (100, 3), (1000, 5), (3000, 2), (8000, 4)])
+def test_overflow_over_many_runs_is_one_finding_wherever_it_is_met(
+    size: int, runs: int, met: str, tmp_path: Path
+) -> None:
+    words = str(size), str(runs), met
+
+    result = heapwitness_run(compiled(OVER_MANY), *words)
+
+    start, length = result.stdout.split()
+    (finding,) = result.findings
+    assert (finding["kind"], finding["certain"], finding["count"]) == ("heap-buffer-overflow", True, 1)
+    assert (finding["culprit"]["address"], finding["culprit"]["size"]) == (int(start, 16), size)
+    assert finding["damage"]["address"] + finding["damage"]["length"] == int(start, 16) + int(length)
+    (kept,) = recorded(OVER_MANY, words, tmp_path)
+    assert kept["kind"] == "heap-buffer-overflow"

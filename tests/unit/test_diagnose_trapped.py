@@ -125,6 +125,16 @@ def test_damage_on_either_side_of_a_trapped_block_is_told_to_the_byte(
     assert finding.damage.address == min(changes)
 
 
+@pytest.mark.parametrize(("text", "exact"), [(b"over", False), (b"ov", False), (b"ove\0", True), (b"o", True)])
+def test_end_of_such_damage_is_told_as_one_where_its_form_says_so(text: bytes, exact: bool) -> None:
+    event = Event(type=Type.FINDING, reason=Reason.SLACK, unpooled=unpooled())
+
+    (finding,) = diagnose(event, page({START + SIZE + number: byte for number, byte in enumerate(text)}))
+
+    assert finding.damage is not None
+    assert (finding.damage.length, finding.damage.exact) == (len(text), exact)
+
+
 @pytest.mark.parametrize(("reason", "kind"), [(Reason.INVALID, "invalid-free"), (Reason.MISMATCH, "mismatched-free")])
 def test_wrong_release_of_a_trapped_block_names_the_block(reason: Reason, kind: str) -> None:
     event = Event(type=Type.FINDING, reason=reason, pointer=START + 4, family=Origin.NEW, unpooled=unpooled())

@@ -137,3 +137,22 @@ def test_a_header_packs_into_the_words_of_the_format() -> None:
     header = witness.sealed(SECRET, 9, 4, word, 33)
     assert (header.slack, header.state, header.origin, header.site) == (5, State.CACHED, Origin.NEW_ARRAY, 0xABCDEF)
     assert NodeHeader.unpack(header.pack()) == header
+
+
+def test_poison_of_engines_before_runs_is_still_known() -> None:
+    heap = Heap()
+    blocks = [heap.allocate(100) for _ in range(3)]
+    heap.cache(blocks[1], poison=True)
+    start, pool = heap.start(blocks[1]), view(heap)
+    links = pool.links(blocks[1])
+    before = witness.sealed_links(SECRET, witness.POISONED_BEFORE, links.right, links.parent, blocks[1])
+    size = pool.own(blocks[1]).size << pool.log2
+    poison = witness.pattern(SECRET, blocks[1]) * (size // 8)
+    heap.write(start, before.pack() + poison[: size - OVERHEAD - len(before.pack())])
+
+    assert check(view(heap)) == ()
+
+    heap.write(start, b"?" * 12)
+    assert links_before(view(heap), blocks[1], pool.own(blocks[1])) == before
+    heap.write(start, before.pack() + b"?")
+    assert [fault.reason for fault in check(view(heap))] == [Reason.POISON]

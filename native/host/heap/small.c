@@ -75,13 +75,28 @@ static void bind(const hw_arena *arena, hw_run *run)
         hw_run_bind(run, &book->aside, base);
 }
 
-/* Whether damage goes from a run's last bytes on into the one behind it: then one finding has all of it. */
+/* Whether damage goes from a run's last bytes on into the one behind it: then one finding has all of it. Where nodes
+   leave nothing at the run's end, its last word is the sentinel's backup. */
 static bool leads_on(const hw_run *run, const hw_run *behind)
 {
-    uint64_t place = hw_place(run->salt, KEY, hw_run_at(run, hw_run_end(run)));
+    uint64_t end = hw_pattern_of(hw_place(run->salt, KEY, hw_run_at(run, hw_run_end(run))));
+    if (hw_run_end(run) == HW_RUN_BYTES / 16 - 1)
+        end = hw_run_header(hw_place(run->salt, KEY, run->base), KEY, HW_RUN_END_META);
     uint64_t sentinel = hw_run_header(hw_place(behind->salt, KEY, behind->base), KEY, HW_RUN_END_META);
-    return run->formatted == run->capacity && hw_run_end(run) < HW_RUN_BYTES / 16 - 1 &&
-           hw_word(run->base + HW_RUN_BYTES - 8) != hw_pattern_of(place) && hw_word(behind->base) != sentinel;
+    return run->formatted == run->capacity && hw_word(run->base + HW_RUN_BYTES - 8) != end &&
+           hw_word(behind->base) != sentinel;
+}
+
+/* Where damage that reaches a run from the ones before it begins, as far as they tell. */
+static hw_run *begins_in(const hw_arena *arena, hw_run *run)
+{
+    while (run != &arena->runs.book[0].run) {
+        hw_run *before = &((hw_book *)(void *)run - 1)->run;
+        if (!hw_run_is_in_use(before) || !hw_run_is_described(before) || !leads_on(before, run))
+            break;
+        run = before;
+    }
+    return run;
 }
 
 /* Tell what is wrong in a run; `but_its_start`: damage that begins there was told. The one behind it: damage reaches
@@ -126,13 +141,19 @@ static void mend(const mending *m, hw_fault *faults, unsigned most)
 {
     hw_outcome outcome = {0};
     uint64_t before = atomic_load(&hw_findings);
-    hw_run *behind = tell(m, m->run, false, faults, most);
-    /* Before anything is repaired by which it shows where the damage there came from. */
-    if (behind && !hw_run_sound(behind, KEY)) {
-        tell(m, behind, leads_on(m->run, behind), faults, most);
-        repair(m->arena, behind, &outcome);
+    hw_run *first = begins_in(m->arena, m->run), *last = first, *behind = tell(m, first, false, faults, most);
+    /* All that it reaches, before anything is repaired by which it shows where the damage there came from. */
+    while (behind && !hw_run_sound(behind, KEY)) {
+        hw_run *next = tell(m, behind, leads_on(last, behind), faults, most);
+        last = behind;
+        behind = next;
     }
-    repair(m->arena, m->run, &outcome);
+    if (last < m->run) { /* the damage there is another one */
+        tell(m, m->run, false, faults, most);
+        repair(m->arena, m->run, &outcome);
+    }
+    for (hw_run *run = first; run <= last; run = &((hw_book *)(void *)run + 1)->run)
+        repair(m->arena, run, &outcome);
     hw_runs_lists_anew(m->arena);
     hw_delayed_check_runs(m->arena);
     m->arena->repairs++;

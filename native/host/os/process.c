@@ -1,6 +1,6 @@
 #include "os/process.h"
 
-hw_process hw_this_process = {.magic = 0x52505748, .version = 3, .sites_used = 16};
+hw_process hw_this_process = {.magic = 0x52505748, .version = 4, .sites_used = 16};
 
 /* 48 bits of address: a table of leaves, each a table of units of 1 MiB. */
 enum { LEAVES = 1 << (48 - HW_UNIT_LOG2 - HW_LEAF_LOG2), LEAF = 1 << HW_LEAF_LOG2, FEWEST = 512 };

@@ -159,6 +159,11 @@ def is_terminated_text(data: bytes) -> bool:
     return data[-1:] == b"\0" and _is_text(data[:-1])
 
 
+def is_printable(data: bytes) -> bool:
+    """Whether all bytes are those of text."""
+    return _PRINTABLE.issuperset(data)
+
+
 def _is_text(data: bytes) -> bool:
     return len(data) >= LEAST and all(byte in _PRINTABLE for byte in data[-LEAST:])
 

@@ -3,11 +3,10 @@
 import msgspec
 
 from heapwitness.diagnose.blocks import Tenant
+from heapwitness.diagnose.ends import may_reach_further
 from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
-from heapwitness.diagnose.pattern import find_pattern, is_terminated_text
 from heapwitness.findings.model import Copy, Damage, Kind, Stretch
-from heapwitness.heap import NodeArea
 from heapwitness.memory import read_up_to
 
 SHOWN = 64
@@ -34,31 +33,9 @@ def damage_of(evidence: Evidence, extent: Extent, origin: int | None, culprit: T
         actual=_actual(evidence, extent.start, actual),
         shown=len(actual),
         copies=_copies(evidence, extent),
-        exact=extent.exact and not _may_reach_further(pool, extent, kind),
+        exact=extent.exact and not may_reach_further(pool, extent, kind, culprit),
         picture=_picture(evidence, extent, culprit),
     )
-
-
-def _may_reach_further(pool: NodeArea, extent: Extent, kind: Kind) -> bool:
-    """Whether the byte beside the damage, on the side to which it went, was likely written with the value that it had:
-    the zero that ends a text or fills a block, once more the byte that was written last, or the next one of words that
-    repeat."""
-    length = extent.stop - extent.start
-    ahead = kind not in ("heap-buffer-overflow", "use-after-free-write")
-    behind = kind != "heap-buffer-underflow"
-    before = read_up_to(pool.memory, pool.base + extent.start - 1, 2)
-    after = read_up_to(pool.memory, pool.base + extent.stop - 1, 2)
-    if ahead and len(before) == 2 and before[0] in (0, before[1]):
-        return True
-    if not behind or len(after) < 2:
-        return False
-    # A text that has its zero ends there; words that count would have gone on with another byte than what is there.
-    seen = read_up_to(pool.memory, pool.base + max(extent.start, extent.stop - SHOWN), min(length, SHOWN))
-    pattern = find_pattern(pool.base + extent.stop - len(seen), seen)
-    goes_on = pattern is not None and pattern.predict(pool.base + extent.stop, 1) == after[1:]
-    if goes_on or (pattern is not None and pattern.step):
-        return goes_on
-    return after[1] in (0, after[0]) and not is_terminated_text(seen)
 
 
 def _actual(evidence: Evidence, start: int, data: bytes) -> str:

@@ -2,6 +2,7 @@
 page, and before it where that is checked."""
 
 from heapwitness.diagnose.blocks import ORIGINS, Sites
+from heapwitness.diagnose.ends import may_go_on, may_have_begun_before
 from heapwitness.diagnose.pattern import first_difference
 from heapwitness.diagnose.picture import SHOWN
 from heapwitness.findings.model import Block, Damage, Detected, Finding, Stretch
@@ -59,7 +60,7 @@ def _damage_before(unpooled: Unpooled, memory: Memory) -> Damage | None:
         actual=actual[shown].hex(),
         shown=shown.stop - shown.start,
         copies=("slack",),
-        exact=first > 0,
+        exact=first > 0 and not may_have_begun_before(memory, start + first, start + last),
         picture=(
             Stretch(
                 copy="slack",
@@ -91,7 +92,7 @@ def _damage(unpooled: Unpooled, memory: Memory) -> Damage | None:
         actual=actual[shown].hex(),
         shown=shown.stop - shown.start,
         copies=("slack",),
-        exact=last < len(actual),
+        exact=last < len(actual) and not may_go_on(memory, end + first, end + last, 0 if first else unpooled.size),
         picture=(
             Stretch(copy="payload", address=end - _AROUND, expected=before.hex(), actual=before.hex()),
             Stretch(

@@ -116,7 +116,8 @@ def links_before(pool: SeenPool, node: int, header: NodeHeader) -> Links | None:
     if pool.links_hold(node, stored):
         return stored
     if header.state is State.CACHED:
-        lefts, rights, parents = {0, witness.POISONED[0]}, {0, witness.POISONED[1]}, {witness.CACHED_PARENT}
+        lefts = {0, witness.POISONED[0], witness.POISONED_BEFORE}
+        rights, parents = {0, witness.POISONED[1]}, {witness.CACHED_PARENT}
         known = None
     elif header.state is State.FREE:
         whole = shape(pool)
@@ -142,7 +143,14 @@ def links_before(pool: SeenPool, node: int, header: NodeHeader) -> Links | None:
         first, second = witness.POISONED
         poisoned = stored.left & 0xFF == first & 0xFF or stored.right == second or _is_poisoned(pool, node, header)
         # Where the payload does not tell, what is left of the links must.
-        return min(candidates, key=lambda one: (poisoned not in (None, bool(one.left)), _distance(one, stored)))
+        return min(
+            candidates,
+            key=lambda one: (
+                poisoned not in (None, bool(one.left)),
+                _distance(one, stored),
+                one.left == witness.POISONED_BEFORE,
+            ),
+        )
     return witness.sealed_links(pool.secret, *known, node) if known else None
 
 

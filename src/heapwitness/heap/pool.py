@@ -12,6 +12,7 @@ from heapwitness.memory import Memory, Unreadable
 _KEY = 16
 _CHECK = 4
 """Bytes of the links behind the word that tells of them."""
+_POISONED_BEFORE = witness.POISONED_BEFORE.to_bytes(4, "little")
 
 
 class LostPool(HeapwitnessError):
@@ -163,6 +164,13 @@ class SeenPool(NodeArea):
 
     def pattern(self, node: int) -> bytes:
         return witness.pattern(self.secret, node)
+
+    def poison(self, node: int) -> bytes:
+        try:
+            left = self.peek(self.start(node), 4)
+        except Unreadable:
+            left = b""
+        return self.pattern(node) if left == _POISONED_BEFORE else super().poison(node)
 
     def is_poisoned(self, links: bytes) -> bool:
         return any(links[:4])

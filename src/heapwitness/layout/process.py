@@ -19,7 +19,7 @@ from heapwitness.layout.witness import Domain
 from heapwitness.memory import Memory, Unreadable
 
 MAGIC = 0x52505748
-VERSION = 3
+VERSION = 4
 BEFORE_RUNS = 1
 """The version of engines that had pools alone."""
 

@@ -35,6 +35,8 @@ LINK_KEY = 0x6B6E694C
 CACHED_PARENT = 0xFFFFFFFF
 POISONED = (0x13A7C5B9, 0xB1D38FA5)
 """`left` and `right` of a poisoned node."""
+POISONED_BEFORE = 0x93A7C5B9
+"""The first of them in pools of engines that had no runs, whose poison was the pattern of slack itself."""
 PENDING_PARENT = 0xFFFFFFFE
 
 HEADER_WORDS = struct.Struct("<4I")
