@@ -135,6 +135,27 @@ def test_crash_by_an_object_whose_memory_is_used_again_names_its_type_and_lines(
 
 
 @each_python
+def test_crash_with_a_pointer_to_where_an_object_lay_before_a_released_block_names_it(
+    tmp_path: Path, python: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{OVER.replace('decrease(account)', 'place = id(account)')}decrease(account)\n"
+        "die = ctypes.CDLL(sys.argv[1]).die\ndie.argtypes = [ctypes.c_void_p]\n"
+        "def again():\n    return [bytes(count) for count in range(250, 330)]\nagain()\ndie(place)\n"
+    )
+
+    result = heapwitness_run(python, script, compiled(DIES, "-shared", "-fPIC"))
+
+    (crash,) = result.report["crashes"]
+    stale = next(one for one in crash["stale"] if one["inside"] == 16)
+    assert stale["block"]["before"][0]["type"] == "Account"
+    told = " ".join(result.stderr.split())
+    assert "where no object is. Before, an Account object allocated by make at script.py:7" in told
+    assert "its memory was another block's since" in told
+
+
+@each_python
 def test_crash_by_a_null_pointer_names_no_object_that_is_gone(tmp_path: Path, python: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -391,3 +391,24 @@ def test_program_that_two_threads_crash_is_looked_at_to_the_end() -> None:
 
     assert (result.status, [one["kind"] for one in result.findings]) == (139, ["heap-buffer-overflow"])
     assert [one["heap"] for one in result.report["crashes"]] == ["damaged"]
+
+
+AFTER_DAMAGE = """
+#include <stdlib.h>
+int main(void)
+{
+    volatile char *block = malloc(20);
+    block[20] = 1;
+    free((void *)block);
+    *(volatile int *)0 = 1;
+}
+"""
+
+
+def test_crash_after_damage_was_found_says_that_it_may_come_of_that() -> None:
+    result = heapwitness_run(compiled(AFTER_DAMAGE))
+
+    assert len(result.findings) == 1
+    (crash,) = result.report["crashes"]
+    assert crash["heap"] == "whole"
+    assert crash["notes"][0].startswith("1 finding had come from this process before.")

@@ -50,12 +50,15 @@ def test_what_called_the_programs_own_code_is_left_out() -> None:
     assert [frame.function for frame in shown] == ["own"]
 
 
+@pytest.mark.parametrize("ends", ["Py_FinalizeEx", "_Py_Finalize"])
 @pytest.mark.parametrize(
     ("last", "said"), [((), "in free, as Python ended"), ((python("bye"),), "in free, called by bye at main.py:3")]
 )
-def test_what_was_noticed_as_python_ended_says_so_where_no_line_does(last: tuple[Frame, ...], said: str) -> None:
+def test_what_was_noticed_as_python_ended_says_so_where_no_line_does(
+    ends: str, last: tuple[Frame, ...], said: str
+) -> None:
     interpreter = "/usr/bin/python3.12"
-    stack = (c("tuple_dealloc", interpreter), *last, c("Py_FinalizeEx", interpreter))
+    stack = (c("tuple_dealloc", interpreter), *last, c(ends, interpreter))
     detected = Detected(when="free", thread=1, stack=stack)
 
     told = next(

@@ -11,6 +11,8 @@ from typing import Literal
 
 from heapwitness.diagnose.before import with_before
 from heapwitness.diagnose.blocks import Sites, block_of
+from heapwitness.diagnose.cut import cut_block
+from heapwitness.diagnose.cut import words as words_of_cut
 from heapwitness.diagnose.held import held
 from heapwitness.diagnose.operand import Use, use_of
 from heapwitness.diagnose.python_objects import with_type
@@ -66,6 +68,9 @@ def examine_crash(event: Event, words: CrashWords, memory: Memory) -> tuple[Cras
     source = source_of(memory, regions, tuple(candidates)) if candidates else None
     if source is not None:
         return crash, (_finding(event, crash, source, sites, candidates.get(source.value, "")),)
+    cut = cut_block(memory, regions, sites, crash.address) if crash.address is not None else None
+    if cut is not None:
+        return _with_note(crash, words_of_cut(*cut)), ()
     used = (*candidates, *((crash.address,) if crash.address is not None else ()))
     return _with_held(crash, words, memory, regions, sites, used), ()
 
@@ -82,6 +87,12 @@ def _with_held(
 
     found = held(words, _NAMES.get(words.machine, ()), memory, regions, sites, used)
     return msgspec.structs.replace(crash, stale=found) if found else crash
+
+
+def _with_note(crash: Crash, note: str) -> Crash:
+    import msgspec
+
+    return msgspec.structs.replace(crash, notes=(*crash.notes, note))
 
 
 def _told(event: Event, words: CrashWords, use: Use | None, memory: Memory) -> Crash:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from heapwitness.diagnose.blocks import DOMAINS, Sites, Tenant, block_of, first_tenant, released_block, tombstone
+from heapwitness.diagnose.cut import cut_block, words
 from heapwitness.diagnose.unpooled import block_without_pool
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import RELEASE_OF_DOMAIN, Block, Detected, Finding, Place, Release
@@ -54,6 +55,10 @@ def wrong_release(
         culprit, detail = _double(event, sites, pool)
     elif event.reason is Reason.INVALID:
         culprit, detail = _invalid(event, sites, pool)
+        cut = _cut(event, memory, sites) if culprit is None and not is_in_heap else None
+        if cut is not None:
+            culprit, inside = cut
+            detail = words(culprit, inside)
         if not is_in_heap and elsewhere is not None:
             place = elsewhere(event.pointer)
     else:
@@ -69,6 +74,14 @@ def wrong_release(
         place=place,
         detail=detail,
     )
+
+
+def _cut(event: Event, memory: Memory, sites: Sites) -> tuple[Block, int] | None:
+    try:
+        regions = read_regions(memory, read_process(memory, event.process))
+    except HeapwitnessError:
+        return None
+    return cut_block(memory, regions, sites, event.pointer)
 
 
 def _released_with(event: Event) -> Release:

@@ -11,7 +11,7 @@ from heapwitness.diagnose.blocks import Sites, Tenant, block_of
 from heapwitness.diagnose.python_objects import type_at, with_type
 from heapwitness.diagnose.stale import released_around, released_at, tenant_around
 from heapwitness.findings.counted import HEADS
-from heapwitness.findings.model import Stale
+from heapwitness.findings.model import Block, Stale
 from heapwitness.heap import LostPool, NodeArea, area_at
 from heapwitness.layout import runs
 from heapwitness.layout.events import CrashWords
@@ -51,7 +51,11 @@ def held(
         if place is not None and len(found) < SHOWN:
             pool, tenant = place
             block = with_type(block_of(pool, sites, tenant), memory)
-            found.setdefault(block.address, Stale(register=name, block=block))
+            before = _before(memory, sites, value, block) if block.type is None else None
+            found.setdefault(
+                block.address,
+                Stale(register=name, block=before or block, inside=value - block.address if before else None),
+            )
     for at, value in _stack(words, memory):
         kind = type_at(memory, value) if len(found) < 2 * SHOWN and pools.holds(value) else None
         place = pools.released(value) if kind is not None else None
@@ -61,6 +65,16 @@ def held(
             if block.type == kind:
                 found.setdefault(block.address, Stale(register=f"the stack at {at:#x}", block=block))
     return tuple(found.values()) or tuple(_reused(words, names, memory, pools, sites, used))
+
+
+def _before(memory: Memory, sites: Sites, value: int, block: Block) -> Block | None:
+    """A released block with the objects that lay there before it, where one of them may be meant: what leads there
+    leads to where one lay, behind the collector's words, and none is there."""
+    inside = value - block.address
+    if inside not in HEADS or type_at(memory, value) is not None:
+        return None
+    block = with_before(block, sites, memory, inside)
+    return block if any(one.type is not None for one in block.before) else None
 
 
 def _reused(

@@ -61,10 +61,14 @@ def _reused(register: str, inside: int, block: Block) -> str:
     # At the start of a block something else than an object may begin, with a wild pointer in it.
     sure = "probably" if inside else "it may be that"
     meant = "it" if len(block.before) == 1 else "one of them"
+    if block.freed is not None:
+        where = f"and released{text.by(block.freed.stack)}, where no object is"
+    else:
+        where = "out of which the address was read, and no object is there"
     return (
-        f"{register} held the address of {into}{text.sized(block)}{made}, out of which the address was read, and no "
-        f"object is there. Before, {text.formers(block.before)} lay there: {sure} a reference to {meant} was released "
-        "once too often, and its memory is another block's now."
+        f"{register} held the address of {into}{text.sized(block)}{made}{' ' if block.freed else ', '}{where}. Before, "
+        f"{text.formers(block.before)} lay there: {sure} a reference to {meant} was released once too often, and its "
+        f"memory {'was' if block.freed else 'is'} another block's {'since' if block.freed else 'now'}."
     )
 
 

@@ -55,7 +55,7 @@ def thread(detected: Detected | Crash) -> str:
     return " ".join(words)
 
 
-_FINALIZERS = ("Py_FinalizeEx", "Py_Finalize", "Py_EndInterpreter")
+_FINALIZERS = ("Py_FinalizeEx", "_Py_Finalize", "Py_EndInterpreter", "finalize_modules")
 
 
 def _noticed(finding: Finding) -> str:

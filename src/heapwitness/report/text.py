@@ -248,6 +248,9 @@ def _invalid(finding: Finding) -> str:
     if block is None:
         return f"{finding.pointer or 0:#x} was released{where}, which is no block"
     inside = (finding.pointer or block.address) - block.address
+    if not 0 <= inside <= block.size:
+        made = by(_stack(block.allocated), "allocated")
+        return f"{finding.pointer or 0:#x}, the lower half of the address of {sized(block)}{made}, was released{where}"
     origin = " of new[]" if block.origin == "new[]" else ""
     return f"a pointer {count(inside, 'byte')} into {sized(block)}{origin} was released{where}"
 

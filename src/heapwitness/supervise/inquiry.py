@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from heapwitness.findings.model import RELEASES
+from heapwitness.findings.words import count
 from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, WentOn
 from heapwitness.supervise.ancestors import ancestors
 from heapwitness.supervise.ending import Inquired
@@ -274,7 +277,7 @@ class Inquiry:
         started = time.monotonic()
         examined = self._examiner.crashed(event, words, pid)
         if examined is not None:
-            examined = self._examiner.with_lines(examined, event, pid)
+            examined = self._examiner.with_lines(_with_earlier(examined, self._ledger.heard_from(pid)), event, pid)
         for one in (share, self._share):
             one.seconds.spend(time.monotonic() - started)
         if examined is None:
@@ -344,6 +347,18 @@ class _Budget:
     def spend(self, amount: float) -> None:
         """Take some, even when there is less."""
         self._left -= amount
+
+
+def _with_earlier(examined: Examined, findings: int) -> Examined:
+    """A crash in a heap that is whole by now, of a process that so many findings had come from before."""
+    crash = examined.crash
+    if crash is None or crash.heap != "whole" or not findings:
+        return examined
+    before = (
+        f"{count(findings, 'finding')} had come from this process before. What was written into the contents of other "
+        "blocks stays there: this may come of it."
+    )
+    return replace(examined, crash=msgspec.structs.replace(crash, notes=(*crash.notes, before)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,11 @@ class Ledger:
         if process is not None:
             process.heard += more
 
+    def heard_from(self, pid: int) -> int:
+        """How many findings have come from a process so far."""
+        process = self._processes.get(pid)
+        return process.heard if process is not None else 0
+
     def missing(self) -> tuple[int, tuple[tuple[int, str], ...]]:
         """How many findings processes had counted when they ended that did not come, and which processes.
 
