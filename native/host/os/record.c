@@ -266,6 +266,11 @@ static bool write_all(long file, const unsigned char *bytes, size_t length)
     return true;
 }
 
+bool hw_record_is_open(void)
+{
+    return still_open(&log_file) >= 0;
+}
+
 enum hw_appended hw_record_append(const void *bytes, size_t length)
 {
     long own = still_open(&log_file), file = own >= 0 ? own : open_log();
