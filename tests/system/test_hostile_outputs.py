@@ -1,5 +1,6 @@
 """What cannot be written is said, with the status that is documented, and no finding is lost for it."""
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -21,6 +22,11 @@ int main(void) {
     return 0;
 }
 """
+FILLS = OVERFLOW.replace("#include", "#include <fcntl.h>\n#include <unistd.h>\n#include", 1).replace(
+    "volatile", 'fcntl(2, F_SETFL, O_NONBLOCK);\n    while (write(2, "z", 1) == 1)\n        ;\n    volatile', 1
+)
+"""Fills the pipe that is its stderr, without waiting, before it writes past a block."""
+
 OUT_OF_SPACE = "No space left on device"
 COMMANDS = {
     "inspect": ("inspect", "dump.bin", "--config", ".config"),
@@ -153,6 +159,25 @@ def test_what_a_killed_heapwitness_left_is_gone_after_the_next_run(tmp_path: Pat
 
     assert killed.returncode in (-9, 137) and left
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("options", [(), ("--json", "-")], ids=["text", "json"])
+def test_report_waits_for_room_in_a_pipe_for_which_the_program_does_not_wait(
+    desk: Path, options: tuple[str, ...]
+) -> None:
+    read_end, write_end = os.pipe()
+    command = [*HEAPWITNESS, "run", *options, "--", compiled(FILLS)]
+    with subprocess.Popen(command, stdout=write_end, stderr=write_end, cwd=desk, env=environment()) as run:
+        os.close(write_end)
+        # Who does not wait, either, has ended before anything is read.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(2)
+        with open(read_end, encoding="utf-8") as stream:
+            text = stream.read().lstrip("z")
+
+    assert run.returncode == FOUND
+    assert "1 byte past the end of a 24-byte block" in text and "1 finding, 1 repaired" in text
+    assert not options or text.rstrip().endswith("}")
 
 
 def test_annotations_with_a_closed_stderr_are_no_accident(desk: Path) -> None:

@@ -194,13 +194,27 @@ static bool is_only_thread(void)
            threads.st_nlink <= 2 + 1;
 }
 
-/* Without memory for a copy nothing is permitted. */
+/* Where the program has no memory left. */
+static void *from_reserve(size_t bytes)
+{
+    enum { RESERVE = 64 << 10 };
+    static _Alignas(16) unsigned char reserve[RESERVE];
+    static _Atomic size_t used;
+    bytes = hw_round_up(bytes, _Alignof(filter));
+    size_t at = atomic_fetch_add(&used, bytes);
+    return at < RESERVE && bytes <= RESERVE - at ? reserve + at : NULL;
+}
+
+/* Without memory for a copy hardly anything is permitted. */
 static filter *copy_of(const struct sock_fprog *program)
 {
     static filter nothing = {.strict = true};
+    size_t bytes = sizeof(filter) + (program ? program->len * sizeof program->filter[0] : 0);
+    filter *f = hw_map(bytes);
+    if (!f)
+        f = from_reserve(bytes);
     if (!program)
-        return hw_map(sizeof(filter));
-    filter *f = hw_map(sizeof *f + program->len * sizeof program->filter[0]);
+        return f;
     if (!f)
         return &nothing;
     f->length = program->len;

@@ -101,6 +101,7 @@ static const struct trial {
     {SYS_lseek, NOTHING, NOTHING},
     {SYS_ftruncate, NOTHING, NOTHING},
     {SYS_write, NOTHING, NOTHING},
+    {SYS_writev, NOTHING, NOTHING},
     {SYS_pread64, NOTHING, NOTHING},
     {SYS_pipe2, NOTHING, NOTHING},
 #if defined(__x86_64__)

@@ -9,6 +9,8 @@
 enum hw_appended { HW_APPENDED, HW_NO_FILE, HW_FORBIDDEN_FILE, HW_FILE_IS_FULL };
 /* Append to the file that the settings name. */
 enum hw_appended hw_record_append(const void *bytes, size_t length);
+/* It is kept, and needs no further descriptor. */
+bool hw_record_is_open(void);
 /* Before the root or the user is changed: that file, /proc/self/maps and the socket's path stay open. When it was not
  * changed after all: no more. */
 void hw_record_keep(void);

@@ -1,7 +1,9 @@
 #define _GNU_SOURCE
 #include "tell/channel.h"
 
+#include "os/copy.h"
 #include "os/inherited.h"
+#include "os/record.h"
 #include "tell/evidence.h"
 #include "tell/message.h"
 #include "tell/send.h"
@@ -36,6 +38,35 @@ void hw_tell_with(const hw_trap *trap)
     if (!atomic_load(&is_trapped))
         trapped = *trap;
     atomic_store(&is_trapped, true);
+}
+
+typedef struct record {
+    hw_message *m;
+    hw_event *event;
+    const hw_context *context;
+    const hw_where *where;
+    const hw_fault *fault;
+    const hw_released *released;
+} record;
+
+/* With all the memory that a diagnosis needs, since nobody can look at it later. */
+static bool append_finding(void *argument)
+{
+    const record *r = argument;
+    hw_message *m = r->m;
+    m->room = m->most - m->most / 4;
+    hw_put_evidence(m, r->where, r->fault);
+    if (r->context->unpooled)
+        hw_put_unpooled(m, r->context->unpooled);
+    if (r->context->held)
+        hw_put_memory(m, (uintptr_t)r->context->held->pc, INSTRUCTION);
+    if (r->released)
+        hw_put_site(m, (uint32_t)r->released->site);
+    m->room = m->most;
+    hw_put_maps(m);
+    hw_put_file(m, HW_COMMAND, "/proc/self/cmdline");
+    hw_message_finish(m, r->event);
+    return hw_append(m);
 }
 
 char hw_tell_finding(const hw_context *context, const hw_where *where, const hw_fault *fault,
@@ -88,22 +119,10 @@ char hw_tell_finding(const hw_context *context, const hw_where *where, const hw_
     char answer = hw_ask(&m);
     last_was_logged = false;
     if (!answer) {
+        record r = {&m, &event, context, where, fault, released};
         answer = hw_setting.on_error;
-        if (hw_setting.log[0]) {
-            m.room = m.most - m.most / 4;
-            hw_put_evidence(&m, where, fault);
-            if (context->unpooled)
-                hw_put_unpooled(&m, context->unpooled);
-            if (context->held)
-                hw_put_memory(&m, (uintptr_t)context->held->pc, INSTRUCTION);
-            if (released)
-                hw_put_site(&m, (uint32_t)released->site);
-            m.room = m.most;
-            hw_put_maps(&m);
-            hw_put_file(&m, HW_COMMAND, "/proc/self/cmdline");
-            hw_message_finish(&m, &event);
-            last_was_logged = hw_append(&m);
-        }
+        last_was_logged =
+            hw_setting.log[0] && (hw_record_is_open() ? append_finding(&r) : hw_with_descriptor(append_finding, &r));
         if (last_was_logged)
             hw_say_unread();
         else

@@ -2,6 +2,7 @@
 #include "tell/send.h"
 
 #include "os/confined.h"
+#include "os/copy.h"
 #include "os/record.h"
 #include "stacks/named.h"
 
@@ -180,12 +181,18 @@ static void say_forbidden(void)
         hw_say(text, sizeof text - 1);
 }
 
-bool hw_append(const hw_message *m)
+static bool append(void *argument)
 {
+    const hw_message *m = argument;
     enum hw_appended result = hw_record_append(m->bytes, m->used);
     if (result == HW_FILE_IS_FULL)
         atomic_fetch_add(&hw_dropped, 1);
     if (result == HW_FORBIDDEN_FILE)
         say_forbidden();
     return result == HW_APPENDED;
+}
+
+bool hw_append(const hw_message *m)
+{
+    return hw_setting.log[0] && (hw_record_is_open() ? append((void *)m) : hw_with_descriptor(append, (void *)m));
 }

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from heapwitness.cli.failures import telling
+from heapwitness.cli.streams import patient
 from heapwitness.errors import HeapwitnessError
 
 ERROR_EXIT = 2
@@ -52,10 +53,11 @@ def _called(words: list[str]) -> int:
 
 
 def _prepare_output() -> None:
-    """Output that was closed goes nowhere; a character that it cannot have is escaped."""
+    """Output that was closed goes nowhere, what has no room is waited for, and a character that it cannot have is
+    escaped."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        stream = getattr(sys, name)
+        setattr(sys, name, open(os.devnull, "w") if stream is None else patient(stream))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -80,6 +80,12 @@ static void reads_and_writes_only(void)
     write_past_a_block();
     _exit(0);
 }
+static void may_neither_connect_nor_write(void)
+{
+    confine((const int[]){SYS_socket, SYS_connect, SYS_write}, 3, 0, -1);
+    use_the_heap(100, 500);
+    write_past_a_block();
+}
 static void has_brk_and_no_mappings(void)
 {
     ONLY(SYS_brk, SYS_write, SYS_exit_group);
@@ -290,6 +296,7 @@ static void fails_to(void)
 static const test_case cases[] = {
     {"strictly", strictly},
     {"reads_and_writes_only", reads_and_writes_only},
+    {"may_neither_connect_nor_write", may_neither_connect_nor_write},
     {"has_brk_and_no_mappings", has_brk_and_no_mappings},
     {"has_mappings", has_mappings},
     {"does_without_any", does_without_any},
