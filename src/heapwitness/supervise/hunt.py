@@ -54,7 +54,8 @@ class _Trail:
     """
 
     def __init__(self) -> None:
-        self.in_vain = self.silent = 0
+        self.in_vain = self.silent = self.numbered_runs = 0
+        self._was_numbered = False
         self.crashed = False
         self.caught: list[Finding] = []
         self.hunted: list[Finding] = []
@@ -106,6 +107,16 @@ class _Trail:
         start = _WATCHPOINTS * self.in_vain % len(different) if len(different) > _WATCHPOINTS else 0
         chosen = (different + different)[start : start + _WATCHPOINTS]
         return [one for one in self.seen if same(one) in chosen]
+
+    def next_numbered(self) -> tuple[TrappedSite, ...]:
+        """Traps for the blocks that the last run counted and did not trap, with those for what else is hunted; () where
+        there are none, or the last run had such."""
+        traps = () if self._was_numbered else numbered_traps_for(self.counted)
+        self._was_numbered = bool(traps)
+        self.numbered_runs += bool(traps)
+        known = [same(one) for one in self.counted]
+        rest = traps_for([one for one in self.hunted if same(one) not in known]) if traps else ()
+        return (*traps, *rest)[:SITES_LIMIT]
 
     def moved(self, report: Report) -> str:
         """What to say where the program did not repeat itself: blocks of one site with other numbers were hit."""
@@ -216,10 +227,10 @@ def _traps(trail: _Trail, options: Options, can_watch: bool) -> tuple[TrappedSit
     attempt, alone = divmod(trail.in_vain, 2) if watches else (trail.in_vain, 0)
     if watches and (alone or options.trap_kind == "watch"):
         return watches
-    numbered = numbered_traps_for(trail.counted) if attempt else ()
-    if numbered and attempt == 1:
+    numbered = trail.next_numbered()
+    if numbered:
         return numbered
-    attempt -= bool(numbered)
+    attempt = max(0, attempt - trail.numbered_runs)
     beside = watches_for([one for one in seen if may_pass_a_guard(one)]) if watches and not attempt else ()
     return (*traps_for(trail.hunted, attempt), *beside)[:SITES_LIMIT]
 
