@@ -5,7 +5,7 @@ import re
 _NAME = re.compile(r"__pyx_(f|fuse_\d{1,9}|pf|pw|gb|specialmethod)_{1,64}(?=\d)")
 _LENGTH = re.compile(r"(\d{1,9})")
 _MORE = re.compile(r"\d{1,9}\D")
-_PART = re.compile(r"(\.(_omp_fn|omp_outlined|part|constprop|isra|cold)(\.\d{1,9})?)+$")
+_PART = re.compile(r"(\.(_omp_fn|omp_outlined|part|constprop|isra|cold)(\.\d{1,9})?){1,9}$")
 """What compilers put behind the name of a part of a function, or of a copy."""
 
 
