@@ -111,10 +111,12 @@ class _Trail:
     def next_numbered(self) -> tuple[TrappedSite, ...]:
         """Traps for the blocks that the last run counted and did not trap, with those for what else is hunted; () where
         there are none, or the last run had such."""
-        traps = () if self._was_numbered else numbered_traps_for(self.counted)
+        # What may pass a guard is left to watchpoints, which need their tries.
+        counted = [one for one in self.counted if not may_pass_a_guard(one)]
+        traps = () if self._was_numbered else numbered_traps_for(counted)
         self._was_numbered = bool(traps)
         self.numbered_runs += bool(traps)
-        known = [same(one) for one in self.counted]
+        known = [same(one) for one in counted]
         rest = traps_for([one for one in self.hunted if same(one) not in known]) if traps else ()
         return (*traps, *rest)[:SITES_LIMIT]
 
