@@ -34,10 +34,11 @@ def cut_block(memory: Memory, regions: Sequence[Region], sites: Sites, address: 
 
 
 def words(block: Block, inside: int) -> str:
-    """What such an address tells."""
+    """What such an address tells. Only that of a block's very start is hardly chance."""
     into = f"{count(inside, 'byte')} into" if inside else "the start of"
+    went = "it may have gone" if inside else "it went"
     return (
-        f"The pointer's lower 32 bits lead to {into} the {block.size:,}-byte block at {block.address:#x}: it went "
+        f"The pointer's lower 32 bits lead to {into} the {block.size:,}-byte block at {block.address:#x}: {went} "
         "through an integer of 32 bits, as what a function returns does whose restype ctypes was not told, or that C "
         "does not know."
     )

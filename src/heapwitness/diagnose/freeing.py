@@ -57,8 +57,9 @@ def wrong_release(
         culprit, detail = _invalid(event, sites, pool)
         cut = _cut(event, memory, sites) if culprit is None and not is_in_heap else None
         if cut is not None:
-            culprit, inside = cut
-            detail = words(culprit, inside)
+            block, inside = cut
+            culprit = None if inside else block
+            detail = words(block, inside)
         if not is_in_heap and elsewhere is not None:
             place = elsewhere(event.pointer)
     else:
