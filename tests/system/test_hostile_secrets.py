@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from run_support import FOUND, SOURCE, compiled, heapwitness_command, needs_engine
 
+from heapwitness.layout.process import VERSION
 from heapwitness.native import library
 
 pytestmark = needs_engine
@@ -81,7 +82,7 @@ static int look(struct dl_phdr_info *info, size_t size, void *unused)
         char *from = (char *)info->dlpi_addr + part->p_vaddr;
         if (part->p_type == PT_LOAD && part->p_flags & PF_W)
             for (char *at = from; at + sizeof(process) <= from + part->p_memsz; at += 8)
-                if (((process *)at)->magic == 0x52505748 && ((process *)at)->version == 3)
+                if (((process *)at)->magic == 0x52505748 && ((process *)at)->version == VERSION)
                     found = (process *)at;
     }
     return 0;
@@ -159,7 +160,7 @@ def test_each_process_has_another_key_for_its_runs_and_each_run_another_salt(tmp
     for number in range(8):
         file = tmp_path / str(number)
         environment = {**os.environ, "LD_PRELOAD": str(library("preload"))}
-        subprocess.run([compiled(RUN_KEYS, "-pthread"), file], env=environment, check=True)
+        subprocess.run([compiled(RUN_KEYS, "-pthread", f"-DVERSION={VERSION}"), file], env=environment, check=True)
         words += run_key(file)
 
     assert len(set(words)) == len(words) == 8 * 6
@@ -181,7 +182,7 @@ def test_no_report_shows_the_key_of_runs_though_the_damage_lies_beside_headers(
     tmp_path: Path, beside: str, at: int, length: int
 ) -> None:
     file, report = tmp_path / "key", tmp_path / "report.json"
-    words = (compiled(RUN_KEYS, "-pthread"), file, beside, str(at), str(length))
+    words = (compiled(RUN_KEYS, "-pthread", f"-DVERSION={VERSION}"), file, beside, str(at), str(length))
 
     done = heapwitness_command("run", "--json", report, "--", *words, PYTHONPATH=str(SOURCE))
 
