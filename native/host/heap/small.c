@@ -75,6 +75,16 @@ static void bind(const hw_arena *arena, hw_run *run)
         hw_run_bind(run, &book->aside, base);
 }
 
+/* Before the first run, and behind the last one, there is none to be asked for. */
+static hw_run *run_before(hw_run *run)
+{
+    return &((hw_book *)(void *)run - 1)->run;
+}
+static hw_run *run_behind(hw_run *run)
+{
+    return &((hw_book *)(void *)run + 1)->run;
+}
+
 /* Whether damage goes from a run's last bytes on into the one behind it: then one finding has all of it. Where nodes
    leave nothing at the run's end, its last word is the sentinel's backup. */
 static bool leads_on(const hw_run *run, const hw_run *behind)
@@ -91,8 +101,8 @@ static bool leads_on(const hw_run *run, const hw_run *behind)
 static hw_run *begins_in(const hw_arena *arena, hw_run *run)
 {
     while (run != &arena->runs.book[0].run) {
-        hw_run *before = &((hw_book *)(void *)run - 1)->run;
-        if (!hw_run_is_in_use(before) || !hw_run_is_described(before) || !leads_on(before, run))
+        hw_run *before = run_before(run);
+        if (!hw_run_is_described(before) || !leads_on(before, run))
             break;
         run = before;
     }
@@ -118,7 +128,7 @@ static hw_run *tell(const mending *m, hw_run *run, bool but_its_start, hw_fault 
     }
     if (count == most)
         atomic_fetch_add(&hw_findings, 1);
-    hw_run *behind = &((hw_book *)(void *)run + 1)->run;
+    hw_run *behind = run_behind(run);
     return goes_on && hw_run_of(m->arena, run->base + HW_RUN_BYTES) == behind && behind->stride ? behind : NULL;
 }
 
@@ -152,7 +162,7 @@ static void mend(const mending *m, hw_fault *faults, unsigned most)
         tell(m, m->run, false, faults, most);
         repair(m->arena, m->run, &outcome);
     }
-    for (hw_run *run = first; run <= last; run = &((hw_book *)(void *)run + 1)->run)
+    for (hw_run *run = first; run <= last; run = run_behind(run))
         repair(m->arena, run, &outcome);
     hw_runs_lists_anew(m->arena);
     hw_delayed_check_runs(m->arena);

@@ -129,24 +129,17 @@ def _reach(evidence: Evidence, end: int, begin: int, limit: int = LIMIT) -> int 
     """How far the bytes from `end` on continue those before it, of which `begin` was the first to be
     written; None when what was written has no pattern."""
     pool = evidence.pool
-    start = max(begin, end - _TAIL)
     try:
-        found = follow(pool.memory, pool.base + end, pool.peek(start, end - start), limit)
+        found = follow(pool.memory, pool.base + end, _written(evidence, end, begin), limit)
     except Unreadable:
         return None
     return None if found is None else found - pool.base
 
 
-def _part_of_word(evidence: Evidence, end: int, begin: int, stop: int) -> int:
-    pool = evidence.pool
+def _written(evidence: Evidence, end: int, begin: int) -> bytes:
+    """The last bytes before `end` of what was written from `begin` on."""
     start = max(begin, end - _TAIL)
-    return part_of_word(pool.base + end, pool.peek(start, end - start), pool.base + stop)
-
-
-def _may_change(evidence: Evidence, end: int, begin: int) -> bool:
-    pool = evidence.pool
-    start = max(begin, end - _TAIL)
-    return may_change(pool.base + end, pool.peek(start, end - start))
+    return evidence.pool.peek(start, end - start)
 
 
 def _certain(group: list[Run]) -> int:
@@ -163,10 +156,11 @@ def _close(evidence: Evidence, group: list[Run], adjoins: bool) -> Extent:
         reach = nonzero_end(pool.memory, pool.base + certain) - pool.base
     if reach is not None:
         stop = max(certain, _without_right_bytes(evidence, reach))
-        whole = max(certain, stop - _part_of_word(evidence, certain, start, stop))
+        written = _written(evidence, certain, start)
+        whole = max(certain, stop - part_of_word(pool.base + certain, written, pool.base + stop))
         # A record ends somewhere; what was written may not have.
         exact = whole == stop and bool(read_up_to(pool.memory, pool.base + stop, 1))
-        exact = exact and not (stop > end and _may_change(evidence, certain, start))
+        exact = exact and not (stop > end and may_change(pool.base + certain, written))
         return Extent(start, certain, whole, exact, 1, adjoins)
     # Without a pattern, the rest of a lost header counts; and what lies behind may be damaged unseen.
     return Extent(start, certain, max(certain, end), certain == end and _is_right_behind(evidence, end), 1, adjoins)

@@ -226,11 +226,11 @@ def _keys(examined: Examined) -> list[_Key]:
     different blocks for sure, though all that is known of their allocation may be the same call. Only where many of
     them were overrun alike, they are one: by a loop that did the same to each."""
     whats = [_key(examined, finding) for finding in examined.findings]
-    alike = Counter(zip(whats, map(_shape, examined.findings), strict=True))
+    shapes = [_shape(finding) for finding in examined.findings]
+    alike = Counter(zip(whats, shapes, strict=True))
     seen: dict[Hashable, dict[Hashable, int]] = {}
     keys: list[_Key] = []
-    for number, (what, finding) in enumerate(zip(whats, examined.findings, strict=True)):
-        shape = _shape(finding)
+    for number, (what, shape) in enumerate(zip(whats, shapes, strict=True)):
         numbers = seen.setdefault(what, {})
         many = shape is not None and alike[what, shape] >= _MANY_ALIKE
         keys.append((what, numbers.setdefault(shape if many else number, len(numbers))))
