@@ -52,6 +52,19 @@ static inline size_t argument(int argc, char **argv, int at, size_t otherwise)
     return argc > at ? strtoull(argv[at], NULL, 0) : otherwise;
 }
 
+static inline int by_size(const void *a, const void *b)
+{
+    double one = *(const double *)a, other = *(const double *)b;
+    return (one > other) - (one < other);
+}
+
+/* Of so many times, which are put in order. */
+static inline double median(double *times, size_t count)
+{
+    qsort(times, count, sizeof *times, by_size);
+    return times[count / 2];
+}
+
 /* Prints nanoseconds for one operation (an allocation with its release). */
 static inline int report(double start, size_t operations)
 {

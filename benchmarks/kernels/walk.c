@@ -58,12 +58,6 @@ static void fill(size_t live)
     free(blocks);
 }
 
-static int by_size(const void *a, const void *b)
-{
-    double one = *(const double *)a, other = *(const double *)b;
-    return (one > other) - (one < other);
-}
-
 int main(int argc, char **argv)
 {
     static uint64_t (*const way[WAYS])(void) = {check, follow, read_lines};
@@ -79,9 +73,7 @@ int main(int argc, char **argv)
             seen += way[i]();
             took[i][round] = (now_ns() - start) / pool->nodes;
         }
-    for (int i = 0; i < WAYS; i++) {
-        qsort(took[i], rounds, sizeof took[i][0], by_size);
-        printf("%.3f\n", took[i][rounds / 2]);
-    }
+    for (int i = 0; i < WAYS; i++)
+        printf("%.3f\n", median(took[i], rounds));
     return 0;
 }

@@ -7,12 +7,6 @@
 
 enum { MOST = 999 };
 
-static int by_size(const void *a, const void *b)
-{
-    double one = *(const double *)a, other = *(const double *)b;
-    return (one > other) - (one < other);
-}
-
 int main(int argc, char **argv)
 {
     static double took[MOST];
@@ -29,7 +23,6 @@ int main(int argc, char **argv)
         raise(number);
         took[round] = (now_ns() - start) / live;
     }
-    qsort(took, rounds, sizeof took[0], by_size);
-    printf("%.3f\n", took[rounds / 2]);
+    printf("%.3f\n", median(took, rounds));
     return 0;
 }
