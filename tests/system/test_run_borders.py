@@ -72,6 +72,9 @@ int main(int count, char **words) {
 """
 """Writes numbers from a block over those behind it: halves that count, or random ones."""
 
+KEYED = 4
+"""Bytes of a header that are random in each process: a byte written there may be what it was, and is not seen."""
+
 WAYS = pytest.mark.parametrize(("size", "past"), [(1000, 5), (1000, 1500), (2000, 9000), (8000, 30)])
 
 
@@ -89,6 +92,12 @@ def recorded(source: str, words: tuple[str, ...], directory: Path) -> list[dict[
     return findings
 
 
+def reaches(finding: dict[str, Any], end: int) -> bool:
+    """Whether the damage ends there, or at the last byte before it that was seen."""
+    reach: int = finding["damage"]["address"] + finding["damage"]["length"]
+    return reach == end or (end - KEYED <= reach < end and not finding["damage"]["exact"])
+
+
 @WAYS
 def test_overflow_from_a_run_into_the_next_is_one_finding_of_the_block_it_came_from(size: int, past: int) -> None:
     result = heapwitness_run(compiled(OVER_THE_END), str(size), str(past))
@@ -97,7 +106,7 @@ def test_overflow_from_a_run_into_the_next_is_one_finding_of_the_block_it_came_f
     (finding,) = result.findings
     assert (result.status, finding["kind"], finding["certain"]) == (FOUND, "heap-buffer-overflow", True)
     assert (finding["culprit"]["address"], finding["culprit"]["size"]) == (int(start, 16), size)
-    assert finding["damage"]["address"] + finding["damage"]["length"] == int(start, 16) + int(length)
+    assert reaches(finding, int(start, 16) + int(length))
     assert finding["repaired"]
 
 
@@ -111,7 +120,7 @@ def test_record_tells_the_same_of_an_overflow_from_a_run_into_the_next(size: int
     assert {name: kept[name] for name in ("kind", "certain", "count")} == {
         name: told[0][name] for name in ("kind", "certain", "count")
     }
-    assert kept["damage"]["length"] == told[0]["damage"]["length"]
+    assert abs(kept["damage"]["length"] - told[0]["damage"]["length"]) <= KEYED
     assert kept["culprit"]["allocated"]["stack"][0]["function"] == "make"
 
 
@@ -128,7 +137,7 @@ def test_overflow_over_many_runs_is_one_finding_wherever_it_is_met(
     (finding,) = result.findings
     assert (finding["kind"], finding["certain"], finding["count"]) == ("heap-buffer-overflow", True, 1)
     assert (finding["culprit"]["address"], finding["culprit"]["size"]) == (int(start, 16), size)
-    assert finding["damage"]["address"] + finding["damage"]["length"] == int(start, 16) + int(length)
+    assert reaches(finding, int(start, 16) + int(length))
     (kept,) = recorded(OVER_MANY, words, tmp_path)
     assert kept["kind"] == "heap-buffer-overflow"
 
