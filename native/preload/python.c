@@ -8,6 +8,7 @@
 #include "python.h"
 
 #include "heap/heap_fast.h"
+#include "os/settings.h"
 #include "stacks/domains.h"
 #include "stacks/python_frames.h"
 
@@ -94,6 +95,8 @@ static bool set_again(void)
         for (int domain = RAW; domain <= OBJECTS; domain++)
             set(domain);
         begin_domains();
+        if (hw_setting.poison || hw_setting.traps || hw_setting.trap_found)
+            hw_python_free_lists_end();
     }
     return true;
 }
