@@ -3,7 +3,6 @@
    The interpreter keeps a few of each to use them again, and the heap sees neither the release nor who still has one.
    It keeps those alone that are of the very type: so one that is to be released is given a copy of its type first, in
    which all is the same. Nobody sees it any more but what releases it. */
-#include "os/settings.h"
 #include "python.h"
 #include "stacks/python_frames.h"
 

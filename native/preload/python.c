@@ -10,6 +10,7 @@
 #include "heap/heap_fast.h"
 #include "os/settings.h"
 #include "stacks/domains.h"
+#include "stacks/named.h"
 #include "stacks/python_frames.h"
 
 #include <dlfcn.h>
@@ -95,7 +96,7 @@ static bool set_again(void)
         for (int domain = RAW; domain <= OBJECTS; domain++)
             set(domain);
         begin_domains();
-        if (hw_setting.poison || hw_setting.traps || hw_setting.trap_found)
+        if (hw_setting.poison || hw_traps_on)
             hw_python_free_lists_end();
     }
     return true;

@@ -38,6 +38,7 @@ def test_poison_names_an_object_that_a_free_list_would_keep(tmp_path: Path, pyth
         for act in ("allocated", "freed")
     ]
     assert (lines[0][0], lines[1]) == (("make", 6), [("<module>", 8)])
+    assert finding["culprit"]["type"] == made
     assert "released once too often" in finding["detail"]
 
 
@@ -104,3 +105,20 @@ def test_who_watches_a_dict_sees_a_dict(tmp_path: Path, python: Path) -> None:
     result = heapwitness_run(python, script, options=("--poison",))
 
     assert (result.status, result.stdout) == (0, "True\n")
+
+
+MANY = "for number in range(50_000):\n    row = {number: (number, [number])}\n"
+
+
+@each_python
+@pytest.mark.parametrize(("options", "all_of_them"), [((), False), (("--poison",), True)], ids=["plain", "poison"])
+def test_the_heap_has_those_releases_with_poison_alone(
+    tmp_path: Path, python: Path, options: tuple[str, ...], all_of_them: bool
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(MANY)
+
+    result = heapwitness_run(python, script, options=options)
+
+    # Besides these, the dict's table and the list's items are blocks, and the program's start takes some.
+    assert (result.report["summary"]["operations"] > 2 * 50_000 * 5) == all_of_them
