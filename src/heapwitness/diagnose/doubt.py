@@ -8,6 +8,7 @@ from heapwitness.diagnose.suspects import (
     WORD,
     beginning_behind,
     ending_before,
+    goes_on_in,
     is_all_that_was_left_out,
     is_continued_by,
     is_continued_from,
@@ -114,7 +115,8 @@ def underflow(case: DamageCase, under: PoolNode, began_inside: Tenant | None) ->
     is_left_out = (
         before is not None and not began_inside and is_all_that_was_left_out(case.evidence, case.extent, before)
     )
-    if is_left_out and is_single_value(pool, case.extent):
+    goes_on = before is not None and goes_on_in(pool, case.extent, before)
+    if is_left_out and is_single_value(pool, case.extent) and not goes_on:
         readings = near(pool, case.nodes, case.extent)
         if len(readings) > 1:
             return wild(case, readings, "header")

@@ -112,6 +112,15 @@ def is_continued_by(pool: NodeArea, extent: Extent) -> bool:
     return _alike(_shape(pool, *_first(extent)), _shape(pool, extent.stop, extent.stop + _SAMPLE))
 
 
+def goes_on_in(pool: NodeArea, extent: Extent, before: Tenant) -> bool:
+    """Whether a word before a block's start is the one that the block itself begins with, again and again, and not the
+    one that the block before ends with: an array was filled, with an element too many before its first."""
+    word = _peek(pool, extent.stop - WORD, extent.stop)
+    following = _peek(pool, extent.stop, extent.stop + 2 * WORD)
+    end = before.end(pool)
+    return any(word) and following == 2 * word and _peek(pool, end - WORD, end) != word
+
+
 def looks_damaged(pool: NodeArea, extent: Extent) -> bool:
     """Whether the bytes up to the end of a damage, of which nothing tells what they were, look like those before."""
     return _alike(_shape(pool, extent.start, extent.certain), _shape(pool, extent.start, extent.stop))
