@@ -230,6 +230,14 @@ def test_a_fill_of_a_block_from_behind_its_head_to_the_next_one_is_its_own_overf
     ]
 
 
+def test_a_fill_of_all_of_a_block_and_on_to_the_next_one_is_surely_its_overflow() -> None:
+    heap, blocks = row()
+    heap.write(heap.start(blocks[4]), b"\xee" * (48 + 32))
+    finding = only(heap)
+    assert (finding.kind, finding.certain) == ("heap-buffer-overflow", True)
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[4])
+
+
 def test_damage_from_one_blocks_end_to_the_nexts_start_says_that_it_could_be_either() -> None:
     heap, blocks = row()
     heap.write(heap.end(blocks[4]), b"\xee" * 32)
