@@ -7,6 +7,7 @@ is linked into a program or a library under names of its own does not, and what 
 import functools
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
 """Time for one of them, on a file system that may not answer."""
 
+_SHEBANG = 256
 _FILE_LIMIT = 2 << 30
 _MAPS_LIMIT = 8 << 20
 _PROCESSES_LIMIT = 1 << 12
@@ -36,6 +38,21 @@ def is_python(maps: str) -> bool:
     """Whether a process has a Python interpreter loaded, by the text of its /proc/PID/maps."""
     pattern = re.compile(r"/(lib)?python[23](\.\d{1,4}){0,4}[a-z]{0,8}(\.so[.\d]{0,16})?( \(deleted\))?$", re.MULTILINE)
     return pattern.search(maps) is not None
+
+
+def is_python_program(file: str) -> bool:
+    """Whether a file that is there is a Python interpreter, or a script for one; `file`: a path, or a name in PATH."""
+    path = file if "/" in file else shutil.which(file)
+    if path is None or not os.path.isfile(path):
+        return False
+    if is_python(os.path.realpath(path)):
+        return True
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(_SHEBANG).splitlines()
+    except OSError:
+        return False
+    return bool(start) and start[0].startswith(b"#!") and b"python" in start[0]
 
 
 class LoadedFiles:

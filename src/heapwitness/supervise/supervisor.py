@@ -110,7 +110,7 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Ending":
         session.take_records(log.path, log.start)
     program.release_signals()
     senseless = session.malformed + channel.refused
-    own = plan.target.file
+    own = os.path.realpath(plan.target.file) if plan.target.file else None
     files = {**({own: None} if own else {}), **session.modules.files(but=own)}
     heaps, name = private_heaps(files), options.command[0]
     said = [
