@@ -4,6 +4,7 @@ A shared library that is an allocator gives way to the engine, as it gives way t
 is linked into a program or a library under names of its own does not, and what it hands out is not seen.
 """
 
+import contextlib
 import functools
 import os
 import re
@@ -29,6 +30,7 @@ _FILE_LIMIT = 2 << 30
 _MAPS_LIMIT = 8 << 20
 _PROCESSES_LIMIT = 1 << 12
 _AT_ONCE = 8
+_ENDS_LIMIT = 64
 _SYSTEM = ("/lib", "/usr/lib", "[", "/memfd:", "/dev/")
 # Each says this before its messages, in all builds and whatever its functions are called.
 _MARKS = {"jemalloc": b"<jemalloc>: ", "mimalloc": b"mimalloc: ", "tcmalloc": b"tcmalloc: "}
@@ -63,6 +65,7 @@ class LoadedFiles:
         self._lines: dict[str, str] = {}
         # By pid: in how many turns, and how many were waited before.
         self._due: dict[int, tuple[int, int]] = {}
+        self._ends = 0
 
     def look(self, running: Iterable[int]) -> None:
         """Note what some of these processes have mapped now."""
@@ -76,11 +79,17 @@ class LoadedFiles:
                 self._due.pop(next(iter(self._due)))
             self._due[pid] = (before * 2, max(before * 2, 1))
             looked += 1
-            try:
-                with open(f"/proc/{pid:d}/maps", "rb") as stream:
-                    self.take(stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape"))
-            except OSError:
-                continue
+            self._read(pid)
+
+    def look_last(self, pid: int) -> None:
+        """Note what a process has mapped that says that it ends, of the first ones; it may be gone by now."""
+        if self._ends < _ENDS_LIMIT:
+            self._ends += 1
+            self._read(pid)
+
+    def _read(self, pid: int) -> None:
+        with contextlib.suppress(OSError), open(f"/proc/{pid:d}/maps", "rb") as stream:
+            self.take(stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape"))
 
     def take(self, maps: str) -> None:
         """Note what a text of mappings names."""

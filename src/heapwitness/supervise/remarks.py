@@ -20,6 +20,7 @@ _INTERPRETER = re.compile(r"/(?:lib)?python3\.(\d{1,4})(t?)d?(?:\.so[.\d]{0,16})
 _PIDS_SHOWN = 5
 _FILES_SHOWN = 5
 _ASKED_LIMIT = 64
+_ARROW, _ARROW_POOL = "libarrow.so", "ARROW_DEFAULT_MEMORY_POOL"
 
 _PAST_US = "by a system call past the C library (exit_group), or as another program without the engine"
 _CRASHES = (Signals.SIGSEGV, Signals.SIGBUS, Signals.SIGILL, Signals.SIGFPE, Signals.SIGABRT)
@@ -77,10 +78,7 @@ def remarks(
         rest = "the log takes what is found there" if logged else "with --log FILE a file takes what is found there"
         yield f"{name} has ended and {which}; {rest}."
     yield from _unchecked(ledger, program)
-    own = [f"{os.path.basename(file)} ({' and '.join(names)})" for file, names in heaps]
-    if own:
-        shown = ", ".join(own[:_FILES_SHOWN]) + (", ..." if len(own) > _FILES_SHOWN else "")
-        yield f"memory that allocators inside of these files hand out is not checked: {shown}."
+    yield from _private({os.path.basename(file): names for file, names in heaps})
     yield from _strangers(ledger)
     yield from _untrapped(ledger)
     yield from missing(ledger)
@@ -94,6 +92,18 @@ def remarks(
         yield f"{ledger.dropped} findings came too fast to be looked at; they are only counted."
     if senseless:
         yield f"{senseless} messages came that no engine sends; a program has damaged its engine, or plays tricks."
+
+
+def _private(heaps: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    """What allocators of their own hide, and how they are turned off where they can be."""
+    arrow = any(file.startswith(_ARROW) for file in heaps)
+    asks_malloc = os.environ.get(_ARROW_POOL) == "system"
+    own = [f"{file} ({' and '.join(names)})" for file, names in heaps.items()]
+    own = [one for one in own if not (asks_malloc and one.startswith(_ARROW))]
+    if own:
+        shown = ", ".join(own[:_FILES_SHOWN]) + (", ..." if len(own) > _FILES_SHOWN else "")
+        hint = f" {_ARROW_POOL}=system makes Arrow ask malloc, which is." if arrow and not asks_malloc else ""
+        yield f"memory that allocators inside of these files hand out is not checked: {shown}.{hint}"
 
 
 def _untrapped(ledger: "Ledger") -> Iterator[str]:

@@ -28,6 +28,9 @@ _TICK = 0.25
 _AT_REST = 0.05
 """Seconds without a message, after which what a finding would need is loaded, piece by piece."""
 
+_YOUNG = 1.0
+"""Seconds in which a program loads its libraries: it is looked at more often, so that a short one is, too."""
+
 _DRAIN_LIMIT = 10.0
 """Seconds in which what was sent before the program's end is taken in, once it has ended."""
 
@@ -151,15 +154,16 @@ def _acceptance(options: Options) -> "Acceptance | None":
 def _serve(channel: Channel, session: "Session", program: RunningProgram) -> None:
     """Answer until the program has ended and nothing that was said before is left unheard."""
     channel.wake_on(program.finished)
-    ticked = time.monotonic()
+    began = ticked = time.monotonic()
     ended: float | None = None
     wait = _AT_REST
     while True:
         busy = channel.serve(session, wait)
         now = time.monotonic()
+        tick = _TICK if now - began > _YOUNG else _AT_REST
         if not busy and program.exit_status is None:
-            wait = 0.0 if session.prepare() else _TICK
-        if now - ticked >= _TICK and not channel.behind:
+            wait = 0.0 if session.prepare() else tick
+        if now - ticked >= tick and not channel.behind:
             session.tick()
             ticked = now
         if program.exit_status is None:
