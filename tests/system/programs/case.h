@@ -89,8 +89,8 @@ static WITNESS void stretch_tell(const volatile unsigned char *from, size_t leng
     fact("last_witnessed", last_witnessed);
 }
 
-/* A letter that stands nowhere near either end of the stretch already, so that all of the damage shows: a header's check
-   is of random bytes. */
+/* A letter that stands nowhere near either end of the stretch already, so that all of the damage shows: a header's
+   check is of random bytes. */
 static WITNESS char letter_for(const volatile unsigned char *from, size_t length)
 {
     enum { NEAR = 32 };
