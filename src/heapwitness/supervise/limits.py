@@ -7,7 +7,6 @@ on: no descriptor, no memory that is not ours yet, no thread. Then whatever fail
 import contextlib
 import errno
 import resource
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -91,7 +90,7 @@ class OwnLimits:
         why = str(error) or type(error).__name__
         lowered = " and ".join(f"{_NAMES[one]} was lowered to {least:,}" for one, least in self._lowest.items())
         how = f"heapwitness's own limit on {lowered} from outside" if lowered else "heapwitness lacked what it needs"
-        where = f"; `heapwitness report {shlex.quote(str(kept))}` shows what is not shown here" if kept else ""
+        where = f"; `heapwitness report {_quoted(str(kept))}` shows what is not shown here" if kept else ""
         return OutOfMeans(f"the findings of this run may not all be shown, since {how} ({why}){where}.", kept)
 
     @contextlib.contextmanager
@@ -104,6 +103,11 @@ class OwnLimits:
             if told is None:
                 raise
             raise told from error
+
+
+def _quoted(path: str) -> str:
+    """A path as a shell takes it; nothing can be loaded for that any more."""
+    return "'" + path.replace("'", "'\\''") + "'"
 
 
 def _least(one: int, other: int) -> int:
