@@ -86,11 +86,14 @@ def _attacks(directory: Path, seconds: int, only: str) -> Iterator[Attack]:
 
 
 def _guided(directory: Path, script: str, target: str, seconds: int, megabytes: int) -> tuple[str, ...]:
-    """The command of a fuzzer that is guided by coverage, with seeds of its own."""
+    """The command of a fuzzer that is guided by coverage, with seeds of its own.
+
+    Its timeout is of the clock, on machines that do much else; the scripts bound what an input takes of the processor.
+    """
     corpus = directory / target
     corpus.mkdir()
     seeds.write(target, corpus)
-    limits = [f"-max_total_time={seconds}", "-timeout=10", f"-rss_limit_mb={megabytes}"]
+    limits = [f"-max_total_time={seconds}", "-timeout=60", f"-rss_limit_mb={megabytes}"]
     if target == "pools":
         limits.append(f"-max_len={seeds.SIZE + 16}")
     return (
