@@ -42,9 +42,13 @@ static void release_list(object *list)
     release(list, &PyList_Type, LIST);
 }
 
+/* The one without items stays, however often it is released. */
 static void release_tuple(object *tuple)
 {
-    release(tuple, &PyTuple_Type, TUPLE);
+    if (*(const intptr_t *)(const void *)(tuple + 1) == 0)
+        copies[TUPLE].release(tuple);
+    else
+        release(tuple, &PyTuple_Type, TUPLE);
 }
 
 /* Who watches it (PyDict_Watch) is shown it, and may keep it. */

@@ -7,10 +7,11 @@ something when it is opened, and files of /proc and /sys are as long as one read
 import ctypes
 import os
 import stat
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
+
+from heapwitness.workers import NoWorker, Worker
 
 _Result = TypeVar("_Result")
 
@@ -103,7 +104,8 @@ def open_regular(path: str, limit: int, mapped: Identity | None = None) -> int:
 
 
 def within(seconds: float, work: Callable[[], _Result]) -> _Result | None:
-    """What `work` gives; None when it takes longer, as with a file system whose server does not answer.
+    """What `work` gives; None when it takes longer, as with a file system whose server does not answer, or when there
+    can be no thread for it.
 
     What takes longer is left behind in its thread, and nothing else is begun until that thread has ended.
 
@@ -111,7 +113,7 @@ def within(seconds: float, work: Callable[[], _Result]) -> _Result | None:
         Exception: what `work` raises.
     """
     global _left_behind
-    if _left_behind is not None and _left_behind.is_alive():
+    if _left_behind is not None and not _left_behind.join(0):
         return None
     given: list[_Result] = []
     raised: list[Exception] = []
@@ -122,18 +124,19 @@ def within(seconds: float, work: Callable[[], _Result]) -> _Result | None:
         except Exception as error:  # raised again where it was asked for
             raised.append(error)
 
-    thread = threading.Thread(target=run, name="files", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        _left_behind = thread
+    try:
+        worker = Worker(run)
+    except NoWorker:
+        return None
+    if not worker.join(seconds):
+        _left_behind = worker
         return None
     if raised:
         raise raised[0]
-    return given[0]
+    return given[0] if given else None
 
 
-_left_behind: threading.Thread | None = None
+_left_behind: Worker | None = None
 
 
 def _is(about: os.stat_result, file_system: int, mapped: Identity) -> bool:

@@ -81,6 +81,27 @@ def test_lists_tuples_dicts_and_those_that_are_derived_from_them_are_as_ever_wit
     assert (result.status, result.findings, result.stdout) == (0, [], "done 0\n")
 
 
+EMPTY = """\
+import ctypes
+decrease = ctypes.pythonapi.Py_DecRef
+decrease.argtypes, decrease.restype = [ctypes.c_void_p], None
+empty = ()
+ctypes.c_ssize_t.from_address(id(empty)).value = 1
+decrease(id(empty))
+print(type(empty) is tuple, empty + (1,))
+"""
+
+
+@each_python
+def test_tuple_without_items_outlives_its_last_reference(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(EMPTY)
+
+    result = heapwitness_run(python, script, options=("--poison",))
+
+    assert (result.status, result.stdout) == (0, "True (1,)\n")
+
+
 WATCHED = """\
 import ctypes, sys
 kept = []

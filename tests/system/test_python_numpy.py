@@ -92,7 +92,8 @@ def test_element_that_begins_with_zeros_is_surely_the_arrays_before_a_block_that
     (finding,) = result.findings
     damage = finding["damage"]
     assert (finding["kind"], finding["certain"], finding["element"]) == ("heap-buffer-overflow", True, [count])
-    assert (damage["offset"], damage["length"]) == (0, size)
+    # The last byte may be what the check behind the array had there.
+    assert (damage["offset"], size - damage["length"]) in ((0, 0), (0, 1))
 
 
 @each_python_with("numpy")

@@ -72,6 +72,27 @@ int main(int count, char **words) {
 """
 """Writes numbers from a block over those behind it: halves that count, or random ones."""
 
+BY_CHANCE = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+enum { BLOCKS = 300, CONTROL = 16 };
+int main(int count, char **words) {
+    size_t size = atoi(words[1]), past = atoi(words[2]);
+    static char *block[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) memset(block[i] = malloc(size), '-', size);
+    for (int i = 0; i + 1 < BLOCKS; i++) {
+        char *end = block[i] + size, last = end[CONTROL - 1];
+        if (end + CONTROL != block[i + 1] || last == 0 || last == '-' || memchr(end, last, CONTROL - 1)) continue;
+        memset(end, last, past);
+        printf("%p\\n", end);
+        break;
+    }
+    for (int i = 0; i < BLOCKS; i++) free(block[i]);
+}
+"""
+"""Writes past a block without slack what the last byte of the control data behind it is already."""
+
 KEYED = 4
 """Bytes of a header that are random in each process: a byte written there may be what it was, and is not seen."""
 
@@ -154,3 +175,12 @@ def test_numbers_over_many_blocks_are_one_finding_of_the_block_that_they_began_i
     assert (finding["kind"], finding["culprit"]["address"]) == ("heap-buffer-overflow", start)
     assert reach <= start + length + 16
     assert reach > start + length // 3 or not finding["damage"]["exact"]
+
+
+@pytest.mark.parametrize(("size", "past"), [(16, 20), (48, 30), (1024, 40), (48, 17)])
+def test_damage_goes_on_over_a_byte_that_was_written_with_the_value_that_it_had(size: int, past: int) -> None:
+    result = heapwitness_run(compiled(BY_CHANCE), str(size), str(past))
+
+    (finding,) = result.findings
+    assert (finding["kind"], finding["certain"]) == ("heap-buffer-overflow", True)
+    assert (finding["damage"]["address"], finding["damage"]["length"]) == (int(result.stdout, 16), past)

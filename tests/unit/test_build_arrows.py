@@ -14,6 +14,7 @@ SOURCES = ROOT / "src" / "heapwitness"
 # From the ground up.
 STAGES: tuple[str, ...] = (
     "errors",
+    "workers",
     "regular",
     "replacing",
     "outputs",

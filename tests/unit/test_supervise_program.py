@@ -141,3 +141,17 @@ def test_signal_that_the_program_sends_to_its_parent_does_not_come_back() -> Non
     )
 
     assert text == "status 4\n"
+
+
+def test_end_is_noticed_without_the_thread_that_waits_for_it() -> None:
+    status, text = inside(
+        """
+        import _thread
+        def none(*_): raise RuntimeError("can't start new thread")
+        _thread.start_new_thread = none
+        program = RunningProgram("/bin/sh", ("sh", "-c", "exit 7"), dict(os.environ))
+        """,
+        "program.wait()\nprint('status', program.exit_status)",
+    )
+
+    assert (status, text) == (0, "status 7\n")

@@ -371,4 +371,4 @@ def test_what_fails_while_a_finding_is_shown_does_not_lose_it(run: Run, monkeypa
     report = run.end()
 
     assert report.summary.findings == 1 and len(report.findings) == 1
-    assert run.shown.sentences == ["a finding could not be shown in full: ValueError: invalid width"]
+    assert run.shown.sentences == ["a heap-buffer-overflow could not be shown in full: ValueError: invalid width"]

@@ -150,6 +150,7 @@ def _certain(group: list[Run]) -> int:
 def _close(evidence: Evidence, group: list[Run], adjoins: bool) -> Extent:
     pool = evidence.pool
     start, certain, end = group[0].start, _certain(group), group[-1].stop
+    certain = _over_chance(evidence, start, certain)
     reach = _reach(evidence, certain, start)
     if reach is None and pool.is_last and certain >= pool.length:
         # The engine keeps memory behind every pool that nothing but an overflow writes to.
@@ -164,6 +165,16 @@ def _close(evidence: Evidence, group: list[Run], adjoins: bool) -> Extent:
         return Extent(start, certain, whole, exact, 1, adjoins)
     # Without a pattern, the rest of a lost header counts; and what lies behind may be damaged unseen.
     return Extent(start, certain, max(certain, end), certain == end and _is_right_behind(evidence, end), 1, adjoins)
+
+
+def _over_chance(evidence: Evidence, start: int, certain: int) -> int:
+    """The end of what is vouched for, behind a few bytes that are right, where what was written goes on over them and
+    beyond: they were written with the value that they had."""
+    run = evidence.run_at(certain)
+    if run is None or run.state != "good" or run.stop - certain > CHANCE or evidence.run_at(run.stop) is not None:
+        return certain
+    reach = _reach(evidence, run.stop, start)
+    return run.stop if reach is not None and reach > run.stop else certain
 
 
 def _is_right_behind(evidence: Evidence, end: int) -> bool:

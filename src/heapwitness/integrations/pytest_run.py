@@ -16,6 +16,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Crash, Finding
 from heapwitness.integrations.pytest_names import DIRECTORY, RUNNING
 from heapwitness.report.folding import same
+from heapwitness.supervise.limits import OwnLimits
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.screen import PREFIX, Screen
@@ -60,7 +61,9 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="heapwitness-pytest-", ignore_cleanup_errors=True) as directory:
         os.environ[DIRECTORY] = directory
         try:
-            return _run(_options(words), Path(directory))
+            limits = OwnLimits()
+            with limits.telling():
+                return _run(_options(words), Path(directory), limits)
         except HeapwitnessError as error:
             print(f"{PREFIX}{error}", file=sys.stderr)
             return MISUSED
@@ -74,10 +77,10 @@ def _options(words: list[str]) -> Options:
     return options._replace(accepting=options.accepting._replace(at_once=True))
 
 
-def _run(options: Options, directory: Path) -> int:
+def _run(options: Options, directory: Path, limits: OwnLimits) -> int:
     plan = plan_for(options)
     held = _Held(directory)
-    ending = watch(options, plan, held)
+    ending = watch(options, plan, held, limits)
     unshown = [
         one for one, is_unshown in zip(ending.inquired.findings, ending.inquired.unasked, strict=True) if is_unshown
     ]

@@ -5,6 +5,7 @@ never wait, silent connections are closed, and a message is bounded before it is
 """
 
 import contextlib
+import errno
 import os
 import selectors
 import socket
@@ -16,6 +17,7 @@ from typing import NamedTuple, Protocol, Self
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.supervise import places
+from heapwitness.supervise.limits import is_kept
 
 MESSAGE_LIMIT = 256 << 10
 QUESTION = b"HEAPWITNESS?"
@@ -29,6 +31,7 @@ _BACKLOG = 4096
 _ACCEPTED_AT_ONCE = 64
 _SILENT_LIMIT = 8
 _ADDRESS_LIMIT = 107
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -62,6 +65,7 @@ class Channel:
         path: of the socket.
         refused: messages that were cut off, and peers of other users where those are not root's programs.
         behind: more connections may wait than were taken last.
+        starved: why no connection could be taken, though one waited and none was open; None when one could.
 
     Raises:
         HeapwitnessError: no socket can be made.
@@ -70,6 +74,7 @@ class Channel:
     def __init__(self) -> None:
         self.refused = 0
         self.behind = False
+        self.starved: OSError | None = None
         self._buffer = bytearray(MESSAGE_LIMIT)
         self._open: dict[socket.socket, tuple[float, Peer]] = {}
         # By pid: the last connections that had no message yet when they were taken.
@@ -117,12 +122,18 @@ class Channel:
             self._close_silent(handler)
         return busy
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Stop listening: whoever has something to say from now on finds nobody."""
         for connection in list(self._open):
             self._drop(connection)
         for listener in self._listeners:
+            self._selector.unregister(listener)
             listener.close()
+        self._listeners.clear()
+
+    def close(self) -> None:
+        """Stop listening, and remove the directory."""
+        self.stop()
         self._place.remove()
 
     def __enter__(self) -> Self:
@@ -131,7 +142,9 @@ class Channel:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.stop()
+        if not is_kept(value, self.directory):
+            self._place.remove()
 
     def _listen(self, address: str | bytes, *, anybody: bool) -> None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
@@ -156,11 +169,14 @@ class Channel:
                 connection, _ = listener.accept()
             except BlockingIOError:
                 return number > 0
-            except OSError:
+            except OSError as error:
                 # Out of descriptors, or the peer is gone already: make room and go on later.
                 if self._open:
                     self._drop(next(iter(self._open)))
+                elif error.errno in _NO_ROOM:
+                    self.starved = error
                 return number > 0
+            self.starved = None
             peer = _peer(connection)
             # Programs that root started may have become somebody else's; a name without a directory has no such door.
             if peer.uid != os.geteuid() and not (self._listeners[listener] and os.geteuid() == 0):

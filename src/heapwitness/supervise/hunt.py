@@ -19,6 +19,7 @@ from heapwitness.findings.sites import SITES_LIMIT, TrappedSite
 from heapwitness.findings.words import count
 from heapwitness.report.folding import alike, as_reading, same
 from heapwitness.report.text import place
+from heapwitness.supervise.limits import OwnLimits
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import write_documents, write_json
 from heapwitness.supervise.screen import Screen
@@ -171,6 +172,12 @@ def hunt(options: Options, how: Hunt) -> int:
         HeapwitnessError: as `supervisor.run`; the report of an earlier run cannot be read or has nothing to hunt; the
             command before a repetition failed.
     """
+    limits = OwnLimits()
+    with limits.telling():
+        return _hunt(options, how, limits)
+
+
+def _hunt(options: Options, how: Hunt, limits: OwnLimits) -> int:
     plan = plan_for(options)
     trail = _Trail()
     if how.source is not None:
@@ -195,7 +202,8 @@ def hunt(options: Options, how: Hunt) -> int:
             sample = 1 if everything else options.trap_sample
             # Without traps in the list trapped blocks have no stand-ins, and what is watched would lie elsewhere.
             found = options.trap_found and (guards or not watches)
-            report = watch(options._replace(traps=traps, trap_sample=sample, trap_found=found), plan, quietly).report()
+            now = options._replace(traps=traps, trap_sample=sample, trap_found=found)
+            report = watch(now, plan, quietly, limits).report()
             other = trail.moved(report) if watches else ""
             caught = trail.take(report, moved=bool(traps) and not watches)
             can_watch = can_watch and not (watches and not report.summary.watched)

@@ -21,6 +21,7 @@ from heapwitness.supervise.ending import Inquired
 from heapwitness.supervise.ends import with_end
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
+from heapwitness.supervise.limits import is_want
 from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
@@ -28,6 +29,7 @@ from heapwitness.supervise.watched import WatchedStores
 
 if TYPE_CHECKING:
     from heapwitness.accept.acceptance import Acceptance
+    from heapwitness.supervise.limits import OwnLimits
     from heapwitness.supervise.mapping import Mapper
 
 OUTCOME_WAIT = 3.0
@@ -77,6 +79,7 @@ class Inquiry:
         trap_found: the blocks of sites at which damage is found are trapped from then on.
         mapper: draws the heap, where that was asked for; then ends and checks of processes are answered, too.
         acceptance: which findings do not count.
+        limits: of this process.
     """
 
     def __init__(
@@ -89,12 +92,13 @@ class Inquiry:
         *,
         trap_found: bool,
         acceptance: "Acceptance | None" = None,
+        limits: "OwnLimits | None" = None,
     ) -> None:
         self._ledger = ledger
         self._modules = modules
         self._on_error: OnError = on_error
         self._trap_found = trap_found
-        self._reporter = Reporter(shower, acceptance=acceptance)
+        self._reporter = Reporter(shower, acceptance=acceptance, limits=limits)
         self._examiner = Examiner()
         self._mapper = mapper
         self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
@@ -184,6 +188,8 @@ class Inquiry:
             if log.exists() and log.stat().st_size > start:
                 self._take_log(log, start)
         except Exception as error:  # it may be forged; what the run found must be told all the same
+            if is_want(error) or isinstance(error, ImportError):
+                raise
             self._reporter.say(f"the log could not be read to its end: {error}")
         for event in self._unanswered.values():
             self._ledger.hear(event.pid, 1)

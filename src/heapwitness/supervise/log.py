@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from heapwitness.supervise import places
+from heapwitness.supervise.limits import is_kept
 from heapwitness.supervise.places import LockedDirectory
 
 
@@ -26,7 +27,7 @@ class Log(NamedTuple):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.own_directory is not None:
+        if self.own_directory is not None and not is_kept(value, self.own_directory.path):
             self.own_directory.remove()
 
 

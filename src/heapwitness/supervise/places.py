@@ -113,9 +113,11 @@ def _remove(directory: Path) -> None:
             os.unlink(directory / name)
         os.rmdir(directory)
     except OSError:  # one that has directories in it, as no run makes them
-        import shutil
+        # Without descriptors nothing of this can be done; it is left to the next run.
+        with contextlib.suppress(OSError, ImportError):
+            import shutil
 
-        shutil.rmtree(directory, ignore_errors=True)
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _may_be_ours(entry: "os.DirEntry[str]") -> bool:

@@ -4,10 +4,11 @@ It stays in our process group, so that the terminal's keys reach it and it may r
 no notice of those keys: the report comes after the program's end, whatever ended it.
 """
 
+import _thread
 import contextlib
 import os
 import signal
-import threading
+import time
 from collections.abc import Mapping
 
 from heapwitness.errors import HeapwitnessError
@@ -16,6 +17,7 @@ _FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIG
 # Python ignores these, and what is ignored stays so in a program that is started.
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 _FROM_KERNEL = 0x80
+_BETWEEN_LOOKS = 0.02
 
 
 class RunningProgram:
@@ -23,7 +25,7 @@ class RunningProgram:
 
     Attributes:
         pid: its process id.
-        finished: a file descriptor that can be read once it has ended.
+        finished: a file descriptor that can be read once it has ended, or `look` is to be called for that.
     """
 
     def __init__(
@@ -45,19 +47,23 @@ class RunningProgram:
             HeapwitnessError: the system cannot start it.
         """
         self._forwarded = _FORWARDED | signals
+        self._watched = self._forwarded | {signal.SIGCHLD}
+        self._is_gone = False
         self._status: int | None = None
         self._ended_by: signal.Signals | None = None
+        self.finished, self._end = os.pipe2(os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._forwarded | {signal.SIGCHLD})
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
         try:
             self.pid = os.posix_spawn(file, arguments, environment, setsigmask=self._mask, setsigdef=_RESTORED)
         except (OSError, ValueError) as error:
             self.release_signals()
             why = error.strerror if isinstance(error, OSError) else error
             raise HeapwitnessError(f"{file} cannot be started: {why}.") from error
-        self.finished, self._end = os.pipe2(os.O_CLOEXEC)
-        self._waiter = threading.Thread(target=self._wait, name="signals", daemon=True)
-        self._waiter.start()
+        # Where there can be no thread, `look` does its work.
+        # (`threading.Thread` waits for its thread's first words, for ever if there is no memory for them.)
+        with contextlib.suppress(RuntimeError, MemoryError):
+            _thread.start_new_thread(self._wait, ())
 
     @property
     def exit_status(self) -> int | None:
@@ -69,27 +75,54 @@ class RunningProgram:
         """The signal that ended it; None while it runs, and where none did."""
         return self._ended_by
 
+    def look(self) -> None:
+        """Notice the program's end though the thread that waits for it does not; to be called a few times a second."""
+        if self._status is not None:
+            return
+        with contextlib.suppress(ChildProcessError):
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return
+        # The thread has until the next time, and may be just about it then.
+        if self._is_gone:
+            self._reap()
+        self._is_gone = True
+
+    def wait(self) -> None:
+        """Wait for the program's end, whatever has become of the thread."""
+        while self._status is None:
+            self.look()
+            time.sleep(_BETWEEN_LOOKS)
+
     def release_signals(self) -> None:
         """Let signals do to us again what they did before the program was started; once it has ended."""
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _wait(self) -> None:
-        """Take every signal that is sent to us; this thread alone knows whether the pid is still the program's."""
-        watched = self._forwarded | {signal.SIGCHLD}
-        while True:
-            taken = signal.sigwaitinfo(watched)
-            if taken.si_signo == signal.SIGCHLD:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-                if pid:
-                    code = os.waitstatus_to_exitcode(status)
-                    if code < 0:
-                        # A real-time signal has a number and no name.
-                        with contextlib.suppress(ValueError):
-                            self._ended_by = signal.Signals(-code)
-                    self._status = code if code >= 0 else 128 - code
-                    os.close(self._end)
-                    return
-            elif taken.si_code != _FROM_KERNEL and taken.si_pid != self.pid:
-                # The terminal's own signals go to the whole group: the program has had them. One that the
-                # program sends to its parent is not for the program.
-                os.kill(self.pid, taken.si_signo)
+        """Take every signal that is sent to us; this thread alone reaps, so the pid is still the program's."""
+        try:
+            while self._status is None:
+                self._take(signal.sigwaitinfo(self._watched))
+        except MemoryError:
+            pass  # see `look`
+        finally:
+            os.close(self._end)
+
+    def _take(self, taken: signal.struct_siginfo) -> None:
+        if taken.si_signo == signal.SIGCHLD:
+            self._reap()
+        elif taken.si_code != _FROM_KERNEL and taken.si_pid != self.pid:
+            # The terminal's own signals go to the whole group: the program has had them. One that the
+            # program sends to its parent is not for the program.
+            os.kill(self.pid, taken.si_signo)
+
+    def _reap(self) -> None:
+        # `look` and the thread may both try: one of them has it.
+        with contextlib.suppress(ChildProcessError):
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                if code < 0:
+                    # A real-time signal has a number and no name.
+                    with contextlib.suppress(ValueError):
+                        self._ended_by = signal.Signals(-code)
+                self._status = code if code >= 0 else 128 - code

@@ -6,19 +6,21 @@ from there to the screen.
 """
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
 from heapwitness.findings.model import Accepted, Crash, Finding, HeapMap
 from heapwitness.supervise.cases import Case, Cases, Shown
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.heard import Heard
+from heapwitness.workers import NoWorker, Worker
 
 if TYPE_CHECKING:
     from heapwitness.accept.acceptance import Acceptance
+    from heapwitness.supervise.limits import OwnLimits
     from heapwitness.supervise.namer import Namer
 
     _Job = Callable[[Namer], None]
@@ -55,6 +57,7 @@ class Reporter:
         shower: shows each different finding once.
         until: for records, their time in seconds since 1970; see `symbols.Resolver`.
         acceptance: which findings do not count, and are not shown.
+        limits: of this process, put back where that is what something fails for.
 
     Attributes:
         crashes: in the order in which they came; complete after `close`.
@@ -62,7 +65,13 @@ class Reporter:
         heard: what processes that ask are told.
     """
 
-    def __init__(self, shower: Shower, until: float | None = None, acceptance: "Acceptance | None" = None) -> None:
+    def __init__(
+        self,
+        shower: Shower,
+        until: float | None = None,
+        acceptance: "Acceptance | None" = None,
+        limits: "OwnLimits | None" = None,
+    ) -> None:
         self.crashes: tuple[Crash, ...] = ()
         self.maps: tuple[HeapMap, ...] = ()
         self.heard = Heard()
@@ -70,10 +79,14 @@ class Reporter:
         self._undecided: list[tuple[Case, Finding]] = []
         self._shower = shower
         self._until = until
+        self._limits = limits
         self._cases = Cases()
         self._crashed = 0
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._thread: Worker | None = None
+        # Where there can be no thread, what it would do is done at once.
+        self._namer: Namer | None = None
+        self._failure: Exception | None = None
         # Written by the thread only, read after its end.
         self._shown = Shown()
 
@@ -94,7 +107,7 @@ class Reporter:
             patiently: wait while many are to be shown, as of a file of them; else what was submitted is kept.
             family: the processes that started theirs, and those before.
         """
-        while patiently and self._queue.qsize() >= QUEUED_LIMIT:
+        while patiently and self._failure is None and self._queue.qsize() >= QUEUED_LIMIT:
             time.sleep(_PATIENCE)
         for case, finding in self._cases.add(examined):
             self._put(partial(self._show, case, finding, examined))
@@ -112,11 +125,21 @@ class Reporter:
         self._put(lambda _: self._shower.sentence(text))
 
     def close(self) -> tuple[tuple[Finding, ...], int]:
-        """Wait until everything is shown; the different findings that count, how often, and how many were repaired."""
+        """Wait until everything is shown; the different findings that count, how often, and how many were repaired.
+
+        Raises:
+            Exception: what kept findings from being shown at all.
+        """
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
+        if self._namer is not None:
+            self._finish(self._namer)
+            self._namer = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
         return self._shown.findings()
 
     @property
@@ -130,18 +153,39 @@ class Reporter:
         return self._shown.unasked()
 
     def _put(self, job: "_Job") -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="reporter", daemon=True)
-            self._thread.start()
-        self._queue.put(job)
+        if self._thread is None and self._namer is None:
+            try:
+                self._thread = Worker(self._work)
+            except NoWorker:
+                self._namer = self._new_namer()
+        if self._namer is not None:
+            job(self._namer)
+        else:
+            self._queue.put(job)
 
     def _work(self) -> None:
+        try:
+            namer = self._new_namer()
+            while (job := self._queue.get()) is not None:
+                job(namer)
+            self._finish(namer)
+        except Exception as error:  # told by `close`, and not by the thread
+            self._failure = error
+
+    def _new_namer(self) -> "Namer":
         # What reads files for names takes a while to be loaded.
+        self._retried(partial(import_module, "heapwitness.supervise.namer"))
         from heapwitness.supervise.namer import Namer
 
-        namer = Namer(self._shower.sentence, self._until)
-        while (job := self._queue.get()) is not None:
-            job(namer)
+        return Namer(self._shower.sentence, self._until)
+
+    def _retried(self, work: Callable[[], object]) -> None:
+        if self._limits is None:
+            work()
+        else:
+            self._limits.retried(work)
+
+    def _finish(self, namer: "Namer") -> None:
         for case, finding in self._undecided:
             self._settle(case, finding)
         namer.close()
@@ -151,12 +195,12 @@ class Reporter:
             named = namer.finding(finding, examined)
             if self._shown.add(case, named.finding):
                 namer.keep(named)
-                self._tell(case, named.finding)
+                self._retried(partial(self._tell, case, named.finding))
             case.finding = named.finding
         except Exception as error:  # what befalls one finding must not keep the next from being shown
             self._shown.add_bare(case, finding)
             case.finding = finding
-            self._shower.sentence(f"a finding could not be shown in full: {type(error).__name__}: {error}")
+            self._shower.sentence(f"a {finding.kind} could not be shown in full: {type(error).__name__}: {error}")
 
     def _tell(self, case: Case, finding: Finding) -> None:
         """Show a finding that is told apart from all before it, if it counts."""

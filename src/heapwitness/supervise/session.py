@@ -17,6 +17,7 @@ from heapwitness.supervise.options import OnError
 if TYPE_CHECKING:
     from heapwitness.accept.acceptance import Acceptance
     from heapwitness.supervise.inquiry import Inquiry
+    from heapwitness.supervise.limits import OwnLimits
     from heapwitness.supervise.mapping import Mapper
     from heapwitness.supervise.reporter import Shower
 
@@ -32,6 +33,7 @@ _FOR_FINDINGS = (
     "heapwitness.supervise.inquiry",
     "heapwitness.diagnose",
     "heapwitness.supervise.namer",
+    "heapwitness.supervise.records",
     "heapwitness.report.terminal",
 )
 """What a finding needs, in pieces of some milliseconds."""
@@ -46,6 +48,7 @@ class Session:
         trap_found: the blocks of sites at which damage is found are trapped from then on.
         mapper: draws the heap, where that was asked for; then ends and checks of processes are answered, too.
         acceptance: which findings do not count.
+        limits: of this process.
 
     Attributes:
         ledger: what the engines say of their processes.
@@ -61,6 +64,7 @@ class Session:
         *,
         trap_found: bool = False,
         acceptance: "Acceptance | None" = None,
+        limits: "OwnLimits | None" = None,
     ) -> None:
         self.ledger = Ledger()
         self.modules = LoadedFiles()
@@ -70,6 +74,7 @@ class Session:
         self._mapper = mapper
         self._trap_found = trap_found
         self._acceptance = acceptance
+        self._limits = limits
         self._begun: Inquiry | None = None
         self._unprepared = list(reversed(_FOR_FINDINGS))
 
@@ -97,7 +102,8 @@ class Session:
     def prepare(self) -> bool:
         """Load a part of what a finding would need, which takes some milliseconds; whether there is more."""
         if self._unprepared:
-            import_module(self._unprepared.pop())
+            import_module(self._unprepared[-1])
+            self._unprepared.pop()
         return bool(self._unprepared)
 
     def unheard(self) -> None:
@@ -144,6 +150,7 @@ class Session:
                 self._mapper,
                 trap_found=self._trap_found,
                 acceptance=self._acceptance,
+                limits=self._limits,
             )
         return self._begun
 

@@ -1,7 +1,10 @@
 """One run from start to end: start the program, take what its engines say, sum up."""
 
+import contextlib
 import os
 import time
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +13,8 @@ from heapwitness.accept.asked import NONE
 from heapwitness.supervise import places
 from heapwitness.supervise.channel import Channel
 from heapwitness.supervise.environment import environment
-from heapwitness.supervise.log import open_log
+from heapwitness.supervise.limits import OwnLimits
+from heapwitness.supervise.log import Log, open_log
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import check_log, check_writable, write_documents, write_json
 from heapwitness.supervise.program import RunningProgram
@@ -33,6 +37,8 @@ _YOUNG = 1.0
 
 _DRAIN_LIMIT = 10.0
 """Seconds in which what was sent before the program's end is taken in, once it has ended."""
+
+_FOR_A_RUN = tuple(f"heapwitness.supervise.{name}" for name in ("modules", "remarks", "session"))
 
 _LINGER = 0.2
 """Seconds in which processes that the program has left may end, too, or say that they are there."""
@@ -60,8 +66,15 @@ def run(options: Options) -> int:
             it was the JSON report, everything was shown before.
     """
     plan = plan_for(options)
+    limits = OwnLimits()
+    with limits.telling():
+        return _run(options, plan, limits)
+
+
+def _run(options: Options, plan: Plan, limits: OwnLimits) -> int:
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
-        ending = watch(options, plan, screen)
+        ending = watch(options, plan, screen, limits)
+        limits.put_back()
         documents = options.json is not None or options.outputs.are_wanted or plan.acceptance is not None
         report = ending.report() if ending.inquired.findings or documents else None
         if ending.totals.findings or not options.quiet:
@@ -81,36 +94,71 @@ def status_of(findings: int, status: int | None, options: Options) -> int:
     return options.error_exitcode if findings and options.error_exitcode else status or 0
 
 
-def watch(options: Options, plan: Plan, screen: "Shower") -> "Ending":
+def watch(options: Options, plan: Plan, screen: "Shower", limits: OwnLimits) -> "Ending":
     """Run the program once.
 
     Args:
         options: of the run.
         plan: for its command.
         screen: shows the findings as they come.
+        limits: of this process; they are put back when they are lowered meanwhile.
 
     Raises:
         HeapwitnessError: the program cannot be started.
+        OutOfMeans: after the program's end, where lowered limits kept from doing what is necessary.
     """
     with Channel() as channel, open_log(options.log, channel.directory) as log:
         made = environment(options, plan.engine, channel.path, log.path, os.environ)
         extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
         program = RunningProgram(plan.file, plan.arguments, made, extra)
-        # What is needed when there is something to hear is loaded while the program starts.
-        from heapwitness.supervise.modules import is_python, private_heaps
-        from heapwitness.supervise.remarks import remarks, unseen_objects, without_lines
-        from heapwitness.supervise.session import Session
+        try:
+            return _watched(options, plan, screen, limits, channel, log, program)
+        except Exception as error:
+            channel.stop()
+            program.wait()
+            told = limits.out_of_means(error, _kept(log))
+            if told is None:
+                raise
+            raise told from error
 
-        places.sweep()
-        mapper = None
-        if options.map:
-            from heapwitness.supervise.mapping import Mapper
 
-            mapper = Mapper(program.pid, options.wait_ms / 2000)
-        acceptance = plan.acceptance.fresh() if plan.acceptance is not None else None
-        session = Session(options.on_error, screen, mapper, trap_found=options.trap_found, acceptance=acceptance)
-        _serve(channel, session, program)
+def _watched(
+    options: Options,
+    plan: Plan,
+    screen: "Shower",
+    limits: OwnLimits,
+    channel: Channel,
+    log: Log,
+    program: RunningProgram,
+) -> "Ending":
+    # What is needed when there is something to hear is loaded while the program starts.
+    for name in _FOR_A_RUN:
+        limits.retried(partial(import_module, name))
+    from heapwitness.supervise.modules import is_python, private_heaps
+    from heapwitness.supervise.remarks import remarks, unseen_objects, without_lines
+    from heapwitness.supervise.session import Session
+
+    places.sweep()
+    mapper = None
+    if options.map:
+        from heapwitness.supervise.mapping import Mapper
+
+        mapper = Mapper(program.pid, options.wait_ms / 2000)
+    acceptance = plan.acceptance.fresh() if plan.acceptance is not None else None
+    session = Session(
+        options.on_error, screen, mapper, trap_found=options.trap_found, acceptance=acceptance, limits=limits
+    )
+    try:
+        _serve(channel, session, program, limits)
         session.take_records(log.path, log.start)
+    except Exception:
+        # What was heard is shown, as far as it can be.
+        channel.stop()
+        limits.put_back()
+        with contextlib.suppress(Exception):
+            session.end(options.command, program.pid, program.exit_status)
+        raise
+    channel.stop()
     program.release_signals()
     senseless = session.malformed + channel.refused
     own = os.path.realpath(plan.target.file) if plan.target.file else None
@@ -123,6 +171,13 @@ def watch(options: Options, plan: Plan, screen: "Shower") -> "Ending":
     ]
     ending = session.end(options.command, program.pid, program.exit_status, said)
     return ending._replace(python=any(map(is_python, files)))
+
+
+def _kept(log: Log) -> Path | None:
+    """The log, if anything was written to it in this run."""
+    with contextlib.suppress(OSError):
+        return log.path if log.path.stat().st_size > log.start else None
+    return None
 
 
 def plan_for(options: Options) -> Plan:
@@ -151,19 +206,26 @@ def _acceptance(options: Options) -> "Acceptance | None":
     return load(options.accepting)
 
 
-def _serve(channel: Channel, session: "Session", program: RunningProgram) -> None:
+def _serve(channel: Channel, session: "Session", program: RunningProgram, limits: OwnLimits) -> None:
     """Answer until the program has ended and nothing that was said before is left unheard."""
     channel.wake_on(program.finished)
     began = ticked = time.monotonic()
     ended: float | None = None
-    wait = _AT_REST
+    wait, starved = _AT_REST, False
     while True:
         busy = channel.serve(session, wait)
         now = time.monotonic()
+        limits.put_back()
+        if channel.starved is not None:
+            if starved:
+                raise channel.starved
+            time.sleep(_AT_REST)
+        starved = channel.starved is not None
         tick = _TICK if now - began > _YOUNG else _AT_REST
         if not busy and program.exit_status is None:
-            wait = 0.0 if session.prepare() else tick
+            wait = 0.0 if limits.retried(session.prepare) else tick
         if now - ticked >= tick and not channel.behind:
+            program.look()
             session.tick()
             ticked = now
         if program.exit_status is None:
