@@ -131,6 +131,16 @@ def goes_on_in(pool: NodeArea, extent: Extent, before: Tenant) -> bool:
     return any(word) and following == 2 * word and _peek(pool, end - WORD, end) != word
 
 
+def goes_on_from(pool: NodeArea, before: Tenant, extent: Extent) -> bool:
+    """The same for damage in the word right behind a block, whose first bytes are as they were: it is the word that the
+    block ends with, again and again."""
+    end = before.end(pool)
+    if not 0 < extent.start - end < extent.stop - end <= WORD:
+        return False
+    word = _peek(pool, end, end + WORD)
+    return any(word) and _peek(pool, end - 2 * WORD, end) == 2 * word
+
+
 def looks_damaged(pool: NodeArea, extent: Extent) -> bool:
     """Whether the bytes up to the end of a damage, of which nothing tells what they were, look like those before."""
     return _alike(_shape(pool, extent.start, extent.certain), _shape(pool, extent.start, extent.stop))
