@@ -24,6 +24,11 @@ NATIVE = HERE.parents[1] / "native"
 CORE = NATIVE / "core"
 SANITIZED = ("-std=gnu11", "-O2", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 BUILDS = {"any granule": (), "fixed granule": ("-DHW_FIXED_GRANULE_LOG2=4",), "32 bits": ("-m32",)}
+PYTHON = (
+    ("inputs", ("events", "records", "pools", "runs"), 2048),
+    ("files", ("maps", "elf", "links", "configs", "images"), 1024),
+)
+"""Scripts, what each can attack, and the MiB that it may need."""
 _SLACK = 60
 
 
@@ -39,9 +44,7 @@ def main() -> int:
     options = _options()
     broken = 0
     with tempfile.TemporaryDirectory() as directory:
-        for attack in _attacks(Path(directory), options.seconds):
-            if options.only not in attack.name:
-                continue
+        for attack in _attacks(Path(directory), options.seconds, options.only):
             done = subprocess.run(attack.command, capture_output=True, text=True, timeout=options.seconds + _SLACK)
             tail = " / ".join((done.stdout + done.stderr).strip().splitlines()[-2:])[-200:]
             print(f"{'ok' if done.returncode == 0 else 'BROKEN':8}{attack.name}: {tail}", flush=True)
@@ -51,7 +54,8 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def _attacks(directory: Path, seconds: int) -> Iterator[Attack]:
+def _attacks(directory: Path, seconds: int, only: str) -> Iterator[Attack]:
+    """Those whose name contains `only`, each made when its turn comes."""
     seed = str(int(time.time()))
     for build, flags in BUILDS.items():
         for source, arguments in (
@@ -59,37 +63,44 @@ def _attacks(directory: Path, seconds: int) -> Iterator[Attack]:
             (HERE / "forged_run.c", (seed, str(seconds))),
             (NATIVE / "tests" / "core" / "stress.c", (seed, str(40 * seconds))),
         ):
+            name = f"{source.stem}, {build}"
+            if only not in name:
+                continue
             program = directory / f"{source.stem}-{build.replace(' ', '-')}"
             sources = (*sorted(CORE.glob("*.c")), source)
             compiled = subprocess.run(
                 ["gcc", *SANITIZED, *flags, f"-I{CORE}", *map(str, sources), "-o", str(program)], capture_output=True
             )
             if compiled.returncode == 0:
-                yield Attack(f"{source.stem}, {build}", (str(program), *arguments))
+                yield Attack(name, (str(program), *arguments))
             else:
-                print(f"skipped {source.stem}, {build}: it cannot be compiled here")
+                print(f"skipped {name}: it cannot be compiled here")
     if importlib.util.find_spec("atheris") is None:
         print("skipped inputs: atheris is not installed")
         return
-    for target in ("events", "records", "pools", "runs"):
-        limits: tuple[str, ...] = (
-            f"-max_total_time={seconds}",
-            "-timeout=10",
-            "-rss_limit_mb=2048",
-            f"-artifact_prefix={directory}/",
-        )
-        corpus = directory / target
-        corpus.mkdir()
-        seeds.write(target, corpus)
-        if target == "pools":
-            limits = (*limits, f"-max_len={seeds.SIZE + 16}")
-        yield Attack(f"inputs, {target}", (sys.executable, str(HERE / "inputs.py"), target, *limits, str(corpus)))
-    for target in ("maps", "elf", "links", "configs", "images"):
-        limits = (f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=1024", f"-artifact_prefix={directory}/")
-        corpus = directory / target
-        corpus.mkdir()
-        seeds.write(target, corpus)
-        yield Attack(f"files, {target}", (sys.executable, str(HERE / "files.py"), target, *limits, str(corpus)))
+    for script, targets, megabytes in PYTHON:
+        for target in targets:
+            name = f"{script}, {target}"
+            if only in name:
+                yield Attack(name, _guided(directory, script, target, seconds, megabytes))
+
+
+def _guided(directory: Path, script: str, target: str, seconds: int, megabytes: int) -> tuple[str, ...]:
+    """The command of a fuzzer that is guided by coverage, with seeds of its own."""
+    corpus = directory / target
+    corpus.mkdir()
+    seeds.write(target, corpus)
+    limits = [f"-max_total_time={seconds}", "-timeout=10", f"-rss_limit_mb={megabytes}"]
+    if target == "pools":
+        limits.append(f"-max_len={seeds.SIZE + 16}")
+    return (
+        sys.executable,
+        str(HERE / f"{script}.py"),
+        target,
+        *limits,
+        f"-artifact_prefix={directory}/",
+        str(corpus),
+    )
 
 
 def _options() -> argparse.Namespace:

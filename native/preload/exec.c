@@ -123,6 +123,15 @@ static __attribute__((noinline)) enum hw_stranger look(const start *s)
     return hw_stranger_search(s->file, path, sizeof path) ? hw_stranger_look(AT_FDCWD, path) : HW_NO_STRANGER;
 }
 
+/* That its environment does not name the engine is told of a program that is there: some try one directory after the
+   other. And where it replaces this one, which does not end then. */
+static bool is_told(const start *s, enum hw_stranger found)
+{
+    if (found != HW_NOT_TOLD)
+        return found != HW_NO_STRANGER;
+    return (s->replaces && hw_process_is_ours()) || s->searches || hw_stranger_may_be_run(s->file);
+}
+
 static int launch(const start *s, char *const *environment)
 {
     if (!engine || !s->file)
@@ -137,7 +146,7 @@ static int launch(const start *s, char *const *environment)
     if (s->replaces)
         hw_program_is_replaced(s->caller);
     enum hw_stranger found = at ? look(s) : HW_NOT_TOLD;
-    if (found != HW_NO_STRANGER && (found != HW_NOT_TOLD || (s->replaces && hw_process_is_ours())))
+    if (is_told(s, found))
         hw_tell_stranger(s->file[0] || !s->words || !s->words[0] ? s->file : s->words[0], found, s->replaces);
     errno = before;
     /* A fresh engine knows nothing of what its program is confined by, and would die of it. */

@@ -1,5 +1,6 @@
 /* What a program may ask of the engine in itself (src/heapwitness/inside.py). */
 #include "heap/heap.h"
+#include "python.h"
 #include "tell/channel.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -33,6 +34,8 @@ static void heed(void)
 EXPORT int heapwitness_poison(int on)
 {
     int before = atomic_exchange(&hw_setting.poison, on != 0);
+    if (on)
+        hw_python_free_lists_end();
     heed();
     return before;
 }

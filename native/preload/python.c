@@ -1,14 +1,17 @@
 /* CPython's own allocators, set to the checked heap.
 
-   That is done before it starts: an interpreter that reads no environment (-I, -E) does not see PYTHONMALLOC. What it
-   reads there, if it does, it sets over this: malloc for all of them. Then they are set again as soon as it runs, so
-   that it is known which of them a block came from. Whatever the order, blocks come from the same heap. */
+   That is done before it starts: an interpreter that reads no environment (-I, -E) does not see PYTHONMALLOC, and what
+   started it may have left that out. What it reads there, if it does, it sets over this: malloc for all of them. Then
+   they are set again as soon as it runs, so that it is known which of them a block came from. Whatever the order,
+   blocks come from the same heap. */
 #define _GNU_SOURCE
 #define HW_SITES_BY_PYTHON 1
 #include "python.h"
 
 #include "heap/heap_fast.h"
+#include "os/settings.h"
 #include "stacks/domains.h"
+#include "stacks/named.h"
 #include "stacks/python_frames.h"
 
 #include <dlfcn.h>
@@ -94,6 +97,8 @@ static bool set_again(void)
         for (int domain = RAW; domain <= OBJECTS; domain++)
             set(domain);
         begin_domains();
+        if (hw_setting.poison || hw_traps_on)
+            hw_python_free_lists_end();
     }
     return true;
 }
@@ -112,7 +117,7 @@ static void meet(uintptr_t pc)
 __attribute__((constructor(102))) static void set_allocators(void)
 {
     const char *asked = getenv("PYTHONMALLOC");
-    if (!PyMem_SetAllocator || !PyMem_GetAllocator || !asked || strcmp(asked, "malloc") != 0)
+    if (!PyMem_SetAllocator || !PyMem_GetAllocator || (asked && *asked && strcmp(asked, "malloc") != 0))
         return;
     if (hw_python_here())
         for (int domain = MEMORY; domain <= OBJECTS; domain++)

@@ -29,4 +29,8 @@ typedef struct hw_array_handler {
    they do by now. */
 bool hw_numpy_met(uintptr_t pc);
 
+/* Lists, tuples, dicts and floats go back to the heap from now on, not into the interpreter's free lists: as long as
+   released blocks are watched, objects are to be among them. Once it runs; it stays so. */
+void hw_python_free_lists_end(void);
+
 #endif

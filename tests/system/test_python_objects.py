@@ -78,7 +78,46 @@ def test_poison_names_an_object_that_was_released_once_too_often(tmp_path: Path,
         for act in ("allocated", "freed")
     ]
     assert lines == [[("make", 7)], [("<module>", 9)]]
+    assert finding["culprit"]["type"] == "Account"
     assert "a reference to this one was released once too often" in finding["detail"]
+
+
+OTHERS = """\
+take, give_back = ctypes.pythonapi.PyMem_Malloc, ctypes.pythonapi.PyMem_Free
+take.argtypes, take.restype = [ctypes.c_size_t], ctypes.c_void_p
+give_back.argtypes, give_back.restype = [ctypes.c_void_p], None
+for place in [take(320) for _ in range(100)]:
+    give_back(place)
+kept = [account, account]
+"""
+
+
+@each_python
+def test_object_whose_memory_was_no_objects_since_is_told_with_what_was_written_there(
+    tmp_path: Path, python: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(OVER.replace("Account()", "bytes(range(200)) + bytes(80)") + OTHERS + "import os\nos._exit(0)\n")
+
+    result = heapwitness_run(python, script)
+
+    assert result.status == FOUND
+    finding = next(one for one in result.findings if one["kind"] == "use-after-free-write")
+    assert finding["culprit"]["domain"] == "PyMem_Malloc"
+    assert finding["culprit"]["before"][0]["type"] == "bytes"
+    told = " ".join(result.stderr.split())
+    assert "a bytes object allocated by make at script.py:7 and released by <module> at script.py:9 lay there" in told
+
+
+@each_python
+def test_crash_by_an_object_whose_memory_was_no_objects_since_is_one_finding(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(OVER.replace("Account()", "bytes(range(200)) + bytes(80)") + OTHERS + "len(account)\n")
+
+    result = heapwitness_run(python, script)
+
+    assert [one["kind"] for one in result.findings] == ["use-after-free-write"]
+    assert len(result.report["crashes"]) == 1
 
 
 EXTENSION = """

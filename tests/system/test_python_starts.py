@@ -1,5 +1,7 @@
 """The ways in which a Python program is named, and which of its blocks are checked."""
 
+import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -85,10 +87,53 @@ def test_objects_are_checked_of_an_interpreter_that_reads_no_environment(
 
 @each_python
 def test_allocator_that_the_user_chose_stays_and_what_it_hides_is_said(tmp_path: Path, python: Path) -> None:
-    script = tmp_path / "sleeps.py"
-    script.write_text("import time\ntime.sleep(0.6)\n")
+    named = tmp_path / "python"
+    named.symlink_to(python)
 
-    result = heapwitness_run(python, script, PYTHONMALLOC="pymalloc")
+    result = heapwitness_run(named, "-c", "", PYTHONMALLOC="pymalloc")
 
     assert result.status == 0
     assert "PYTHONMALLOC=pymalloc gives Python an allocator of its own" in " ".join(result.stderr.split())
+
+
+@each_python
+def test_objects_are_checked_of_an_interpreter_whose_environment_lost_the_setting(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "overrun.py"
+    script.write_text(OBJECT)
+
+    result = heapwitness_run("env", "-u", "PYTHONMALLOC", python, script)
+
+    assert result.status == FOUND
+    assert NAMED in result.stderr
+
+
+CHILDREN = """\
+import subprocess, sys
+for count in range(2):
+    subprocess.run([sys.executable, "-c", ""], env={"PATH": "/nowhere"})
+subprocess.run(["/bin/true"], env={})
+"""
+
+
+@each_python
+def test_python_that_was_started_without_the_engine_is_named_once(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(CHILDREN)
+
+    result = heapwitness_run(python, script)
+
+    said = " ".join(result.stderr.split())
+    assert result.status == 0
+    assert "ran without the engine, 2 times, in an environment that what started it had cleared: let LD_PRELOAD" in said
+    assert "/bin/true" not in said
+
+
+def test_script_for_python_without_the_engine_is_named_where_it_is_found(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text(f"#!{sys.executable}\nprint('done')\n")
+    tool.chmod(0o755)
+
+    result = heapwitness_run("env", "-u", "LD_PRELOAD", "tool", PATH=f"{tmp_path}:{os.environ['PATH']}")
+
+    assert (result.status, result.stdout) == (0, "done\n")
+    assert "tool ran without the engine, in an environment" in " ".join(result.stderr.split())

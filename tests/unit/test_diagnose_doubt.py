@@ -52,6 +52,16 @@ def test_a_negative_index_is_one_of_the_readings(index: int) -> None:
     assert ("heap-buffer-overflow", heap.payload(blocks[4]), 32 + 8 * index) in read(finding)
 
 
+def test_a_negative_index_of_an_array_that_holds_the_same_number_is_its_underflow() -> None:
+    heap, blocks = row(size=64)
+    at = heap.start(blocks[5])
+    heap.room[at - 8 : at + 64] = DOUBLE * 9
+    finding = only(heap)
+    assert (finding.kind, finding.certain) == ("heap-buffer-underflow", False)
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[5])
+    assert ("heap-buffer-overflow", heap.payload(blocks[4]), 24) in read(finding)
+
+
 def test_the_first_block_alone_is_the_suspect_of_a_negative_index() -> None:
     heap, blocks = row(size=64)
     at = heap.start(blocks[0]) - 16

@@ -218,6 +218,26 @@ def test_a_long_underflow_is_told_by_where_its_fill_begins() -> None:
     assert (finding.damage.address, finding.damage.length) == (first, end - first)
 
 
+def test_a_fill_of_a_block_from_behind_its_head_to_the_next_one_is_its_own_overflow() -> None:
+    heap, blocks = row()
+    heap.write(heap.start(blocks[4]) + 8, b"\xee" * (40 + 32))
+    finding = only(heap)
+    assert (finding.kind, finding.certain) == ("heap-buffer-overflow", False)
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[4])
+    assert [(one.kind, one.culprit and one.culprit.address) for one in finding.readings] == [
+        ("heap-buffer-overflow", heap.payload(blocks[4])),
+        ("heap-buffer-underflow", heap.payload(blocks[5])),
+    ]
+
+
+def test_a_fill_of_all_of_a_block_and_on_to_the_next_one_is_surely_its_overflow() -> None:
+    heap, blocks = row()
+    heap.write(heap.start(blocks[4]), b"\xee" * (48 + 32))
+    finding = only(heap)
+    assert (finding.kind, finding.certain) == ("heap-buffer-overflow", True)
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[4])
+
+
 def test_damage_from_one_blocks_end_to_the_nexts_start_says_that_it_could_be_either() -> None:
     heap, blocks = row()
     heap.write(heap.end(blocks[4]), b"\xee" * 32)

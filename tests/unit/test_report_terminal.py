@@ -63,6 +63,17 @@ def test_a_writer_is_only_named_when_a_trap_caught_the_store() -> None:
     assert "wrote" not in shown(overflow())
 
 
+@pytest.mark.parametrize(
+    ("start", "size", "words"), [(0, 4, "4 bytes"), (-4, 8, "4 bytes"), (0, 2, "3 bytes"), (8, 4, "3 bytes")]
+)
+def test_bytes_that_one_store_wrote_count_though_they_were_the_same(start: int, size: int, words: str) -> None:
+    finding = overflow()
+    assert finding.damage is not None
+    store = Store(address=finding.damage.address + start, size=size, stack=(Frame(pc=9, function="parse_line"),))
+    text = " ".join(shown(msgspec.structs.replace(finding, store=store)).split())
+    assert text.startswith(f"heap-buffer-overflow: parse_line wrote {words} past the end of a 24-byte block")
+
+
 def test_damage_is_marked_without_colour() -> None:
     text = shown(overflow())
     assert "[68 68 68]" in text and "hhh" in text

@@ -153,6 +153,44 @@ def test_files_with_a_heap_of_their_own_are_named() -> None:
     ]
 
 
+def test_how_arrow_is_made_to_ask_malloc_is_said_where_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrow = [("/opt/lib/libarrow.so.2600", ("mimalloc",))]
+
+    (line,) = said(hello(PID), exits(PID), heaps=arrow)
+    monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "system")
+    lines = said(hello(PID), exits(PID), heaps=arrow)
+
+    assert line.endswith(
+        "libarrow.so.2600 (mimalloc). ARROW_DEFAULT_MEMORY_POOL=system makes Arrow ask malloc, which is."
+    )
+    assert lines == []
+
+
+def test_program_that_had_no_word_of_the_engine_is_named_if_it_is_python(tmp_path: Path) -> None:
+    python, other = tmp_path / "tool", tmp_path / "other"
+    python.write_text("#!/usr/bin/env python3\n")
+    other.write_text("#!/bin/sh\n# no python\n")
+    ledger = Ledger()
+    for file in (python, python, other, tmp_path / "nothing"):
+        event = message(STRANGER, section(COMMAND, bytes(file)), pid=PID, node=NOT_TOLD)
+        ledger.note(parse_event(event), PID)
+
+    lines = remarks(ledger, Target(), Program(), (), "program", 0, False)  # type: ignore[arg-type]
+    (line,) = [one for one in lines if "without the engine" in one]
+
+    assert line.startswith(
+        f"{python} ran without the engine, 2 times, in an environment that what started it had cleared"
+    )
+
+
+def test_files_of_a_process_that_ends_are_taken_at_once() -> None:
+    modules = LoadedFiles()
+
+    modules.look_last(os.getpid())
+
+    assert modules.files() or os.path.realpath("/proc/self/exe").startswith("/usr/lib")
+
+
 def test_mapped_files_are_taken_from_a_process_but_not_the_system_s() -> None:
     modules = LoadedFiles()
 

@@ -267,15 +267,20 @@ bool hw_delay_usual(hw_arena *arena, void *pointer, const hw_context *context)
     hw_run *run = hw_usual_run(arena, pointer);
     if (!run || hw_look_at_used(arena, run, pointer, context->family, hw_setting.poison, &n, &slack))
         return false;
+    arena->sites.releasing = hw_past_is_on() ? pointer : NULL;
     HW_SITE_RECALL(site, &arena->sites, context->caller, (uint32_t)n.own >> 8, unknown);
+    arena->sites.releasing = NULL;
     const uint64_t pattern = hw_poison_of(n.place), words[2] = {pattern, pattern};
     for (char *at = n.at + 2 * HW_RUN_OVERHEAD, *end = n.at + run->stride; at < end; at += sizeof words)
         __builtin_memcpy(at, words, sizeof words);
     hw_run_write(&hw_this_process.key, &n, ((uint32_t)n.own & 0xCF) | (uint32_t)HW_CACHED << 4 | site << 8);
     hw_run_link(&hw_this_process.key, &n, HW_RUN_HELD);
+    if (hw_past_is_on())
+        hw_past_note(pointer, site);
     line_up(arena, IN_RUNS, place_of(arena, n.at), run->stride >> HW_RUN_GRANULE_LOG2, context);
     return true;
 unknown:
+    arena->sites.releasing = NULL;
     return false;
 }
 

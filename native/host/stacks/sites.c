@@ -391,7 +391,13 @@ uint32_t hw_site_intern_record(record *key, const uint64_t *words)
 bool hw_site_may_be_kept(uint32_t site)
 {
     unsigned how = hw_site_trapped(site);
-    return how != HW_TRAP_WATCH && (how == HW_TRAP_NOT || hw_trap_is_enough());
+    if (how == HW_TRAP_NOT)
+        return true;
+    if (how == HW_TRAP_WATCH || !hw_trap_is_enough())
+        return false;
+    /* What comes by the short way is not trapped, and nobody counts it there. */
+    atomic_fetch_add(&hw_trap_counted.too_often, 1);
+    return true;
 }
 
 unsigned hw_site_trapped(uint32_t site)

@@ -104,7 +104,7 @@ enum hw_stranger hw_stranger_look(int directory, const char *path)
     return HW_NO_STRANGER;
 }
 
-static bool may_be_run(const char *path)
+bool hw_stranger_may_be_run(const char *path)
 {
     struct stat status;
     return hw_call(SYS_faccessat, AT_FDCWD, (long)path, X_OK, 0, 0, 0) == 0 &&
@@ -121,7 +121,7 @@ bool hw_stranger_search(const char *name, char *path, size_t room)
             memcpy(path, at, part);
             path[part] = '/';
             memcpy(path + part + (part > 0), name, length + 1);
-            if (may_be_run(path))
+            if (hw_stranger_may_be_run(path))
                 return true;
         }
         at += part;

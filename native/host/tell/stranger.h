@@ -19,6 +19,7 @@ enum hw_stranger {
 enum hw_stranger hw_stranger_look(int directory, const char *path);
 /* The first file of that name in PATH that may be run; false: there is none. */
 bool hw_stranger_search(const char *name, char *path, size_t room);
+bool hw_stranger_may_be_run(const char *path);
 static inline bool hw_stranger_minds(enum hw_stranger stranger)
 {
     return stranger == HW_MUSL || stranger == HW_OTHER_MACHINE;

@@ -4,13 +4,14 @@ one's, and nothing of it is left there but where it was."""
 import msgspec
 
 from heapwitness.diagnose.blocks import Sites
-from heapwitness.diagnose.python_objects import type_names
-from heapwitness.findings.counted import HEADS, is_count
+from heapwitness.diagnose.python_objects import has_size, type_names
+from heapwitness.findings.counted import HEADS, is_at_count, is_count
 from heapwitness.findings.model import Block, Finding, Former
 from heapwitness.layout import past as layout
 from heapwitness.memory import Memory
 
 SHOWN = 3
+_HEADS = (0, *HEADS)
 
 
 def with_before(block: Block, sites: Sites, memory: Memory, head: int | None = None) -> Block:
@@ -33,11 +34,34 @@ def with_before(block: Block, sites: Sites, memory: Memory, head: int | None = N
 
 
 def with_former(finding: Finding, sites: Sites, memory: Memory) -> Finding:
-    """The finding with what lay before in the place of a released object whose count of references was changed."""
+    """The finding with what lay before in the place of a released object whose count of references was changed, or of
+    another block where an object would have that, if one lay there; and with the object's type."""
     damage, block = finding.damage, finding.culprit
-    if block is None or damage is None or not is_count(finding):
+    if block is None or not is_at_count(finding):
         return finding
-    return msgspec.structs.replace(finding, culprit=with_before(block, sites, memory, damage.offset))
+    if damage is not None and damage.offset is not None:
+        if is_count(finding) and block.type is None:
+            block = msgspec.structs.replace(block, type=_type_of_last(block, damage.offset, sites, memory))
+        former = with_before(block, sites, memory, damage.offset)
+        block = former if is_count(finding) or any(one.type is not None for one in former.before) else block
+    return msgspec.structs.replace(finding, culprit=block)
+
+
+def _type_of_last(block: Block, head: int, sites: Sites, memory: Memory) -> str | None:
+    """The type of the object that was released there last, where nothing of it is left: that of the first one that was
+    released by the same lines, if this one has the size of such.
+
+    Args:
+        head: bytes of the block before the object.
+    """
+    past = sites.past
+    site = next(iter(past.sites(block.address)), None) if past is not None else None
+    if past is None or site is None or block.freed is None or sites.site(site) != block.freed or head not in _HEADS:
+        return None
+    words = past.heads(site)
+    word = words[_HEADS.index(head)] if words else 0
+    names = type_names(memory, word) if word else ()
+    return names[0] if names and has_size(memory, word, block.size - head) else None
 
 
 def _is_imports(former: Former) -> bool:
@@ -53,7 +77,7 @@ def _former(past: layout.Past, site: int, sites: Sites, memory: Memory, size: in
     name = at = None
     room = -(-size // 16) * 16
     for number, word in enumerate(past.heads(site) if domain == "PyObject_Malloc" else ()):
-        head = (0, *HEADS)[number]
+        head = _HEADS[number]
         if word and head + layout.TYPE + 8 <= room and (names := type_names(memory, word)):
             name, at = names[0], head
             break

@@ -244,8 +244,10 @@ def _regions(event: Event, memory: Memory) -> tuple[Region, ...]:
 
 def _finding(event: Event, crash: Crash, source: Source, sites: Sites, register: str) -> Finding:
     block = with_type(block_of(source.pool, sites, source.tenant), source.pool.memory)
-    if block.domain == "PyObject_Malloc" and block.type is None:
-        block = with_before(block, sites, source.pool.memory)
+    if block.domain is not None and block.type is None:
+        former = with_before(block, sites, source.pool.memory)
+        known = block.domain == "PyObject_Malloc" or any(one.type is not None for one in former.before)
+        block = former if known else block
     return Finding(
         kind="use-after-free-read",
         detected=detection_of(event, "crash"),

@@ -8,9 +8,11 @@ from heapwitness.diagnose.suspects import (
     WORD,
     beginning_behind,
     ending_before,
+    goes_on_in,
     is_all_that_was_left_out,
     is_continued_by,
     is_continued_from,
+    is_filled_alike,
     is_single_value,
     look_different,
     looks_damaged,
@@ -93,8 +95,10 @@ def _run_on(case: DamageCase, earlier: Verdict, before: Tenant) -> _Doubt:
 
 def _is_surely_from(pool: NodeArea, before: Tenant, case: DamageCase) -> bool:
     """Whether damage between two blocks goes on with what the first holds, and the second holds something else, or
-    damage leads up to the second one's end as well."""
+    damage leads up to the second one's end as well; or with what fills the first from its start on."""
     extent = case.extent
+    if is_filled_alike(pool, before, extent):
+        return True
     return is_continued_from(pool, before, extent) and (extent.leads_on or not is_continued_by(pool, extent))
 
 
@@ -114,7 +118,8 @@ def underflow(case: DamageCase, under: PoolNode, began_inside: Tenant | None) ->
     is_left_out = (
         before is not None and not began_inside and is_all_that_was_left_out(case.evidence, case.extent, before)
     )
-    if is_left_out and is_single_value(pool, case.extent):
+    goes_on = before is not None and goes_on_in(pool, case.extent, before)
+    if is_left_out and is_single_value(pool, case.extent) and not goes_on:
         readings = near(pool, case.nodes, case.extent)
         if len(readings) > 1:
             return wild(case, readings, "header")

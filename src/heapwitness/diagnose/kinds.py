@@ -132,8 +132,9 @@ def _before(
 
 
 def _begun_inside(pool: NodeArea, before: Tenant, extent: Extent) -> int:
-    """How many bytes at the end of a block the damage behind it covers as well, when it covers some of
-    them: a fill that begins in the middle of a block and ends where another begins comes from that one."""
+    """How many bytes at the end of a block the damage behind it covers as well, when those are the lesser part of it: a
+    fill that begins so late in a block and ends where another begins comes from that one. What covers more of it begins
+    behind a head or a first member, and comes from the block itself."""
     payload = before.end(pool) - start_of(pool, before.offset)
     if before.end(pool) != extent.start:
         return 0
@@ -143,7 +144,7 @@ def _begun_inside(pool: NodeArea, before: Tenant, extent: Extent) -> int:
     except Unreadable:
         return 0
     covered = reach_back(sample, data)
-    return covered if covered < len(sample) else 0
+    return covered if 2 * covered < payload else 0
 
 
 def _use_after_free(node: PoolNode) -> tuple[str, ...]:

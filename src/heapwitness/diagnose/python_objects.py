@@ -24,6 +24,8 @@ BYTES_LIMIT = 1 << 30
 _CHUNK = 4 << 20
 _HITS_LIMIT = 64
 _TYPE = struct.Struct("<24xQ224xQ")  # its name and the type that it is derived from
+_SIZES = struct.Struct("<24xQqq120xQ")  # its name, bytes of one, and of each item of one; flags
+_HEAP_TYPE = 1 << 9  # of a class: from 3.13 on attributes lie behind the object
 _TYPE_OF_TYPE = struct.Struct("<8xQ")
 _NAME_LIMIT = 128
 _BASES_LIMIT = 16
@@ -212,6 +214,17 @@ def _is_metatype(memory: Memory, address: int) -> bool:
             return memory.read(name_at, 5) == b"type\0"
         address = above
     return False
+
+
+def has_size(memory: Memory, address: int, size: int) -> bool:
+    """Whether an object of the type at an address may be of so many bytes."""
+    try:
+        name_at, basic, each, flags = _SIZES.unpack(memory.read(address, _SIZES.size))
+        if memory.read(name_at, 4) == b"str\0":
+            return True
+    except Unreadable:
+        return False
+    return size >= basic and (each != 0 or size == basic or bool(flags & _HEAP_TYPE))
 
 
 def type_at(memory: Memory, address: int) -> str | None:

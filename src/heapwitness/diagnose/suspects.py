@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from heapwitness.diagnose.blocks import Tenant, first_tenant, last_tenant
 from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import CHANCE, Extent
+from heapwitness.diagnose.pattern import LEAST, reach_back
 from heapwitness.diagnose.verdict import VerdictReading
 from heapwitness.diagnose.where import last_of, start_of
 from heapwitness.heap import NodeArea, PoolNode
@@ -19,6 +20,7 @@ REACH = 32
 """A block that ends or begins at most so many bytes from damage is a suspect: four elements of eight bytes."""
 
 WORD = 8
+_FILL_LIMIT = 1 << 20
 _SAMPLE = 64
 _ADDRESS = 2
 """So many bytes of an address are zero."""
@@ -107,9 +109,26 @@ def is_continued_from(pool: NodeArea, tenant: Tenant, extent: Extent) -> bool:
     return end - start >= 2 * _SAMPLE and all(_alike(_shape(pool, *one), _shape(pool, *data)) for one in samples)
 
 
+def is_filled_alike(pool: NodeArea, tenant: Tenant, extent: Extent) -> bool:
+    """Whether the damage behind a block goes on with the word that fills the block, from its first byte on: then the
+    write began there."""
+    start, end = start_of(pool, tenant.offset), tenant.end(pool)
+    payload = _peek(pool, start, end) if LEAST <= end - start <= _FILL_LIMIT and end == extent.start else b""
+    return bool(payload) and reach_back(payload, _peek(pool, *_first(extent))) == len(payload)
+
+
 def is_continued_by(pool: NodeArea, extent: Extent) -> bool:
     """Whether what lies behind damage looks like its going on."""
     return _alike(_shape(pool, *_first(extent)), _shape(pool, extent.stop, extent.stop + _SAMPLE))
+
+
+def goes_on_in(pool: NodeArea, extent: Extent, before: Tenant) -> bool:
+    """Whether a word before a block's start is the one that the block itself begins with, again and again, and not the
+    one that the block before ends with: an array was filled, with an element too many before its first."""
+    word = _peek(pool, extent.stop - WORD, extent.stop)
+    following = _peek(pool, extent.stop, extent.stop + 2 * WORD)
+    end = before.end(pool)
+    return any(word) and following == 2 * word and _peek(pool, end - WORD, end) != word
 
 
 def looks_damaged(pool: NodeArea, extent: Extent) -> bool:

@@ -13,8 +13,14 @@ _USES = ("use-after-free-write", "use-after-free-read")
 
 def is_count(finding: Finding) -> bool:
     """Whether what was written into a released object, or touched in it, is where it has its count of references."""
+    return finding.culprit is not None and finding.culprit.domain == "PyObject_Malloc" and is_at_count(finding)
+
+
+def is_at_count(finding: Finding) -> bool:
+    """Whether what was written into a released block of a Python program, or touched in it, is where an object that lay
+    there would have its count of references."""
     damage, store, block = finding.damage, finding.store, finding.culprit
-    if finding.kind not in _USES or block is None or block.domain != "PyObject_Malloc":
+    if finding.kind not in _USES or block is None or block.domain is None:
         return False
     if store is not None:
         start = store.start if store.start is not None else store.address
@@ -23,11 +29,13 @@ def is_count(finding: Finding) -> bool:
 
 
 def object_used(finding: Finding) -> Hashable:
-    """The released object that is used, or released again: both follow from the same reference too few. None for all
-    else."""
+    """The released object that is used, or released again: both follow from the same reference too few. Another block
+    may have been in its place since. None for all else."""
     block = finding.culprit
     again = finding.kind == "double-free" and finding.released_with == "PyObject_Free"
-    if block is None or block.domain != "PyObject_Malloc" or not (again or finding.kind in _USES):
+    if block is None or not (again or finding.kind in _USES):
+        return None
+    if block.domain != "PyObject_Malloc" and not any(one.type is not None for one in block.before):
         return None
     released = block.freed.stack if block.freed is not None else ()
     return (finding.detected.pid, block.address, tuple(frame.pc for frame in released))

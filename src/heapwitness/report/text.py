@@ -7,7 +7,18 @@ command: `clean` is applied to each.
 import os
 from collections.abc import Sequence
 
-from heapwitness.findings.model import RELEASE_OF_DOMAIN, Array, Block, Finding, Former, Frame, Place, Site
+from heapwitness.findings.model import (
+    RELEASE_OF_DOMAIN,
+    Array,
+    Block,
+    Damage,
+    Finding,
+    Former,
+    Frame,
+    Place,
+    Site,
+    Store,
+)
 from heapwitness.findings.words import count
 from heapwitness.report.frames import named
 from heapwitness.report.names import spoken
@@ -102,8 +113,24 @@ def _bytes(finding: Finding) -> str:
     damage = finding.damage
     if damage is None:
         return "bytes"
+    if finding.store is not None and (length := _stored(finding, finding.store, damage)) is not None:
+        return count(length, "byte")
     least = "" if damage.exact else "at least "
     return f"{least}{count(damage.length, 'byte')}"
+
+
+def _stored(finding: Finding, store: Store, damage: Damage) -> int | None:
+    """Bytes that one store wrote outside of the block, with those that were the same, if it did all of the damage."""
+    if not store.size or store.times > 1:
+        return None
+    start = store.start if store.start is not None else store.address
+    stop = start + store.size
+    block = finding.culprit
+    if block is not None and finding.kind == "heap-buffer-overflow":
+        start = max(start, block.address + block.size)
+    if block is not None and finding.kind == "heap-buffer-underflow":
+        stop = min(stop, block.address)
+    return stop - start if start <= damage.address and damage.address + damage.length <= stop else None
 
 
 def _writer(finding: Finding) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from heapwitness.accept.asked import Mark
-from heapwitness.findings.counted import is_count, object_used
+from heapwitness.findings.counted import is_at_count, object_used
 from heapwitness.findings.model import Accepted, Finding
 from heapwitness.findings.stacks import stacks, telling_stack
 from heapwitness.report.folding import alike, as_reading, families, same
@@ -179,7 +179,7 @@ class Shown:
         if self._frames > 2 * FRAMES_LIMIT:
             self._unkept.append(case)
             return False
-        if used is not None and is_count(finding):
+        if used is not None and is_at_count(finding):
             self._used.add(used)
         if earlier is not None and earlier.cases[0].mark is None:
             del self._told[as_reading(finding), case.number]

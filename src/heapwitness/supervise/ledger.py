@@ -146,7 +146,7 @@ class Ledger:
         why = event.stranger
         if event.replaced and pid in self._processes:
             self._processes[pid].left = True
-        if why is None or why is Stranger.NOT_TOLD or not event.command:
+        if why is None or not event.command:
             return
         key = (event.command[0], why)
         if key in self.strangers or len(self.strangers) < STRANGERS_LIMIT:

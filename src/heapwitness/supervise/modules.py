@@ -4,9 +4,11 @@ A shared library that is an allocator gives way to the engine, as it gives way t
 is linked into a program or a library under names of its own does not, and what it hands out is not seen.
 """
 
+import contextlib
 import functools
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -23,10 +25,12 @@ SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
 """Time for one of them, on a file system that may not answer."""
 
+_SHEBANG = 256
 _FILE_LIMIT = 2 << 30
 _MAPS_LIMIT = 8 << 20
 _PROCESSES_LIMIT = 1 << 12
 _AT_ONCE = 8
+_ENDS_LIMIT = 64
 _SYSTEM = ("/lib", "/usr/lib", "[", "/memfd:", "/dev/")
 # Each says this before its messages, in all builds and whatever its functions are called.
 _MARKS = {"jemalloc": b"<jemalloc>: ", "mimalloc": b"mimalloc: ", "tcmalloc": b"tcmalloc: "}
@@ -38,6 +42,21 @@ def is_python(maps: str) -> bool:
     return pattern.search(maps) is not None
 
 
+def is_python_program(file: str) -> bool:
+    """Whether a file that is there is a Python interpreter, or a script for one; `file`: a path, or a name in PATH."""
+    path = file if "/" in file else shutil.which(file)
+    if path is None or not os.path.isfile(path):
+        return False
+    if is_python(os.path.realpath(path)):
+        return True
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(_SHEBANG).splitlines()
+    except OSError:
+        return False
+    return bool(start) and start[0].startswith(b"#!") and b"python" in start[0]
+
+
 class LoadedFiles:
     """Collects the files while processes run: most processes are looked at soon, and then ever more seldom."""
 
@@ -46,6 +65,7 @@ class LoadedFiles:
         self._lines: dict[str, str] = {}
         # By pid: in how many turns, and how many were waited before.
         self._due: dict[int, tuple[int, int]] = {}
+        self._ends = 0
 
     def look(self, running: Iterable[int]) -> None:
         """Note what some of these processes have mapped now."""
@@ -59,11 +79,17 @@ class LoadedFiles:
                 self._due.pop(next(iter(self._due)))
             self._due[pid] = (before * 2, max(before * 2, 1))
             looked += 1
-            try:
-                with open(f"/proc/{pid:d}/maps", "rb") as stream:
-                    self.take(stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape"))
-            except OSError:
-                continue
+            self._read(pid)
+
+    def look_last(self, pid: int) -> None:
+        """Note what a process has mapped that says that it ends, of the first ones; it may be gone by now."""
+        if self._ends < _ENDS_LIMIT:
+            self._ends += 1
+            self._read(pid)
+
+    def _read(self, pid: int) -> None:
+        with contextlib.suppress(OSError), open(f"/proc/{pid:d}/maps", "rb") as stream:
+            self.take(stream.read(_MAPS_LIMIT).decode("utf-8", "surrogateescape"))
 
     def take(self, maps: str) -> None:
         """Note what a text of mappings names."""

@@ -4,11 +4,12 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from signal import Signals
 from typing import TYPE_CHECKING
 
 from heapwitness.layout.events import Stranger
-from heapwitness.supervise.modules import is_python
+from heapwitness.supervise.modules import is_python, is_python_program
 
 if TYPE_CHECKING:
     from heapwitness.supervise.ledger import Ledger
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _INTERPRETER = re.compile(r"/(?:lib)?python3\.(\d{1,4})(t?)d?(?:\.so[.\d]{0,16})?$")
 _PIDS_SHOWN = 5
 _FILES_SHOWN = 5
+_ASKED_LIMIT = 64
+_ARROW, _ARROW_POOL = "libarrow.so", "ARROW_DEFAULT_MEMORY_POOL"
 
 _PAST_US = "by a system call past the C library (exit_group), or as another program without the engine"
 _CRASHES = (Signals.SIGSEGV, Signals.SIGBUS, Signals.SIGILL, Signals.SIGFPE, Signals.SIGABRT)
@@ -75,12 +78,8 @@ def remarks(
         rest = "the log takes what is found there" if logged else "with --log FILE a file takes what is found there"
         yield f"{name} has ended and {which}; {rest}."
     yield from _unchecked(ledger, program)
-    own = [f"{os.path.basename(file)} ({' and '.join(names)})" for file, names in heaps]
-    if own:
-        shown = ", ".join(own[:_FILES_SHOWN]) + (", ..." if len(own) > _FILES_SHOWN else "")
-        yield f"memory that allocators inside of these files hand out is not checked: {shown}."
-    if ledger.strangers:
-        yield _strangers(ledger)
+    yield from _private({os.path.basename(file): names for file, names in heaps})
+    yield from _strangers(ledger)
     yield from _untrapped(ledger)
     yield from missing(ledger)
     if ledger.left:
@@ -93,6 +92,18 @@ def remarks(
         yield f"{ledger.dropped} findings came too fast to be looked at; they are only counted."
     if senseless:
         yield f"{senseless} messages came that no engine sends; a program has damaged its engine, or plays tricks."
+
+
+def _private(heaps: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    """What allocators of their own hide, and how they are turned off where they can be."""
+    arrow = any(file.startswith(_ARROW) for file in heaps)
+    asks_malloc = os.environ.get(_ARROW_POOL) == "system"
+    own = [f"{file} ({' and '.join(names)})" for file, names in heaps.items()]
+    own = [one for one in own if not (asks_malloc and one.startswith(_ARROW))]
+    if own:
+        shown = ", ".join(own[:_FILES_SHOWN]) + (", ..." if len(own) > _FILES_SHOWN else "")
+        hint = f" {_ARROW_POOL}=system makes Arrow ask malloc, which is." if arrow and not asks_malloc else ""
+        yield f"memory that allocators inside of these files hand out is not checked: {shown}.{hint}"
 
 
 def _untrapped(ledger: "Ledger") -> Iterator[str]:
@@ -181,13 +192,27 @@ def _processes(which: Sequence[tuple[int, str]]) -> str:
     return f"{len(which)} processes ({', '.join(shown)}{', ...' if len(which) > len(shown) else ''})"
 
 
-def _strangers(ledger: "Ledger") -> str:
-    """Which programs ran without the engine, and why."""
-    files = list(ledger.strangers)
+def _strangers(ledger: "Ledger") -> Iterator[str]:
+    """Which programs ran without the engine, and why; of those that had no word of it, Python programs alone, as what
+    runs tests starts."""
+    files = [one for one in ledger.strangers if one[1] in _WHY]
     shown = [f"{file} ({_WHY[why]})" for file, why in files[:_FILES_SHOWN]]
     if len(files) == 1:
         file, why = files[0]
-        times = ledger.strangers[files[0]]
-        return f"{file} ran without the engine{f', {times} times' if times > 1 else ''}: it is {_WHY[why]}."
-    more = ", ..." if len(files) > len(shown) else ""
-    return f"{len(files)} programs ran without the engine: {', '.join(shown)}{more}."
+        yield f"{file} ran without the engine{_times(ledger.strangers[files[0]])}: it is {_WHY[why]}."
+    elif files:
+        more = ", ..." if len(files) > len(shown) else ""
+        yield f"{len(files)} programs ran without the engine: {', '.join(shown)}{more}."
+    untold = {file: times for (file, why), times in ledger.strangers.items() if why is Stranger.NOT_TOLD}
+    pythons = {file: times for file, times in islice(untold.items(), _ASKED_LIMIT) if is_python_program(file)}
+    if pythons:
+        which = " and ".join(list(pythons)[:2]) + (", ..." if len(pythons) > 2 else "")
+        yield (
+            f"{which} ran without the engine{_times(sum(pythons.values()))}, in an environment that what started it "
+            "had cleared: let LD_PRELOAD, PYTHONMALLOC and HEAPWITNESS_* through (tox: pass_env), or start "
+            "`heapwitness run` there."
+        )
+
+
+def _times(count: int) -> str:
+    return f", {count:,} times" if count > 1 else ""

@@ -93,6 +93,8 @@ class Session:
             return None
         try:
             self.ledger.note(event, pid)
+            if event.type is Type.EXIT:
+                self.modules.look_last(pid)
             return None if self._is_only_noted(event) else self._inquiry().hear(event, pid)
         except Exception as error:  # what befalls one event must not end the run
             return self._inquiry().failed(event, error)

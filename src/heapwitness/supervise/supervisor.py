@@ -32,6 +32,9 @@ _TICK = 0.25
 _AT_REST = 0.05
 """Seconds without a message, after which what a finding would need is loaded, piece by piece."""
 
+_YOUNG = 1.0
+"""Seconds in which a program loads its libraries: it is looked at more often, so that a short one is, too."""
+
 _DRAIN_LIMIT = 10.0
 """Seconds in which what was sent before the program's end is taken in, once it has ended."""
 
@@ -158,7 +161,7 @@ def _watched(
     channel.stop()
     program.release_signals()
     senseless = session.malformed + channel.refused
-    own = plan.target.file
+    own = os.path.realpath(plan.target.file) if plan.target.file else None
     files = {**({own: None} if own else {}), **session.modules.files(but=own)}
     heaps, name = private_heaps(files), options.command[0]
     said = [
@@ -206,7 +209,7 @@ def _acceptance(options: Options) -> "Acceptance | None":
 def _serve(channel: Channel, session: "Session", program: RunningProgram, limits: OwnLimits) -> None:
     """Answer until the program has ended and nothing that was said before is left unheard."""
     channel.wake_on(program.finished)
-    ticked = time.monotonic()
+    began = ticked = time.monotonic()
     ended: float | None = None
     wait, starved = _AT_REST, False
     while True:
@@ -218,9 +221,10 @@ def _serve(channel: Channel, session: "Session", program: RunningProgram, limits
                 raise channel.starved
             time.sleep(_AT_REST)
         starved = channel.starved is not None
+        tick = _TICK if now - began > _YOUNG else _AT_REST
         if not busy and program.exit_status is None:
-            wait = 0.0 if limits.retried(session.prepare) else _TICK
-        if now - ticked >= _TICK and not channel.behind:
+            wait = 0.0 if limits.retried(session.prepare) else tick
+        if now - ticked >= tick and not channel.behind:
             program.look()
             session.tick()
             ticked = now
