@@ -278,6 +278,15 @@ def test_where_checks_are_spread_the_finding_says_since_when(run, monkeypatch) -
     )
 
 
+def test_conftest_files_are_imported_once(run, pytester: pytest.Pytester) -> None:  # type: ignore[no-untyped-def]
+    pytester.makeconftest("import os\nwith open('imported', 'a') as file:\n    print(os.getpid(), file=file)\n")
+
+    done = run("def test_plain(): pass\n", "--heapwitness")
+
+    done.assert_outcomes(passed=1)
+    assert len((pytester.path / "imported").read_text().split()) == 1
+
+
 def test_without_the_option_nothing_changes(run) -> None:  # type: ignore[no-untyped-def]
     loaded = "import sys\ndef test_plain(): assert not {'heapwitness.inside', 'heapwitness.cli'} & set(sys.modules)\n"
 

@@ -213,6 +213,22 @@ def test_stack_that_has_run_out_is_called_so() -> None:
     assert "the stack has run out" in " ".join(result.stderr.split())
 
 
+OVER_THE_STACK = """
+#include <string.h>
+static void fill(unsigned long bytes) { char array[64]; memset(array, 'A', bytes); }
+int main(void) { fill(1ul << 30); return 0; }
+"""
+
+
+def test_array_on_the_stack_that_is_written_past_the_end_of_the_stack_is_called_so() -> None:
+    result = heapwitness_run(compiled(OVER_THE_STACK, "-O0"))
+
+    (crash,) = result.report["crashes"]
+    assert (crash["signal"], crash["heap"]) == ("SIGSEGV", "whole")
+    assert any("an array on the stack was written past its end" in note for note in crash["notes"])
+    assert not any("has run out" in note for note in crash["notes"])
+
+
 def test_thread_whose_stack_has_run_out_is_said_to_have_ended_unchecked() -> None:
     result = heapwitness_run(program(), "deepthread")
 

@@ -62,6 +62,20 @@ def test_a_negative_index_of_an_array_that_holds_the_same_number_is_its_underflo
     assert ("heap-buffer-overflow", heap.payload(blocks[4]), 24) in read(finding)
 
 
+@pytest.mark.parametrize("rest", [b"\x04\x40", b"\x00\x00\x00\x00\x04\x40"], ids=["4 bytes", "8 bytes"])
+def test_a_number_behind_an_array_that_holds_the_same_one_is_its_overflow_though_its_first_bytes_were_there(
+    rest: bytes,
+) -> None:
+    heap, blocks = row(size=64)
+    end = heap.end(blocks[5])
+    number = bytes(heap.room[end : end + 2]) + rest
+    heap.room[end - 64 : end + len(number)] = number * (64 // len(number) + 1)
+    finding = only(heap)
+    assert (finding.kind, finding.certain) == ("heap-buffer-overflow", True)
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[5])
+    assert finding.damage is not None and (finding.damage.offset, finding.damage.length) == (0, len(number))
+
+
 def test_the_first_block_alone_is_the_suspect_of_a_negative_index() -> None:
     heap, blocks = row(size=64)
     at = heap.start(blocks[0]) - 16

@@ -24,7 +24,7 @@ from heapwitness.findings.model import Crash, Finding
 from heapwitness.layout.events import CrashState, CrashWords, Event, Machine
 from heapwitness.layout.process import Region, read_process, read_regions
 from heapwitness.layout.reasons import detection_of
-from heapwitness.memory import Memory, Unreadable
+from heapwitness.memory import Memory, Unreadable, read_up_to
 
 _MASK = (1 << 64) - 1
 _NEAR = 4096
@@ -32,6 +32,7 @@ _NEAR = 4096
 
 _LONGEST_INSTRUCTION = 15
 _STACK_STEP = 64 << 10
+_LONGEST_STACK = 64 << 20
 _PAGE = 4096
 _USER = 1 << 47
 _MEMORY = (signal.SIGSEGV, signal.SIGBUS)
@@ -109,7 +110,7 @@ def _told(event: Event, words: CrashWords, use: Use | None, memory: Memory) -> C
         access=access,
         sender=words.sender if words.code <= 0 and words.sender not in (0, event.pid) else None,
         stack=bare_stack(event.frames),
-        notes=_notes(words, address),
+        notes=_notes(words, address, access, memory),
     )
 
 
@@ -128,7 +129,7 @@ def _heap(state: CrashState) -> Literal["whole", "damaged", "partly checked", "u
     return "partly checked" if state & CrashState.LOOKED and not state & CrashState.BROKE else "unchecked"
 
 
-def _notes(words: CrashWords, address: int | None) -> tuple[str, ...]:
+def _notes(words: CrashWords, address: int | None, access: model.Access | None, memory: Memory) -> tuple[str, ...]:
     notes: list[str] = []
     if words.state & CrashState.ENGAGED:
         notes.append("The thread was in an operation of the heap: the memory that it was changing was not checked.")
@@ -136,12 +137,25 @@ def _notes(words: CrashWords, address: int | None) -> tuple[str, ...]:
         notes.append("The check of the heap itself met memory that is not there, and was broken off.")
     if not words.state & CrashState.LOOKED:
         notes.append("The process ended before its heap could be looked at.")
-    if address is not None and words.signal in _MEMORY and -_STACK_STEP <= address - words.sp < _PAGE:
+    if address is not None and access == "write" and _is_behind_stack(words.sp, address, memory):
+        notes.append(
+            "The address lies right behind the end of the stack: an array on the stack was written past its end, and "
+            "over the frames of those that called, which are lost. No block of the heap is concerned."
+        )
+    elif address is not None and words.signal in _MEMORY and -_STACK_STEP <= address - words.sp < _PAGE:
         notes.append(
             "The address lies at the stack pointer: the stack has run out, as by a recursion without end, or the "
             "stack pointer was damaged."
         )
     return tuple(notes)
+
+
+def _is_behind_stack(sp: int, address: int, memory: Memory) -> bool:
+    """Whether memory goes on without a gap from the stack pointer to the page of an address, and ends there."""
+    page = address - address % _PAGE
+    if not 0 < page - sp <= _LONGEST_STACK:
+        return False
+    return len(read_up_to(memory, sp, page + 1 - sp)) == page - sp
 
 
 # --- what was accessed ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from heapwitness.diagnose.doubt import overflow, run_over, underflow, wild
 from heapwitness.diagnose.evidence import Evidence
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.pattern import reach_back
-from heapwitness.diagnose.suspects import near
+from heapwitness.diagnose.suspects import goes_on_from, near
 from heapwitness.diagnose.verdict import DamageCase, Verdict, VerdictReading
 from heapwitness.diagnose.where import (
     Part,
@@ -51,6 +51,8 @@ def judge(
         return _into_released(case, node)
     before, skipped = _before(pool, nodes, node, part, extent)
     over = before is not None and skipped is not None
+    if before is not None and over and goes_on_from(pool, before, extent):
+        case = replace(case, extent=extent._replace(start=before.end(pool)))
     began_inside: Tenant | None = None
     ends_at, reached = ending_at(pool, nodes, extent), reached_by(pool, nodes, extent)
     if before is not None and over and ends_at is not None and (inside := _begun_inside(pool, before, extent)):
@@ -125,7 +127,7 @@ def _before(
         return None, None
     tenant = last_tenant(pool, previous.offset, previous.header)
     distance = extent.start - (node.offset << pool.log2)
-    if distance and not continued_down(pool, extent, distance):
+    if distance and not (continued_down(pool, extent, distance) or goes_on_from(pool, tenant, extent)):
         return tenant, None
     # A freed block's slack is not watched any more.
     return tenant, pool.slack(*tenant) if tenant.header.state is State.USED else 0

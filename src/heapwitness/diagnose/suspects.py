@@ -22,6 +22,7 @@ REACH = 32
 WORD = 8
 _FILL_LIMIT = 1 << 20
 _SAMPLE = 64
+_WIDTHS = (4, WORD)
 _ADDRESS = 2
 """So many bytes of an address are zero."""
 _DIFFERENT = 3
@@ -125,10 +126,24 @@ def is_continued_by(pool: NodeArea, extent: Extent) -> bool:
 def goes_on_in(pool: NodeArea, extent: Extent, before: Tenant) -> bool:
     """Whether a word before a block's start is the one that the block itself begins with, again and again, and not the
     one that the block before ends with: an array was filled, with an element too many before its first."""
-    word = _peek(pool, extent.stop - WORD, extent.stop)
-    following = _peek(pool, extent.stop, extent.stop + 2 * WORD)
     end = before.end(pool)
-    return any(word) and following == 2 * word and _peek(pool, end - WORD, end) != word
+    for width in _WIDTHS:
+        word = _peek(pool, extent.stop - width, extent.stop)
+        if extent.stop - extent.start <= width and any(word):
+            following = _peek(pool, extent.stop, extent.stop + 2 * width)
+            return following == 2 * word and _peek(pool, end - width, end) != word
+    return False
+
+
+def goes_on_from(pool: NodeArea, before: Tenant, extent: Extent) -> bool:
+    """The same for damage in the word right behind a block, whose first bytes are as they were: it is the word that the
+    block ends with, again and again."""
+    end = before.end(pool)
+    for width in _WIDTHS:
+        word = _peek(pool, end, end + width)
+        if 0 < extent.start - end < extent.stop - end <= width and any(word):
+            return _peek(pool, end - 2 * width, end) == 2 * word
+    return False
 
 
 def looks_damaged(pool: NodeArea, extent: Extent) -> bool:

@@ -5,6 +5,7 @@ of a second at first, in which there is one after each phase of each test, and a
 Beyond it several phases share a check, and what it finds is bounded by the last one before.
 """
 
+import math
 import time
 
 from heapwitness import inside
@@ -28,6 +29,8 @@ class Pace:
         self._spent = 0.0
         self._cost = 0.0
         self._extra = 0.0
+        # By the clock on the wall, which is cheap to ask: until then the budget cannot be there.
+        self._not_before = 0.0
         # The first phase since the last check of everything.
         self._since = ""
 
@@ -42,11 +45,11 @@ class Pace:
             how many there are, and the first phase in which those that are new may have been made; "" for the one that
             has just ended.
         """
-        now = time.process_time()
-        is_due = self._each or surely or self._spent + self._cost <= self._budget(now)
+        is_due = self._each or surely or self._is_due()
         if not is_due and inside.noticed() == known:
             self._since = self._since or place
             return known, ""
+        now = time.process_time()
         count = inside.total()
         self._cost = time.process_time() - now
         self._spent += self._cost
@@ -54,7 +57,18 @@ class Pace:
         if since and count != known:
             # They are told apart again for a while.
             self._extra += FREE_SECONDS
+            self._not_before = 0.0
         return count, since
 
-    def _budget(self, now: float) -> float:
-        return FREE_SECONDS + self._extra + SHARE * (now - self._began - self._spent)
+    def _is_due(self) -> bool:
+        """Whether the budget is there. The processor's time is asked for seldom: a process that asks for it may have to
+        let others go first. It goes by no faster than the clock's while one thread runs."""
+        clock = time.monotonic()
+        if clock < self._not_before:
+            return False
+        budget = FREE_SECONDS + self._extra + SHARE * (time.process_time() - self._began - self._spent)
+        missing = self._spent + self._cost - budget
+        if missing <= 0:
+            return True
+        self._not_before = clock + missing / SHARE if SHARE else math.inf
+        return False

@@ -4,6 +4,8 @@ Without the engine pytest starts itself again under it (`pytest_run.py`). Then `
 each test's setup, call and teardown. Without the option nothing is imported, and nothing is done.
 """
 
+import argparse
+import contextlib
 import os
 import sys
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from heapwitness.integrations.pytest_names import DIRECTORY
 
+_XDIST = "PYTEST_XDIST_WORKER"
 _MARKED = (
     "heapwitness(poison, check_every, check): for this test alone, under --heapwitness: hold released blocks back "
     "(poison=True), check a part of the heap every so many operations (check_every=N), or do not check (check=False)."
@@ -49,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check from now on."""
     config.addinivalue_line("markers", _MARKED)
-    if not _is_wanted(config):
+    if not _is_wanted(config, config.option):
         return
     from heapwitness import inside
     from heapwitness.integrations.pytest_checks import Checks
@@ -64,36 +67,66 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Start again under the engine, unless it is there."""
-    if not _is_wanted(config) or hasattr(config, "workerinput"):
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Start again under the engine, before conftest files are imported, which may take long. What stands in the way is
+    told later."""
+    options = early_config.known_args_namespace
+    in_the_way = _XDIST in os.environ or DIRECTORY in os.environ or not _is_command(early_config)
+    if in_the_way or not _is_wanted(early_config, options):
         return
     from heapwitness import inside
 
     if inside.is_inside():
         return
-    if list(config.invocation_params.args) != sys.argv[1:]:
+    with contextlib.suppress(pytest.UsageError):
+        _start_again(early_config, options)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Start again under the engine, unless it is there."""
+    if not _is_wanted(config, config.option) or hasattr(config, "workerinput"):
+        return
+    from heapwitness import inside
+
+    if inside.is_inside():
+        return
+    if not _is_command(config):
         raise pytest.UsageError("--heapwitness needs pytest to be started as a command, not by another program.")
     if DIRECTORY in os.environ:
         raise pytest.UsageError("--heapwitness: the engine could not be loaded into pytest.")
+    _start_again(config, config.option)
+
+
+def _start_again(config: pytest.Config, options: argparse.Namespace) -> None:
+    """Become `pytest_run`.
+
+    Raises:
+        pytest.UsageError: its options make no sense.
+    """
+    given = _options(config, options)
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.stop_global_capturing()
-    run = ["-m", "heapwitness.integrations.pytest_run", *_options(config), "--", sys.executable, *sys.orig_argv[1:]]
+    run = ["-m", "heapwitness.integrations.pytest_run", *given, "--", sys.executable, *sys.orig_argv[1:]]
     os.execv(sys.executable, [sys.executable, *run])
 
 
-def _is_wanted(config: pytest.Config) -> bool:
-    asked = config.option.heapwitness
+def _is_command(config: pytest.Config) -> bool:
+    return list(config.invocation_params.args) == sys.argv[1:]
+
+
+def _is_wanted(config: pytest.Config, options: argparse.Namespace) -> bool:
+    asked = options.heapwitness
     return bool(config.getini("heapwitness") if asked is None else asked)
 
 
-def _options(config: pytest.Config) -> list[str]:
+def _options(config: pytest.Config, options: argparse.Namespace) -> list[str]:
     """Options of `heapwitness run`: those of the ini-file, and then those of the command line, which win."""
     import shlex
 
     try:
-        given = shlex.split(config.option.heapwitness_options or "")
+        given = shlex.split(options.heapwitness_options or "")
     except ValueError as error:
         raise pytest.UsageError(f"--heapwitness-options: {str(error).lower()}.") from error
     return [*config.getini("heapwitness_options"), *given]
