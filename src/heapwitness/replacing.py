@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from heapwitness.named import writing
+
 _LINKS_LIMIT = 40
 
 
@@ -21,7 +23,7 @@ def write_whole(path: Path, data: bytes) -> None:
     target = where(path)
     before = _status(target)
     if before is not None and not stat.S_ISREG(before.st_mode):
-        with open(target, "wb") as stream:
+        with open(writing(target, os.O_CREAT | os.O_TRUNC), "wb") as stream:
             stream.write(data)
         return
     beside = target.with_name(f".{target.name[:64]}.{os.urandom(4).hex()}.part")

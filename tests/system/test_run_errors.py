@@ -108,3 +108,13 @@ def test_subcommands_are_listed_without_loading_them() -> None:
 
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("run", "report", "inspect", "restore", "simulate", "menuconfig"))
+
+
+def test_a_mistake_in_a_long_line_is_one_sentence_of_some_length(tmp_path: Path) -> None:
+    accepted = tmp_path / "accepted"
+    accepted.write_bytes(b"\0" * 500_000)
+
+    said = sentence("run", "--suppressions", accepted, "--", compiled(MAIN))
+
+    assert len(said) < 12_000
+    assert "is no condition of the form key=pattern." in said

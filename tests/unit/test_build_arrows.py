@@ -15,6 +15,7 @@ SOURCES = ROOT / "src" / "heapwitness"
 STAGES: tuple[str, ...] = (
     "errors",
     "workers",
+    "named",
     "regular",
     "replacing",
     "outputs",

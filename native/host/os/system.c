@@ -265,10 +265,20 @@ bool hw_read_text(const char *path, char *text, size_t room)
     return got > 0;
 }
 
+/* The kernel finds no memory by a process's id once its first thread has ended (pthread_exit in main); by that of
+   another it does. */
+static long peeked(const struct iovec *local, const struct iovec *remote, unsigned count)
+{
+    long got = hw_call(SYS_process_vm_readv, (long)hw_process_id(), (long)local, 1, (long)remote, count, 0);
+    return HW_LIKELY(got != -ESRCH)
+               ? got
+               : hw_call(SYS_process_vm_readv, (long)hw_thread_id(), (long)local, 1, (long)remote, count, 0);
+}
+
 size_t hw_peek(void *into, uintptr_t address, size_t length)
 {
     struct iovec local = {into, length}, remote = {(void *)address, length};
-    long got = hw_call(SYS_process_vm_readv, (long)hw_process_id(), (long)&local, 1, (long)&remote, 1, 0);
+    long got = peeked(&local, &remote, 1);
     if (got == -ENOSYS || got == -EPERM)
         return peek_through_pipe(into, address, length);
     return got > 0 ? (size_t)got : 0;
@@ -281,7 +291,7 @@ unsigned hw_peek_many(void *into, const uint64_t *end, unsigned count, size_t le
         count = HW_PEEKS;
     for (unsigned i = 0; i < count; i++)
         remote[i] = (struct iovec){(void *)(uintptr_t)(end[i] - length), length};
-    long got = hw_call(SYS_process_vm_readv, (long)hw_process_id(), (long)&local, 1, (long)remote, count, 0);
+    long got = peeked(&local, remote, count);
     unsigned whole = 0;
     if (got == -ENOSYS || got == -EPERM)
         while (whole < count && peek_through_pipe((char *)into + whole * length, end[whole] - length, length) == length)

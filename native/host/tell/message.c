@@ -108,7 +108,7 @@ void hw_put_maps(hw_message *m)
     else if (then)
         hw_put_section(m, HW_MAPS, 0, then, whole_lines(then, length, m->room - m->used));
     else
-        hw_put_file(m, HW_MAPS, "/proc/self/maps");
+        hw_put_file(m, HW_MAPS, "/proc/thread-self/maps");
 }
 
 /* The engine's own, or of a pool: it is there. The kernel copies it all the same, as far as it may be asked. */

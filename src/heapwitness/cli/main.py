@@ -16,6 +16,9 @@ INTERRUPTED_EXIT = 130
 _COMPLETION = "_HEAPWITNESS_COMPLETE"
 """With this, shells ask how a command line goes on."""
 
+_SENTENCE_LIMIT = 2000
+"""Characters of an error that are shown."""
+
 _NEW_OBJECTS = 50_000
 """So many until Python looks for garbage: more than are made by loading all, which makes none."""
 
@@ -74,6 +77,9 @@ def _let_go_of_output() -> None:
 
 
 def _say(text: str) -> int:
+    # A file that is named wrongly may be cited by what is wrong in it, whatever its length.
+    if len(text) > _SENTENCE_LIMIT:
+        text = f"{text[: _SENTENCE_LIMIT // 2]} ... {text[-_SENTENCE_LIMIT // 2 :]}"
     text = " ".join(text.split())
     try:
         from heapwitness.report.plain import harmless

@@ -1,6 +1,10 @@
 """The memory of a running process, through /proc/PID/mem."""
 
+import contextlib
+import errno
+import itertools
 import os
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -8,6 +12,48 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.memory.protocol import READ_LIMIT, Unreadable
 
 _CHUNK = 1 << 20
+_THREADS_LIMIT = 1024
+
+
+def threads(pid: int) -> Iterator[str]:
+    """The directories in /proc of a process's threads.
+
+    Where the first thread has ended (`pthread_exit` in `main`) that of the process says nothing of its memory, and
+    theirs do.
+    """
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid:d}/task") as entries:
+        for entry in itertools.islice(entries, _THREADS_LIMIT):
+            if entry.name.isdecimal():
+                yield entry.path
+
+
+def _opened(place: str) -> int:
+    """The memory of a process or thread, by its directory in /proc; it runs.
+
+    Raises:
+        OSError: it cannot be opened, or the thread has ended.
+    """
+    file = os.open(f"{place}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # Of a thread that has ended there are no bytes, and no error, unless the kernel has said so before.
+        if os.pread(file, 1, 0):
+            return file
+    except OSError:
+        return file
+    os.close(file)
+    raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+
+
+def _of_a_thread(pid: int) -> int:
+    """The same of the first thread that runs.
+
+    Raises:
+        ProcessLookupError: there is none.
+    """
+    for place in threads(pid):
+        with contextlib.suppress(ProcessLookupError):
+            return _opened(place)
+    raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
 
 
 class ProcessMemory:
@@ -25,7 +71,10 @@ class ProcessMemory:
     def __init__(self, pid: int) -> None:
         self._file = -1
         try:
-            self._file = os.open(f"/proc/{pid:d}/mem", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._file = _opened(f"/proc/{pid:d}")
+            except ProcessLookupError:
+                self._file = _of_a_thread(pid)
         except PermissionError as error:
             raise HeapwitnessError(
                 f"the memory of process {pid} may not be read; run as its owner or as root."

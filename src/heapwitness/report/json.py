@@ -13,6 +13,7 @@ import msgspec
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import SCHEMA, Report
+from heapwitness.named import reading
 from heapwitness.report.json_schema import schema_of
 from heapwitness.report.writing import put
 
@@ -77,7 +78,7 @@ def load(path: str | PathLike[str]) -> Report:
     Source: docs/report.md; the schema is in the package (`heapwitness/report/schema`).
     """
     try:
-        with open(path, "rb") as stream:
+        with reading(path) as stream:
             data = stream.read(BYTES_LIMIT + 1)
     except OSError as error:
         raise BadReport(f"{path} cannot be read: {error.strerror or error}.") from error

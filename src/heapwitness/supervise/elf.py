@@ -96,7 +96,7 @@ def read_head(path: str) -> Head:
         DamagedElf: no ELF file, or a damaged one.
         OSError: it cannot be read.
     """
-    with open(path, "rb") as stream:
+    with _opened(path) as stream:
         start = stream.read(_HEADER_LIMIT)
         words, _ = _words(start)
         if len(start) < 16 + words.header.size:

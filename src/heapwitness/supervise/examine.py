@@ -1,7 +1,7 @@
 """From one event of a waiting thread to findings, with everything read that is gone once the thread goes on."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -207,15 +207,27 @@ def _all_maps(pid: int) -> str:
 
 
 def _raw_maps(pid: int) -> bytes:
+    return next(filter(None, map(_maps_in, _places(pid))), b"")
+
+
+def _maps_in(place: str) -> bytes:
+    """What a process or thread has mapped, by its directory in /proc; nothing where that is not known."""
     try:
-        with open(f"/proc/{pid:d}/maps", "rb") as stream:
+        with open(f"{place}/maps", "rb") as stream:
             return stream.read(_MAPS_LIMIT)
     except OSError:
         return b""
 
 
 def _program(pid: int) -> str:
-    try:
-        return str(Path(f"/proc/{pid:d}/exe").readlink())
-    except OSError:
-        return ""
+    for place in _places(pid):
+        with contextlib.suppress(OSError):
+            return str(Path(f"{place}/exe").readlink())
+    return ""
+
+
+def _places(pid: int) -> Iterator[str]:
+    from heapwitness.memory.live import threads
+
+    yield f"/proc/{pid:d}"
+    yield from threads(pid)

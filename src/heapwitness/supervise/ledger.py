@@ -20,6 +20,9 @@ COUNTED_LIMIT = 1 << 32
 ERRORS_LIMIT = 16
 _NAME_LIMIT = 64
 _BACKUP_BYTES = 16
+_THREADS = 17
+"""Which word of /proc/PID/stat, from the state on, is the number of threads."""
+
 
 _PYTHON = re.compile(r"python[\d.]{0,8}t?")
 
@@ -216,7 +219,8 @@ def _name(command: Sequence[str]) -> str:
 def _runs(pid: int) -> bool:
     try:
         with open(f"/proc/{pid:d}/stat", "rb") as stream:
-            state = stream.read().rpartition(b")")[2].split()[0]
-    except (OSError, IndexError):
+            words = stream.read().rpartition(b")")[2].split()
+            # Of a process whose first thread alone has ended others are left.
+            return words[0] not in (b"Z", b"X") or int(words[_THREADS]) > 1
+    except (OSError, IndexError, ValueError):
         return False
-    return state not in (b"Z", b"X")

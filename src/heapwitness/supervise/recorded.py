@@ -12,6 +12,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Program, Report, Summary
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.layout.events import BadEvent
+from heapwitness.named import reading
 from heapwitness.outputs import FORMATS, NOTHING, STDOUT, Format, Outputs, TextFormat
 from heapwitness.report.advice import Advice
 from heapwitness.supervise.ledger import Ledger
@@ -84,7 +85,7 @@ def _print(found: Report, format: str, outputs: Outputs) -> None:
 def _read(file: Path, screen: Screen, acceptance: Acceptance | None) -> tuple[Report, BadEvent | None]:
     """The report of a file, whose findings are shown as they come, and what is wrong with the file's end."""
     try:
-        with open(file, "rb") as stream:
+        with reading(file) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise HeapwitnessError(f"{file} is no file of records.")

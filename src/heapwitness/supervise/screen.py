@@ -1,6 +1,7 @@
 """Where a report's text goes. What cannot be written there is never an accident of the run."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.named import writing
 from heapwitness.outputs import TextFormat
 
 if TYPE_CHECKING:
@@ -63,7 +65,8 @@ class Screen:
         if output is None:
             return cls(sys.stderr, advice, quiet=quiet, format=format)
         try:
-            stream = open(output, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            file = writing(output, os.O_CREAT | os.O_TRUNC)
+            stream = open(file, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             raise HeapwitnessError(f"{output} cannot be written: {error.strerror}.") from error
         screen = cls(stream, advice, owned=True, quiet=quiet, format=format)

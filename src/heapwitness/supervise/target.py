@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from heapwitness.errors import HeapwitnessError
+from heapwitness.named import reading
 from heapwitness.supervise.elf import DamagedElf, Head, defines, read_head
 
 _SHEBANG_LIMIT = 256
@@ -85,7 +86,7 @@ def check_program(path: str, engine: Path) -> Target:
     for _ in range(_INTERPRETERS_LIMIT + 1):
         _check_rights(path)
         try:
-            with open(path, "rb") as stream:
+            with reading(path) as stream:
                 start = stream.read(_SHEBANG_LIMIT)
         except PermissionError:
             # A program that may be run but not read can not be looked into from here.

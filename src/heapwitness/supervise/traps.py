@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from heapwitness import named
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Finding, Kind, Site
 from heapwitness.findings.sites import (
@@ -24,7 +25,7 @@ _HUNTED: frozenset[Kind] = frozenset(
         *("use-after-free-write", "use-after-free-read"),
     )
 )
-_FILE_LIMIT = 64 << 20
+_TEXT_LIMIT = 1 << 20
 _AS_IT_WAS, _INNER = 2, 2
 _OTHER: dict[How, How] = {"end": "tight", "tight": "end", "start": "end"}
 _COMMENT = re.compile(r"(^|\s)#")
@@ -217,8 +218,8 @@ def traps_asked_for(words: Sequence[str], file: Path | None, *, watch: bool = Fa
 
 def _of_file(file: Path, watch: bool) -> list[TrappedSite]:
     try:
-        with open(file, "rb") as stream:
-            data = stream.read(_FILE_LIMIT)
+        with named.reading(file) as stream:
+            data = stream.read(_TEXT_LIMIT + 1)
     except OSError as error:
         raise HeapwitnessError(f"{file} cannot be read: {error.strerror}.") from error
     if data.lstrip()[:1] == b"{":
@@ -226,6 +227,8 @@ def _of_file(file: Path, watch: bool) -> list[TrappedSite]:
 
         findings = [one for one in load(file).findings if one.kind in _HUNTED]
         traps = [*(watches_for(findings) if watch else ()), *traps_for(findings)]
+    elif len(data) > _TEXT_LIMIT:
+        raise HeapwitnessError(f"{file} is too long for a file of allocation sites.")
     else:
         lines = (_COMMENT.split(line, 1)[0].strip() for line in data.decode("utf-8", "replace").splitlines())
         traps = [parse_trap(line) for line in lines if line]

@@ -7,11 +7,11 @@ and the task limit (64) have a default. Editing a `.config` is in `dotconfig`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos.config import symbols
 from heapwitness.liteos.config.lines import BLANKS, is_word, numbered
+from heapwitness.named import reading
 
 _IS_NOT_SET = " is not set"
 _LARGEST_CONFIG = 16 << 20
@@ -117,7 +117,7 @@ def failing_dependency(on: set[str]) -> str | None:
 def read(path: str | PathLike[str]) -> str:
     """The text of a `.config`; BadConfig when it cannot be one. Bytes that are no UTF-8 stay as surrogates."""
     try:
-        with Path(path).open("rb") as file:
+        with reading(path) as file:
             data = file.read(_LARGEST_CONFIG + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error

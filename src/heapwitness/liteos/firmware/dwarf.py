@@ -8,7 +8,6 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 from elftools.dwarf.die import DIE
@@ -28,6 +27,7 @@ from heapwitness.liteos.layout.layout import (
     StatLayout,
     slab_size,
 )
+from heapwitness.named import reading
 
 _NODE, _CONTROL, _POOL, _LISTS = "LosMemDynNode", "LosMemCtlNode", "LosMemPoolInfo", "LosMultipleDlinkHead"
 _LITTLE = "LosHeapManager"
@@ -218,7 +218,7 @@ def _value(value: int) -> str:
 def _structures(path: str | PathLike[str]) -> tuple[dict[str, _Structure], int]:
     """The heap's structures and the width of a pointer in bits."""
     try:
-        with Path(path).open("rb") as file:
+        with reading(path) as file:
             try:
                 elf_bounds.check(file, path)
                 elf = ELFFile(file)

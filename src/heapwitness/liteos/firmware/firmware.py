@@ -22,6 +22,7 @@ from heapwitness.liteos.firmware.debuginfo import FirmwareDebugInfo, SourceLine
 from heapwitness.liteos.firmware.dies import dwarf_of, name_of, number_of, size_of, type_of
 from heapwitness.liteos.firmware.patience import Patience, TooLong
 from heapwitness.memory import Memory, Unreadable
+from heapwitness.named import reading
 
 _ARM = "EM_ARM"
 _TASKS = "g_taskCBArray"
@@ -76,7 +77,7 @@ class FirmwareFile:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            self._file = self.path.open("rb")
+            self._file = reading(self.path)
         except OSError as error:
             raise HeapwitnessError(
                 f"{path} cannot be read ({error.strerror}): give the firmware's ELF file."

@@ -3,10 +3,10 @@
 import json
 import string
 from os import PathLike
-from pathlib import Path
 
 from heapwitness.errors import HeapwitnessError
 from heapwitness.liteos.config.lines import numbered
+from heapwitness.named import reading
 
 _BETWEEN = ":=,"
 _LARGEST_FILE = 1 << 20
@@ -21,7 +21,7 @@ def load(path: str | PathLike[str]) -> dict[int, str]:
         HeapwitnessError: the file cannot be read, or a line is neither; names the line.
     """
     try:
-        with Path(path).open("rb") as file:
+        with reading(path) as file:
             data = file.read(_LARGEST_FILE + 1)
     except OSError as error:
         raise HeapwitnessError(f"{path} cannot be read ({error.strerror}): give a file of task names.") from error

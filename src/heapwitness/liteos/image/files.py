@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 from heapwitness.liteos.image import store
 from heapwitness.liteos.image.errors import BadImage
 from heapwitness.liteos.image.store import ByteSource, File, Held
+from heapwitness.named import reading
 
 _GZIP = b"\x1f\x8b"
 
@@ -26,7 +27,7 @@ def read(path: str | PathLike[str], limit: int) -> ByteSource:
         return BadImage(f"{path} is larger than {limit >> 20} MiB: give the part of it that matters.")
 
     def parts() -> Iterator[bytes]:
-        with Path(path).open("rb") as file:
+        with reading(path) as file:
             yield from _bounded(file, limit, too_large)
 
     try:
