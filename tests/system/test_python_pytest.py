@@ -37,6 +37,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):  # type: ig
     """Runs pytest on a file of tests."""
     monkeypatch.setenv("PYTHONPATH", str(SOURCE))
     monkeypatch.delenv("HEAPWITNESS_OPTIONS", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # as if nothing had started it
 
     def run(text: str, *options: str) -> pytest.RunResult:
         pytester.makepyfile(test_it=text)

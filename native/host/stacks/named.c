@@ -250,7 +250,9 @@ static bool has_name(const struct dl_phdr_info *info, const frame *f)
     char own[512] = {0};
     const char *path = info->dlpi_name;
     if (!path || !*path) { /* the program itself */
-        long length = hw_call(SYS_readlinkat, AT_FDCWD, (long)"/proc/thread-self/exe", (long)own, sizeof own - 1, 0, 0);
+        long length = hw_call(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)own, sizeof own - 1, 0, 0);
+        if (length < 0) /* the first thread has ended */
+            length = hw_call(SYS_readlinkat, AT_FDCWD, (long)"/proc/thread-self/exe", (long)own, sizeof own - 1, 0, 0);
         path = length > 0 ? own : "";
     }
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;

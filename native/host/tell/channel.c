@@ -64,7 +64,7 @@ static bool append_finding(void *argument)
         hw_put_site(m, (uint32_t)r->released->site);
     m->room = m->most;
     hw_put_maps(m);
-    hw_put_file(m, HW_COMMAND, "/proc/thread-self/cmdline");
+    hw_put_own_file(m, HW_COMMAND);
     hw_message_finish(m, r->event);
     return hw_append(m);
 }
@@ -192,7 +192,7 @@ static void tell_or_log(enum hw_event_type type, const uint64_t *stats)
     event.dropped = type == HW_EXIT ? atomic_exchange(&hw_dropped, 0) : 0;
     if (stats)
         hw_put_section(&m, HW_STATS, 0, stats, HW_STATS_WORDS * sizeof stats[0]);
-    hw_put_file(&m, HW_COMMAND, "/proc/thread-self/cmdline");
+    hw_put_own_file(&m, HW_COMMAND);
     hw_message_finish(&m, &event);
     bool told = true;
     if (hw_setting.map && type == HW_EXIT) {
@@ -244,7 +244,7 @@ void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
     if (!(last ? hw_ask(&m) : (char)hw_send_only(&m, false)) && hw_setting.log[0]) {
         m.room = m.most;
         hw_put_maps(&m);
-        hw_put_file(&m, HW_COMMAND, "/proc/thread-self/cmdline");
+        hw_put_own_file(&m, HW_COMMAND);
         hw_message_finish(&m, &event);
         if (hw_append(&m))
             hw_say_unread();

@@ -67,7 +67,8 @@ void hw_put_section(hw_message *m, enum hw_section_kind kind, uint64_t address, 
     hw_close_section(m, at);
 }
 
-static void put_open_file(hw_message *m, enum hw_section_kind kind, long file)
+/* False: there is nothing in it, and nothing was put. */
+static bool put_open_file(hw_message *m, enum hw_section_kind kind, long file)
 {
     size_t at = hw_open_section(m, kind, 0), begin = m->used;
     long got = 1;
@@ -77,16 +78,31 @@ static void put_open_file(hw_message *m, enum hw_section_kind kind, long file)
         if (got > 0)
             m->used += (size_t)got;
     }
+    if (m->used == begin) {
+        m->used = at;
+        return false;
+    }
     hw_close_section(m, at);
+    return true;
 }
 
-void hw_put_file(hw_message *m, enum hw_section_kind kind, const char *path)
+static bool put_file(hw_message *m, enum hw_section_kind kind, const char *path)
 {
     long file = hw_call_for_file(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0);
     if (file < 0)
-        return;
-    put_open_file(m, kind, file);
+        return false;
+    bool there = put_open_file(m, kind, file);
     hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+    return there;
+}
+
+/* A process whose first thread has ended has them as those of another thread. That is second: emulators answer for the
+   process alone. */
+void hw_put_own_file(hw_message *m, enum hw_section_kind kind)
+{
+    bool maps = kind == HW_MAPS;
+    if (!put_file(m, kind, maps ? "/proc/self/maps" : "/proc/self/cmdline"))
+        put_file(m, kind, maps ? "/proc/thread-self/maps" : "/proc/thread-self/cmdline");
 }
 
 /* Of a text, as many bytes of whole lines as there is room for with a section's head. */
@@ -108,7 +124,7 @@ void hw_put_maps(hw_message *m)
     else if (then)
         hw_put_section(m, HW_MAPS, 0, then, whole_lines(then, length, m->room - m->used));
     else
-        hw_put_file(m, HW_MAPS, "/proc/thread-self/maps");
+        hw_put_own_file(m, HW_MAPS);
 }
 
 /* The engine's own, or of a pool: it is there. The kernel copies it all the same, as far as it may be asked. */

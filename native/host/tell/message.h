@@ -25,7 +25,8 @@ void hw_put_stack(hw_message *m, hw_event *event, const hw_caller *caller);
 size_t hw_open_section(hw_message *m, enum hw_section_kind kind, uint64_t address);
 void hw_close_section(hw_message *m, size_t at);
 void hw_put_section(hw_message *m, enum hw_section_kind kind, uint64_t address, const void *bytes, size_t length);
-void hw_put_file(hw_message *m, enum hw_section_kind kind, const char *path);
+/* What the kernel says of the process: HW_MAPS or HW_COMMAND. */
+void hw_put_own_file(hw_message *m, enum hw_section_kind kind);
 void hw_put_maps(hw_message *m);
 void hw_put_memory(hw_message *m, uintptr_t start, size_t length);
 
