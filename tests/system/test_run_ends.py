@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,62 @@ def test_python_sees_default_actions() -> None:
     )
 
     assert heapwitness_run(sys.executable, "-c", script).stdout == "[]\n"
+
+
+DAEMON = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+__attribute__((noinline)) static char *make(void) { return malloc(24); }
+__attribute__((noinline)) void spoil(volatile char *block) { block[24] = block[25] = 'x'; }
+int main(int count, char **words) {
+    FILE *file = fopen(words[1], "w");
+    char *block = make(), place[4096];
+    int stays = atoi(words[2]), keeps = atoi(words[3]), fails = 0;
+    if (count > 4) spoil(block);
+    setvbuf(file, NULL, _IONBF, 0);
+    if (daemon(stays, keeps) != 0) fails = 1;
+    struct stat status[3];
+    fprintf(file, "%d %s %d", fails, strcmp(getcwd(place, sizeof place), "/") ? "stays" : "/", getsid(0) == getpid());
+    for (int i = 0; i < 3; i++) fprintf(file, " %d", fstat(i, &status[i]) == 0 && S_ISCHR(status[i].st_mode));
+    fprintf(file, " done\n");
+    memset(block, 0, 24);
+    free(block);
+}
+"""
+
+
+@pytest.mark.parametrize(("stays", "keeps"), [("0", "0"), ("1", "0"), ("0", "1"), ("1", "1")])
+def test_program_that_becomes_a_daemon_does_as_ever_and_is_checked(tmp_path: Path, stays: str, keeps: str) -> None:
+    told = tmp_path / "plain", tmp_path / "checked"
+    with (tmp_path / "output").open("w") as output:
+        subprocess.run(
+            [compiled(DAEMON), told[0], stays, keeps], check=True, stdin=output, stdout=output, stderr=output
+        )
+
+    result = heapwitness_run("sh", "-c", f"exec {compiled(DAEMON)} {told[1]} {stays} {keeps} <&1 2>&1")
+
+    assert (result.status, result.findings) == (0, []), result.stderr
+    assert "unchecked" not in result.stderr
+    assert finished(told[0]) == finished(told[1]) != ""
+
+
+def test_damage_before_a_program_becomes_a_daemon_is_told_of_both(tmp_path: Path) -> None:
+    result = heapwitness_run(compiled(DAEMON), tmp_path / "told", "0", "0", "damage")
+
+    assert result.status == FOUND
+    (finding,) = result.findings
+    assert (finding["kind"], finding["count"]) == ("heap-buffer-overflow", 2)
+
+
+def finished(file: Path) -> str:
+    """What a daemon wrote, once it has written all."""
+    until = time.monotonic() + 60
+    while not (text := file.read_text()).endswith("done\n") and time.monotonic() < until:
+        time.sleep(0.01)
+    return text
 
 
 def test_program_that_is_killed_is_said_to_be_unchecked() -> None:
