@@ -29,7 +29,7 @@ PYTHON = (
     ("files", ("maps", "elf", "links", "configs", "images"), 1024),
 )
 """Scripts, what each can attack, and the MiB that it may need."""
-_SLACK = 60
+_SLACK = 600
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,7 +319,7 @@ libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
 def make(): return libc.malloc(40)
-def wild(block): ctypes.memset(block - 12, 7, 1)
+def wild(block): ctypes.memset(block - 12, ctypes.string_at(block - 12, 1)[0] ^ 7, 1)
 blocks = [make() for _ in range(50)]
 wild(blocks[20])
 for block in blocks: libc.free(block)
@@ -337,6 +337,34 @@ def test_block_of_a_program_that_lays_its_blocks_out_anew_each_time_is_watched_b
     python = [frame for frame in finding["store"]["stack"] if frame["language"] == "python"]
     assert [(frame["function"], frame["line"]) for frame in python] == [("wild", 7), ("<module>", 9)]
     assert finding["victim"]["number"] == 21
+
+
+PASSING = """
+#include <stdlib.h>
+__attribute__((noinline)) static char *passing(void) { return malloc(48); }
+__attribute__((noinline)) static char *lasting(void) { return malloc(40); }
+__attribute__((noinline)) static void wild(volatile char *at) { *at ^= 7; }
+int main(void) {
+    enum { BLOCKS = 50 };
+    char *block[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) {
+        char *other = passing();
+        block[i] = lasting();
+        free(other);
+    }
+    wild(block[0] - 12);
+    for (int i = 0; i < BLOCKS; i++) free(block[i]);
+}
+"""
+"""What is hit lies between a block that is released, again and again, and one that stays: both are watched."""
+
+
+def test_bytes_between_two_blocks_are_watched_for_the_one_that_stays() -> None:
+    hunted = heapwitness_hunt(compiled(PASSING), options=("--trap-kind", "watch", "--tries", "4"))
+
+    (finding,) = hunted.stores
+    assert finding["store"]["stack"][0]["function"] == "wild"
+    assert (finding["victim"]["size"], finding["victim"]["number"]) == (40, 1)
 
 
 CLOSES = """

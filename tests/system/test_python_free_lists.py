@@ -132,14 +132,12 @@ MANY = "for number in range(50_000):\n    row = {number: (number, [number])}\n"
 
 
 @each_python
-@pytest.mark.parametrize(("options", "all_of_them"), [((), False), (("--poison",), True)], ids=["plain", "poison"])
-def test_the_heap_has_those_releases_with_poison_alone(
-    tmp_path: Path, python: Path, options: tuple[str, ...], all_of_them: bool
-) -> None:
+def test_the_heap_has_those_releases_with_poison_alone(tmp_path: Path, python: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(MANY)
 
-    result = heapwitness_run(python, script, options=options)
+    plain, poison = (heapwitness_run(python, script, options=options).report for options in ((), ("--poison",)))
 
-    # Besides these, the dict's table and the list's items are blocks, and the program's start takes some.
-    assert (result.report["summary"]["operations"] > 2 * 50_000 * 5) == all_of_them
+    # In each turn three objects are allocated and released, which lists that are free would save.
+    more = poison["summary"]["operations"] - plain["summary"]["operations"]
+    assert more > 2 * 50_000

@@ -25,13 +25,19 @@ enum state { UNUSED, BUSY, ARMED };
 /* How much a block is wanted. */
 enum wanted { NOT, ANY, SURELY };
 
-typedef struct watch {
-    _Atomic uint32_t state, met;
+/* A block that something is watched for. */
+typedef struct owner {
     enum wanted wanted;
     hw_block block;
     uint32_t site;
-    uintptr_t at; /* what is watched: `length` bytes, which held `before` */
-    uint64_t number, length;
+    uint64_t number;
+} owner;
+
+typedef struct watch {
+    _Atomic uint32_t state, met;
+    owner of, also; /* the blocks on both sides; the second one is no longer in use, or is not wanted, or comes next */
+    uintptr_t at;   /* what is watched: `length` bytes, which held `before` */
+    uint64_t length;
     _Atomic uint64_t before;
     _Atomic uint64_t told[TOLD]; /* instructions */
 } watch;
@@ -69,12 +75,32 @@ static enum wanted how_wanted(const hw_watch_wish *wish, uint64_t number, uintpt
     return placed && here ? SURELY : ANY;
 }
 
+/* By who has the watch. It goes on for the other block where the first one's is gone. */
+static bool is_live(watch *w)
+{
+    if (hw_block_is_live(&w->of.block))
+        return true;
+    if (w->also.wanted == NOT || !hw_block_is_live(&w->also.block))
+        return false;
+    w->of = w->also;
+    w->also.wanted = NOT;
+    return true;
+}
+
+/* If so, it is for this block, too. */
 static bool is_watched(const watch *wanted)
 {
-    for (unsigned i = 0; i < HW_WATCHPOINTS; i++)
-        if (atomic_load(&watches[i].state) == ARMED && watches[i].at == wanted->at &&
-            hw_block_is_live(&watches[i].block))
+    for (unsigned i = 0; i < HW_WATCHPOINTS; i++) {
+        watch *w = &watches[i];
+        if (atomic_load(&w->state) != ARMED || w->at != wanted->at || !take(w, ARMED))
+            continue;
+        bool live = w->at == wanted->at && is_live(w);
+        if (live && w->of.block.payload != wanted->of.block.payload)
+            w->also = wanted->of;
+        give(w, ARMED);
+        if (live)
             return true;
+    }
     return false;
 }
 
@@ -103,15 +129,15 @@ static watch *find_watch(enum wanted wanted)
     for (unsigned i = 0; i < most; i++) {
         if (!take(&watches[i], ARMED))
             continue;
-        if (!hw_block_is_live(&watches[i].block))
+        if (!is_live(&watches[i]))
             return &watches[i];
-        less = watches[i].wanted < wanted ? &watches[i] : less;
+        less = watches[i].of.wanted < wanted ? &watches[i] : less;
         give(&watches[i], ARMED);
     }
     if (!less && wanted == ANY && most) {
         uint64_t count = atomic_fetch_add(&candidates, 1) + 1, chance = by_chance(count);
         alike = chance % count < most ? &watches[(chance >> 32) % most] : NULL;
-        less = alike && alike->wanted == ANY ? alike : NULL;
+        less = alike && alike->of.wanted == ANY ? alike : NULL;
     }
     return less && take(less, ARMED) ? less : NULL;
 }
@@ -180,10 +206,10 @@ static void put(const watch *wanted)
     if (is_watched(wanted))
         return;
     if (is_too_often()) {
-        atomic_fetch_add(&hw_trap_counted.too_often, wanted->wanted == SURELY);
+        atomic_fetch_add(&hw_trap_counted.too_often, wanted->of.wanted == SURELY);
         return;
     }
-    watch *w = find_watch(wanted->wanted);
+    watch *w = find_watch(wanted->of.wanted);
     if (!w)
         return;
     if (!hw_trap_is_watched()) {
@@ -192,12 +218,10 @@ static void put(const watch *wanted)
         return;
     }
     atomic_fetch_add(&spent, 1);
-    w->wanted = wanted->wanted;
-    w->block = wanted->block;
+    w->of = wanted->of;
+    w->also.wanted = NOT;
     w->at = wanted->at;
     w->length = wanted->length;
-    w->site = wanted->site;
-    w->number = wanted->number;
     atomic_store(&w->met, 0);
     for (unsigned i = 0; i < TOLD; i++)
         atomic_store(&w->told[i], 0);
@@ -219,7 +243,7 @@ void hw_watch_look(bool at_end)
         if (!take(w, ARMED))
             continue;
         bool lasts = hw_watchpoint_lasts(i);
-        int error = lasts || at_end || !hw_block_is_live(&w->block) ? 0 : set(w);
+        int error = lasts || at_end || !is_live(w) ? 0 : set(w);
         give(w, error ? UNUSED : ARMED);
         if (error || !lasts)
             say_that_not(error ? error : EBADF);
@@ -228,7 +252,7 @@ void hw_watch_look(bool at_end)
 
 HW_COLD void hw_watch_allocated(const void *payload, const void *trapped, size_t bytes, uint32_t site, uint64_t number)
 {
-    watch wanted = {.site = site, .number = number};
+    watch wanted = {.of = {.site = site, .number = number}};
     uint32_t name = hw_site_trapped(site) == HW_TRAP_NOT ? 0 : hw_number_name(site);
     if (!name)
         return;
@@ -237,13 +261,13 @@ HW_COLD void hw_watch_allocated(const void *payload, const void *trapped, size_t
     if (payload && number)
         hw_number_note(payload, site, number);
     const hw_watch_wish *wish = hw_trap_next_wish(name, NULL);
-    if (!wish || !payload || !atomic_load(&to_be_had) || !hw_block_find(payload, bytes, &wanted.block))
+    if (!wish || !payload || !atomic_load(&to_be_had) || !hw_block_find(payload, bytes, &wanted.of.block))
         return;
     if (atomic_fetch_add(&looks, 1) % LOOKED == 0)
         hw_watch_look(false);
     for (; wish; wish = hw_trap_next_wish(name, wish)) {
-        wanted.wanted = how_wanted(wish, wanted.number, wanted.block.payload);
-        if (wanted.wanted != NOT && hw_block_beside(&wanted.block, wish->offset, &wanted.at, &wanted.length))
+        wanted.of.wanted = how_wanted(wish, number, wanted.of.block.payload);
+        if (wanted.of.wanted != NOT && hw_block_beside(&wanted.of.block, wish->offset, &wanted.at, &wanted.length))
             put(&wanted);
     }
 }
@@ -319,7 +343,7 @@ static uint32_t met(watch *w, const siginfo_t *information, const ucontext_t *co
     bool by_engine = is_engines((uintptr_t)t.held.pc), too_often = by_engine && is_too_often();
     atomic_fetch_add(&spent, by_engine);
     atomic_fetch_add(&hw_trap_counted.too_often, too_often);
-    if (!hw_block_is_live(&w->block) || too_often || atomic_fetch_add(&w->met, !by_engine) >= MET_MOST) {
+    if (!is_live(w) || too_often || atomic_fetch_add(&w->met, !by_engine) >= MET_MOST) {
         let_go(w);
         return UNUSED;
     }
@@ -327,7 +351,8 @@ static uint32_t met(watch *w, const siginfo_t *information, const ucontext_t *co
         atomic_store(&w->told[i], 0);
     if (by_engine || now == before || hw_watchpoint_was_late(information) || is_told(w, t.held.pc))
         return ARMED;
-    t.watched = (hw_watched){w->at, w->length, before, now, w->block.payload, w->block.bytes, w->site, w->number};
+    t.watched =
+        (hw_watched){w->at, w->length, before, now, w->of.block.payload, w->of.block.bytes, w->of.site, w->of.number};
     hw_with_room(tell, &t);
     return ARMED;
 }
@@ -371,7 +396,7 @@ void hw_watch_after_fork(void)
         bool armed = atomic_load(&w->state) == ARMED;
         hw_watchpoint_forget(i);
         give(w, BUSY);
-        give(w, armed && hw_block_is_live(&w->block) && set(w) == 0 ? ARMED : UNUSED);
+        give(w, armed && is_live(w) && set(w) == 0 ? ARMED : UNUSED);
     }
 }
 
