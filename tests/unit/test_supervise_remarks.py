@@ -13,7 +13,7 @@ from engine_messages import COMMAND, EXIT, FINDING, HELLO, STATS, message, secti
 
 from heapwitness.layout.decode import parse_event
 from heapwitness.supervise.ledger import Ledger
-from heapwitness.supervise.modules import LoadedFiles, private_heaps
+from heapwitness.supervise.modules import LoadedFiles, is_python_program, private_heaps
 from heapwitness.supervise.remarks import remarks, without_lines
 
 STRANGER = 5
@@ -275,3 +275,13 @@ def test_bytes_that_could_not_be_watched_are_said_with_the_reason(error: int, wa
 
     assert remark in sentence
     assert sentence.endswith("guard pages and checks are used all the same.")
+
+
+def test_no_file_that_the_kernel_makes_up_is_read_to_see_whether_it_is_a_script() -> None:
+    name = Path("/proc/self/comm")
+    before = name.read_text()
+    try:
+        name.write_text("#!/python")
+        assert not is_python_program(str(name))
+    finally:
+        name.write_text(before)

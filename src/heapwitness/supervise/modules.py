@@ -44,17 +44,23 @@ def is_python(maps: str) -> bool:
 
 def is_python_program(file: str) -> bool:
     """Whether a file that is there is a Python interpreter, or a script for one; `file`: a path, or a name in PATH."""
+    from heapwitness.regular import within
+
     path = file if "/" in file else shutil.which(file)
-    if path is None or not os.path.isfile(path):
-        return False
-    if is_python(os.path.realpath(path)):
-        return True
     try:
-        with open(path, "rb") as stream:
-            start = stream.read(_SHEBANG).splitlines()
+        return path is not None and bool(within(_ANSWER_SECONDS, functools.partial(_runs_python, path)))
     except OSError:
         return False
-    return bool(start) and start[0].startswith(b"#!") and b"python" in start[0]
+
+
+def _runs_python(path: str) -> bool:
+    from heapwitness.regular import open_regular
+
+    if os.path.isfile(path) and is_python(os.path.realpath(path)):
+        return True
+    with open(open_regular(path, _FILE_LIMIT), "rb") as stream:
+        start = stream.read(_SHEBANG)
+    return start.startswith(b"#!") and b"python" in start.splitlines()[0]
 
 
 class LoadedFiles:
