@@ -35,7 +35,7 @@ typedef struct owner {
 
 typedef struct watch {
     _Atomic uint32_t state, met;
-    owner of, also; /* the blocks on both sides; the second one is no longer in use, or is not wanted, or comes next */
+    owner of, also; /* the blocks on both sides, if both are wanted: the second one where the first is gone */
     uintptr_t at;   /* what is watched: `length` bytes, which held `before` */
     uint64_t length;
     _Atomic uint64_t before;

@@ -98,7 +98,7 @@ class RunningProgram:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _wait(self) -> None:
-        """Take every signal that is sent to us; this thread alone reaps, so the pid is still the program's."""
+        """Take every signal that is sent to us; `look` reaps only what this thread has left for a while."""
         try:
             while self._status is None:
                 self._take(signal.sigwaitinfo(self._watched))
