@@ -173,12 +173,8 @@ hw_arena *hw_arena_first(void)
 static pthread_key_t key;
 static bool have_key;
 
-HW_COLD hw_arena *hw_arena_own(void)
+static void take_arena(void)
 {
-    if (hw_this_thread.arena || hw_this_thread.refused)
-        return hw_this_thread.arena;
-    hw_this_thread.refused = true;
-    int before = errno;
     hw_inherited_look();
     bool known = !known_process || known_process == hw_process_id();
     uint32_t thread = known ? hw_thread_id() : UNKNOWN_THREAD;
@@ -204,9 +200,22 @@ HW_COLD hw_arena *hw_arena_own(void)
         if (have_key && thread != known_process)
             pthread_setspecific(key, arena);
     }
-    hw_this_thread.refused = false;
+}
+
+HW_COLD hw_arena *hw_arena_own(void)
+{
+    if (hw_this_thread.arena || hw_this_thread.refused)
+        return hw_this_thread.arena;
+    int before = errno;
+    uint64_t signals = hw_signals_wait();
+    if (!hw_this_thread.arena) {       /* no handler was given one just now */
+        hw_this_thread.refused = true; /* what this calls may allocate, too */
+        take_arena();
+        hw_this_thread.refused = false;
+    }
+    hw_signals_come(signals);
     errno = before;
-    return arena;
+    return hw_this_thread.arena;
 }
 
 void hw_arena_disown(hw_arena *arena)

@@ -64,7 +64,7 @@ static size_t room_of(const hw_arena *arena)
     return arena->number == 1 ? FIRST_ROOM : OTHER_ROOM;
 }
 
-static bool begin(hw_arena *arena)
+static bool begin_as_a_whole(hw_arena *arena)
 {
     hw_runs *runs = &arena->runs;
     size_t room = room_of(arena), books = room / HW_RUN_BYTES * sizeof(hw_book);
@@ -90,6 +90,14 @@ static bool begin(hw_arena *arena)
     hw_region_publish(region, runs->base, 0, HW_ARENA_RUNS, arena->number);
     runs->refused = false;
     return true;
+}
+
+static bool begin(hw_arena *arena)
+{
+    uint64_t signals = hw_signals_wait();
+    bool begun = begin_as_a_whole(arena);
+    hw_signals_come(signals);
+    return begun;
 }
 
 /* Memory for one run more. */
@@ -304,6 +312,8 @@ void hw_runs_lists_anew(hw_arena *arena)
         else if (run->head || run->formatted < run->capacity)
             push(arena, &runs->partial[run->class], run);
     }
+    if (runs->reach) /* one more may have been described, and left at that */
+        hw_region_resize(runs->region, runs->reach);
     bool all = !runs->gone && !atomic_load(&runs->lost);
     atomic_store_explicit(&runs->within, all ? runs->reach : 0, memory_order_relaxed);
 }

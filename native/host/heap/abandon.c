@@ -45,7 +45,7 @@ bool hw_still_engaged(const hw_caller *caller)
     return false;
 }
 
-void hw_abandon(const hw_caller *caller)
+static void abandon(const hw_caller *caller)
 {
     if (hw_this_thread.checks)
         hw_check_abandoned();
@@ -65,4 +65,12 @@ void hw_abandon(const hw_caller *caller)
         hw_mend_left(hw_this_thread.arena, caller);
         atomic_store_explicit(&hw_this_thread.arena->busy, 0, memory_order_release);
     }
+}
+
+/* A handler that leaves this, too, would find what was left, and half of it put in order. */
+void hw_abandon(const hw_caller *caller)
+{
+    uint64_t signals = hw_signals_wait();
+    abandon(caller);
+    hw_signals_come(signals);
 }

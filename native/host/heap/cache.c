@@ -13,6 +13,8 @@ static void release_node(hw_arena *arena, uint32_t node, const hw_context *conte
     hw_fault fault;
     hw_pool *pool = arena->first->pool;
     hw_header h = *hw_own(pool, node);
+    if (hw_is_valid(pool, node, &h) && hw_state_of(h.meta) != HW_CACHED)
+        return;
     int status = hw_release(pool, node, h.meta >> 8, &fault);
     if (status == HW_OK)
         hw_trim_after(arena, arena->first, node, h.prev_size, (size_t)h.size << HW_FIXED_GRANULE_LOG2);
@@ -52,7 +54,7 @@ static void release_large(hw_arena *arena, struct hw_large *kept, const hw_conte
 /* Until no more than so many bytes are kept. */
 static void release_large_to(hw_arena *arena, size_t bytes, const hw_context *context)
 {
-    while (arena->large_bytes > bytes) {
+    for (unsigned turn = 0; turn < HW_LARGE * HW_WAYS && arena->large_bytes > bytes; turn++) {
         unsigned i = arena->large_next++ % (HW_LARGE * HW_WAYS);
         release_large(arena, &arena->large[i / HW_WAYS][i % HW_WAYS], context);
     }
@@ -90,16 +92,28 @@ bool hw_sweep(hw_arena *arena, const hw_context *context)
     return any;
 }
 
+/* A slot that was left while its nodes were moved on may name one twice. */
+static bool is_named_before(const struct hw_large *slot, const struct hw_large *kept)
+{
+    for (; slot < kept; slot++)
+        if (slot->node == kept->node)
+            return true;
+    return false;
+}
+
 void hw_cache_check(hw_arena *arena)
 {
     hw_pool *pool = arena->first->pool;
     hw_header h;
+    arena->large_bytes = 0;
+    for (unsigned i = 0; i < HW_LARGE * HW_WAYS; i++)
+        arena->large_bytes += bytes_of(&arena->large[i / HW_WAYS][i % HW_WAYS]);
     for (unsigned i = 0; i < HW_LARGE * HW_WAYS; i++) {
         struct hw_large *kept = &arena->large[i / HW_WAYS][i % HW_WAYS];
         if (!kept->node)
             continue;
         if (arena->first->lost || !hw_header_at(pool, kept->node, &h) || h.size != kept->size ||
-            hw_state_of(h.meta) != HW_CACHED)
+            hw_state_of(h.meta) != HW_CACHED || is_named_before(arena->large[i / HW_WAYS], kept))
             forget_large(arena, kept);
         else if (hw_links_at(pool, kept->node)->left) /* damaged links that looked like a poisoned node's */
             hw_poison_end(pool, kept->node, &h);

@@ -201,12 +201,22 @@ static bool are_side_by_side(const hw_descriptor *descriptor, const hw_fault *on
     return at >= to;
 }
 
+/* The backup of the first node's header lies in the end node: what is wrong there goes with what is wrong at the first.
+ */
+static bool is_backup_of_first(const hw_descriptor *descriptor, const hw_fault *faults, const hw_fault *fault)
+{
+    uint32_t end = hw_end(descriptor->pool);
+    return fault != faults && fault->reason == HW_HEADERS && fault->node == end && faults[0].reason == HW_HEADERS &&
+           faults[0].low == end;
+}
+
 /* An operation changes nodes that follow each other, and links of others anywhere. */
 static bool may_be_one_operations(const hw_descriptor *descriptor, const hw_fault *faults, unsigned count)
 {
     const hw_fault *last = NULL;
     for (unsigned i = 0; i < count; i++) {
-        if (faults[i].reason == HW_LINKS || faults[i].reason == HW_CONTROL_BLOCK)
+        if (faults[i].reason == HW_LINKS || faults[i].reason == HW_CONTROL_BLOCK ||
+            is_backup_of_first(descriptor, faults, &faults[i]))
             continue;
         if (last && !are_side_by_side(descriptor, last, &faults[i]))
             return false;
@@ -254,6 +264,7 @@ void hw_mend_left(hw_arena *arena, const hw_caller *caller)
         if (told)
             hw_tell_outcome(&outcome);
     }
+    hw_delayed_left(arena);
 }
 
 void hw_lose(hw_arena *arena)

@@ -132,7 +132,7 @@ static void let_go_any(hw_arena *arena, hw_descriptor *descriptor, uint32_t node
     if (hw_verify(descriptor->pool, node, &fault) == HW_OK ||
         (hw_mend(arena, descriptor, context) && hw_verify(descriptor->pool, node, &fault) == HW_OK)) {
         hw_header h = *hw_own(descriptor->pool, node);
-        if (hw_release(descriptor->pool, node, h.meta >> 8, &fault) == HW_OK)
+        if (hw_state_of(h.meta) == HW_CACHED && hw_release(descriptor->pool, node, h.meta >> 8, &fault) == HW_OK)
             hw_trim_after(arena, descriptor, node, h.prev_size, (size_t)h.size << HW_FIXED_GRANULE_LOG2);
     }
 }
@@ -208,8 +208,11 @@ HW_INLINE void fetch_ahead(const hw_arena *arena)
 static void let_oldest_go(hw_arena *arena, const hw_context *context)
 {
     fetch_ahead(arena);
-    uint32_t slot = arena->delayed.head++ % HW_DELAYED, node = arena->delayed.node[slot];
+    uint32_t slot = arena->delayed.head % HW_DELAYED, node = arena->delayed.node[slot];
+    /* Left between the two, the list ends before its newest node, and not behind it. */
     arena->delayed.count--;
+    atomic_signal_fence(memory_order_seq_cst);
+    arena->delayed.head++;
     if (!node) /* lost meanwhile */
         return;
     count(arena, arena->delayed.size[slot], false);
@@ -239,10 +242,12 @@ static void line_up(hw_arena *arena, uint8_t descriptor, uint32_t node, uint32_t
 {
     while (arena->delayed.count && !has_room(arena, (size_t)size << HW_FIXED_GRANULE_LOG2))
         let_oldest_go(arena, context);
-    uint32_t slot = (arena->delayed.head + arena->delayed.count++) % HW_DELAYED;
+    uint32_t slot = (arena->delayed.head + arena->delayed.count) % HW_DELAYED;
     arena->delayed.node[slot] = node;
     arena->delayed.size[slot] = size;
     arena->delayed.descriptor[slot] = descriptor;
+    atomic_signal_fence(memory_order_seq_cst);
+    arena->delayed.count++;
     count(arena, size, true);
 }
 
@@ -312,4 +317,14 @@ void hw_delayed_check(hw_arena *arena, const hw_descriptor *descriptor)
             arena->delayed.node[slot] = 0;
         }
     }
+}
+
+void hw_delayed_left(hw_arena *arena)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < arena->delayed.count; i++) {
+        uint32_t slot = (arena->delayed.head + i) % HW_DELAYED;
+        bytes += arena->delayed.node[slot] ? (size_t)arena->delayed.size[slot] << HW_FIXED_GRANULE_LOG2 : 0;
+    }
+    arena->delayed.bytes = bytes;
 }

@@ -16,5 +16,7 @@ bool hw_delay_usual(hw_arena *arena, void *pointer, const hw_context *context);
 /* After a repair: some may be part of a quarantined stretch now. */
 void hw_delayed_check(hw_arena *arena, const hw_descriptor *descriptor);
 void hw_delayed_check_runs(hw_arena *arena);
+/* After an operation that was left in the middle: how many bytes they are. */
+void hw_delayed_left(hw_arena *arena);
 
 #endif

@@ -239,10 +239,8 @@ bool hw_space_move(const hw_space *from, const hw_space *to, bool *left)
     return true;
 }
 
-bool hw_space_grow(hw_space *space, size_t bytes)
+static bool grow(hw_space *space, size_t bytes)
 {
-    if (bytes > space->room)
-        return false;
     char *end = space->start + space->bytes, *mapped = (char *)space->mapping + space->mapped;
     if (end < mapped) {
         if (!hw_commit(end, bytes - space->bytes))
@@ -254,6 +252,17 @@ bool hw_space_grow(hw_space *space, size_t bytes)
     }
     space->bytes = bytes;
     return true;
+}
+
+/* Memory that is there, and of which the space knows nothing, would end its growth. */
+bool hw_space_grow(hw_space *space, size_t bytes)
+{
+    if (bytes > space->room)
+        return false;
+    uint64_t signals = hw_signals_wait();
+    bool grown = grow(space, bytes);
+    hw_signals_come(signals);
+    return grown;
 }
 
 static void ask_for_pages(const hw_space *space, size_t from, size_t to, int advice)

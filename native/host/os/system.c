@@ -107,6 +107,25 @@ size_t hw_page(void)
     return page;
 }
 
+/* No mask that was: SIGKILL cannot be blocked. */
+static const uint64_t NONE_SET = UINT64_C(1) << (SIGKILL - 1);
+
+uint64_t hw_signals_wait(void)
+{
+    static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+    uint64_t others = UINT64_MAX, before = 0;
+    for (unsigned i = 0; i < sizeof own / sizeof own[0]; i++)
+        others &= ~(UINT64_C(1) << (own[i] - 1));
+    long status = hw_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)&others, (long)&before, sizeof others, 0, 0);
+    return status == 0 ? before : NONE_SET;
+}
+
+void hw_signals_come(uint64_t before)
+{
+    if (before != NONE_SET)
+        hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof before, 0, 0);
+}
+
 static void *mapped(size_t bytes, int protection, int sharing)
 {
     long at = hw_call(SYS_mmap, 0, (long)bytes, protection, sharing | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

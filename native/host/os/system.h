@@ -34,6 +34,12 @@ long hw_call_anyway(long number, long a, long b, long c, long d, long e, long f)
    for that moment, if it can be. */
 long hw_call_for_file(long number, long a, long b, long c, long d);
 
+/* From here on the thread's signals wait, but for those that come of what it does itself: no handler runs that could
+   leave by longjmp what has to be done as a whole. hw_signals_come takes what it returned; where the kernel may not be
+   asked, nothing waits. */
+uint64_t hw_signals_wait(void);
+void hw_signals_come(uint64_t before);
+
 /* Zeroed memory that costs nothing until it is touched; NULL when there is none. */
 void *hw_map(size_t bytes);
 /* The same, shared with the children of forks. */

@@ -215,6 +215,105 @@ static void jumps(void)
     }
 }
 
+/* The same of blocks that lie in pools, and of everything that is done with them. */
+static void jumps_among_large(void)
+{
+    enum { BLOCKS = 200, MOST = 20000 };
+    static unsigned char *volatile block[BLOCKS];
+    static volatile size_t size[BLOCKS];
+    static volatile int left;
+    static volatile unsigned state = 1;
+    struct sigaction action = {.sa_handler = leave};
+    CHECK(sigaction(SIGALRM, &action, NULL) == 0);
+    struct itimerval timer = {{0, 61}, {0, 61}};
+    CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
+    while (left < 800) {
+        if (sigsetjmp(out, 1)) {
+            left++;
+            continue;
+        }
+        inside = 1;
+        for (;;) {
+            state = state * 1664525u + 1013904223u;
+            unsigned k = (state >> 8) % BLOCKS;
+            size_t bytes = (state >> 20) % MOST + 1;
+            unsigned char *mine = block[k], *now;
+            for (size_t b = 0; mine && b < size[k]; b += 97)
+                CHECK(mine[b] == (unsigned char)k);
+            block[k] = NULL;
+            if ((state >> 5 & 3) == 0) {
+                now = realloc(mine, bytes);
+            } else {
+                free(mine);
+                now = state >> 5 & 1 ? malloc(bytes) : aligned_alloc(64, (bytes + 63) & ~(size_t)63);
+            }
+            CHECK(now);
+            memset(now, (int)k, bytes);
+            size[k] = bytes;
+            block[k] = now;
+        }
+    }
+    calm(ITIMER_REAL);
+}
+
+/* A thread is hit while it is given a heap. Afterwards it has one: its blocks lie side by side. */
+static __thread sigjmp_buf out_of_first;
+static __thread volatile sig_atomic_t can_leave;
+static _Atomic int started;
+
+static void leave_first(int number)
+{
+    (void)number;
+    if (can_leave) {
+        can_leave = 0;
+        siglongjmp(out_of_first, 1);
+    }
+}
+
+static void *allocating(void *unused)
+{
+    enum { MANY = 1000 };
+    char *block[MANY], *lowest = (char *)UINTPTR_MAX, *highest = NULL;
+    if (sigsetjmp(out_of_first, 1) == 0) {
+        can_leave = 1;
+        started = 1;
+        for (;;)
+            free(malloc(100));
+    }
+    for (int i = 0; i < MANY; i++) {
+        CHECK((block[i] = malloc(100)));
+        memset(block[i], i, 100);
+        lowest = block[i] < lowest ? block[i] : lowest;
+        highest = block[i] > highest ? block[i] : highest;
+    }
+    CHECK(highest - lowest < 64 << 20);
+    for (int i = 0; i < MANY; i++) {
+        CHECK(block[i][99] == (char)i);
+        free(block[i]);
+    }
+    return unused;
+}
+
+static void first_jumps(void)
+{
+    struct sigaction action = {.sa_handler = leave_first};
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
+    pthread_t thread[8];
+    for (unsigned round = 0; round < 100; round++) {
+        for (unsigned i = 0; i < 8; i++) {
+            started = 0;
+            CHECK(pthread_create(&thread[i], NULL, allocating, NULL) == 0);
+            while (!started)
+                continue;
+            for (volatile unsigned wait = 0; wait < round * 37 % 1000; wait++)
+                continue;
+            pthread_kill(thread[i], SIGUSR1);
+        }
+        for (unsigned i = 0; i < 8; i++)
+            pthread_join(thread[i], NULL);
+    }
+}
+
 /* A handler that forks, and whose child goes on with what was interrupted. */
 static _Atomic int children;
 
@@ -265,6 +364,8 @@ static const test_case cases[] = {
     {"starts_and_ends", starts_and_ends},
     {"alternate_stack", alternate_stack},
     {"jumps", jumps},
+    {"jumps_among_large", jumps_among_large},
+    {"first_jumps", first_jumps},
     {"forking", forking},
 };
 
