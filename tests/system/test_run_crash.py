@@ -229,6 +229,62 @@ def test_array_on_the_stack_that_is_written_past_the_end_of_the_stack_is_called_
     assert not any("has run out" in note for note in crash["notes"])
 
 
+SMASHED = """
+#include <stdlib.h>
+__attribute__((noinline)) static void fill(long word, int words) {
+    static int i; /* not beside the array */
+    volatile long array[2];
+    for (i = 0; i < words; i++) array[i] = word;
+}
+int main(int count, char **argument) {
+    free(malloc(100));
+    fill(strtol(argument[1], NULL, 0), 6);
+    return count;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "text"), [("0x4141414141414141", ' ("AAAAAAAA")'), ("0x500000000", ""), ("0x7fff00000000", "")]
+)
+def test_return_to_what_is_no_code_is_called_an_overwritten_stack(address: str, text: str) -> None:
+    result = heapwitness_run(compiled(SMASHED, "-O0", "-fno-stack-protector"), address)
+
+    (crash,) = result.report["crashes"]
+    assert (crash["signal"], crash["heap"], crash["stale"]) == ("SIGSEGV", "whole", [])
+    (note,) = crash["notes"]
+    assert f"A function returned to {address}{text}, which is no code: its frame on the stack was overwritten" in note
+
+
+def test_what_the_compiler_s_check_of_the_stack_finds_names_the_function_and_no_object() -> None:
+    result = heapwitness_run(compiled(SMASHED, "-O0", "-fstack-protector-all"), "0x4141414141414141")
+
+    (crash,) = result.report["crashes"]
+    assert (crash["signal"], crash["heap"], crash["stale"]) == ("SIGABRT", "whole", [])
+    (note,) = crash["notes"]
+    assert "check at the end of fill found its frame on the stack overwritten" in note
+
+
+CALLED = """
+#include <stdlib.h>
+int main(int count, char **argument) {
+    free(malloc(100));
+    void (*volatile function)(void) = (void (*)(void))strtol(argument[count - 1], NULL, 0);
+    function();
+    return 0;
+}
+"""
+
+
+def test_call_of_what_is_no_code_is_no_overwritten_stack() -> None:
+    for address in ("0x500000000", "0x4141414141414141"):
+        result = heapwitness_run(compiled(CALLED, "-O0"), address)
+
+        (crash,) = result.report["crashes"]
+        assert crash["signal"] == "SIGSEGV"
+        assert not crash["notes"]
+
+
 def test_thread_whose_stack_has_run_out_is_said_to_have_ended_unchecked() -> None:
     result = heapwitness_run(program(), "deepthread")
 

@@ -16,13 +16,14 @@ from heapwitness.diagnose.cut import words as words_of_cut
 from heapwitness.diagnose.held import held
 from heapwitness.diagnose.operand import Use, use_of
 from heapwitness.diagnose.python_objects import with_type
+from heapwitness.diagnose.smashed import overwritten_return
 from heapwitness.diagnose.stale import Source, source_of
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings import model
 from heapwitness.findings.detection import bare_stack
 from heapwitness.findings.model import Crash, Finding
 from heapwitness.layout.events import CrashState, CrashWords, Event, Machine
-from heapwitness.layout.process import Region, read_process, read_regions
+from heapwitness.layout.process import Region, read_process, read_regions, region_at
 from heapwitness.layout.reasons import detection_of
 from heapwitness.memory import Memory, Unreadable, read_up_to
 
@@ -72,6 +73,9 @@ def examine_crash(event: Event, words: CrashWords, memory: Memory) -> tuple[Cras
     cut = cut_block(memory, regions, sites, crash.address) if crash.address is not None else None
     if cut is not None:
         return _with_note(crash, words_of_cut(*cut)), ()
+    smashed = overwritten_return(words, use, crash.address, crash.access, memory)
+    if smashed is not None and region_at(regions, words.sp) is None:
+        return _with_note(crash, smashed), ()
     used = (*candidates, *((crash.address,) if crash.address is not None else ()))
     return _with_held(crash, words, memory, regions, sites, used), ()
 

@@ -22,9 +22,10 @@ class Advice:
     poison: str = ""
 
     def on_crash(self, crash: "Crash") -> str:
-        """One sentence for a crash of Python with a heap that nothing has overwritten; else ""."""
+        """One sentence for a crash of Python with a heap that nothing has overwritten, and that nothing else is said
+        of; else ""."""
         python = any(frame.language == "python" for frame in crash.stack)
-        if not (self.poison and python and crash.heap == "whole" and crash.code > 0):
+        if not (self.poison and python and crash.heap == "whole" and crash.code > 0 and not crash.notes):
             return ""
         return (
             f"{self.poison} keeps released objects from being used again: then one that was released once too often is "

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from heapwitness.diagnose.smashed import with_check
 from heapwitness.findings.model import Crash, Finding, HeapMap
 from heapwitness.findings.stacks import stacks
 from heapwitness.report.text import place
@@ -48,7 +49,7 @@ class Namer:
 
     def crash(self, crash: Crash, examined: Examined) -> Crash:
         """A crash with names."""
-        crash = self._names.crash(crash, examined.maps)
+        crash = with_check(self._names.crash(crash, examined.maps))
         return merged_crash(crash, examined.python)
 
     def heap_map(self, taken: HeapMap, code: str) -> HeapMap:
