@@ -37,6 +37,19 @@ each_named_python = pytest.mark.parametrize(
 """... whose C frames have names, also where it is stripped."""
 
 
+each_python_of_own_frames = pytest.mark.parametrize(
+    "python",
+    [
+        one
+        for one in pythons()
+        if not re.search(r"3\.1[12]", f"{one} {sys.version if str(one) == sys.executable else ''}")
+    ]
+    or [pytest.param(None, marks=pytest.mark.skip("no Python from 3.13 on is here"))],
+    ids=lambda path: re.sub(r"\W", "-", str(path))[-24:],
+)
+"""... whose frames nothing on the C stack leads to, as from 3.13 on."""
+
+
 def each_python_with(package: str) -> pytest.MarkDecorator:
     """A test for each of these, and all others of pyenv, that have a package; skipped where none has."""
     there = dict.fromkeys([*pythons(), *_installed()])

@@ -1,13 +1,14 @@
 """Python programs: blocks have the Python lines that allocated and released them."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from run_support import FOUND, engine, heapwitness_command, heapwitness_run, needs_engine
-from support.pythons import each_named_python, each_python
+from run_support import FOUND, compiled, engine, heapwitness_command, heapwitness_run, needs_engine
+from support.pythons import each_named_python, each_python, each_python_of_own_frames
 
 pytestmark = needs_engine
 
@@ -213,13 +214,40 @@ def test_whole_stacks_have_python_frames_in_their_places(tmp_path: Path, python:
 
 @each_python
 def test_program_that_recorded_alone_has_its_lines(tmp_path: Path, python: Path) -> None:
-    script = _write(tmp_path, "def make():\n    return libc.malloc(24)\nspoil(make())\n")
+    text = (
+        "def make():\n    return libc.malloc(24)\ndef drop(block):\n    libc.free(block)\n"
+        "kept = make()\nspoil(kept)\ndrop(kept)\n"
+    )
+    script = _write(tmp_path, text)
     log = tmp_path / "log"
     alone = {**os.environ, "LD_PRELOAD": str(engine()), "PYTHONMALLOC": "malloc", "HEAPWITNESS_LOG": str(log)}
 
     subprocess.run([python, script], env=alone, check=True)
 
     assert "allocated by make\n  at script.py:9" in heapwitness_command("report", log).stdout
+    (finding,) = json.loads(heapwitness_command("report", "--format", "json", log).stdout)["findings"]
+    assert _python_lines(finding["detected"], str(script)) == [("drop", 11), ("<module>", 14)]
+
+
+SMASH = """
+void smash(void) {
+    static int i; /* not beside the array */
+    volatile char array[16];
+    for (i = 0; i < 4000; i++) array[i] = 65;
+}
+"""
+
+
+@each_python_of_own_frames
+def test_crash_of_an_overwritten_stack_has_the_lines_that_led_there(tmp_path: Path, python: Path) -> None:
+    library = compiled(SMASH, "-O0", "-fno-stack-protector", "-shared", "-fPIC")
+    script = _write(tmp_path, f"def call():\n    ctypes.CDLL('{library}').smash()\ncall()\n")
+
+    (crash,) = heapwitness_run(python, script).report["crashes"]
+
+    assert crash["signal"] == "SIGSEGV"
+    assert _python_lines(crash, str(script)) == [("call", 9), ("<module>", 10)]
+    assert any("its frame on the stack was overwritten" in note for note in crash["notes"])
 
 
 @each_python

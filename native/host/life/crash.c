@@ -8,6 +8,7 @@
 #include "os/guard.h"
 #include "os/room.h"
 #include "os/signals.h"
+#include "tell/evidence.h"
 #include "tell/held.h"
 
 #include <signal.h>
@@ -28,6 +29,7 @@ typedef struct look {
     hw_caller caller;
     hw_trap trap;
     bool whole;
+    uint32_t site;
 } look;
 
 static look look_at(const siginfo_t *information, const ucontext_t *context)
@@ -35,6 +37,12 @@ static look look_at(const siginfo_t *information, const ucontext_t *context)
     return (look){.crash = hw_crash_words(information, context),
                   .caller = hw_interrupted(context),
                   .trap = hw_trap_of(information, context)};
+}
+
+static void find_site(void *argument)
+{
+    look *l = argument;
+    l->site = hw_noticed_at(&l->caller);
 }
 
 static void check(void *argument)
@@ -55,7 +63,7 @@ static void look_at_heap(look *l)
     uint64_t others = ~(UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGBUS - 1));
     hw_call(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0);
     hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&others, 0, sizeof others, 0, 0);
-    hw_tell_crash(&l->crash, &l->caller);
+    hw_tell_crash(&l->crash, &l->caller, 0);
     if (l->crash.sender == process && hw_fault_before((int)l->crash.signal, &information, &context))
         *l = look_at(&information, &context);
     if (hw_is_engaged())
@@ -68,7 +76,9 @@ static void look_at_heap(look *l)
     if (atomic_load(&hw_findings) != before)
         l->crash.state |= HW_CRASH_FOUND;
     l->crash.state |= HW_CRASH_LOOKED;
-    hw_tell_crash(&l->crash, &l->caller);
+    if (!hw_guarded(find_site, l))
+        l->site = 0;
+    hw_tell_crash(&l->crash, &l->caller, l->site);
     hw_tell_end(l->crash.signal);
 }
 

@@ -47,6 +47,7 @@ typedef struct record {
     const hw_where *where;
     const hw_fault *fault;
     const hw_released *released;
+    uint32_t noticed;
 } record;
 
 /* With all the memory that a diagnosis needs, since nobody can look at it later. */
@@ -62,6 +63,7 @@ static bool append_finding(void *argument)
         hw_put_memory(m, (uintptr_t)r->context->held->pc, INSTRUCTION);
     if (r->released)
         hw_put_site(m, (uint32_t)r->released->site);
+    hw_put_site(m, r->noticed);
     m->room = m->most;
     hw_put_maps(m);
     hw_put_own_file(m, HW_COMMAND);
@@ -96,6 +98,9 @@ char hw_tell_finding(const hw_context *context, const hw_where *where, const hw_
     }
     hw_put_stack(&m, &event, &context->caller);
     hw_put_section(&m, HW_FRAME, (uint64_t)(uintptr_t)context->caller.frame, "", 0);
+    uint32_t noticed = hw_noticed_at(&context->caller);
+    if (noticed)
+        hw_put_section(&m, HW_NOTICED, noticed, "", 0);
     if (context->left)
         hw_put_section(&m, HW_LEFT, 0, "", 0);
     if (released)
@@ -119,7 +124,7 @@ char hw_tell_finding(const hw_context *context, const hw_where *where, const hw_
     char answer = hw_ask(&m);
     last_was_logged = false;
     if (!answer) {
-        record r = {&m, &event, context, where, fault, released};
+        record r = {&m, &event, context, where, fault, released, noticed};
         answer = hw_setting.on_error;
         last_was_logged =
             hw_setting.log[0] && (hw_record_is_open() ? append_finding(&r) : hw_with_descriptor(append_finding, &r));
@@ -228,7 +233,7 @@ static void put_crashed_stack(hw_message *m, hw_event *event, const hw_crash *cr
     }
 }
 
-void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
+void hw_tell_crash(const hw_crash *crash, const hw_caller *caller, uint32_t site)
 {
     bool last = crash->state & HW_CRASH_LOOKED;
     hw_message m;
@@ -240,9 +245,13 @@ void hw_tell_crash(const hw_crash *crash, const hw_caller *caller)
     if (last)
         put_crashed_stack(&m, &event, crash, caller);
     hw_put_section(&m, HW_CRASH, 0, crash, sizeof *crash);
+    if (site)
+        hw_put_section(&m, HW_NOTICED, site, "", 0);
     hw_message_finish(&m, &event);
     if (!(last ? hw_ask(&m) : (char)hw_send_only(&m, false)) && hw_setting.log[0]) {
         m.room = m.most;
+        hw_put_memory(&m, (uintptr_t)&hw_this_process, sizeof hw_this_process);
+        hw_put_site(&m, site);
         hw_put_maps(&m);
         hw_put_own_file(&m, HW_COMMAND);
         hw_message_finish(&m, &event);

@@ -54,7 +54,8 @@ enum hw_section_kind {
     HW_FRAME,
     HW_WATCHED,
     HW_NUMBERED,
-    HW_RUN_AT
+    HW_RUN_AT,
+    HW_NOTICED
 };
 
 /* A block without a pool (huge.h, traps/blocks.h), as a section tells it. `before`: bytes before it that have the
@@ -125,8 +126,9 @@ void hw_tell_stored(uintptr_t address, size_t length);
 /* Tell how far an instruction's accesses around a block went that was told, and how many there were. */
 void hw_tell_end_of_access(uintptr_t block, uint64_t pc, uint64_t farthest, uint64_t times);
 void hw_tell_hello(void);
-/* Tell of a crash; once the heap was looked at with the stack, and wait until it was examined. */
-void hw_tell_crash(const hw_crash *crash, const hw_caller *caller);
+/* Tell of a crash; once the heap was looked at with the stack and the site that it has, 0 for none, and wait until it
+   was examined. */
+void hw_tell_crash(const hw_crash *crash, const hw_caller *caller, uint32_t site);
 enum { HW_STATS_WORDS = 15 };
 void hw_tell_exit(const uint64_t stats[HW_STATS_WORDS]);
 /* The heap was checked because a signal asked for it; told only to who draws the heap. */

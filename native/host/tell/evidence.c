@@ -1,8 +1,10 @@
 #define _GNU_SOURCE
 #include "tell/evidence.h"
 
+#include "arena/arena.h"
 #include "run_node.h"
 #include "stacks/numbers.h"
+#include "stacks/python_sites.h"
 
 enum { WINDOW_MOST = 4 << 20, MOST_SITES = 64 };
 
@@ -24,6 +26,12 @@ void hw_put_site(hw_message *m, uint32_t site)
         }
         record = hw_site_at(record->prior);
     }
+}
+
+uint32_t hw_noticed_at(const hw_caller *caller)
+{
+    hw_arena *arena = hw_is_foreign() ? NULL : hw_this_thread.arena;
+    return arena && arena->sites.python ? hw_python_learn(&arena->sites, caller, 0) : 0;
 }
 
 static void put_sites_of(hw_message *m, const hw_pool *pool, uint32_t node)

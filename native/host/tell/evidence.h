@@ -10,6 +10,8 @@ void hw_put_evidence(hw_message *m, const hw_where *where, const hw_fault *fault
 void hw_put_unpooled(hw_message *m, const hw_unpooled *block);
 /* Of an allocation site: its record, and those that it names. */
 void hw_put_site(hw_message *m, uint32_t site);
+/* The site of what the thread is at, with its Python lines; 0 where it runs no Python, or that is not known. */
+uint32_t hw_noticed_at(const hw_caller *caller);
 /* Which numbers blocks have at their sites: around a fault, and the one at an address. */
 void hw_put_numbers(hw_message *m, const hw_where *where, const hw_fault *fault);
 void hw_put_number_of(hw_message *m, uint64_t address);

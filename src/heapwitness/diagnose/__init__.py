@@ -19,7 +19,7 @@ from heapwitness.diagnose.python_objects import with_contents
 from heapwitness.diagnose.trap import guarded_block, into_grave, into_guard, with_stored, with_trap
 from heapwitness.diagnose.unpooled import block_without_pool, overrun
 from heapwitness.diagnose.watched import Caught, caught, is_damage_of, with_store
-from heapwitness.findings.detection import detection
+from heapwitness.findings.detection import detection, with_lines
 from heapwitness.findings.model import RELEASES, Detected, Finding, Place
 from heapwitness.heap import Fault, LostPool, NodeArea, WalkedPool, WalkedRuns, check
 from heapwitness.layout.events import Event, Outcome, Reason, Type
@@ -60,7 +60,7 @@ def diagnose(event: Event, memory: Memory, elsewhere: Callable[[int], Place] | N
         return ()
     sites = Sites(memory, event.process)
     told = (with_contents(one, memory, event.process) for one in _diagnosed(event, memory, elsewhere))
-    found = tuple(with_former(one, sites, memory) for one in told)
+    found = tuple(with_lines(with_former(one, sites, memory), sites.lines(event.noticed)) for one in told)
     if event.numbers:
         found = tuple(with_numbers(one, event.numbers, sites) for one in found)
     if not event.left:

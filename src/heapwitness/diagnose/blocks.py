@@ -83,6 +83,11 @@ class Sites:
         native = tuple(Frame(pc=pc) for pc in record.pcs)
         return Site(thread=record.thread, stack=(*native, *self._python(record.python)))
 
+    def lines(self, number: int) -> tuple[Frame, ...]:
+        """The Python frames of a site, as `site` has them behind its C frames."""
+        record = self._record(number) if number else None
+        return tuple(self._python(record.python)) if record is not None else ()
+
     def _python(self, calls: Sequence[PythonCall]) -> Iterator[Frame]:
         """Python frames, to be put in their places among named ones: `pc` is how many of them C code called."""
         entered = 0

@@ -20,7 +20,7 @@ from heapwitness.diagnose.smashed import overwritten_return
 from heapwitness.diagnose.stale import Source, source_of
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings import model
-from heapwitness.findings.detection import bare_stack
+from heapwitness.findings.detection import bare_stack, with_lines
 from heapwitness.findings.model import Crash, Finding
 from heapwitness.layout.events import CrashState, CrashWords, Event, Machine
 from heapwitness.layout.process import Region, read_process, read_regions, region_at
@@ -57,11 +57,11 @@ def examine_crash(event: Event, words: CrashWords, memory: Memory) -> tuple[Cras
         memory: of the process at that moment.
     """
     use = _use(words, memory)
-    crash = _told(event, words, use, memory)
+    sites = Sites(memory, event.process)
+    crash = _told(event, words, use, memory, sites)
     if not words.state & CrashState.LOOKED:
         return crash, ()
     regions = _regions(event, memory)
-    sites = Sites(memory, event.process)
     if words.signal == signal.SIGABRT:  # as Python does when it meets an object that makes no sense
         return _with_held(crash, words, memory, regions, sites), ()
     if words.signal not in _MEMORY or words.code <= 0:
@@ -69,7 +69,8 @@ def examine_crash(event: Event, words: CrashWords, memory: Memory) -> tuple[Cras
     candidates = _candidates(words, use, memory)
     source = source_of(memory, regions, tuple(candidates)) if candidates else None
     if source is not None:
-        return crash, (_finding(event, crash, source, sites, candidates.get(source.value, "")),)
+        finding = _finding(event, crash, source, sites, candidates.get(source.value, ""))
+        return crash, (with_lines(finding, sites.lines(event.noticed)),)
     cut = cut_block(memory, regions, sites, crash.address) if crash.address is not None else None
     if cut is not None:
         return _with_note(crash, words_of_cut(*cut)), ()
@@ -100,7 +101,7 @@ def _with_note(crash: Crash, note: str) -> Crash:
     return msgspec.structs.replace(crash, notes=(*crash.notes, note))
 
 
-def _told(event: Event, words: CrashWords, use: Use | None, memory: Memory) -> Crash:
+def _told(event: Event, words: CrashWords, use: Use | None, memory: Memory, sites: Sites) -> Crash:
     address, access = _access(words, use, memory)
     return Crash(
         signal=_signal_name(words.signal),
@@ -113,7 +114,7 @@ def _told(event: Event, words: CrashWords, use: Use | None, memory: Memory) -> C
         address=address,
         access=access,
         sender=words.sender if words.code <= 0 and words.sender not in (0, event.pid) else None,
-        stack=bare_stack(event.frames),
+        stack=(*bare_stack(event.frames), *sites.lines(event.noticed)),
         notes=_notes(words, address, access, memory),
     )
 

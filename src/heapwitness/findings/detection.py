@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
-from heapwitness.findings.model import Detected, Frame, When
+import msgspec
+
+from heapwitness.findings.model import Detected, Finding, Frame, When
 
 
 def detection(when: When, *, thread: int = 0, thread_name: str = "", pid: int = 0, pcs: Iterable[int] = ()) -> Detected:
@@ -17,3 +19,11 @@ def detection(when: When, *, thread: int = 0, thread_name: str = "", pid: int = 
 def bare_stack(pcs: Iterable[int]) -> tuple[Frame, ...]:
     """A stack of which only the addresses are known."""
     return tuple(Frame(pc=pc) for pc in pcs)
+
+
+def with_lines(finding: Finding, frames: tuple[Frame, ...]) -> Finding:
+    """The finding with Python frames behind the C frames of its detection."""
+    detected = finding.detected
+    return msgspec.structs.replace(
+        finding, detected=msgspec.structs.replace(detected, stack=(*detected.stack, *frames))
+    )

@@ -200,6 +200,8 @@ def _with_sections(event: Event, message: bytes, at: int) -> Event:
                 event = event._replace(numbers=_numbers(data))
             case SectionKind.RUN:
                 event = event._replace(run=_words(data, 1)[0])
+            case SectionKind.NOTICED:
+                event = event._replace(noticed=address)
         at = min(at + (length + 7) // 8 * 8, len(message))
     raise BadEvent(f"an event has more than {SECTIONS_LIMIT} sections.")
 

@@ -99,6 +99,7 @@ class SectionKind(IntEnum):
     WATCHED = 15
     NUMBERED = 16
     RUN = 17
+    NOTICED = 18
 
 
 class Machine(IntEnum):
@@ -272,7 +273,8 @@ class Event(NamedTuple):
     A stranger's `command` is its file. `held` is what the processor held at an access that a trap let through, `stored`
     what lies around its address after it, `went_on` where a loop of such accesses ended. `watched` is a store to
     watched bytes, right after which `held` is. `numbers` are of blocks around a finding. `run` is the address of what
-    describes the run at `pool`, 0 where that is a pool.
+    describes the run at `pool`, 0 where that is a pool. `noticed` is the site of what the thread was at, which has its
+    Python lines.
     """
 
     type: Type
@@ -309,6 +311,7 @@ class Event(NamedTuple):
     watched: WatchedStore | None = None
     numbers: tuple[Numbered, ...] = ()
     run: int = 0
+    noticed: int = 0
 
     @property
     def stranger(self) -> Stranger | None:

@@ -43,14 +43,15 @@ def merged(finding: Finding, frames: Sequence[PythonFrame]) -> Finding:
     """The finding with all Python frames among the C frames, which have names by now.
 
     Args:
-        frames: those that its thread was in at the detection; the access that was trapped there is the same moment's.
+        frames: all those that its thread was in at the detection; the access that was trapped there is the same
+            moment's. Where there are none, those that the engine saw, the innermost ones, stand in their place.
     """
     trapped = finding.detected.when == "trap"
 
     def change(act: Act, stack: Frames) -> Frames:
         if act in ("allocated", "released") or (act == "accessed" and _has_python(stack)):
             return _in_place(stack)
-        return with_python(stack, frames) if frames and (trapped or act == "detected") else stack
+        return _whole(stack, frames) if trapped or act == "detected" else stack
 
     return with_stacks(finding, change)
 
@@ -72,12 +73,19 @@ def merged_crash(crash: Crash, frames: Sequence[PythonFrame]) -> Crash:
         msgspec.structs.replace(one, block=with_block_stacks(one.block, lambda _, stack: _in_place(stack)))
         for one in crash.stale
     )
-    stack = with_python(crash.stack, frames) if frames else crash.stack
-    return msgspec.structs.replace(crash, stack=stack, stale=stale)
+    return msgspec.structs.replace(crash, stack=_whole(crash.stack, frames), stale=stale)
 
 
 def _has_python(stack: Frames) -> bool:
     return any(frame.language == "python" for frame in stack)
+
+
+def _whole(stack: Frames, frames: Sequence[PythonFrame]) -> Frames:
+    return with_python(_in_c(stack), frames) if frames else _in_place(stack)
+
+
+def _in_c(stack: Frames) -> Frames:
+    return tuple(frame for frame in stack if frame.language != "python")
 
 
 def _in_place(stack: Frames) -> Frames:
@@ -90,7 +98,7 @@ def _in_place(stack: Frames) -> Frames:
         PythonFrame(one.function or "", one.file or "", one.line or 0, entry)
         for one, entry in zip(python, [*ends, False], strict=True)
     ]
-    return with_python([frame for frame in stack if frame.language != "python"], frames)
+    return with_python(_in_c(stack), frames)
 
 
 def _evaluates(frame: Frame) -> bool:
