@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from run_support import FOUND, HEAPWITNESS, OVERFLOW, compiled, environment, needs_engine
+from run_support import FOUND, HEAPWITNESS, OVERFLOW, compiled, environment, heapwitness_run, needs_engine
 
 pytestmark = needs_engine
 
@@ -182,3 +182,36 @@ def test_check_signal_checks_the_whole_heap() -> None:
         process.communicate("\n", timeout=LIMIT)
 
     assert process.returncode == FOUND
+
+
+JUMPS = """
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/time.h>
+static sigjmp_buf out;
+static volatile int inside;
+static void leave(int number) { if (inside) { inside = 0; siglongjmp(out, 1); } }
+int main(void) {
+    static volatile int left;
+    struct itimerval often = {{0, 400}, {0, 400}}, never = {{0, 0}, {0, 0}};
+    signal(SIGALRM, leave);
+    setitimer(ITIMER_REAL, &often, NULL);
+    while (left < 100) {
+        if (sigsetjmp(out, 1)) { left++; continue; }
+        inside = 1;
+        for (;;) { volatile char *block = malloc(24); block[24] = 1; free((void *)block); }
+    }
+    setitimer(ITIMER_REAL, &never, NULL);
+    return 0;
+}
+"""
+
+
+def test_finding_that_a_handler_interrupts_is_told_before_the_handler_leaves() -> None:
+    result = heapwitness_run(compiled(JUMPS))
+
+    summary = result.report["summary"]
+    assert summary["findings"] >= 10
+    assert summary["missing"] == 0
+    assert {finding["kind"] for finding in result.findings} == {"heap-buffer-overflow"}

@@ -47,8 +47,11 @@ static void tell_at(const hw_context *context, const hw_where *where, const hw_f
                     const hw_released *released)
 {
     finding f = {context, where, fault, released};
+    /* What is counted must be told: no handler leaves this by a jump. */
+    uint64_t signals = hw_signals_wait();
     if (!hw_tell_exceeds_budget())
         hw_with_room(tell_it, &f);
+    hw_signals_come(signals);
 }
 
 static hw_where where_of(const hw_descriptor *descriptor)
