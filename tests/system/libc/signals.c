@@ -225,7 +225,7 @@ static void jumps_among_large(void)
     static volatile unsigned state = 1;
     struct sigaction action = {.sa_handler = leave};
     CHECK(sigaction(SIGALRM, &action, NULL) == 0);
-    struct itimerval timer = {{0, 61}, {0, 61}};
+    struct itimerval timer = {{0, 31}, {0, 31}};
     CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
     while (left < 800) {
         if (sigsetjmp(out, 1)) {
@@ -254,6 +254,16 @@ static void jumps_among_large(void)
         }
     }
     calm(ITIMER_REAL);
+    /* All that was kept or held back meanwhile has its turn. */
+    static char *many[20000];
+    for (int i = 0; i < 20000; i++) {
+        CHECK((many[i] = malloc(i % 3000 + 1)));
+        many[i][i % 3000] = (char)i;
+    }
+    for (int i = 0; i < 20000; i++) {
+        CHECK(many[i][i % 3000] == (char)i);
+        free(many[i]);
+    }
 }
 
 /* A thread is hit while it is given a heap. Afterwards it has one: its blocks lie side by side. */
