@@ -14,7 +14,7 @@ LOAD_FIELD = bytes.fromhex("488b4718")
 CALL_FIELD = bytes.fromhex("ff5710")
 """call *0x10(%rdi)"""
 
-RAX, RDX, RSI, RDI = 0, 1, 4, 5
+RAX, RDX, RSI, RDI, RSP = 0, 1, 4, 5, 7
 PROTECTION, PAGE_FAULT = 13, 14
 WHOLE = CrashState.LOOKED | CrashState.CHECKED
 

@@ -41,6 +41,22 @@ def word_at(heap: Heap, node: int, offset: int) -> int:
     return int.from_bytes(heap.room[at : at + 8], "little")
 
 
+RETURN = b"\xc3"
+STACK, NO_CODE = 0x7FFF_0000_0000, 0x4141_4141_4141_4141
+
+
+@pytest.mark.parametrize(("stands", "told"), [(STACK, True), (STACK + 8, False)])
+def test_return_that_is_refused_is_an_overwritten_stack_where_its_address_stands_there(stands: int, told: bool) -> None:
+    heap = Heap()
+    memory = heap.memory((crashes.CODE, RETURN.ljust(64, b"\x90")), (stands, NO_CODE.to_bytes(8, "little") * 2))
+    words = crashes.words({crashes.RSP: STACK}, sp=STACK)
+
+    crash, found = examine_crash(crashes.event(words), words, memory)
+
+    assert not found
+    assert any("overwritten" in note and '"AAAAAAAA"' in note for note in crash.notes) == told
+
+
 @pytest.mark.parametrize("how", ["cached", "poisoned", "free", "merged", "pending"])
 def test_the_links_of_a_released_block_as_an_address_name_that_block_and_its_stacks(how: str) -> None:
     heap, node = heap_with(how)

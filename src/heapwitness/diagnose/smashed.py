@@ -30,7 +30,8 @@ def overwritten_return(
     """
     if words.machine != Machine.X86_64 or address is None:
         return None
-    refused = use is not None and use.target and use.registers == (_RSP,)
+    returns = use is not None and use.target and use.registers == (_RSP,)
+    refused = returns and address == _word(memory, words.sp)
     # A return has left its address right below the stack pointer; a call would have stored another one there.
     went = access == "execute" and address == words.pc == _word(memory, words.sp - _WORD)
     if not refused and not went:
