@@ -16,10 +16,10 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, overload
 
 from heapwitness.findings.words import count as counted
 
@@ -36,6 +36,7 @@ _STEP = 0.01
 
 _ANSWER_LIMIT = 1 << 20
 _ARGUMENTS_SHOWN = 12
+_HERE, _STANDARD = (os.path.join(os.path.dirname(one), "") for one in (__file__, os.__file__))
 
 
 class Counts(NamedTuple):
@@ -271,7 +272,10 @@ def watch(library: Any = None, *, say: bool = False) -> Any:
 
     Raises:
         HeapCorruption: there was a finding since the block, or the call, began; not where that raises itself.
+        TypeError: it is the name of a library.
     """
+    if isinstance(library, str | bytes | os.PathLike):
+        raise TypeError(f"heapwitness.watch takes a library that is loaded, as ctypes.CDLL({library!r}) is.")
     if engine() is None:
         if say:
             _say_absent()
@@ -289,29 +293,20 @@ def _block() -> Iterator[None]:
 def checked(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
     """Let a function check the heap behind each of its calls, as `watch` does (docs/python.md).
 
-    Of a coroutine function that is when what it gave was awaited, whatever ran in between.
+    Of a coroutine function that is when what it gave was awaited, whatever ran in between; of a generator
+    function it is behind each step.
+
+    Raises:
+        TypeError: it is no function.
     """
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(f"heapwitness.checked is for functions and methods, and {function!r} is none.")
     if engine() is None:
         return function
-    import inspect
+    from heapwitness.around import around
 
     name = getattr(function, "__qualname__", type(function).__qualname__)
-
-    @functools.wraps(function)
-    def call(*arguments: _Given.args, **named: _Given.kwargs) -> _Result:
-        _forget_found()
-        result = function(*arguments, **named)
-        _raise_fresh(name, (*arguments, *named.values()), sys._getframe(1))
-        return result
-
-    @functools.wraps(function)
-    async def awaited(*arguments: _Given.args, **named: _Given.kwargs) -> Any:
-        _forget_found()
-        result = await cast("Awaitable[Any]", function(*arguments, **named))
-        _raise_fresh(name, (*arguments, *named.values()), sys._getframe(1))
-        return result
-
-    return cast("Callable[_Given, _Result]", awaited) if inspect.iscoroutinefunction(function) else call
+    return around(function, _forget_found, functools.partial(_raise_fresh, name))
 
 
 def _forget_found() -> None:
@@ -319,13 +314,35 @@ def _forget_found() -> None:
         told_since()
 
 
-def _raise_fresh(name: str, arguments: Sequence[object], frame: FrameType) -> None:
-    """Raise `HeapCorruption` for what came since the last time, behind a call of that name from a frame."""
+def _raise_fresh(name: str, arguments: Sequence[object]) -> None:
+    """Raise `HeapCorruption` for what came since the last time, behind a call of that name."""
     fresh = findings()
     if fresh:
         types = [*map(_type_name, arguments[:_ARGUMENTS_SHOWN]), *(["..."] if arguments[_ARGUMENTS_SHOWN:] else [])]
+        frame = _caller(sys._getframe(1))
         place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
         raise_found(fresh, f"{name}({', '.join(types)}) at {place}")
+
+
+def _caller(frame: FrameType) -> FrameType:
+    """From which line the call came; of what a task awaits, which the event loop calls, who started that."""
+    outer: FrameType | None = frame
+    first = None
+    while outer is not None:
+        file = outer.f_code.co_filename
+        if not file.startswith(_HERE):
+            first = first or outer
+            if not _is_standard(file):
+                return outer
+        outer = outer.f_back
+    return first or frame
+
+
+def _is_standard(file: str) -> bool:
+    """Whether a file is of Python's own library."""
+    return file.startswith("<frozen ") or (
+        file.startswith(_STANDARD) and "site-packages" not in file and "dist-packages" not in file
+    )
 
 
 class _WatchedLibrary:
@@ -369,7 +386,7 @@ class _WatchedFunction:
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         _forget_found()
         result = self._function(*arguments, **named)
-        _raise_fresh(self._name, arguments, sys._getframe(1))
+        _raise_fresh(self._name, arguments)
         return result
 
     def __getattr__(self, name: str) -> Any:

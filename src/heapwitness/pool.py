@@ -56,11 +56,21 @@ class Node:
     requested: int
 
 
+_DAMAGED = {
+    Reason.DAMAGE: "a header",
+    Reason.SLACK: "what lies behind a block",
+    Reason.LINKS: "a free node",
+    Reason.POISON: "a released block",
+    Reason.CONTROL: "the control block",
+}
+
+
 class Damaged(HeapwitnessError):
     """An operation met damage and changed no header. `check` tells all of it, `repair` mends it."""
 
     def __init__(self, fault: Fault) -> None:
-        super().__init__(f"{fault.reason.name.lower()} damaged at node {fault.node}: see check(), then repair().")
+        what = _DAMAGED.get(fault.reason, "the heap")
+        super().__init__(f"{what} is damaged at node {fault.node}: see check(), then repair().")
         self.fault = fault
 
 
@@ -210,13 +220,14 @@ class Pool:
         secret: Secret | None = None,
     ) -> None:
         self._take(buffer, granule_log2)
-        self._bytes = self._fitting(len(self._room) if size is None else size)
+        wanted = len(self._room) if size is None else size
+        self._bytes = self._fitting(wanted)
         words = secret if secret is not None else tuple(secrets.randbits(32) for _ in range(4))
         key = (ctypes.c_uint32 * 4)(*words)
         if not _core().hw_pool_init(self._address, self._bytes, granule_log2, key):
             least = witness.CONTROL + witness.MIN_NODE + witness.END
             raise HeapwitnessError(
-                f"a pool takes at least {least} bytes and fewer than 2**31 granules, not {self._bytes} bytes."
+                f"a pool takes at least {least} bytes and fewer than 2**31 granules, not {wanted} bytes."
             )
 
     @classmethod

@@ -225,6 +225,27 @@ def test_what_a_marker_cannot_switch_is_refused(run, marker: str, said: str) -> 
     done.stderr.fnmatch_lines([f"ERROR: test_it.py::test_it: {said}"])
 
 
+def test_wrong_value_in_the_ini_file_is_told_with_its_name(run, pytester: pytest.Pytester) -> None:  # type: ignore[no-untyped-def]
+    pytester.makeini("[pytest]\nheapwitness = maybe\n")
+
+    done = run("def test_it(): pass\n")
+
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["ERROR: heapwitness in the ini-file must be true or false: *'maybe'*"])
+    done.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_worker_of_xdist_fails_the_test_whose_marker_is_wrong(run) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("xdist")
+    wrong = "import pytest\n@pytest.mark.heapwitness(poison=3)\ndef test_it(): pass\ndef test_fine(): pass\n"
+
+    done = run(wrong, "--heapwitness", "-n", "2")
+
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    assert done.parseoutcomes() == {"passed": 1, "errors": 1}
+    done.stdout.fnmatch_lines(["test_it.py::test_it: poison must be True or False."])
+
+
 def test_suppressed_findings_fail_no_test(run, pytester: pytest.Pytester) -> None:  # type: ignore[no-untyped-def]
     (pytester.path / "rules.txt").write_text("source=test_it.py:8 kind=heap-*\n")
     pytester.makepyprojecttoml('[tool.heapwitness]\nsuppressions = "rules.txt"\n')

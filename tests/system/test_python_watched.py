@@ -107,6 +107,93 @@ def test_first_bad_call_of_a_checked_function_is_named(tmp_path: Path, python: P
     assert words[5:] == ["heap-buffer-overflow", "37", "3", "1", "1"]
 
 
+STEPS = """\
+import asyncio
+@heapwitness.checked
+{head} steps(buffer):
+    try:
+        while True:
+            ctypes.memset(buffer, 1, (yield len(buffer)))
+    except KeyError:
+        ctypes.memset(buffer, 1, 39)
+        yield "thrown"
+"""
+
+
+@each_python
+def test_bad_step_of_a_checked_generator_is_named_and_the_others_are_its_own(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{WATCHES}{STEPS.format(head='def')}"
+        "run = steps(ctypes.create_string_buffer(37))\n"
+        "print(next(run), run.send(37))\n"
+        "attempt(lambda: run.send(40))\n"
+        "run = steps(ctypes.create_string_buffer(37))\n"
+        "next(run)\n"
+        "attempt(lambda: run.throw(KeyError()))\n"
+        "run.close()\n"
+    )
+
+    result = heapwitness_run(python, script, _library())
+
+    first, *found = result.stdout.splitlines()
+    bad, hit = "steps(c_char_Array_37) at script.py", "heap-buffer-overflow 37"
+    assert (first, found) == ("37 37", [f"{bad}:26 {hit} 3 1 1", f"{bad}:29 {hit} 2 1 1"])
+
+
+@each_python
+def test_bad_step_of_a_checked_asynchronous_generator_is_named(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{WATCHES}{STEPS.format(head='async def')}"
+        "async def main(error):\n"
+        "    run = steps(ctypes.create_string_buffer(37))\n"
+        "    print(await run.asend(None), await run.asend(37))\n"
+        "    await (run.athrow(error) if error else run.asend(40))\n"
+        "for error in (None, KeyError()):\n"
+        "    attempt(lambda: asyncio.run(main(error)))\n"
+    )
+
+    result = heapwitness_run(python, script, _library())
+
+    bad = "steps(c_char_Array_37) at script.py:27 heap-buffer-overflow 37"
+    assert result.stdout.splitlines() == ["37 37", f"{bad} 3 1 1", "37 37", f"{bad} 2 1 1"]
+
+
+@each_python
+def test_call_of_a_checked_coroutine_is_where_the_program_waits_and_not_in_the_event_loop(
+    tmp_path: Path, python: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import asyncio\n{WATCHES}@heapwitness.checked\nasync def scale(buffer):\n    ctypes.memset(buffer, 1, 40)\n"
+        "attempt(lambda: asyncio.run(scale(ctypes.create_string_buffer(37))))\n"
+    )
+
+    result = heapwitness_run(python, script, _library())
+
+    assert result.stdout.startswith("scale(c_char_Array_37) at script.py:19 heap-buffer-overflow")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("checked(dict)", "checked is for functions and methods, and <class 'dict'> is none."),
+        ("checked(3)", "checked is for functions and methods, and 3 is none."),
+        ("watch('libm.so.6')", "watch takes a library that is loaded, as ctypes.CDLL('libm.so.6') is."),
+    ],
+)
+def test_what_cannot_be_checked_is_refused_without_an_engine_too(call: str, said: str) -> None:
+    done = subprocess.run(
+        ["python3", "-c", f"import heapwitness\nheapwitness.{call}"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+
+    assert done.stderr.splitlines()[-1] == f"TypeError: heapwitness.{said}"
+
+
 @each_python
 def test_check_raises_the_finding_and_counts_what_is_sound(tmp_path: Path, python: Path) -> None:
     script = tmp_path / "script.py"

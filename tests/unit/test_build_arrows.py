@@ -21,6 +21,7 @@ STAGES: tuple[str, ...] = (
     "outputs",
     "native",
     "findings",
+    "around",
     "inside",
     "numpy",
     "memory",

@@ -88,6 +88,7 @@ def test_any_writable_buffer_can_hold_a_pool(buffer: object) -> None:
         (bytes(ROOM), {}, "writable"),
         (np.zeros((64, 64))[::2, ::2], {}, "contiguous"),
         (bytearray(400), {}, "at least 432 bytes"),
+        (bytearray(10), {}, "not 10 bytes"),
         (bytearray(ROOM), {"granule_log2": 5}, "3 or 4"),
         (bytearray(ROOM), {"size": 2 * ROOM}, "4096 bytes|409. bytes"),
     ],
@@ -186,7 +187,7 @@ def test_one_byte_past_the_block_is_seen_when_it_is_released(pool: Pool) -> None
     (block,) = taken(pool, 21)
     end = (block << pool.granule_log2) + OVERHEAD + 21
     pool.memory[end] = 0
-    with pytest.raises(Damaged) as caught:
+    with pytest.raises(Damaged, match=f"what lies behind a block is damaged at node {block}: ") as caught:
         pool.release(block)
     assert (caught.value.fault.reason, caught.value.fault.node) == (Reason.SLACK, block)
     assert pool.repair().slacks == 1

@@ -4,6 +4,7 @@ follows from one reference too few."""
 import msgspec
 
 from heapwitness.findings.model import Access, Block, Detected, Finding, Frame, Kind, Release, Site, Store
+from heapwitness.findings.words import with_main
 from heapwitness.supervise.cases import Cases, Shown
 from heapwitness.supervise.examine import Examined
 
@@ -88,6 +89,23 @@ def test_write_of_another_line_than_a_read_is_told_as_well() -> None:
 
 def test_stores_without_a_line_are_told_apart_by_their_instructions() -> None:
     assert len(told(caught("write", 1, None), caught("write", 5, None))) == 2
+
+
+def test_code_in_no_file_of_a_thread_without_python_is_one_by_the_line_that_the_main_thread_was_in() -> None:
+    def by(access: Access, pc: int, line: str) -> Finding:
+        detail = with_main("The program went on after that.", line) if line else ""
+        store = Store(address=1, size=1, stack=(Frame(pc=pc),))
+        return msgspec.structs.replace(caught(access, pc, None), store=store, detail=detail)
+
+    loop = (
+        by("read", 1, "work at main.py:9"),
+        by("write", 2, "work at main.py:9"),
+        by("write", 3, "work at main.py:9"),
+    )
+    another = by("write", 4, "work at main.py:10")
+
+    assert [(one.access, one.count) for one in told(*loop, another)] == [("write", 1), ("write", 1)]
+    assert len(told(by("write", 1, ""), by("write", 2, ""))) == 2
 
 
 def test_second_end_of_an_object_that_is_told_to_be_used_after_its_end_is_the_same_bug() -> None:

@@ -68,6 +68,27 @@ STACKS = {
         (c("std::unique_ptr<int> app::make<int>(int)"), c("main")),
         "std::unique_ptr<int> app::make<int>(int)",
     ),
+    "a line of the program's own that was put into a template's function": (
+        (
+            c("nanobind::detail::func_create<void>(int)::{lambda(void*)#1}::_FUN(void*)", file="/src/nb.cpp", line=13),
+            c(
+                "nanobind::detail::nb_func_vectorcall(_object*)",
+                file=f"{PACKAGES}/nanobind/src/nb_func.cpp",
+                line=1229,
+            ),
+            SCRIPT,
+        ),
+        "nanobind::detail::func_create<void>(int)::{lambda(void*)#1}::_FUN(void*)",
+    ),
+    "a template's function in its library's source or header": (
+        (
+            c("nanobind::detail::inst_dealloc(_object*)", file="/src/ext/nanobind/src/nb_type.cpp", line=476),
+            c("Accumulator", file="/src/ext/nanobind/include/nanobind/nb_class.h", line=108),
+            c("std::__once_callable()", file="../../libstdc++-v3/src/c++11/mutex.cc", line=7),
+            SCRIPT,
+        ),
+        "work",
+    ),
     "the program's own operator new": (
         (c("operator new(unsigned long)", file="/src/new.cc", line=4), c("make", file="/src/make.cc", line=8)),
         "make",

@@ -74,6 +74,23 @@ def test_bytes_that_one_store_wrote_count_though_they_were_the_same(start: int, 
     assert text.startswith(f"heap-buffer-overflow: parse_line wrote {words} past the end of a 24-byte block")
 
 
+@pytest.mark.parametrize(
+    ("begins", "trapped", "words"),
+    [(-25, 2, "right past"), (1, 2, "to 1 byte past"), (2, 2, "to 2 bytes past"), (None, 2, "to 2 bytes past")],
+    ids=["in the block", "in its slack", "at the trap", "nobody knows where"],
+)
+def test_a_store_left_its_block_where_it_begins_not_where_the_trap_is(
+    begins: int | None, trapped: int, words: str
+) -> None:
+    finding = msgspec.structs.replace(overflow(), damage=None)
+    assert finding.culprit is not None
+    end = finding.culprit.address + finding.culprit.size
+    start = None if begins in (None, trapped) else end + begins
+    store = Store(address=end + trapped, size=32, start=start, stack=(Frame(pc=9, function="parse_line"),))
+    text = " ".join(shown(msgspec.structs.replace(finding, store=store)).split())
+    assert text.startswith(f"heap-buffer-overflow: parse_line wrote {words} the end of a 24-byte block")
+
+
 def test_damage_is_marked_without_colour() -> None:
     text = shown(overflow())
     assert "[68 68 68]" in text and "hhh" in text

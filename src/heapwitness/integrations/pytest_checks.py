@@ -43,13 +43,23 @@ class Checks:
         self._told = 0
         self._children = _children()
         self._switched: dict[str, Switches] = {}
+        self._wrong: dict[str, str] = {}
         self._failed: dict[str, list[str]] = {}
         self._accepted = 0
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """See pytest."""
-        self._switched = {item.nodeid: wanted for item in items if (wanted := switches(item)) is not None}
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """See pytest. A worker of xdist cannot say what a marker has wrong: there the test fails of it."""
+        for item in items:
+            try:
+                wanted = switches(item)
+            except pytest.UsageError as error:
+                if not hasattr(config, "workerinput"):
+                    raise
+                self._wrong[item.nodeid] = str(error)
+            else:
+                if wanted is not None:
+                    self._switched[item.nodeid] = wanted
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, pytest.CollectReport, object]:
@@ -67,6 +77,8 @@ class Checks:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """See pytest."""
         self._note(item.nodeid)
+        if item.nodeid in self._wrong:
+            pytest.fail(self._wrong[item.nodeid], pytrace=False)
         if item.nodeid in self._switched:
             self._switched[item.nodeid].on()
         return (yield from self._checked(item, "setup"))

@@ -118,7 +118,10 @@ def _is_command(config: pytest.Config) -> bool:
 
 def _is_wanted(config: pytest.Config, options: argparse.Namespace) -> bool:
     asked = options.heapwitness
-    return bool(config.getini("heapwitness") if asked is None else asked)
+    try:
+        return bool(config.getini("heapwitness") if asked is None else asked)
+    except (ValueError, pytest.UsageError, TypeError) as error:
+        raise pytest.UsageError(f"heapwitness in the ini-file must be true or false: {error}.") from error
 
 
 def _options(config: pytest.Config, options: argparse.Namespace) -> list[str]:

@@ -6,6 +6,7 @@ import msgspec
 
 from heapwitness.findings.model import Finding, Frame, Kind
 from heapwitness.findings.stacks import telling_stack
+from heapwitness.findings.words import main_of
 from heapwitness.report.frames import named
 
 _WRITTEN: dict[Kind, Kind] = {"use-after-free-read": "use-after-free-write"}
@@ -33,7 +34,7 @@ def same(finding: Finding) -> Hashable:
     """Equal for findings that are told as one, in whatever process and at whatever address they were."""
     known, stack = telling_stack(finding)
     store = named(finding.store.stack) if finding.store is not None else None
-    access = None if store is None else (finding.access, _line(store))
+    access = None if store is None else (finding.access, _caller(finding, store) or _line(store))
     return (finding.kind, known, tuple(map(_place, stack)), access, families(finding))
 
 
@@ -43,6 +44,12 @@ def families(finding: Finding) -> Hashable:
     if finding.kind != "mismatched-free" or block is None:
         return None
     return (block.origin, block.domain, finding.released_with)
+
+
+def _caller(finding: Finding, store: Frame) -> Hashable:
+    """Of code in no file in a thread without Python, as of Numba's prange: the line that the main thread was in, as it
+    is by the line that called it elsewhere. Empty for other code, and where that is not known."""
+    return main_of(finding.detail) if store.module is None and store.function is None and store.file is None else ""
 
 
 def _place(frame: Frame) -> Hashable:

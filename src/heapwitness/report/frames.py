@@ -75,7 +75,7 @@ _FOUNDATION = re.compile(r"(\.libs|\.dylibs|numpy/_?core)/|/lib[^/]*\.so[\d.]*$"
 _SHARED = re.compile(r"\.so(\.|$)")
 
 _HEADERS = re.compile(
-    r"^(/usr/include/|/usr/lib/gcc|/usr/lib/llvm|/rustc/)|/include/(c\+\+|python[23]|numpy|pybind11)[/.\d]"
+    r"^(/usr/include/|/usr/lib/gcc|/usr/lib/llvm|/rustc/)|/include/(c\+\+|python[23]|numpy|pybind11|nanobind)[/.\d]"
     r"|(^|/)Include/(\w+/)?\w+\.h$|/numpy/_?core/include/"
 )
 _GLUE = re.compile(
@@ -85,6 +85,10 @@ _GLUE = re.compile(
     r"|_?Py_(New|X?(IN|DE)C?REF|Dealloc)\w*|_?PyType_(Generic)?Alloc\w*|_?PyObject_(GC_)?New(Var)?"
     r"|default_(malloc|calloc|realloc|free)|_?npy_(alloc|free)_cache\w*"
 )
+# Of the runtime's functions that only a name tells, those into which a compiler puts what they are given to call.
+_TEMPLATE = re.compile(r"(std|__gnu_cxx|pybind11|nanobind)::.*")
+_SOURCE = re.compile(r"\.(cpp|cc|cxx|C|c\+\+|cu)$")
+_OF_TEMPLATES = re.compile(r"(^|/)(pybind11|nanobind|libstdc\+\+-v3|libcxx)/")
 _STARTUP = re.compile(
     r"_start|_dl_start_user|__libc_start_(call_)?main(_impl)?|__libc_csu_\w+|start_thread|(__)?clone3?|thread_start"
 )
@@ -162,10 +166,15 @@ def _home(frame: Frame) -> _Home:
 
 def _is_glue(frame: Frame) -> bool:
     """Whether a frame's code is in every program: written in a header that comes with compilers and
-    interpreters, or by its name a runtime's."""
-    if frame.file and _HEADERS.search(frame.file):
+    interpreters, or by its name a runtime's. A line of a source file is the program's, whichever template it was put
+    into."""
+    file = frame.file or ""
+    if _HEADERS.search(file):
         return True
-    return frame.function is not None and _GLUE.fullmatch(qualified(frame.function)) is not None
+    name = qualified(frame.function or "")
+    if frame.line is not None and _SOURCE.search(file) and not _OF_TEMPLATES.search(file) and _TEMPLATE.fullmatch(name):
+        return False
+    return _GLUE.fullmatch(name) is not None
 
 
 def qualified(function: str) -> str:

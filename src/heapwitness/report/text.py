@@ -162,11 +162,21 @@ def _past(finding: Finding, direction: str) -> str:
         return f"{_writer(finding)}{_bytes(finding)} {may}{direction} a block"
     what = _bytes(finding)
     if finding.damage is None and store is not None:
-        past = store.address - block.address
-        distance = past - block.size if past >= 0 else -past
         to = "at" if finding.access == "read" else "to"
+        distance = _left_by(store, block)
         what = f"{to} {count(distance, 'byte')}" if distance else "right"
     return f"{_writer(finding)}{what} {may}{direction} {sized(block)}{by(_stack(block.allocated), 'allocated')}"
+
+
+def _left_by(store: Store, block: Block) -> int:
+    """How many bytes behind a block's end, or before its start, an access is, 0 for right behind the end.
+
+    A trap is met where a page begins: an access that begins in front of that, in the block or its slack, left it there.
+    """
+    end = block.address + block.size
+    if store.address < block.address:
+        return block.address - store.address
+    return max((store.address if store.start is None else store.start) - end, 0)
 
 
 def _is_doubtful(finding: Finding) -> bool:

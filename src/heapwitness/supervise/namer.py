@@ -8,6 +8,7 @@ import msgspec
 from heapwitness.diagnose.smashed import with_check
 from heapwitness.findings.model import Crash, Finding, HeapMap
 from heapwitness.findings.stacks import stacks
+from heapwitness.findings.words import with_main
 from heapwitness.report.text import place
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.merge import merged, merged_crash, with_python
@@ -66,8 +67,7 @@ def _with_main(finding: Finding, examined: Examined) -> Finding:
     line = place(with_python((), examined.beside))
     if not line:
         return finding
-    words = f"The thread runs no Python code; the main thread was in {line} then."
-    return msgspec.structs.replace(finding, detail=f"{finding.detail} {words}".strip())
+    return msgspec.structs.replace(finding, detail=with_main(finding.detail, line))
 
 
 def _characters(finding: Finding) -> int:
