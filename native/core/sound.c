@@ -16,7 +16,11 @@
 #ifndef HW_STRETCH_OF_PART
 #define HW_STRETCH_OF_PART 2048
 #endif
-enum { LANES = 8, STRETCH = HW_STRETCH, STRETCH_OF_PART = HW_STRETCH_OF_PART, SEARCHED = 256 };
+/* Where nodes are larger than so many on average, stretches bring nothing. */
+#ifndef HW_LARGE_NODES
+#define HW_LARGE_NODES 2048
+#endif
+enum { LANES = 8, STRETCH = HW_STRETCH, STRETCH_OF_PART = HW_STRETCH_OF_PART, LEAST_PAGE = 4096 };
 
 /* The next node to look at, the size of the node before (whose header holds), and the node to stop at. */
 typedef struct lane {
@@ -37,9 +41,13 @@ static inline uint64_t word(const unsigned char *at)
     return v;
 }
 
-/* Not 0: slack of a used node is not as usual. `end`: of its payload, `offset_sum`: the offset's part of the sum. */
+/* Not 0: slack of a used node is not as usual. `end`: of its payload, `offset_sum`: the offset's part of the sum. Of a
+   payload that ends with a page nothing is read where it has no slack: that page may be the program's alone, and shut.
+ */
 static inline uint64_t slack_damage(const unsigned char *end, uint64_t offset_sum, unsigned slack)
 {
+    if (__builtin_expect(((uintptr_t)end & (LEAST_PAGE - 1)) == 0, 0) && slack == 0)
+        return 0;
     uint64_t pattern = hw_pattern_of(offset_sum), part = ~(~UINT64_C(0) >> 8 * (slack & 7)),
              most = -(uint64_t)(slack >> 3);
     return ((word(end - 8) ^ pattern) & (part | most)) | ((word(end - 16) ^ pattern) & part & most);
@@ -92,8 +100,11 @@ static inline bool step(walk *w, lane *l)
    writing: what is torn fails its check. */
 __attribute__((no_sanitize("thread"))) static bool resync(const walk *w, uint32_t from, lane *found)
 {
-    for (uint32_t at = from; at < from + SEARCHED && at < w->end; at++) {
-        hw_header h = *hw_own(w->pool, at);
+    for (uint32_t at = from, known = from; at < from + HW_SEARCHED && at < w->end; at++) {
+        hw_header h;
+        if (at >= known && !hw_may_search(w->pool, at, &known))
+            return false;
+        h = *hw_own(w->pool, at);
         if (hw_sum(&w->key, h.size, h.prev_size, h.meta, at) >> 32 == h.check && h.prev_size >= w->least &&
             h.prev_size <= at - w->first) {
             *found = (lane){.node = at, .before = h.prev_size};
@@ -165,6 +176,8 @@ static bool walk_by(const hw_pool *pool, unsigned lanes)
     prepare(&w, pool, STRETCH);
     if (!begin(&w, &l))
         return false;
+    if (pool->nodes < (w.end - w.first) / HW_LARGE_NODES)
+        lanes = 1;
     while (l.node < w.end)
         if (!advance(&w, &l, lanes))
             return false;
@@ -175,8 +188,13 @@ static bool walk_by(const hw_pool *pool, unsigned lanes)
    behind leads to it; payloads are read, as above. */
 __attribute__((no_sanitize("thread"))) static bool resume(const walk *w, uint32_t from, lane *l)
 {
-    for (uint32_t at = from; at <= w->end; at++) {
-        hw_header h = *hw_own(w->pool, at);
+    for (uint32_t at = from, known = from; at <= w->end; at++) {
+        hw_header h;
+        if (at >= known && !hw_may_search(w->pool, at, &known)) {
+            at = known - 1;
+            continue;
+        }
+        h = *hw_own(w->pool, at);
         if (hw_sum(&w->key, h.size, h.prev_size, h.meta, at) >> 32 != h.check || h.prev_size < w->least ||
             h.prev_size > at - w->first)
             continue;

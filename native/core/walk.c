@@ -27,9 +27,14 @@ static uint32_t resync(const hw_pool *pool, uint32_t from)
     uint32_t end = hw_end(pool), min = hw_min_node(pool);
     if (keeps(pool, from))
         return from + hw_backup_in(pool, from)->prev_size;
-    for (uint32_t at = from + min; at < end && end - at >= min; at++) {
+    for (uint32_t at = from + min, known = at, behind; at < end && end - at >= min; at++) {
         const hw_header *h = hw_own(pool, at);
-        if ((h->prev_size >= min && h->prev_size <= at - from && stands(pool, at, h)) || keeps(pool, at))
+        if (at >= known && !hw_may_search(pool, at, &known)) {
+            at = known - 1;
+            continue;
+        }
+        if ((h->prev_size >= min && h->prev_size <= at - from && stands(pool, at, h)) ||
+            ((at + 1 < known || hw_may_search(pool, at + 1, &behind)) && keeps(pool, at)))
             return at;
     }
     return end;

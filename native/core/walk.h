@@ -9,6 +9,22 @@
 
 #include "node.h"
 
+/* Whether bytes of a block can be read: a program may take the rights of its pages away, or have them filled when they
+   are touched first. Only who names a function here knows of that; headers lie in pages that are always there. */
+#ifdef HW_MAY_READ
+bool HW_MAY_READ(const void *start, size_t bytes);
+#else
+#define HW_MAY_READ(start, bytes) ((void)(start), (void)(bytes), true)
+#endif
+/* Where something is looked for from `at` on: up to where it is known then whether the headers that would begin there
+   can be read, a page at most; and whether they can. */
+enum { HW_SEARCHED = 256 };
+static inline bool hw_may_search(const hw_pool *pool, uint32_t at, uint32_t *known)
+{
+    *known = (at | (HW_SEARCHED - 1)) + 1;
+    return HW_MAY_READ(hw_at(pool, at), (size_t)(*known - at) << HW_LOG2(pool));
+}
+
 typedef struct hw_step {
     uint32_t node;
     hw_header header; /* the one to believe; its check may be that of another `prev_size` */

@@ -113,6 +113,21 @@ static int go_without(const start *s, char *const *environment, char *const *var
     return s->go(s, without);
 }
 
+/* The engine before what the program put in its place, as it is where something was there from the start. */
+static int go_with(const start *s, char *const *environment, char *const *variable)
+{
+    size_t count = 0;
+    while (environment[count])
+        count++;
+    if (count > VARIABLES)
+        return s->go(s, environment);
+    char *with[count + 1], text[strlen(*variable) + strlen(engine) + 2];
+    stpcpy(stpcpy(stpcpy(stpcpy(text, PRELOAD), engine), ":"), *variable + sizeof PRELOAD - 1);
+    for (size_t i = 0; i <= count; i++)
+        with[i] = &environment[i] == variable ? text : environment[i];
+    return s->go(s, with);
+}
+
 /* --- one way for all -------------------------------------------------------------------------- */
 
 static __attribute__((noinline)) enum hw_stranger look(const start *s)
@@ -132,6 +147,21 @@ static bool is_told(const start *s, enum hw_stranger found)
     return (s->replaces && hw_process_is_ours()) || s->searches || hw_stranger_may_be_run(s->file);
 }
 
+/* Libraries of its own take the engine's place, in an environment that is else as it was: nobody meant the engine. Who
+   does leaves nothing there. (A sanitizer's library has to come first, with the heap that it brings.) */
+static bool has_lost_it(char *const *environment, char *const *variable)
+{
+    static const char *const left[] = {"HEAPWITNESS_SOCKET=", "HEAPWITNESS_LOG="};
+    const char *list = variable ? *variable + sizeof PRELOAD - 1 : "";
+    if (!list[strspn(list, SEPARATORS)] || strstr(list, "san.so"))
+        return false;
+    for (; *environment; environment++)
+        for (unsigned i = 0; i < sizeof left / sizeof left[0]; i++)
+            if (strncmp(*environment, left[i], strlen(left[i])) == 0)
+                return true;
+    return false;
+}
+
 static int launch(const start *s, char *const *environment)
 {
     if (!engine || !s->file)
@@ -145,12 +175,15 @@ static int launch(const start *s, char *const *environment)
     int before = errno;
     if (s->replaces)
         hw_program_is_replaced(s->caller);
-    enum hw_stranger found = at ? look(s) : HW_NOT_TOLD;
+    bool lost = !at && has_lost_it(environment, variable);
+    enum hw_stranger found = at || lost ? look(s) : HW_NOT_TOLD;
     if (is_told(s, found))
         hw_tell_stranger(s->file[0] || !s->words || !s->words[0] ? s->file : s->words[0], found, s->replaces);
     errno = before;
     /* A fresh engine knows nothing of what its program is confined by, and would die of it. */
-    bool would_die = at && hw_confined && !hw_may_be_loaded();
+    bool would_die = (at || lost) && hw_confined && !hw_may_be_loaded();
+    if (lost)
+        return would_die || found != HW_NO_STRANGER ? s->go(s, environment) : go_with(s, environment, variable);
     return would_die || hw_stranger_minds(found) ? go_without(s, environment, variable, at) : s->go(s, environment);
 }
 

@@ -3,35 +3,13 @@
 #ifndef HEAPWITNESS_LOAN_H
 #define HEAPWITNESS_LOAN_H
 
-#include "os/system.h"
+#include "next.h"
 #include "stacks/named.h"
 #include "traps/blocks.h"
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <stdatomic.h>
 
 #define EXPORT __attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls")))
-
-typedef void hw_function(void);
-
-static HW_COLD hw_function *hw_find_next(const char *name, hw_function *_Atomic *known)
-{
-    hw_function *found;
-    *(void **)&found = dlsym(RTLD_NEXT, name);
-    atomic_store_explicit(known, found, memory_order_relaxed);
-    return found;
-}
-
-/* The real function; where there is none, which cannot be, the call fails. */
-#define NEXT(name, type, failed)                                                                                       \
-    static hw_function *_Atomic known;                                                                                 \
-    hw_function *found = atomic_load_explicit(&known, memory_order_relaxed);                                           \
-    if (HW_UNLIKELY(!found) && !(found = hw_find_next(name, &known))) {                                                \
-        errno = ENOSYS;                                                                                                \
-        return failed;                                                                                                 \
-    }                                                                                                                  \
-    type *next = (type *)found
 
 static inline bool hw_leaves(const void *start, size_t bytes)
 {

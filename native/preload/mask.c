@@ -1,12 +1,11 @@
 /* The functions by which programs block signals. Those that stand for a trap's fault get through all the same: a fault
    whose signal is blocked ends the process. The program sees what it set. */
 #define _GNU_SOURCE
+#include "next.h"
 #include "os/signals.h"
 #include "os/system.h"
 #include "stacks/named.h"
 
-#include <dlfcn.h>
-#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
@@ -16,16 +15,6 @@ typedef int masker(int, const sigset_t *, sigset_t *);
 
 /* Of the signals that get through, those that the thread has blocked as far as it knows. */
 static __thread uint64_t blocked;
-
-static masker *next_of(const char *name, masker *_Atomic *known)
-{
-    masker *next = atomic_load_explicit(known, memory_order_relaxed);
-    if (HW_UNLIKELY(!next)) {
-        *(void **)&next = dlsym(RTLD_NEXT, name);
-        atomic_store_explicit(known, next, memory_order_relaxed);
-    }
-    return next;
-}
 
 static uint64_t word_of(const sigset_t *set)
 {
@@ -61,20 +50,12 @@ static inline __attribute__((always_inline)) int change(masker *next, int how, c
 
 EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
 {
-    static masker *_Atomic known;
-    masker *next = next_of("sigprocmask", &known);
-    if (HW_UNLIKELY(!next)) {
-        errno = ENOSYS;
-        return -1;
-    }
+    NEXT("sigprocmask", masker, -1);
     return HW_UNLIKELY(hw_traps_on) ? change(next, how, set, old) : next(how, set, old);
 }
 
 EXPORT int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 {
-    static masker *_Atomic known;
-    masker *next = next_of("pthread_sigmask", &known);
-    if (HW_UNLIKELY(!next))
-        return ENOSYS;
+    NEXT("pthread_sigmask", masker, ENOSYS);
     return HW_UNLIKELY(hw_traps_on) ? change(next, how, set, old) : next(how, set, old);
 }

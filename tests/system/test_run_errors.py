@@ -1,10 +1,12 @@
 """Every mistake of a user is answered by one sentence and status 2, before anything is started."""
 
 import os
+import resource
+import subprocess
 from pathlib import Path
 
 import pytest
-from run_support import ERROR, compiled, engine, heapwitness_command, needs_engine
+from run_support import ERROR, HEAPWITNESS, compiled, engine, environment, heapwitness_command, needs_engine
 
 pytestmark = needs_engine
 
@@ -118,3 +120,23 @@ def test_a_mistake_in_a_long_line_is_one_sentence_of_some_length(tmp_path: Path)
 
     assert len(said) < 12_000
     assert "is no condition of the form key=pattern." in said
+
+
+@pytest.mark.parametrize("mebibytes", [16, 24, 32])
+def test_too_little_memory_is_one_sentence(mebibytes: int) -> None:
+    done = subprocess.run(
+        [*HEAPWITNESS, "run", "--", "true"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (mebibytes << 20, mebibytes << 20)),
+    )
+
+    assert (done.returncode, done.stderr.count("\n")) == (ERROR, 1), done.stderr
+    assert "not enough memory" in done.stderr
+
+
+def test_what_python_is_told_for_a_program_does_not_keep_heapwitness_from_its_end() -> None:
+    done = heapwitness_command("run", "--", "false", PYTHONINSPECT="1")
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr

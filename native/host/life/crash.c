@@ -7,6 +7,7 @@
 #include "life/raised.h"
 #include "os/guard.h"
 #include "os/room.h"
+#include "os/signal_stack.h"
 #include "os/signals.h"
 #include "tell/evidence.h"
 #include "tell/held.h"
@@ -125,18 +126,6 @@ static void on_crash(int number, siginfo_t *information, void *context)
         hw_call_anyway(SYS_tgkill, (long)hw_process_id(), (long)hw_thread_id(), number, 0, 0, 0);
 }
 
-/* Where the stack itself has run out, a handler needs another one. Other threads than the first bring their own. */
-static void have_signal_stack(void)
-{
-    stack_t now;
-    if (hw_call(SYS_sigaltstack, 0, (long)&now, 0, 0, 0, 0) != 0 || !(now.ss_flags & SS_DISABLE))
-        return;
-    char *room = hw_reserve(hw_page() + MAIN_SIGNAL_STACK);
-    stack_t ours = {.ss_sp = room + hw_page(), .ss_size = MAIN_SIGNAL_STACK};
-    if (room && hw_commit(room + hw_page(), MAIN_SIGNAL_STACK))
-        hw_call(SYS_sigaltstack, (long)&ours, 0, 0, 0, 0, 0);
-}
-
 void hw_crash_watch(void)
 {
     static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
@@ -144,7 +133,7 @@ void hw_crash_watch(void)
     for (unsigned i = 0; i < sizeof fatal / sizeof fatal[0]; i++)
         hw_signal_take(fatal[i], on_crash, SA_NODEFER | SA_ONSTACK, false);
     hw_guard_handler((uintptr_t)on_crash);
-    have_signal_stack();
+    hw_signal_stack_lend(MAIN_SIGNAL_STACK);
 }
 
 void hw_crash_after_fork(void)

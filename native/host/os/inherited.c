@@ -77,6 +77,7 @@ static const struct trial {
     {SYS_pselect6, NOTHING, NOTHING},
     {SYS_rt_sigaction, NOTHING, NOTHING},
     {SYS_rt_sigprocmask, NOTHING, NOTHING},
+    {SYS_mincore, NOTHING, NOTHING},
     {SYS_rt_sigpending, NOTHING, NOTHING},
     {SYS_rt_sigtimedwait, NOTHING, NOTHING},
     {SYS_sigaltstack, NOTHING, NOTHING},

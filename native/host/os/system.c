@@ -107,6 +107,18 @@ size_t hw_page(void)
     return page;
 }
 
+bool hw_may_read(const void *start, size_t bytes)
+{
+    enum { NO_SUCH_HOW = -1 }; /* the mask is read first, and then not set */
+    size_t page = hw_page();
+    unsigned char there = 0;
+    for (uintptr_t at = (uintptr_t)start & ~(page - 1); at < (uintptr_t)start + bytes; at += page)
+        if (hw_call(SYS_mincore, (long)at, (long)page, (long)&there, 0, 0, 0) != 0 || !(there & 1) ||
+            hw_call(SYS_rt_sigprocmask, NO_SUCH_HOW, (long)at, 0, sizeof(uint64_t), 0, 0) != -EINVAL)
+            return false;
+    return true;
+}
+
 /* No mask that was: SIGKILL cannot be blocked. */
 static const uint64_t NONE_SET = UINT64_C(1) << (SIGKILL - 1);
 

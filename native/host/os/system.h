@@ -48,6 +48,9 @@ void *hw_map_shared(size_t bytes);
 void *hw_reserve(size_t bytes);
 bool hw_commit(void *start, size_t bytes);
 void hw_unmap(void *start, size_t bytes);
+/* Whether all of these bytes are there and may be read, found out without touching them. What the kernel may not be
+   asked for does not count as readable. */
+bool hw_may_read(const void *start, size_t bytes);
 /* Give the pages back; they read as zero when touched again. */
 void hw_discard(void *start, size_t bytes);
 

@@ -31,9 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = _called(sys.argv[1:] if arguments is None else list(arguments))
     except HeapwitnessError as error:
         status = _say(str(error))
+    except MemoryError:
+        status = _say("there is not enough memory for this; give it more (`ulimit -v` and `ulimit -d` show limits).")
     except KeyboardInterrupt:
         status = INTERRUPTED_EXIT
     _let_go_of_output()
+    if sys.flags.inspect:  # PYTHONINSPECT is meant for a program that we run
+        os._exit(status)
     gc.freeze()  # nor does Python have to look through all that there is before it ends
     sys.exit(status)
 
