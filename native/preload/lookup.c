@@ -11,15 +11,21 @@
 typedef void *finder(void *restrict, const char *restrict);
 static finder *known;
 
-/* From glibc 2.35 on. */
+/* From glibc 2.35 on; before, nothing is known. */
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
 extern int _dl_find_object(void *pc, struct dl_find_object *result) __attribute__((weak));
+#endif
 
 static const struct link_map *object_of(const void *address)
 {
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
     struct dl_find_object object;
-    if (!&_dl_find_object || _dl_find_object((void *)(uintptr_t)address, &object) != 0)
-        return NULL;
-    return object.dlfo_link_map;
+    if (&_dl_find_object && _dl_find_object((void *)(uintptr_t)address, &object) == 0)
+        return object.dlfo_link_map;
+#else
+    (void)address;
+#endif
+    return NULL;
 }
 
 /* The next one: another library's, if there is one. The program may call this one before the engine's constructors. */
