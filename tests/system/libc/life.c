@@ -138,6 +138,36 @@ static void next_names(void)
     }
 }
 
+/* Looked up in the C library alone, as ctypes.CDLL("libc.so.6") does: what its functions give is released by its free.
+ */
+static void names_of_libc_alone(void)
+{
+    void *libc = dlopen("libc.so.6", RTLD_NOW);
+    CHECK(libc);
+    void *(*libcs_malloc)(size_t) = (void *(*)(size_t))dlsym(libc, "malloc");
+    void *(*libcs_realloc)(void *, size_t) = (void *(*)(void *, size_t))dlsym(libc, "realloc");
+    int (*libcs_align)(void **, size_t, size_t) = (int (*)(void **, size_t, size_t))dlsym(libc, "posix_memalign");
+    size_t (*libcs_size)(void *) = (size_t (*)(void *))dlsym(libc, "malloc_usable_size");
+    char *(*libcs_strdup)(const char *) = (char *(*)(const char *))dlsym(libc, "strdup");
+    void (*libcs_free)(void *) = (void (*)(void *))dlsym(libc, "free");
+    CHECK(libcs_malloc && libcs_realloc && libcs_align && libcs_size && libcs_strdup && libcs_free);
+    libcs_free(libcs_strdup("of libc's"));
+    libcs_free(strdup("ours"));
+    free(libcs_strdup("of libc's"));
+    for (size_t size = 1; size < 2000000; size = size * 3 + 1) {
+        void *block;
+        free(libcs_malloc(size));
+        libcs_free(malloc(size));
+        CHECK((block = libcs_realloc(malloc(size), size * 2)) && libcs_size(block) >= size * 2);
+        free(block);
+        CHECK(libcs_align(&block, 64, size) == 0);
+        libcs_free(block);
+    }
+    CHECK(dlsym(libc, "getenv") == dlsym(RTLD_DEFAULT, "getenv") && !dlerror());
+    CHECK(!dlsym(libc, "of_nobody") && strstr(dlerror(), "of_nobody") && !dlerror());
+    CHECK(dlclose(libc) == 0);
+}
+
 static const test_case cases[] = {
     {"exits", exits},
     {"opens_and_closes", opens_and_closes},
@@ -146,6 +176,7 @@ static const test_case cases[] = {
     {"threads_open", threads_open},
     {"inner_names", inner_names},
     {"next_names", next_names},
+    {"names_of_libc_alone", names_of_libc_alone},
 #ifdef WITH_EARLY
     {"early", early},
 #endif
