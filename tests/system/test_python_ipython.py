@@ -1,5 +1,6 @@
 """`%%heapwitness` in IPython: a cell in a process of its own, and the report below it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ shell.run_line_magic("load_ext", "heapwitness")
 with capture_output() as got:
     result = shell.run_cell(sys.argv[1])
 shown = [one.data for one in got.outputs]
-print(json.dumps({"out": got.stdout, "shown": shown, "error": repr(result.error_in_exec)}))
+print(json.dumps({"out": got.stdout, "errors": got.stderr, "shown": shown, "error": repr(result.error_in_exec)}))
 """
 OVERRUN = "import ctypes\nkept = ctypes.create_string_buffer(37)\nctypes.memset(kept, 65, 40)\nprint('done')\n"
 
@@ -53,6 +54,19 @@ def test_options_that_the_magic_uses_itself_are_refused(tmp_path: Path) -> None:
     shown = _cell(tmp_path, "%%heapwitness --html page.html\nprint(1)\n")
 
     assert "--html is the magic's own" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--log", "heapwitness: option '--log' requires an argument."),
+        ("cell.py", "heapwitness: 'cell.py' must be options of `heapwitness run` and no program."),
+    ],
+)
+def test_words_that_would_take_the_cells_place_are_refused(tmp_path: Path, words: str, said: str) -> None:
+    shown = json.loads(_cell(tmp_path, f"%%heapwitness {words}\n{OVERRUN}"))
+
+    assert (shown["shown"], shown["errors"]) == ([], f"{said}\n")
 
 
 def test_mistake_in_an_option_is_told(tmp_path: Path) -> None:

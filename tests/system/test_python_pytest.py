@@ -278,11 +278,22 @@ def test_the_ini_file_asks_for_it_and_the_command_line_can_refuse(run, pytester)
     assert (failed(wanted), failed(refused)) == (["FAILED test_harm"], [])
 
 
-def test_wrong_options_are_told_in_a_sentence(run) -> None:  # type: ignore[no-untyped-def]
-    done = run(HARM, "--heapwitness", "--heapwitness-options=--stack full")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--stack full", "no such option '?--stack"),
+        ("--json", "option '--json' requires an argument."),
+        ("--poison stray.py", "'--poison stray.py' must be options of `heapwitness run` and no program."),
+        ("--poison --", "'--poison --' must be options of `heapwitness run` and no program."),
+        ("--help", "`heapwitness run --help` is to be called as a command."),
+    ],
+)
+def test_wrong_options_are_told_in_a_sentence(run, pytester, words: str, said: str) -> None:  # type: ignore[no-untyped-def]
+    done = run(HARM, "--heapwitness", f"--heapwitness-options={words}")
 
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert re.search("heapwitness: no such option '?--stack", done.stderr.str())
+    assert re.search(f"^heapwitness: {said}", done.stderr.str(), re.MULTILINE)
+    assert not (pytester.path / "--").exists()
 
 
 def test_where_checks_are_spread_the_finding_says_since_when(run, monkeypatch) -> None:  # type: ignore[no-untyped-def]

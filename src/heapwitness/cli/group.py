@@ -104,6 +104,27 @@ def read(command: click.Command, name: str, words: Sequence[str], defaults: Mapp
         raise HeapwitnessError(_sentence(error)) from error
 
 
+def require_options(command: click.Command, name: str, words: Sequence[str]) -> None:
+    """See that words are options of a command that runs a program, each with its value, and no program.
+
+    Raises:
+        HeapwitnessError: they are not: what stands behind them would be the last one's value, or not the program.
+    """
+    try:
+        with telling(), command.make_context(name, list(words)):
+            pass
+    except click.exceptions.Exit as error:
+        raise HeapwitnessError(f"`{name} --help` is to be called as a command.") from error
+    except click.MissingParameter as error:
+        if error.param is not None and error.param.name == "program" and "--" not in words:
+            return
+    except click.exceptions.NoArgsIsHelpError:
+        return
+    except click.ClickException as error:
+        raise HeapwitnessError(_sentence(error)) from error
+    raise HeapwitnessError(f"{' '.join(words)!r} must be options of `{name}` and no program.")
+
+
 def call(arguments: Sequence[str]) -> int:
     """Do what a command line says; gives the exit status.
 

@@ -49,10 +49,17 @@ class _Magic:
 
         script, page, text = directory / _CELL, directory / "report.html", directory / "report.txt"
         script.write_text(cell, "utf-8")
-        command = [sys.executable, "-m", "heapwitness", "run", *options, "--html", str(page), "--output", str(text)]
-        done = subprocess.run(
-            [*command, "--", sys.executable, str(script)], capture_output=True, text=True, errors="replace", check=False
-        )
+        given = [str(len(options)), *options, "--html", str(page), "--output", str(text)]
+        command = [
+            sys.executable,
+            "-m",
+            "heapwitness.integrations.ipython_run",
+            *given,
+            "--",
+            sys.executable,
+            str(script),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         sys.stdout.write(done.stdout)
         sys.stderr.write(done.stderr)
         said = text.read_text("utf-8", "replace") if text.exists() else ""

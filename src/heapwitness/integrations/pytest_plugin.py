@@ -108,7 +108,7 @@ def _start_again(config: pytest.Config, options: argparse.Namespace) -> None:
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.stop_global_capturing()
-    run = ["-m", "heapwitness.integrations.pytest_run", *given, "--", sys.executable, *sys.orig_argv[1:]]
+    run = ["-m", "heapwitness.integrations.pytest_run", str(len(given)), *given, sys.executable, *sys.orig_argv[1:]]
     os.execv(sys.executable, [sys.executable, *run])
 
 

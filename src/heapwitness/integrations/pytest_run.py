@@ -1,6 +1,6 @@
 """Runs pytest under the engine, and shows what no test has shown.
 
-python -m heapwitness.integrations.pytest_run [options of heapwitness run] -- PYTEST'S COMMAND
+python -m heapwitness.integrations.pytest_run COUNT [COUNT words: options of heapwitness run] PYTEST'S COMMAND
 """
 
 import contextlib
@@ -27,6 +27,9 @@ FAILED = 1
 
 MISUSED = 4
 """As pytest's own: it was called wrongly."""
+
+
+_NAME = "heapwitness run"
 
 
 class _Held:
@@ -72,7 +75,9 @@ def main(words: list[str]) -> int:
 def _options(words: list[str]) -> Options:
     with group.group.make_context("heapwitness", ["run"]) as context:
         defaults = settings.configured(run_command, "pytest", lambda: group.configurable(group.group, context))
-        values = group.read(run_command, "pytest --heapwitness-options", words, defaults)
+        given = words[1 : 1 + int(words[0])]
+        group.require_options(run_command, _NAME, given)
+        values = group.read(run_command, _NAME, [*given, "--", *words[1 + len(given) :]], defaults)
     options = straight.options(**values)
     return options._replace(accepting=options.accepting._replace(at_once=True))
 
