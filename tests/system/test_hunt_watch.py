@@ -157,10 +157,17 @@ def test_program_that_damages_nothing_does_the_same_with_watchpoints() -> None:
 
 
 def test_program_keeps_breakpoints_of_its_own() -> None:
-    hunted = heapwitness_hunt(build(SOURCE), "own_traps", options=("--trap-kind", "watch", "--tries", "2"))
+    program = build(SOURCE)
+    try:
+        subprocess.run([program, "own_traps"], timeout=10, check=False, capture_output=True)
+        how = "both"
+    except subprocess.TimeoutExpired:  # some hypervisors do not get past the second instruction
+        how = "one"
+
+    hunted = heapwitness_hunt(program, "own_traps", how, options=("--trap-kind", "watch", "--tries", "2"))
 
     assert_caught(hunted, "wild")
-    assert hunted.stdout == "2 traps\ndone\n" * 2
+    assert hunted.stdout == f"{2 if how == 'both' else 1} traps\ndone\n" * 2
 
 
 def test_watchpoint_that_was_met_and_not_named_by_the_processor_does_not_end_the_program() -> None:

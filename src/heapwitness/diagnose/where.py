@@ -1,6 +1,8 @@
 """Where in a pool's nodes a damage begins and ends: in which part of which, and at whose edges."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Literal
 
 from heapwitness.diagnose.extent import JOIN, Extent
@@ -10,6 +12,7 @@ from heapwitness.layout.witness import State
 from heapwitness.memory import Unreadable
 
 _SAMPLE = 64
+_OFFSET = attrgetter("offset")
 
 Part = Literal["control", "backup", "header", "links", "payload", "slack", "copy", "tail"]
 
@@ -64,8 +67,9 @@ def ending_shortly_before(pool: NodeArea, nodes: Sequence[PoolNode], extent: Ext
 
 def last_of(nodes: Sequence[PoolNode], lost: PoolNode) -> PoolNode | None:
     """The last of several lost nodes: where it begins is known from the one behind it."""
-    behind = next((node for node in nodes if node.offset == lost.next and node.own_holds), None)
-    if behind is None:
+    at = bisect_left(nodes, lost.next, key=_OFFSET)  # a walk's nodes come in their order
+    behind = nodes[at] if at < len(nodes) else None
+    if behind is None or behind.offset != lost.next or not behind.own_holds:
         return None
     return lost._replace(offset=behind.keeper, header=lost.header._replace(size=behind.offset - behind.keeper))
 
