@@ -66,7 +66,7 @@ static bool is_sound(walk *w, uint32_t node, uint32_t size)
 }
 
 /* The payload of the node of `size` granules that ends at `next`. */
-static inline bool payload_is_sound(walk *w, uint32_t next, uint32_t size)
+static inline __attribute__((always_inline)) bool payload_is_sound(walk *w, uint32_t next, uint32_t size)
 {
     const unsigned char *end = hw_at(w->pool, next);
     uint32_t node = next - size, meta = hw_own(w->pool, node)->meta;

@@ -239,7 +239,7 @@ bool hw_space_move(const hw_space *from, const hw_space *to, bool *left)
     return true;
 }
 
-static bool grow(hw_space *space, size_t bytes)
+static inline __attribute__((always_inline)) bool grow(hw_space *space, size_t bytes)
 {
     char *end = space->start + space->bytes, *mapped = (char *)space->mapping + space->mapped;
     if (end < mapped) {
