@@ -106,16 +106,17 @@ void hw_cache_check(hw_arena *arena)
     hw_pool *pool = arena->first->pool;
     hw_header h;
     arena->large_bytes = 0;
-    for (unsigned i = 0; i < HW_LARGE * HW_WAYS; i++)
-        arena->large_bytes += bytes_of(&arena->large[i / HW_WAYS][i % HW_WAYS]);
     for (unsigned i = 0; i < HW_LARGE * HW_WAYS; i++) {
         struct hw_large *kept = &arena->large[i / HW_WAYS][i % HW_WAYS];
         if (!kept->node)
             continue;
         if (arena->first->lost || !hw_header_at(pool, kept->node, &h) || h.size != kept->size ||
-            hw_state_of(h.meta) != HW_CACHED || is_named_before(arena->large[i / HW_WAYS], kept))
-            forget_large(arena, kept);
-        else if (hw_links_at(pool, kept->node)->left) /* damaged links that looked like a poisoned node's */
+            hw_state_of(h.meta) != HW_CACHED || is_named_before(arena->large[i / HW_WAYS], kept)) {
+            *kept = (struct hw_large){0};
+            continue;
+        }
+        arena->large_bytes += bytes_of(kept);
+        if (hw_links_at(pool, kept->node)->left) /* damaged links that looked like a poisoned node's */
             hw_poison_end(pool, kept->node, &h);
     }
 }

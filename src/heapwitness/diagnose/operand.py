@@ -52,6 +52,11 @@ class Use(NamedTuple):
     addresses: tuple[int, ...]
     target: bool = False
 
+    @property
+    def returns(self) -> bool:
+        """Whether it goes on at what stands at the stack pointer."""
+        return self.target and self.registers == (_RSP,)
+
 
 class _Opcode(NamedTuple):
     table: int

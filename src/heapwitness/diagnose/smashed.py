@@ -10,7 +10,6 @@ from heapwitness.findings.model import Access, Crash
 from heapwitness.layout.events import CrashWords, Machine
 from heapwitness.memory import Memory, Unreadable
 
-_RSP = 7
 _WORD = 8
 _CHECK = "__stack_chk_fail"
 _HOW = "as by an array on the stack that was written past its end. No block of the heap is concerned."
@@ -30,8 +29,7 @@ def overwritten_return(
     """
     if words.machine != Machine.X86_64 or address is None:
         return None
-    returns = use is not None and use.target and use.registers == (_RSP,)
-    refused = returns and address == _word(memory, words.sp)
+    refused = use is not None and use.returns and address == _word(memory, words.sp)
     # A return has left its address right below the stack pointer; a call would have stored another one there.
     went = access == "execute" and address == words.pc == _word(memory, words.sp - _WORD)
     if not refused and not went:
