@@ -24,6 +24,7 @@ with atheris.instrument_imports(include=["heapwitness"]):
     from heapwitness.liteos.firmware import tasknames
     from heapwitness.liteos.image.load import parse as parse_image
     from heapwitness.liteos.simulate import trace
+    from heapwitness.symbols.compiled import functions_in, variable_of
     from heapwitness.symbols.elf import ElfFile, ExportedNames, read_elf
     from heapwitness.symbols.headers import BadElf, Headers
     from heapwitness.symbols.maps import code_lines, parse_maps
@@ -57,6 +58,10 @@ def elf(data: bytes) -> None:
     names = ExportedNames(ElfFile(str(FILE), (), None))
     for address in (0, 16, 1 << 40):
         names.find(address)
+    for at, name in functions_in(raw, {0, 16, 1 << 40}):
+        assert at in (0, 16, 1 << 40) and name
+    with contextlib.suppress(BadElf):
+        variable_of(Headers(io.BytesIO(raw)))
 
 
 def links(data: bytes) -> None:

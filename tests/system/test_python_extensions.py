@@ -166,3 +166,11 @@ def test_hunted_store_has_the_extensions_line_and_the_python_line_that_called_it
     if stores := TOOLS[tool].stores:
         function, file, line = own[0]
         assert (function.partition("(")[0], Path(file).name, line) == stores
+
+
+def test_hunted_store_of_a_numba_loop_has_the_loops_name() -> None:
+    hunted = heapwitness_hunt(sys.executable, _built("numba"), options=("--tries", "2"))
+
+    (finding,) = hunted.stores
+    assert finding["store"]["stack"][0]["function"].startswith("module::fill(")
+    assert "module::fill, compiled at run time, called by work (main.py), wrote" in " ".join(hunted.stderr.split())

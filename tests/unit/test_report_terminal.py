@@ -19,6 +19,7 @@ from heapwitness.report.advice import Advice
 MENDED = Outcome(headers=1, backups=1, slacks=1, links=0, poisons=0, controls=0, quarantined=0)
 AFTER_FREE = ("use-after-free-write", "use-after-free-read")
 ESCAPE = "\x1b"
+PARSE_LINE = Frame(pc=9, module="/src/parse", function="parse_line")
 
 
 def named(finding: Finding, **frame: object) -> Finding:
@@ -69,7 +70,11 @@ def test_a_writer_is_only_named_when_a_trap_caught_the_store() -> None:
 def test_bytes_that_one_store_wrote_count_though_they_were_the_same(start: int, size: int, words: str) -> None:
     finding = overflow()
     assert finding.damage is not None
-    store = Store(address=finding.damage.address + start, size=size, stack=(Frame(pc=9, function="parse_line"),))
+    store = Store(
+        address=finding.damage.address + start,
+        size=size,
+        stack=(Frame(pc=9, module="/src/parse", function="parse_line"),),
+    )
     text = " ".join(shown(msgspec.structs.replace(finding, store=store)).split())
     assert text.startswith(f"heap-buffer-overflow: parse_line wrote {words} past the end of a 24-byte block")
 
@@ -86,7 +91,9 @@ def test_a_store_left_its_block_where_it_begins_not_where_the_trap_is(
     assert finding.culprit is not None
     end = finding.culprit.address + finding.culprit.size
     start = None if begins in (None, trapped) else end + begins
-    store = Store(address=end + trapped, size=32, start=start, stack=(Frame(pc=9, function="parse_line"),))
+    store = Store(
+        address=end + trapped, size=32, start=start, stack=(Frame(pc=9, module="/src/parse", function="parse_line"),)
+    )
     text = " ".join(shown(msgspec.structs.replace(finding, store=store)).split())
     assert text.startswith(f"heap-buffer-overflow: parse_line wrote {words} the end of a 24-byte block")
 

@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from heapwitness.findings.model import Block, Finding, Frame, Site
+from heapwitness.findings.model import Block, Crash, Finding, Frame, Site, When
 
 Frames = tuple[Frame, ...]
 """Innermost frame first."""
@@ -28,6 +28,18 @@ def with_stacks(finding: _Finding, change: StackChange) -> _Finding:
         detected=msgspec.structs.replace(detected, stack=change("detected", detected.stack)),
         store=store and msgspec.structs.replace(store, stack=change("accessed", store.stack)),
     )
+
+
+def crash_with_stacks(crash: Crash, change: StackChange) -> Crash:
+    """The crash with each of its stacks changed; its own is that of a detection."""
+    stale = tuple(msgspec.structs.replace(one, block=with_block_stacks(one.block, change)) for one in crash.stale)
+    return msgspec.structs.replace(crash, stack=change("detected", crash.stack), stale=stale)
+
+
+def is_exact(act: Act, when: When | None) -> bool:
+    """Whether a stack begins with an instruction's address, and not with a return address; `when` its finding was
+    made."""
+    return act == "accessed" or (act == "detected" and when in ("trap", "crash"))
 
 
 def with_blocks(finding: _Finding, change: Callable[[Block | None], Block | None]) -> _Finding:

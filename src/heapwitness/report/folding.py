@@ -49,7 +49,8 @@ def families(finding: Finding) -> Hashable:
 def _caller(finding: Finding, store: Frame) -> Hashable:
     """Of code in no file in a thread without Python, as of Numba's prange: the line that the main thread was in, as it
     is by the line that called it elsewhere. Empty for other code, and where that is not known."""
-    return main_of(finding.detail) if store.module is None and store.function is None and store.file is None else ""
+    made = store.language == "c" and store.module is None and store.file is None
+    return main_of(finding.detail) if made else ""
 
 
 def _place(frame: Frame) -> Hashable:

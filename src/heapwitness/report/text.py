@@ -20,7 +20,7 @@ from heapwitness.findings.model import (
     Store,
 )
 from heapwitness.findings.words import count
-from heapwitness.report.frames import named
+from heapwitness.report.frames import named, qualified
 from heapwitness.report.names import spoken
 from heapwitness.report.plain import amount as amount
 from heapwitness.report.plain import clean as clean
@@ -143,9 +143,13 @@ def _writer(finding: Finding) -> str:
         return ""
     who = f"{function(frame)}{_of_file(frame)}"
     first = finding.store.stack[0]
-    if first.function or first.module:
+    if first.module or first.file:
         return f"{who} {verb} "
-    made = f"code in no file ({first.pc:#x}), such as a compiler makes at run time"
+    made = (
+        f"{clean(qualified(first.function))}, compiled at run time"
+        if first.function
+        else f"code in no file ({first.pc:#x}), such as a compiler makes at run time"
+    )
     return f"{made}{f', called by {who}' if frame is not first else ''}, {verb} "
 
 

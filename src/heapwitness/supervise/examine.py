@@ -16,6 +16,7 @@ from heapwitness.supervise.families import believable
 from heapwitness.supervise.modules import is_python
 from heapwitness.supervise.pointee import pointee
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks
+from heapwitness.symbols.compiled import CompiledCode
 from heapwitness.symbols.maps import code_lines
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Examiner:
 
     def __init__(self) -> None:
         self._stacks = PythonStacks()
+        self._compiled = CompiledCode()
         self._maps = ""
         self._kept = 0
         self._asked = 0
@@ -77,6 +79,7 @@ class Examiner:
             found = diagnosed(
                 event, memory, maps, lambda pointer: pointee(pointer, _all_maps(pid), pid, (event.tid, event.frame))
             )
+            found = tuple(self._compiled.finding(finding, maps, memory) for finding in found)
             return Examined(found, maps, _program(pid))
 
     def crashed(self, event: Event, words: CrashWords, pid: int) -> Examined | None:
@@ -95,7 +98,10 @@ class Examiner:
             return None
         maps = self._code(pid)
         with memory:
-            return crashed(event, words, memory, maps, _program(pid))
+            examined = crashed(event, words, memory, maps, _program(pid))
+            crash = examined.crash and self._compiled.crash(examined.crash, maps, memory)
+            found = tuple(self._compiled.finding(finding, maps, memory) for finding in examined.findings)
+            return replace(examined, crash=crash, findings=found)
 
     def caught(self, event: Event, pid: int) -> "Caught | None":
         """The store to watched bytes that an event tells of, while its thread waits; None for one that changed nothing.

@@ -3,10 +3,8 @@
 import itertools
 from collections.abc import Sequence
 
-import msgspec
-
 from heapwitness.findings.model import Crash, Finding, Frame
-from heapwitness.findings.stacks import Act, Frames, with_block_stacks, with_stacks
+from heapwitness.findings.stacks import Act, Frames, crash_with_stacks, with_stacks
 from heapwitness.supervise.modules import is_python
 from heapwitness.supervise.python_stack import PythonFrame
 
@@ -69,11 +67,7 @@ def behind(stack: Frames, frames: Sequence[PythonFrame]) -> Frames:
 
 def merged_crash(crash: Crash, frames: Sequence[PythonFrame]) -> Crash:
     """A crash with all Python frames among the C frames, which have names by now; `frames` as of `merged`."""
-    stale = tuple(
-        msgspec.structs.replace(one, block=with_block_stacks(one.block, lambda _, stack: _in_place(stack)))
-        for one in crash.stale
-    )
-    return msgspec.structs.replace(crash, stack=_whole(crash.stack, frames), stale=stale)
+    return crash_with_stacks(crash, lambda act, stack: _whole(stack, frames) if act == "detected" else _in_place(stack))
 
 
 def _has_python(stack: Frames) -> bool:

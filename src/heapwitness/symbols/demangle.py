@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import re
 from typing import Any
 
 from heapwitness.findings.cython import source_name
@@ -9,6 +10,7 @@ from heapwitness.findings.cython import source_name
 _LIBRARIES = ("libstdc++.so.6", "libc++abi.so.1")
 # Deeply nested forged names take the demangler exponential time or much stack.
 _LENGTH_LIMIT = 1024
+_TAG = re.compile(r"\[abi:[^\[\]]{0,256}\]")
 
 
 @functools.cache
@@ -49,3 +51,8 @@ def demangle(name: str) -> str:
         return ctypes.string_at(address).decode("utf-8", "replace") if status.value == 0 else name
     finally:
         _release()(address)
+
+
+def plain(name: str) -> str:
+    """The same of a function that a compiler made at run time, without what it adds to tell versions of it apart."""
+    return _TAG.sub("", demangle(name))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from heapwitness.regular import Identity, open_regular
 from heapwitness.symbols.headers import Headers, ProgramHeader
+from heapwitness.symbols.maps import Mapping
 
 FILE_LIMIT = 2 << 30
 """Bytes of a file that is read for names."""
@@ -25,6 +26,7 @@ _OBJECT = 1
 _FUNCTION = 2
 _INDIRECT_FUNCTION = 10
 _EXTENDED_NUMBER = 0xFFF0
+_PAGE_LIMIT = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,15 @@ class ElfFile:
             OSError: it is no plain file any more, or another one.
         """
         return open_regular(self.path, FILE_LIMIT, self.identity)
+
+    def shift(self, mapping: Mapping) -> int:
+        """How far a mapping's addresses are from the file's own, in bytes."""
+        for segment in self.segments:
+            # The loader maps whole pages around a segment; two segments may share a page of the file.
+            first = segment.offset - _PAGE_LIMIT < mapping.offset < segment.offset + segment.length
+            if first and segment.executable == mapping.executable:
+                return mapping.start - mapping.offset + segment.offset - segment.address
+        return mapping.start - mapping.offset
 
 
 def read_elf(path: str, identity: Identity | None = None, until: float | None = None) -> ElfFile | None:

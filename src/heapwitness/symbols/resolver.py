@@ -12,17 +12,16 @@ from typing import Literal
 
 import msgspec
 
-from heapwitness.findings.model import Crash, Finding, Frame, HeapMap, Place
-from heapwitness.findings.stacks import Act, with_block_stacks, with_stacks
+from heapwitness.findings.model import Crash, Finding, Frame, HeapMap, Place, When
+from heapwitness.findings.stacks import Act, crash_with_stacks, is_exact, with_stacks
 from heapwitness.symbols.debuginfo import DebugInfo, Location
+from heapwitness.symbols.demangle import plain
 from heapwitness.symbols.elf import ElfFile, printable, read_elf
 from heapwitness.symbols.maps import Mapping, parse_maps
 
 ENGINE = "libheapwitness_preload.so"
 FILES_LIMIT = 256
 FRAMES_LIMIT = 256
-PAGE_LIMIT = 1 << 16
-_EXACT = ("trap", "crash")
 
 
 class Resolver:
@@ -46,8 +45,8 @@ class Resolver:
             maps: text of /proc/PID/maps of the process in which it was found.
         """
         space = _Space(self, parse_maps(maps))
-        exact = finding.detected.when in _EXACT
-        named = with_stacks(finding, lambda act, stack: space.stack_of(act, stack, exact=exact))
+        when = finding.detected.when
+        named = with_stacks(finding, lambda act, stack: space.stack_of(act, stack, when))
         place = named.place
         if place is not None and named.pointer is not None and place.kind != "stack":
             place = space.place(named.pointer) or place
@@ -56,10 +55,7 @@ class Resolver:
     def crash(self, crash: Crash, maps: str) -> Crash:
         """A crash with every stack in it named; as `finding`."""
         space = _Space(self, parse_maps(maps))
-        stale = tuple(
-            msgspec.structs.replace(one, block=with_block_stacks(one.block, space.stack_of)) for one in crash.stale
-        )
-        return msgspec.structs.replace(crash, stack=space.stack(crash.stack, exact=True), stale=stale)
+        return crash_with_stacks(crash, lambda act, stack: space.stack_of(act, stack, "crash"))
 
     def heap_map(self, taken: HeapMap, maps: str) -> HeapMap:
         """A heap's map with the stacks of its sites named; as `finding`."""
@@ -113,11 +109,9 @@ class _Space:
         self._mappings = mappings
         self._starts = [mapping.start for mapping in mappings]
 
-    def stack_of(self, act: Act, frames: Sequence[Frame], *, exact: bool = False) -> tuple[Frame, ...]:
-        """Name the stack of an act; `exact`: that of a detection begins with the instruction itself."""
-        if act == "accessed":
-            return self.stack(frames, exact=True, called=True)
-        return self.stack(frames, exact=exact and act == "detected")
+    def stack_of(self, act: Act, frames: Sequence[Frame], when: When) -> tuple[Frame, ...]:
+        """Name the stack of an act; `when` the finding was made."""
+        return self.stack(frames, exact=is_exact(act, when), called=act == "accessed")
 
     def stack(self, frames: Sequence[Frame], *, exact: bool = False, called: bool = False) -> tuple[Frame, ...]:
         """Name a stack's frames; the engine's own are dropped from its top.
@@ -138,12 +132,14 @@ class _Space:
         return tuple(named[:FRAMES_LIMIT])
 
     def _frames(self, frame: Frame, exact: bool) -> list[Frame]:
+        if frame.function is not None and frame.language == "c":
+            return [msgspec.structs.replace(frame, function=plain(frame.function))]
         at = frame.pc if exact else frame.pc - 1
         mapping = self._mapping(at)
         if mapping is None:
             return [frame]
         elf = self._resolver.file(mapping)
-        shift = self._shift(mapping, elf)
+        shift = elf.shift(mapping) if elf else mapping.start - mapping.offset
         known = msgspec.structs.replace(
             frame,
             module=printable(mapping.path),
@@ -173,7 +169,7 @@ class _Space:
             elf = self._resolver.file(mapping) if mapping.executable else None
             if elf is None:
                 continue
-            at = pointer - self._shift(mapping, elf)
+            at = pointer - elf.shift(mapping)
             segment = next((one for one in elf.segments if one.address <= at < one.address + one.length), None)
             if segment is None:
                 continue
@@ -192,13 +188,3 @@ class _Space:
         if position < 0 or address >= self._mappings[position].end:
             return None
         return self._mappings[position]
-
-    @staticmethod
-    def _shift(mapping: Mapping, elf: ElfFile | None) -> int:
-        """How far the mapped addresses are from the file's own."""
-        for segment in elf.segments if elf else ():
-            # The loader maps whole pages around a segment; two segments may share a page of the file.
-            first = segment.offset - PAGE_LIMIT < mapping.offset < segment.offset + segment.length
-            if first and segment.executable == mapping.executable:
-                return mapping.start - mapping.offset + segment.offset - segment.address
-        return mapping.start - mapping.offset
