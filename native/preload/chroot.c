@@ -1,9 +1,9 @@
 /* A process that changes its root loses the way to the supervisor's socket and to the file of records. */
 #define _GNU_SOURCE
+#include "os/next.h"
 #include "os/record.h"
 #include "os/system.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,11 +11,7 @@
 /* Another library's, such as fakechroot's, if there is one. */
 static int (*next)(const char *);
 
-/* Early: looking it up needs libc's thread storage, which a sandbox's child of clone does not have. */
-__attribute__((constructor(102))) static void find_next(void)
-{
-    *(void **)&next = dlsym(RTLD_NEXT, "chroot");
-}
+HW_FOLLOWER follower = {"chroot", &next};
 
 static int change_root(const char *path)
 {

@@ -1,22 +1,14 @@
 /* The functions by which a program confines itself (seccomp); syscall.c has the third way. */
 #define _GNU_SOURCE
 #include "life/shut_in.h"
+#include "os/next.h"
 #include "os/system.h"
 
-#include <dlfcn.h>
-#include <errno.h>
 #include <linux/seccomp.h>
 #include <stdarg.h>
 #include <sys/prctl.h>
 
 typedef int function(int, unsigned long, unsigned long, unsigned long, unsigned long);
-static function *next;
-
-/* Early: looking it up needs libc's thread storage. */
-__attribute__((constructor(102))) static void find_next(void)
-{
-    *(void **)&next = dlsym(RTLD_NEXT, "prctl");
-}
 
 __attribute__((visibility("default"))) int prctl(int option, ...)
 {
@@ -26,12 +18,7 @@ __attribute__((visibility("default"))) int prctl(int option, ...)
     for (unsigned i = 0; i < 4; i++)
         word[i] = va_arg(list, unsigned long);
     va_end(list);
-    if (HW_UNLIKELY(!next))
-        find_next();
-    if (HW_UNLIKELY(!next)) {
-        errno = ENOSYS;
-        return -1;
-    }
+    NEXT("prctl", function, -1);
     bool filtered = word[0] == SECCOMP_MODE_FILTER;
     if (HW_LIKELY(option != PR_SET_SECCOMP || (!filtered && word[0] != SECCOMP_MODE_STRICT)))
         return next(option, word[0], word[1], word[2], word[3]);

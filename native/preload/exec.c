@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "life/lifecycle.h"
 #include "os/confined.h"
+#include "os/next.h"
 #include "os/system.h"
 #include "tell/channel.h"
 #include "tell/stranger.h"
@@ -46,16 +47,16 @@ static struct {
                         char *const *, char *const *);
 } next;
 
-/* Early: in the child of a vfork there is no time for it. */
-__attribute__((constructor(102))) static void find_next(void)
+HW_FOLLOWER follow_execve = {"execve", &next.execve};
+HW_FOLLOWER follow_execvpe = {"execvpe", &next.execvpe};
+HW_FOLLOWER follow_fexecve = {"fexecve", &next.fexecve};
+HW_FOLLOWER follow_execveat = {"execveat", &next.execveat};
+HW_FOLLOWER follow_posix_spawn = {"posix_spawn", &next.posix_spawn};
+HW_FOLLOWER follow_posix_spawnp = {"posix_spawnp", &next.posix_spawnp};
+
+__attribute__((constructor(102))) static void find_engine(void)
 {
     Dl_info information;
-    *(void **)&next.execve = dlsym(RTLD_NEXT, "execve");
-    *(void **)&next.execvpe = dlsym(RTLD_NEXT, "execvpe");
-    *(void **)&next.fexecve = dlsym(RTLD_NEXT, "fexecve");
-    *(void **)&next.execveat = dlsym(RTLD_NEXT, "execveat");
-    *(void **)&next.posix_spawn = dlsym(RTLD_NEXT, "posix_spawn");
-    *(void **)&next.posix_spawnp = dlsym(RTLD_NEXT, "posix_spawnp");
     if (dladdr((void *)&next, &information))
         engine = information.dli_fname;
 }

@@ -1,59 +1,43 @@
 /* A process that allows itself hardly any descriptors: what the engine needs of files is opened before. */
 #define _GNU_SOURCE
+#include "os/next.h"
 #include "os/record.h"
 #include "os/system.h"
 
-#include <dlfcn.h>
-#include <errno.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
-static struct {
-    int (*setrlimit)(int, const struct rlimit *);
-    int (*setrlimit64)(int, const struct rlimit64 *);
-    int (*prlimit)(pid_t, int, const struct rlimit *, struct rlimit *);
-    int (*prlimit64)(pid_t, int, const struct rlimit64 *, struct rlimit64 *);
-} next;
+typedef int setter(int, const struct rlimit *);
+typedef int setter64(int, const struct rlimit64 *);
+typedef int changer(pid_t, int, const struct rlimit *, struct rlimit *);
+typedef int changer64(pid_t, int, const struct rlimit64 *, struct rlimit64 *);
 
-__attribute__((constructor(102))) static void find_next(void)
-{
-    *(void **)&next.setrlimit = dlsym(RTLD_NEXT, "setrlimit");
-    *(void **)&next.setrlimit64 = dlsym(RTLD_NEXT, "setrlimit64");
-    *(void **)&next.prlimit = dlsym(RTLD_NEXT, "prlimit");
-    *(void **)&next.prlimit64 = dlsym(RTLD_NEXT, "prlimit64");
-}
-
-#define GO(function, ...)                                                                                              \
-    if (HW_UNLIKELY(!next.function))                                                                                   \
-        find_next();                                                                                                   \
-    if (HW_UNLIKELY(!next.function)) {                                                                                 \
-        errno = ENOSYS;                                                                                                \
-        return -1;                                                                                                     \
-    }                                                                                                                  \
-    return next.function(__VA_ARGS__)
+#define GO(function, type, ...)                                                                                        \
+    NEXT(#function, type, -1);                                                                                         \
+    return next(__VA_ARGS__)
 
 EXPORT int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
 {
     hw_descriptors_limited(0, (int)resource, limit);
-    GO(setrlimit, (int)resource, limit);
+    GO(setrlimit, setter, (int)resource, limit);
 }
 
 EXPORT int setrlimit64(__rlimit_resource_t resource, const struct rlimit64 *limit)
 {
     hw_descriptors_limited(0, (int)resource, (const struct rlimit *)limit); /* the same, where `long` has 64 bits */
-    GO(setrlimit64, (int)resource, limit);
+    GO(setrlimit64, setter64, (int)resource, limit);
 }
 
 EXPORT int prlimit(pid_t process, enum __rlimit_resource resource, const struct rlimit *limit, struct rlimit *old)
 {
     hw_descriptors_limited(process, (int)resource, limit);
-    GO(prlimit, process, (int)resource, limit, old);
+    GO(prlimit, changer, process, (int)resource, limit, old);
 }
 
 EXPORT int prlimit64(pid_t process, enum __rlimit_resource resource, const struct rlimit64 *limit, struct rlimit64 *old)
 {
     hw_descriptors_limited(process, (int)resource, (const struct rlimit *)limit);
-    GO(prlimit64, process, (int)resource, limit, old);
+    GO(prlimit64, changer64, process, (int)resource, limit, old);
 }

@@ -3,7 +3,7 @@
 #ifndef HEAPWITNESS_LOAN_H
 #define HEAPWITNESS_LOAN_H
 
-#include "next.h"
+#include "os/next.h"
 #include "stacks/named.h"
 #include "traps/blocks.h"
 

@@ -1,15 +1,22 @@
-/* What a program looks up in the C library alone, as ctypes.CDLL("libc.so.6").free is: it would lead past the engine,
-   to libc's own heap, while libc's other functions (strdup, getline) have their blocks from this one. So it gets what
-   it gets by the name alone. */
+/* What a program looks up in the C library alone, as ctypes.CDLL("libc.so.6").free is, or by a version of libc's: it
+   would lead past the engine, to libc's own heap, while libc's other functions (strdup, getline) have their blocks from
+   this one. So it gets what it gets by the name alone. */
 #define _GNU_SOURCE
+#include "os/next.h"
 #include "os/system.h"
 
 #include <dlfcn.h>
 #include <gnu/libc-version.h>
 #include <link.h>
+#include <string.h>
 
 typedef void *finder(void *restrict, const char *restrict);
-static finder *known;
+static finder *next;
+HW_FOLLOWER follower = {"dlsym", &next};
+
+typedef void *versioned_finder(void *restrict, const char *restrict, const char *restrict);
+static versioned_finder *next_versioned;
+HW_FOLLOWER versioned_follower = {"dlvsym", &next_versioned};
 
 /* From glibc 2.35 on; before, nothing is known. */
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
@@ -28,52 +35,77 @@ static const struct link_map *object_of(const void *address)
     return NULL;
 }
 
-/* The next one: another library's, if there is one. The program may call this one before the engine's constructors. */
-static __attribute__((noinline)) finder *find(void)
-{
-    static const char *const versions[] = {"GLIBC_2.34", "GLIBC_2.17", "GLIBC_2.2.5"};
-    finder *found = NULL, *next;
-    for (unsigned i = 0; !found && i < sizeof versions / sizeof versions[0]; i++)
-        *(void **)&found = dlvsym(RTLD_NEXT, "dlsym", versions[i]);
-    if (!found)
-        return NULL;
-    *(void **)&next = found(RTLD_NEXT, "dlsym");
-    __atomic_store_n(&known, next ? next : found, __ATOMIC_RELAXED);
-    return next ? next : found;
-}
-
 /* The engine, to look up in it. */
 static void *engine(void)
 {
     static void *opened;
     Dl_info information;
     void *own = __atomic_load_n(&opened, __ATOMIC_RELAXED);
-    if (!own && dladdr((void *)&known, &information) && (own = dlopen(information.dli_fname, RTLD_LAZY | RTLD_NOLOAD)))
+    if (!own && dladdr((void *)&next, &information) && (own = dlopen(information.dli_fname, RTLD_LAZY | RTLD_NOLOAD)))
         __atomic_store_n(&opened, own, __ATOMIC_RELAXED);
     return own;
 }
 
-static __attribute__((noinline)) void *find_in(finder *real, void *library, const char *name)
+/* The engine's function of that name for what was found in libc, where the engine has one. */
+static void *engines(void *found, const char *name)
 {
     const char *(*of_libc)(void) = gnu_get_libc_version;
-    void *found = real(library, name), *own, *ours;
+    void *own, *ours;
     const struct link_map *in = found ? object_of(found) : NULL;
     if (!in || in != object_of(*(void **)&of_libc) || !(own = engine()))
         return found;
-    ours = real(own, name); /* libc's, where the engine has none */
+    ours = next(own, name); /* libc's, where the engine has none */
     if (!ours)
         dlerror();
     return ours ? ours : found;
 }
 
-/* The real one looks at its return address to know who asks where no library is named: so that is a jump. */
-__attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls"))) void *dlsym(void *restrict library,
-                                                                                             const char *restrict name)
+static __attribute__((noinline)) void *find_in(void *library, const char *name)
 {
-    finder *real = __atomic_load_n(&known, __ATOMIC_RELAXED);
-    if (HW_UNLIKELY(!real) && !(real = find()))
+    return engines(next(library, name), name);
+}
+
+/* The real ones look at their return address to know who asks where no library is named: so that is a jump. */
+#define JUMPS __attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls")))
+
+JUMPS void *dlsym(void *restrict library, const char *restrict name)
+{
+    if (HW_UNLIKELY(!next)) /* called before the engine's constructors */
+        hw_find_nexts();
+    finder *real = next;
+    if (HW_UNLIKELY(!real))
         return NULL;
     if (library == RTLD_NEXT || library == RTLD_DEFAULT)
         return real(library, name);
-    return find_in(real, library, name);
+    return find_in(library, name);
+}
+
+/* The engine's functions have no version: one that is looked up by its version is libc's. */
+static bool allocates(const char *name)
+{
+    static const char *const names[] = {
+        "malloc",         "free",   "calloc",  "realloc",      "memalign",          "aligned_alloc",
+        "posix_memalign", "valloc", "pvalloc", "reallocarray", "malloc_usable_size"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static __attribute__((noinline)) void *find_version_in(void *library, const char *name, const char *version)
+{
+    return engines(next_versioned(library, name, version), name);
+}
+
+JUMPS void *dlvsym(void *restrict library, const char *restrict name, const char *restrict version)
+{
+    if (HW_UNLIKELY(!next_versioned || !next))
+        hw_find_nexts();
+    versioned_finder *real = next_versioned;
+    if (HW_UNLIKELY(!real || !next))
+        return NULL;
+    bool by_program = library == RTLD_NEXT && object_of(__builtin_return_address(0)) == _r_debug.r_map;
+    if ((library == RTLD_NEXT && !by_program) || !allocates(name))
+        return real(library, name, version);
+    return find_version_in(by_program ? RTLD_DEFAULT : library, name, version);
 }

@@ -1,7 +1,7 @@
 /* The functions by which programs block signals. Those that stand for a trap's fault get through all the same: a fault
    whose signal is blocked ends the process. The program sees what it set. */
 #define _GNU_SOURCE
-#include "next.h"
+#include "os/next.h"
 #include "os/signals.h"
 #include "os/system.h"
 #include "stacks/named.h"

@@ -1,6 +1,6 @@
 /* The functions by which programs set what signals do. The engine's own are never seen (signals.h). */
 #define _GNU_SOURCE
-#include "next.h"
+#include "os/next.h"
 #include "os/signal_stack.h"
 #include "os/signals.h"
 

@@ -5,33 +5,17 @@
 #include "life/lifecycle.h"
 #include "life/shut_in.h"
 #include "os/confined.h"
+#include "os/next.h"
 #include "os/record.h"
 #include "os/signal_stack.h"
 #include "os/system.h"
 
-#include <dlfcn.h>
-#include <errno.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
 typedef long caller(long, long, long, long, long, long, long);
-static caller *known;
-
-/* Early: looking it up needs libc's thread storage, which a sandbox's child of clone does not have. */
-static HW_COLD caller *find(void)
-{
-    caller *found;
-    *(void **)&found = dlsym(RTLD_NEXT, "syscall");
-    __atomic_store_n(&known, found, __ATOMIC_RELAXED);
-    return found;
-}
-
-__attribute__((constructor(102))) static void find_early(void)
-{
-    find();
-}
 
 long program_syscall(long, long, long, long, long, long, long) __asm__("syscall")
     __attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls")));
@@ -71,11 +55,7 @@ long program_syscall(long number, long a, long b, long c, long d, long e, long f
 {
     if (HW_UNLIKELY(ends(number)))
         hw_process_ends(HW_HERE);
-    caller *next = __atomic_load_n(&known, __ATOMIC_RELAXED);
-    if (HW_UNLIKELY(!next) && !(next = find())) {
-        errno = ENOSYS;
-        return -1;
-    }
+    NEXT("syscall", caller, -1);
     if (HW_UNLIKELY(number == SYS_prlimit64 || number == SYS_setrlimit))
         limit(number, a, b, c);
     if (HW_UNLIKELY(number == SYS_sigaltstack))

@@ -1,11 +1,10 @@
 #define _GNU_SOURCE
 #include "os/signals.h"
 
+#include "os/next.h"
 #include "os/process.h"
 #include "os/system.h"
 
-#include <dlfcn.h>
-#include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -30,17 +29,8 @@ typedef int action_function(int, const struct sigaction *, struct sigaction *);
 
 int hw_action(int number, const struct sigaction *action, struct sigaction *old)
 {
-    static action_function *_Atomic next;
-    action_function *real = atomic_load_explicit(&next, memory_order_relaxed);
-    if (HW_UNLIKELY(!real)) {
-        *(void **)&real = dlsym(RTLD_NEXT, "sigaction");
-        if (!real) {
-            errno = ENOSYS;
-            return -1;
-        }
-        atomic_store_explicit(&next, real, memory_order_relaxed);
-    }
-    return real(number, action, old);
+    NEXT("sigaction", action_function, -1);
+    return next(number, action, old);
 }
 
 static hw_signal_entry *entry_for(int number)

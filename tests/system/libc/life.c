@@ -168,6 +168,29 @@ static void names_of_libc_alone(void)
     CHECK(dlclose(libc) == 0);
 }
 
+static void *of_version(void *library, const char *name)
+{
+    static const char *const versions[] = {"GLIBC_2.2.5", "GLIBC_2.17"}; /* the first ones of two machines */
+    void *found = dlvsym(library, name, versions[0]);
+    return found ? found : dlvsym(library, name, versions[1]);
+}
+
+/* What is looked up by its version is of the same heap. */
+static void names_with_versions(void)
+{
+    void *libc = dlopen("libc.so.6", RTLD_NOW), *libraries[] = {RTLD_DEFAULT, RTLD_NEXT, libc};
+    for (unsigned i = 0; i < sizeof libraries / sizeof libraries[0]; i++) {
+        void *(*versions_malloc)(size_t) = (void *(*)(size_t))of_version(libraries[i], "malloc");
+        void (*versions_free)(void *) = (void (*)(void *))of_version(libraries[i], "free");
+        CHECK(versions_malloc && versions_free);
+        free(versions_malloc(100));
+        versions_free(malloc(100));
+        CHECK(of_version(libraries[i], "getenv") && !dlerror());
+        CHECK(!dlvsym(libraries[i], "malloc", "OF_NOBODY") && strstr(dlerror(), "OF_NOBODY") && !dlerror());
+    }
+    CHECK(dlclose(libc) == 0);
+}
+
 static const test_case cases[] = {
     {"exits", exits},
     {"opens_and_closes", opens_and_closes},
@@ -177,6 +200,7 @@ static const test_case cases[] = {
     {"inner_names", inner_names},
     {"next_names", next_names},
     {"names_of_libc_alone", names_of_libc_alone},
+    {"names_with_versions", names_with_versions},
 #ifdef WITH_EARLY
     {"early", early},
 #endif
