@@ -71,7 +71,7 @@ static void *allocate_unsampled(size_t bytes, unsigned origin, hw_caller caller)
 static void *allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller, bool sampled)
 {
     hw_arena *arena = hw_this_thread.arena;
-    if (!arena || hw_still_engaged(&caller) || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed))
+    if (!arena || hw_still_engaged(&caller) || bytes >= hw_big_from(align))
         return allocate_big(bytes, align, origin, &caller);
     hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
@@ -263,7 +263,7 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
     if (HW_UNLIKELY(hw_is_foreign()))
         return hw_big_allocate(bytes, align, origin, 0);
     hw_arena *arena = hw_visit_begins(caller) ? hw_arena_own() : NULL;
-    size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
+    size_t threshold = hw_big_from(align);
     if (arena && bytes < threshold)
         return hw_heap_allocate(bytes, align, origin, *caller);
     uint32_t site = arena ? hw_site_of(&arena->sites, caller, 0) : 0;
