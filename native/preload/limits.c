@@ -1,10 +1,13 @@
-/* A process that allows itself hardly any descriptors: what the engine needs of files is opened before. */
+/* A process that allows itself hardly any descriptors: what the engine needs of files is opened before. One that locks
+   all of its memory, which the kernel limits: the engine takes as little address space as can be. */
 #define _GNU_SOURCE
 #include "os/record.h"
+#include "os/space.h"
 #include "os/system.h"
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -15,6 +18,8 @@ static struct {
     int (*setrlimit64)(int, const struct rlimit64 *);
     int (*prlimit)(pid_t, int, const struct rlimit *, struct rlimit *);
     int (*prlimit64)(pid_t, int, const struct rlimit64 *, struct rlimit64 *);
+    int (*mlockall)(int);
+    int (*munlockall)(void);
 } next;
 
 __attribute__((constructor(102))) static void find_next(void)
@@ -23,6 +28,8 @@ __attribute__((constructor(102))) static void find_next(void)
     *(void **)&next.setrlimit64 = dlsym(RTLD_NEXT, "setrlimit64");
     *(void **)&next.prlimit = dlsym(RTLD_NEXT, "prlimit");
     *(void **)&next.prlimit64 = dlsym(RTLD_NEXT, "prlimit64");
+    *(void **)&next.mlockall = dlsym(RTLD_NEXT, "mlockall");
+    *(void **)&next.munlockall = dlsym(RTLD_NEXT, "munlockall");
 }
 
 #define GO(function, ...)                                                                                              \
@@ -56,4 +63,23 @@ EXPORT int prlimit64(pid_t process, enum __rlimit_resource resource, const struc
 {
     hw_descriptors_limited(process, (int)resource, (const struct rlimit *)limit);
     GO(prlimit64, process, (int)resource, limit, old);
+}
+
+static int lock_all(int flags)
+{
+    GO(mlockall, flags);
+}
+
+EXPORT int mlockall(int flags)
+{
+    int result = lock_all(flags);
+    if (result == 0)
+        hw_space_is_locked(flags & MCL_FUTURE);
+    return result;
+}
+
+EXPORT int munlockall(void)
+{
+    hw_space_is_locked(false);
+    GO(munlockall);
 }
