@@ -131,12 +131,24 @@ static int go_with(const start *s, char *const *environment, char *const *variab
 
 /* --- one way for all -------------------------------------------------------------------------- */
 
+/* A program that is there, but not the engine's file: not in a root of its own, or not for this user. */
+static bool is_out_of_reach(const start *s, const char *file)
+{
+    bool named = s->directory == AT_FDCWD && file[0] != 0;
+    return hw_stranger_cannot_read(engine) && (!named || hw_stranger_may_be_run(file));
+}
+
 static __attribute__((noinline)) enum hw_stranger look(const start *s)
 {
     char path[PATH];
-    if (!s->searches || strchr(s->file, '/'))
-        return hw_stranger_look(s->directory, s->file);
-    return hw_stranger_search(s->file, path, sizeof path) ? hw_stranger_look(AT_FDCWD, path) : HW_NO_STRANGER;
+    const char *file = s->file;
+    if (s->searches && !strchr(file, '/')) {
+        if (!hw_stranger_search(file, path, sizeof path))
+            return HW_NO_STRANGER;
+        file = path;
+    }
+    enum hw_stranger found = hw_stranger_look(s->directory, file);
+    return found == HW_NO_STRANGER && is_out_of_reach(s, file) ? HW_OUT_OF_REACH : found;
 }
 
 /* That its environment does not name the engine is told of a program that is there: some try one directory after the

@@ -1,9 +1,12 @@
-/* A process that allows itself hardly any descriptors: what the engine needs of files is opened before. */
+/* A process that allows itself hardly any descriptors: what the engine needs of files is opened before. One that locks
+   all of its memory, which the kernel limits: the engine takes as little address space as can be. */
 #define _GNU_SOURCE
 #include "os/next.h"
 #include "os/record.h"
+#include "os/space.h"
 #include "os/system.h"
 
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -13,6 +16,8 @@ typedef int setter(int, const struct rlimit *);
 typedef int setter64(int, const struct rlimit64 *);
 typedef int changer(pid_t, int, const struct rlimit *, struct rlimit *);
 typedef int changer64(pid_t, int, const struct rlimit64 *, struct rlimit64 *);
+typedef int locker(int);
+typedef int unlocker(void);
 
 #define GO(function, type, ...)                                                                                        \
     NEXT(#function, type, -1);                                                                                         \
@@ -40,4 +45,23 @@ EXPORT int prlimit64(pid_t process, enum __rlimit_resource resource, const struc
 {
     hw_descriptors_limited(process, (int)resource, (const struct rlimit *)limit);
     GO(prlimit64, changer64, process, (int)resource, limit, old);
+}
+
+static int lock_all(int flags)
+{
+    GO(mlockall, locker, flags);
+}
+
+EXPORT int mlockall(int flags)
+{
+    int result = lock_all(flags);
+    if (result == 0)
+        hw_space_is_locked(flags & MCL_FUTURE);
+    return result;
+}
+
+EXPORT int munlockall(void)
+{
+    hw_space_is_locked(false);
+    GO(munlockall, unlocker);
 }

@@ -1,6 +1,6 @@
-/* The end of a process by libc's syscall(), and the seccomp that libc has no function for. All else goes on to the real
-   one by a jump, so that what is special about it (a vfork's child that comes back, a clone's that has another stack)
-   stays so. */
+/* The end of a process by libc's syscall(), and what confines a process that libc has no function for. All else goes on
+   to the real one by a jump, so that what is special about it (a vfork's child that comes back, a clone's that has
+   another stack) stays so. */
 #define _GNU_SOURCE
 #include "life/lifecycle.h"
 #include "life/shut_in.h"
@@ -32,6 +32,29 @@ static HW_COLD long confine(caller *call, long number, long a, long b, long c, l
     return result;
 }
 
+#ifndef SYS_landlock_restrict_self
+#define SYS_landlock_restrict_self 446
+#endif
+
+static bool hides_files(long number)
+{
+    return number == SYS_chroot || number == SYS_pivot_root || number == SYS_landlock_restrict_self;
+}
+
+/* As in chroot.c. */
+static HW_COLD long hide_files(caller *call, long number, long a, long b)
+{
+    if (!hw_has_libcs_storage())
+        return call(number, a, b, 0, 0, 0, 0);
+    hw_record_keep();
+    long result = call(number, a, b, 0, 0, 0, 0);
+    int error = errno;
+    if (result < 0)
+        hw_record_forget();
+    errno = error;
+    return result;
+}
+
 /* As in limits.c. */
 static HW_COLD void limit(long number, long a, long b, long c)
 {
@@ -60,6 +83,8 @@ long program_syscall(long number, long a, long b, long c, long d, long e, long f
         limit(number, a, b, c);
     if (HW_UNLIKELY(number == SYS_sigaltstack))
         hw_signal_stack_is_set((const stack_t *)a);
+    if (HW_UNLIKELY(hides_files(number)))
+        return hide_files(next, number, a, b);
     if (HW_UNLIKELY(confines(number, a, b)))
         return confine(next, number, a, b, c, d, e, f);
     return next(number, a, b, c, d, e, f);

@@ -45,6 +45,20 @@ def test_program_may_limit_itself_while_it_runs(case: str, with_engine: bool) ->
 
 
 @both_heaps
+@pytest.mark.parametrize("poison", ["0", "1"])
+@pytest.mark.parametrize("case", ["after_releases", "after_releases_of_a_thread"])
+def test_what_was_released_is_there_for_others(case: str, poison: str, with_engine: bool) -> None:
+    settings = {"HEAPWITNESS_POISON": poison}
+    program = build("limits.c")
+    run(program, case, "55", with_engine=with_engine, environment=settings, before=limited("data", 64)).assert_clean()
+
+
+@both_heaps
+def test_program_may_lock_all_that_it_will_have(with_engine: bool) -> None:
+    run(build("limits.c"), "all_is_locked", with_engine=with_engine).assert_clean()
+
+
+@both_heaps
 def test_large_block_that_grows_is_not_copied(with_engine: bool) -> None:
     run(build("limits.c"), "grown_by_pages", with_engine=with_engine).assert_clean()
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from run_support import FOUND, HEAPWITNESS, OVERFLOW, WORK, compiled, environment, heapwitness_run, needs_engine
 
+from heapwitness.native import library
+
 pytestmark = needs_engine
 
 SERVER = """
@@ -215,7 +217,8 @@ def test_program_that_ends_by_libc_s_syscall_is_checked() -> None:
 def test_programs_that_execute_others_are_not_called_unchecked(script: str) -> None:
     result = heapwitness_run("sh", "-c", script)
 
-    assert (result.status, result.stderr.count("\n")) == (0, 1)
+    assert (result.status, result.stderr.count("\n")) == (0, 1 + ("env -i" in script))
+    assert "ended unchecked" not in result.stderr
 
 
 def test_statically_linked_children_are_named() -> None:
@@ -286,6 +289,44 @@ def bwrap(*options: str) -> tuple[str, ...]:
     if shutil.which("bwrap") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
         pytest.skip("needs bwrap, and leave to use it")
     return words
+
+
+def test_program_that_sees_no_engine_where_it_is_started_does_not_complain_and_is_named() -> None:
+    places = [word for name in ("bin", "lib", "lib64") for word in ("--symlink", f"usr/{name}", f"/{name}")]
+    root = ("--ro-bind", "/usr", "/usr", *places)
+    if subprocess.run(["bwrap", *root, "/bin/true"], capture_output=True).returncode:
+        pytest.skip("needs a system whose programs are all below /usr")
+
+    result = heapwitness_run("bwrap", *root, "sh", "-c", "missing; sort </dev/null; exit 3")
+
+    assert result.status == 3
+    assert "ld.so" not in result.stderr
+    assert (
+        "heapwitness: sh ran without the engine: it is started where the engine's file cannot be read" in result.stderr
+    )
+
+
+def engine_of_root_alone(tmp_path: Path) -> Path:
+    """The engine's file in a directory that nobody else may enter."""
+    directory = tmp_path / "root's"
+    directory.mkdir(mode=0o700)
+    return Path(shutil.copy(library("preload"), directory))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.parametrize("by", ["setpriv", "su"])
+def test_program_of_a_user_who_may_not_read_the_engine_starts_without_complaint(tmp_path: Path, by: str) -> None:
+    engine = engine_of_root_alone(tmp_path)
+    call = {
+        "setpriv": ["setpriv", "--reuid", "65534", "--clear-groups", "/bin/echo", "hi"],
+        "su": ["su", "nobody", "-s", "/bin/sh", "-c", "/bin/echo hi"],
+    }[by]
+    if shutil.which(call[0]) is None:
+        pytest.skip(f"needs {by}")
+
+    done = subprocess.run(call, env=os.environ | {"LD_PRELOAD": str(engine)}, capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hi\n", "")
 
 
 def test_damage_in_a_sandbox_with_a_tmp_of_its_own_is_reported() -> None:

@@ -166,21 +166,23 @@ def test_how_arrow_is_made_to_ask_malloc_is_said_where_it_does_not(monkeypatch: 
     assert lines == []
 
 
-def test_program_that_had_no_word_of_the_engine_is_named_if_it_is_python(tmp_path: Path) -> None:
+def test_programs_that_had_no_word_of_the_engine_are_named_where_they_are_there(tmp_path: Path) -> None:
     python, other = tmp_path / "tool", tmp_path / "other"
     python.write_text("#!/usr/bin/env python3\n")
     other.write_text("#!/bin/sh\n# no python\n")
+    python.chmod(0o755)
+    other.chmod(0o755)
     ledger = Ledger()
     for file in (python, python, other, tmp_path / "nothing"):
         event = message(STRANGER, section(COMMAND, bytes(file)), pid=PID, node=NOT_TOLD)
         ledger.note(parse_event(event), PID)
 
     lines = remarks(ledger, Target(), Program(), (), "program", 0, False)  # type: ignore[arg-type]
-    (line,) = [one for one in lines if "without the engine" in one]
+    first, second = [one for one in lines if "without the engine" in one]
 
-    assert line.startswith(
-        f"{python} ran without the engine, 2 times, in an environment that what started it had cleared"
-    )
+    cleared = "in an environment that what started it had cleared: let LD_PRELOAD"
+    assert first.startswith(f"{python} ran without the engine, 2 times, {cleared}, PYTHONMALLOC and HEAPWITNESS_*")
+    assert second.startswith(f"{other} ran without the engine, {cleared} and HEAPWITNESS_*")
 
 
 def test_files_of_a_process_that_ends_are_taken_at_once() -> None:

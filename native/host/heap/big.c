@@ -11,12 +11,29 @@
 /* SPARE: bytes of address space behind a pool, which an overflow reaches before the guard, and where the block may
  * grow. */
 enum { SPARE = 1 << 20, FIRST_THRESHOLD = 512 << 10, MOST_THRESHOLD = 32 << 20, ROOM = 4096, HOLD_MS = 20000 };
+/* As glibc, which maps them by themselves from there on. */
+enum { FIRST_OF_PAGES = 128 << 10 };
 
 _Atomic size_t hw_big_threshold = FIRST_THRESHOLD;
+static _Atomic size_t threshold_of_pages = FIRST_OF_PAGES;
 /* The descriptors of big blocks, by region; a chunk when it is needed first. */
 enum { CHUNK = 256 };
 static _Atomic(hw_descriptor *) chunks[HW_REGIONS / CHUNK];
 static _Atomic uint32_t blocks;
+
+size_t hw_big_from(size_t align)
+{
+    size_t any = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
+    size_t pages = atomic_load_explicit(&threshold_of_pages, memory_order_relaxed);
+    return align >= hw_page() && pages < any ? pages : any;
+}
+
+/* What is released will be asked for again, and is not to be mapped each time. */
+static void lift(_Atomic size_t *threshold, size_t size)
+{
+    if (size >= atomic_load(threshold) && size <= MOST_THRESHOLD && !hw_setting.poison)
+        atomic_store(threshold, size + 1);
+}
 
 static hw_descriptor *descriptor_of(uint32_t region)
 {
@@ -154,9 +171,8 @@ void hw_big_release(hw_descriptor *descriptor, void *pointer, unsigned family, c
     size_t size = hw_payload_bytes(descriptor->pool, h.size) - hw_slack_of(h.meta);
     hw_released gone = {(uint64_t)(uintptr_t)pointer, size, site_of(h.meta >> 8, context), h.meta >> 6 & 3};
     hw_remember_released(&gone);
-    size_t threshold = atomic_load(&hw_big_threshold);
-    if (size >= threshold && size <= MOST_THRESHOLD && !hw_setting.poison)
-        atomic_store(&hw_big_threshold, size + 1);
+    lift(&hw_big_threshold, size);
+    lift(&threshold_of_pages, size);
     hw_change_begin();
     hw_map_units(descriptor->pool, descriptor->bytes, 0);
     hw_space space = descriptor->space; /* the descriptor is another's as soon as its region is free */

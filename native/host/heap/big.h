@@ -10,6 +10,9 @@
 
 /* Requests of at least so many bytes get pools of their own; it grows with what is released. */
 extern _Atomic size_t hw_big_threshold;
+/* The same for an alignment: what begins at a page is sooner one, since the program may shut its pages before it is
+   released. */
+size_t hw_big_from(size_t align);
 
 void *hw_big_allocate(size_t bytes, size_t align, unsigned origin, uint32_t site);
 /* The descriptor of the pool of a big block, held; NULL when the region is none (any more), or another who holds it

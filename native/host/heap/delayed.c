@@ -9,6 +9,8 @@
 /* Bytes that all arenas of a process hold back together, and those that are every arena's own whatever the others hold.
    Large nodes are not held back: under --poison they are rare, as big blocks lie elsewhere (graves.h). */
 enum { PROCESS_BYTES = 32 << 20, OWN_BYTES = 64 << 10, STEP = 16 << 10, LARGEST = PROCESS_BYTES / 4 };
+/* Where address space or data is limited they are at most this part of it. */
+enum { PART_OF_LIMIT = 16 };
 /* How many that are to go soon are fetched ahead: where they lie nobody has been for long. */
 enum { AHEAD = 8, FAR_AHEAD = 16 };
 
@@ -16,6 +18,7 @@ enum { AHEAD = 8, FAR_AHEAD = 16 };
    most. Who finds the sum too large makes room with what is its own. */
 static _Atomic size_t all_bytes;
 static _Atomic uint32_t holders; /* arenas that ever held more than STEP */
+static _Atomic size_t most_bytes = PROCESS_BYTES;
 
 static void count(hw_arena *arena, size_t granules, bool more)
 {
@@ -27,6 +30,8 @@ static void count(hw_arena *arena, size_t granules, bool more)
         atomic_fetch_add_explicit(&holders, 1, memory_order_relaxed);
     arena->delayed.told = arena->delayed.bytes;
     atomic_fetch_add_explicit(&all_bytes, arena->delayed.told - told, memory_order_relaxed);
+    size_t most = hw_space_limit() / PART_OF_LIMIT;
+    atomic_store_explicit(&most_bytes, most < PROCESS_BYTES ? most : PROCESS_BYTES, memory_order_relaxed);
 }
 
 /* The largest size that the usual way handles, where the node is one of the arena's first pool; 0 elsewhere. */
@@ -233,8 +238,9 @@ static bool has_room(const hw_arena *arena, size_t bytes)
     if (mine <= OWN_BYTES)
         return true;
     uint32_t sharing = atomic_load_explicit(&holders, memory_order_relaxed);
-    return mine <= PROCESS_BYTES / (sharing ? sharing : 1) &&
-           atomic_load_explicit(&all_bytes, memory_order_relaxed) + bytes <= PROCESS_BYTES;
+    size_t most = atomic_load_explicit(&most_bytes, memory_order_relaxed);
+    return mine <= most / (sharing ? sharing : 1) &&
+           atomic_load_explicit(&all_bytes, memory_order_relaxed) + bytes <= most;
 }
 
 /* A node that is poisoned takes its place behind all others. */
@@ -287,6 +293,14 @@ bool hw_delay_usual(hw_arena *arena, void *pointer, const hw_context *context)
 unknown:
     arena->sites.releasing = NULL;
     return false;
+}
+
+size_t hw_delayed_give(hw_arena *arena, const hw_context *context)
+{
+    size_t given = arena->delayed.bytes;
+    while (arena->delayed.count)
+        let_oldest_go(arena, context);
+    return given;
 }
 
 void hw_delayed_check_runs(hw_arena *arena)

@@ -13,6 +13,8 @@ void hw_delay_small(hw_arena *arena, const hw_run *run, uint32_t node, const hw_
 /* The same for a small block of the arena's runs that is sound, by its pointer. False: it is none, or its site is
    not known; nothing was changed. */
 bool hw_delay_usual(hw_arena *arena, void *pointer, const hw_context *context);
+/* Let all of them go, for want of memory; returns how many bytes they were. */
+size_t hw_delayed_give(hw_arena *arena, const hw_context *context);
 /* After a repair: some may be part of a quarantined stretch now. */
 void hw_delayed_check(hw_arena *arena, const hw_descriptor *descriptor);
 void hw_delayed_check_runs(hw_arena *arena);

@@ -71,7 +71,7 @@ static void *allocate_unsampled(size_t bytes, unsigned origin, hw_caller caller)
 static void *allocate(size_t bytes, size_t align, unsigned origin, hw_caller caller, bool sampled)
 {
     hw_arena *arena = hw_this_thread.arena;
-    if (!arena || hw_still_engaged(&caller) || bytes >= atomic_load_explicit(&hw_big_threshold, memory_order_relaxed))
+    if (!arena || hw_still_engaged(&caller) || bytes >= hw_big_from(align))
         return allocate_big(bytes, align, origin, &caller);
     hw_context context = {.when = HW_AT_MALLOC, .caller = caller};
     uint32_t site = hw_site_of(&arena->sites, &caller, 0);
@@ -117,13 +117,31 @@ static __attribute__((noinline)) bool release_longer(void *pointer, unsigned fam
     return done;
 }
 
-/* Where address space is limited: what runs have of it and do not use may be another's. */
+/* What other threads hold back is given to guests. */
+static size_t give_what_others_hold_back(const hw_context *context)
+{
+    size_t given = 0;
+    for (hw_arena *host = hw_arena_first(); host; host = host->next) {
+        if (host == hw_this_thread.arena || !host->delayed.count || !hw_seize(host, 1))
+            continue;
+        given += hw_delayed_give(host, context);
+        hw_yield(host);
+    }
+    return given;
+}
+
+/* Where address space is limited: what runs have of it and do not use may be another's. And a program must not fail by
+   what is held back. */
 static HW_COLD bool make_room(hw_arena *arena, size_t bytes, const hw_caller *caller)
 {
-    if (!arena || bytes > HW_LARGEST || !hw_space_is_limited() || hw_still_engaged(caller))
+    bool limited = hw_space_is_limited();
+    if (!arena || bytes > HW_LARGEST || (!limited && !hw_setting.poison) || hw_still_engaged(caller))
         return false;
+    hw_context context = {.when = HW_AT_MALLOC, .caller = *caller};
+    size_t given = hw_setting.poison ? give_what_others_hold_back(&context) : 0;
     hw_enter(arena, caller->frame);
-    size_t given = hw_runs_give_space(arena);
+    given += hw_setting.poison ? hw_delayed_give(arena, &context) : 0;
+    given += limited ? hw_runs_give_space(arena) : 0;
     hw_leave(arena);
     return given != 0;
 }
@@ -263,7 +281,7 @@ static HW_COLD void *allocate_big(size_t bytes, size_t align, unsigned origin, c
     if (HW_UNLIKELY(hw_is_foreign()))
         return hw_big_allocate(bytes, align, origin, 0);
     hw_arena *arena = hw_visit_begins(caller) ? hw_arena_own() : NULL;
-    size_t threshold = atomic_load_explicit(&hw_big_threshold, memory_order_relaxed);
+    size_t threshold = hw_big_from(align);
     if (arena && bytes < threshold)
         return hw_heap_allocate(bytes, align, origin, *caller);
     uint32_t site = arena ? hw_site_of(&arena->sites, caller, 0) : 0;

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "os/space.h"
 
+#include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -33,10 +34,32 @@ static size_t limit_of(int resource)
     return (size_t)limit[0];
 }
 
+static _Atomic bool all_is_locked;
+
+void hw_space_is_locked(bool from_now_on)
+{
+    atomic_store(&all_is_locked, from_now_on);
+}
+
+static bool may_lock_at_will(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
+    return hw_call(SYS_capget, (long)&header, (long)sets, 0, 0, 0, 0) == 0 &&
+           (sets[0].effective & CAP_TO_MASK(CAP_IPC_LOCK));
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 size_t hw_space_limit(void)
 {
-    size_t space = limit_of(RLIMIT_AS), data = limit_of(RLIMIT_DATA);
-    return space < data ? space : data;
+    size_t limit = least(limit_of(RLIMIT_AS), limit_of(RLIMIT_DATA));
+    if (HW_LIKELY(!atomic_load_explicit(&all_is_locked, memory_order_relaxed)) || may_lock_at_will())
+        return limit;
+    return least(limit, limit_of(RLIMIT_MEMLOCK));
 }
 
 bool hw_space_is_limited(void)

@@ -24,9 +24,12 @@ typedef struct hw_space {
     bool guarded; /* nothing can touch what else is in the mapping, on both sides */
 } hw_space;
 
-/* The process's limit on address space or on data, in bytes; SIZE_MAX for none. */
+/* The process's limit on address space, on data, or on what it locks where it locks all, in bytes; SIZE_MAX for none.
+ */
 size_t hw_space_limit(void);
 bool hw_space_is_limited(void);
+/* Whether the kernel keeps whatever is mapped from now on in memory, and counts it: mlockall(MCL_FUTURE). */
+void hw_space_is_locked(bool from_now_on);
 /* Zeroed memory. False without any. Where `room` cannot be had, there is less of it, but for `bytes`. */
 bool hw_space_take(hw_space *space, size_t bytes, size_t room);
 /* Zeroed memory that stays as it is, between two guards where there are not too many already. `spare` bytes behind

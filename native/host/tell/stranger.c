@@ -4,6 +4,7 @@
 #include "os/system.h"
 
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,23 @@ bool hw_stranger_may_be_run(const char *path)
     struct stat status;
     return hw_call(SYS_faccessat, AT_FDCWD, (long)path, X_OK, 0, 0, 0) == 0 &&
            hw_call(SYS_newfstatat, AT_FDCWD, (long)path, (long)&status, 0, 0, 0) == 0 && S_ISREG(status.st_mode);
+}
+
+static bool is_refusal(long result)
+{
+    return result == -ENOENT || result == -EACCES || result == -ENOTDIR || result == -ELOOP;
+}
+
+/* Asked about by access(), too: who became an ordinary user may have kept capabilities of which the next program
+   has none. */
+bool hw_stranger_cannot_read(const char *path)
+{
+    if (is_refusal(hw_call(SYS_faccessat, AT_FDCWD, (long)path, R_OK, 0, 0, 0)))
+        return true;
+    long file = hw_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0, 0, 0);
+    if (file >= 0)
+        hw_call(SYS_close, file, 0, 0, 0, 0, 0);
+    return is_refusal(file);
 }
 
 bool hw_stranger_search(const char *name, char *path, size_t room)

@@ -79,6 +79,7 @@ class Stranger(IntEnum):
     OTHER_MACHINE = 3
     PRIVILEGED = 4
     NOT_TOLD = 5
+    OUT_OF_REACH = 6
 
 
 class SectionKind(IntEnum):

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from signal import Signals
@@ -39,6 +40,7 @@ _WHY = {
     Stranger.MUSL: "linked with musl",
     Stranger.OTHER_MACHINE: "built for another machine",
     Stranger.PRIVILEGED: "set-user-id or set-group-id",
+    Stranger.OUT_OF_REACH: "started where the engine's file cannot be read, as in a sandbox or by another user",
 }
 
 
@@ -193,8 +195,7 @@ def _processes(which: Sequence[tuple[int, str]]) -> str:
 
 
 def _strangers(ledger: "Ledger") -> Iterator[str]:
-    """Which programs ran without the engine, and why; of those that had no word of it, Python programs alone, as what
-    runs tests starts."""
+    """Which programs ran without the engine, and why."""
     files = [one for one in ledger.strangers if one[1] in _WHY]
     shown = [f"{file} ({_WHY[why]})" for file, why in files[:_FILES_SHOWN]]
     if len(files) == 1:
@@ -204,14 +205,24 @@ def _strangers(ledger: "Ledger") -> Iterator[str]:
         more = ", ..." if len(files) > len(shown) else ""
         yield f"{len(files)} programs ran without the engine: {', '.join(shown)}{more}."
     untold = {file: times for (file, why), times in ledger.strangers.items() if why is Stranger.NOT_TOLD}
-    pythons = {file: times for file, times in islice(untold.items(), _ASKED_LIMIT) if is_python_program(file)}
+    # Who looks for a name in one directory after the other tells of each.
+    there = {file: times for file, times in islice(untold.items(), _ASKED_LIMIT) if shutil.which(file)}
+    pythons = {file: times for file, times in there.items() if is_python_program(file)}
     if pythons:
-        which = " and ".join(list(pythons)[:2]) + (", ..." if len(pythons) > 2 else "")
         yield (
-            f"{which} ran without the engine{_times(sum(pythons.values()))}, in an environment that what started it "
-            "had cleared: let LD_PRELOAD, PYTHONMALLOC and HEAPWITNESS_* through (tox: pass_env), or start "
+            f"{_cleared(pythons)}: let LD_PRELOAD, PYTHONMALLOC and HEAPWITNESS_* through (tox: pass_env), or start "
             "`heapwitness run` there."
         )
+    others = {file: times for file, times in there.items() if file not in pythons}
+    if others:
+        yield f"{_cleared(others)}: let LD_PRELOAD and HEAPWITNESS_* through, and it is watched."
+
+
+def _cleared(programs: dict[str, int]) -> str:
+    """That programs had no word of the engine."""
+    which = " and ".join(list(programs)[:2]) + (", ..." if len(programs) > 2 else "")
+    times = _times(sum(programs.values()))
+    return f"{which} ran without the engine{times}, in an environment that what started it had cleared"
 
 
 def _times(count: int) -> str:

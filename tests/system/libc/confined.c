@@ -5,8 +5,13 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static const char *directory;
@@ -58,6 +63,33 @@ static void changes_root_twice(void)
     CHECK(mkdir("inner", 0755) == 0 && chroot("inner") == 0 && chdir("/") == 0);
     write_past_a_block();
     CHECK(chroot("/") == 0);
+}
+/* By libc's syscall(): some launchers do, and for the others libc has no function. */
+static void changes_root_by_number(void)
+{
+    CHECK(syscall(SYS_chroot, directory) == 0 && chdir("/") == 0);
+    write_past_a_block();
+}
+static void moves_root_away(void)
+{
+    bool may = unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+               mount("none", directory, "tmpfs", 0, NULL) == 0;
+    if (may) {
+        CHECK(chdir(directory) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 && umount2(".", MNT_DETACH) == 0);
+        CHECK(access("/proc", F_OK) != 0);
+    }
+    write_past_a_block();
+}
+/* Everything of files that version 1 knows of is denied, and so are abstract sockets where the kernel knows how. */
+static void denies_itself_files(void)
+{
+    uint64_t denied[3] = {0x1fff, 0, 1};
+    long rules = syscall(444, denied, sizeof denied, 0);
+    rules = rules >= 0 ? rules : syscall(444, denied, sizeof denied[0], 0);
+    CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    if (rules >= 0)
+        CHECK(syscall(446, rules, 0) == 0 && open("/proc/self/maps", O_RDONLY) < 0);
+    write_past_a_block();
 }
 static void changes_root_and_forks(void)
 {
@@ -156,6 +188,9 @@ static void replaces_stderr(void)
 static const test_case cases[] = {
     {"changes_root", changes_root},
     {"changes_root_twice", changes_root_twice},
+    {"changes_root_by_number", changes_root_by_number},
+    {"moves_root_away", moves_root_away},
+    {"denies_itself_files", denies_itself_files},
     {"changes_root_and_forks", changes_root_and_forks},
     {"changes_root_and_leaves_a_child", changes_root_and_leaves_a_child},
     {"changes_root_and_gives_it_up", changes_root_and_gives_it_up},

@@ -199,6 +199,61 @@ static void own_limit_by_prlimit(void)
     free(early);
 }
 
+/* Blocks that were released are memory for others, of this thread and of one that does nothing more. */
+static void use_and_release(void)
+{
+    for (size_t i = 0; i < 8000; i++) {
+        size_t size = 1000 + i * 37 % 20000;
+        char *block = malloc(size);
+        CHECK(block);
+        free(memset(block, 1, size));
+    }
+}
+static void *use_release_and_wait(void *barrier)
+{
+    use_and_release();
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+static void after_releases(void)
+{
+    use_and_release();
+    medium();
+    use_and_release();
+    char *block = malloc(wanted / 2);
+    CHECK((block = realloc(block, wanted)));
+    free(block);
+}
+static void after_releases_of_a_thread(void)
+{
+    pthread_barrier_t barrier;
+    pthread_t thread;
+    CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    CHECK(pthread_create(&thread, NULL, use_release_and_wait, &barrier) == 0);
+    pthread_barrier_wait(&barrier);
+    medium();
+    pthread_barrier_wait(&barrier);
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+/* A program of a user who may lock so much locks all that it has and will have. */
+static void all_is_locked(void)
+{
+    struct rlimit limit = {8 << 20, 8 << 20};
+    if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0 || (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0))
+        return;
+    CHECK(mlockall(MCL_CURRENT | MCL_FUTURE) == 0);
+    wanted = 1 << 20;
+    for (int i = 0; i < 10; i++) {
+        small();
+        one();
+    }
+    CHECK(munlockall() == 0);
+    wanted = 100 << 20;
+    larger();
+}
+
 static void occupy(uintptr_t from, uintptr_t to, size_t piece)
 {
     for (uintptr_t at = from; at < to; at += piece) {
@@ -250,6 +305,9 @@ static void few_mappings_left(void)
 }
 
 static const test_case cases[] = {
+    {"after_releases", after_releases},
+    {"after_releases_of_a_thread", after_releases_of_a_thread},
+    {"all_is_locked", all_is_locked},
     {"few_mappings_left", few_mappings_left},
     {"occupied", occupied},
     {"small", small},

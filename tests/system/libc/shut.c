@@ -73,6 +73,22 @@ static void large_ones_released(void)
         free(block);
     }
 }
+/* From 128 KiB on, too; smaller ones than were released before are not, hence ever larger ones. */
+static void medium_ones_released(void)
+{
+    static const int rights[] = {PROT_NONE, PROT_READ};
+    make_others();
+    for (size_t i = 0, size = 33 * PAGE; size < 160 * PAGE; size += 12 * PAGE, i++) {
+        char *block = i % 3 ? aligned_alloc(PAGE << i % 4, size) : valloc(size);
+        CHECK(block && block == memset(block, 1, size));
+        CHECK(mprotect(block, i % 5 ? PAGE : size, rights[i % 2]) == 0);
+        free(block);
+    }
+    for (int i = 0; i < 100; i++) {
+        CHECK((kept[i] = realloc(kept[i], (size_t)i * PAGE)) || i == 0);
+        memset(kept[i], 1, (size_t)i * PAGE);
+    }
+}
 /* Memory that devices write to is kept out of children. */
 static void not_there_in_children(void)
 {
@@ -196,6 +212,7 @@ static const test_case cases[] = {
     {"live_at_the_end", live_at_the_end},
     {"stacks_with_guards", stacks_with_guards},
     {"large_ones_released", large_ones_released},
+    {"medium_ones_released", medium_ones_released},
     {"not_there_in_children", not_there_in_children},
     {"filled_on_demand", filled_on_demand},
     {"dlerror_waits", dlerror_waits},
