@@ -8,17 +8,18 @@ import os
 import sys
 import tempfile
 from collections.abc import Hashable
+from functools import partial
 from pathlib import Path
 
 from heapwitness.cli import group, settings, straight
 from heapwitness.cli.run import command as run_command
-from heapwitness.errors import HeapwitnessError
+from heapwitness.errors import HeapwitnessError, each
 from heapwitness.findings.model import Crash, Finding
 from heapwitness.integrations.pytest_names import DIRECTORY, RUNNING
 from heapwitness.report.folding import same
 from heapwitness.supervise.limits import OwnLimits
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import write_documents, write_json
+from heapwitness.supervise.output import write_reports
 from heapwitness.supervise.screen import PREFIX, Screen
 from heapwitness.supervise.supervisor import plan_for, watch
 
@@ -103,9 +104,7 @@ def _run(options: Options, directory: Path, limits: OwnLimits) -> int:
             screen.end(report)
         for test in running(directory):
             screen.sentence(f"pytest ended in the middle of {test}")
-    write_json(report, options.json)
-    write_documents(report, options.outputs)
-    screen.check()
+    each(partial(write_reports, report, options.json, options.outputs), screen.check)
     lost = ending.totals.dropped + ending.totals.missing
     return FAILED if unshown or lost else ending.status or 0
 

@@ -8,12 +8,13 @@ import signal
 import stat
 import subprocess
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from heapwitness.errors import HeapwitnessError
+from heapwitness.errors import HeapwitnessError, each
 from heapwitness.findings.model import Accepted, Crash, Finding, Report, Suppression
 from heapwitness.findings.sites import SITES_LIMIT, TrappedSite
 from heapwitness.findings.words import count
@@ -21,9 +22,9 @@ from heapwitness.report.folding import alike, as_reading, same
 from heapwitness.report.text import place
 from heapwitness.supervise.limits import OwnLimits
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import write_documents, write_json
+from heapwitness.supervise.output import write_reports
 from heapwitness.supervise.screen import Screen
-from heapwitness.supervise.supervisor import plan_for, status_of, watch
+from heapwitness.supervise.supervisor import Plan, plan_for, status_of, watch
 from heapwitness.supervise.traps import catches, is_hunted, may_pass_a_guard, numbered_traps_for, traps_for, watches_for
 
 if TYPE_CHECKING:
@@ -184,9 +185,46 @@ def _hunt(options: Options, how: Hunt, limits: OwnLimits) -> int:
         _take_source(trail, how.source, plan.acceptance)
     elif how.look_inside:  # in all runs: what is held back changes where blocks lie
         options = options._replace(poison=True)
-    start = _offset_of_input()
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
-        report, quietly = Report(), _Quietly()
+        tries = _Tries(options, how, plan, trail, screen)
+        failure: BaseException | None = None
+        try:
+            tries.run(limits)
+        except (Exception, KeyboardInterrupt) as error:  # raised when what was found before is told
+            failure = error
+        report = _summed_up(tries.last, trail, tries.quietly)
+        if failure is None or report.summary.findings:
+            _show(report, screen, options)
+    if failure is None or report.summary.findings:
+        each(partial(write_reports, report, options.json, options.outputs), screen.check, partial(_raise, failure))
+    _raise(failure)
+    status = report.program.exit_status if report.program is not None else None
+    return status_of(report.summary.findings, status, options)
+
+
+def _raise(failure: BaseException | None) -> None:
+    if failure is not None:
+        raise failure
+
+
+class _Tries:
+    """The runs of a hunt.
+
+    Attributes:
+        last: the report of the last that came to its end.
+        quietly: has what was said in all of them.
+    """
+
+    def __init__(self, options: Options, how: Hunt, plan: Plan, trail: _Trail, screen: Screen) -> None:
+        self.last = Report()
+        self.quietly = _Quietly()
+        self._options, self._how, self._plan = options, how, plan
+        self._trail, self._screen = trail, screen
+
+    def run(self, limits: OwnLimits) -> None:
+        """Run the program until there is nothing more to be learnt, or it was run often enough."""
+        options, how, trail, screen = self._options, self._how, self._trail, self._screen
+        start = _offset_of_input()
         can_watch = True
         for number in range(1, how.tries + 1):
             traps = _traps(trail, options, can_watch)
@@ -203,7 +241,7 @@ def _hunt(options: Options, how: Hunt, limits: OwnLimits) -> int:
             # Without traps in the list trapped blocks have no stand-ins, and what is watched would lie elsewhere.
             found = options.trap_found and (guards or not watches)
             now = options._replace(traps=traps, trap_sample=sample, trap_found=found)
-            report = watch(now, plan, quietly, limits).report()
+            self.last = report = watch(now, self._plan, self.quietly, limits).report()
             other = trail.moved(report) if watches else ""
             caught = trail.take(report, moved=bool(traps) and not watches)
             can_watch = can_watch and not (watches and not report.summary.watched)
@@ -214,13 +252,6 @@ def _hunt(options: Options, how: Hunt, limits: OwnLimits) -> int:
                     screen.sentence(other)
             if trail.is_cold(report, everything=everything) or _is_over(report):
                 break
-        report = _summed_up(report, trail, quietly)
-        _show(report, screen, options)
-    write_json(report, options.json)
-    write_documents(report, options.outputs)
-    screen.check()
-    status = report.program.exit_status if report.program is not None else None
-    return status_of(report.summary.findings, status, options)
 
 
 _PIPED = (
@@ -337,7 +368,7 @@ def _is_over(report: Report) -> bool:
 def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
     """The report of the whole hunt: of the last run but for its findings."""
     findings = trail.findings()
-    total = sum(one.count for one in findings) + report.summary.dropped
+    total = sum(one.count for one in findings) + report.summary.dropped + report.summary.missing
     summary = msgspec.structs.replace(
         report.summary,
         findings=total,

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from heapwitness import native
 from heapwitness.accept.asked import NONE
+from heapwitness.errors import each
 from heapwitness.supervise import places
 from heapwitness.supervise.channel import Channel
 from heapwitness.supervise.environment import environment
 from heapwitness.supervise.limits import OwnLimits
 from heapwitness.supervise.log import Log, open_log
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import check_log, check_writable, write_documents, write_json
+from heapwitness.supervise.output import check_log, check_writable, write_reports
 from heapwitness.supervise.program import RunningProgram
 from heapwitness.supervise.python_command import python_command
 from heapwitness.supervise.screen import Screen
@@ -82,10 +83,8 @@ def _run(options: Options, plan: Plan, limits: OwnLimits) -> int:
                 screen.end(report)
             else:
                 screen.sum(ending.totals, ending.warnings, python=ending.python)
-    if report is not None:
-        write_json(report, options.json)
-        write_documents(report, options.outputs)
-    screen.check()
+    written = [] if report is None else [partial(write_reports, report, options.json, options.outputs)]
+    each(*written, screen.check)
     return status_of(ending.totals.findings, ending.status, options)
 
 
