@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import stat
-import subprocess
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,8 +22,9 @@ from heapwitness.report.text import place
 from heapwitness.supervise.limits import OwnLimits
 from heapwitness.supervise.options import Options
 from heapwitness.supervise.output import write_reports
+from heapwitness.supervise.program import HeldSignals, asked_to_end, passed_on
 from heapwitness.supervise.screen import Screen
-from heapwitness.supervise.supervisor import Plan, plan_for, status_of, watch
+from heapwitness.supervise.supervisor import Plan, held_signals, plan_for, status_of, watch
 from heapwitness.supervise.traps import catches, is_hunted, may_pass_a_guard, numbered_traps_for, traps_for, watches_for
 
 if TYPE_CHECKING:
@@ -174,11 +174,11 @@ def hunt(options: Options, how: Hunt) -> int:
             command before a repetition failed.
     """
     limits = OwnLimits()
-    with limits.telling():
-        return _hunt(options, how, limits)
+    with limits.telling(), held_signals(options) as held:
+        return _hunt(options, how, limits, held)
 
 
-def _hunt(options: Options, how: Hunt, limits: OwnLimits) -> int:
+def _hunt(options: Options, how: Hunt, limits: OwnLimits, held: HeldSignals) -> int:
     plan = plan_for(options)
     trail = _Trail()
     if how.source is not None:
@@ -187,10 +187,10 @@ def _hunt(options: Options, how: Hunt, limits: OwnLimits) -> int:
         options = options._replace(poison=True)
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
         tries = _Tries(options, how, plan, trail, screen)
-        failure: BaseException | None = None
+        failure: Exception | None = None
         try:
-            tries.run(limits)
-        except (Exception, KeyboardInterrupt) as error:  # raised when what was found before is told
+            tries.run(limits, held)
+        except Exception as error:  # raised when what was found before is told
             failure = error
         report = _summed_up(tries.last, trail, tries.quietly)
         if failure is None or report.summary.findings:
@@ -202,7 +202,7 @@ def _hunt(options: Options, how: Hunt, limits: OwnLimits) -> int:
     return status_of(report.summary.findings, status, options)
 
 
-def _raise(failure: BaseException | None) -> None:
+def _raise(failure: Exception | None) -> None:
     if failure is not None:
         raise failure
 
@@ -221,7 +221,7 @@ class _Tries:
         self._options, self._how, self._plan = options, how, plan
         self._trail, self._screen = trail, screen
 
-    def run(self, limits: OwnLimits) -> None:
+    def run(self, limits: OwnLimits, held: HeldSignals) -> None:
         """Run the program until there is nothing more to be learnt, or it was run often enough."""
         options, how, trail, screen = self._options, self._how, self._trail, self._screen
         start = _offset_of_input()
@@ -231,7 +231,9 @@ class _Tries:
             watches = any(one.how == "watch" for one in traps)
             guards = any(one.how != "watch" for one in traps)
             if number > 1:
-                _reset(how.before, start)
+                _reset(how.before, start, held)
+                if asked_to_end():
+                    break
             if not options.quiet:
                 screen.sentence(_announced(options, how, number, traps, trail))
                 if number == 2 and start is None:
@@ -241,7 +243,7 @@ class _Tries:
             # Without traps in the list trapped blocks have no stand-ins, and what is watched would lie elsewhere.
             found = options.trap_found and (guards or not watches)
             now = options._replace(traps=traps, trap_sample=sample, trap_found=found)
-            self.last = report = watch(now, self._plan, self.quietly, limits).report()
+            self.last = report = watch(now, self._plan, self.quietly, limits, held).report()
             other = trail.moved(report) if watches else ""
             caught = trail.take(report, moved=bool(traps) and not watches)
             can_watch = can_watch and not (watches and not report.summary.watched)
@@ -250,7 +252,7 @@ class _Tries:
                     screen.sentence(f"caught: {_caught(finding)}")
                 if other and trail.hunted:
                     screen.sentence(other)
-            if trail.is_cold(report, everything=everything) or _is_over(report):
+            if trail.is_cold(report, everything=everything) or _is_over(report) or asked_to_end():
                 break
 
 
@@ -311,10 +313,10 @@ def _null_input() -> int | None:
     return 0 if os.path.samestat(os.fstat(0), os.stat(os.devnull)) else None
 
 
-def _reset(before: str | None, start: int | None) -> None:
+def _reset(before: str | None, start: int | None, held: HeldSignals) -> None:
     if before is not None:
-        status = subprocess.run(["/bin/sh", "-c", before], check=False).returncode
-        if status != 0:
+        status = passed_on("/bin/sh", ("sh", "-c", before), held)
+        if status != 0 and not asked_to_end():
             raise HeapwitnessError(f"the command before a repetition ended with status {status}: {before}.")
     if start is not None:
         with contextlib.suppress(OSError):
