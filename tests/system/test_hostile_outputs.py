@@ -111,6 +111,34 @@ def test_a_report_that_does_not_fit_into_its_file_goes_to_stderr(desk: Path) -> 
     assert last == f"heapwitness: the report could not be written to /dev/full: {OUT_OF_SPACE}."
 
 
+SHOWING = {
+    "run": ("run", "--output", "/dev/full", "--", "./overflow"),
+    "hunt": ("hunt", "--tries", "1", "--output", "/dev/full", "--", "./overflow"),
+    "report": ("report", "log"),
+    "inspect": ("inspect", "dump.bin", "--config", ".config"),
+}
+
+
+@pytest.mark.parametrize("words", SHOWING.values(), ids=SHOWING)
+def test_a_document_that_cannot_be_written_costs_no_other_and_not_the_text(desk: Path, words: tuple[str, ...]) -> None:
+    (desk / "overflow").symlink_to(compiled(OVERFLOW))
+    command, *rest = words
+
+    documents = ("--json", "/dev/full", "--html", "page.html", "--sarif", "/dev/full", "--junit", "results.xml")
+    done = shell(desk, '"$@"', command, *documents, *rest)
+
+    assert done.returncode == ERROR
+    assert "past the end of a" in " ".join((done.stdout + done.stderr).split())
+    assert (desk / "page.html").exists() and (desk / "results.xml").exists()
+    last = done.stderr.splitlines()[-1]
+    assert "--json" in last and "--sarif" in last
+    assert last.count(OUT_OF_SPACE) == (3 if "--output" in words else 2)
+
+
+def test_annotations_that_cannot_be_written_are_no_success(desk: Path) -> None:
+    assert shell(desk, '"$@" 2> /dev/full', "report", "log", "--annotations", "plain").returncode == ERROR
+
+
 def test_a_full_disk_behind_stderr_is_the_documented_status(desk: Path) -> None:
     assert shell(desk, '"$@" 2> /dev/full', "run", "--", compiled(OVERFLOW)).returncode == ERROR
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,45 @@ def test_command_that_fails_ends_the_hunt() -> None:
 
     assert hunted.status == ERROR
     assert "the command before a repetition ended with status 3: exit 3." in hunted.stderr
+
+
+def test_what_ends_the_hunt_hides_nothing_of_the_runs_before() -> None:
+    hunted = heapwitness_hunt(compiled(OVERFLOW), options=("--no-trap-found", "--before", "exit 3"))
+
+    assert hunted.status == ERROR
+    assert "past the end of a 24-byte block" in " ".join(hunted.stderr.split())
+    assert [one["kind"] for one in hunted.report["findings"]] == ["heap-buffer-overflow"]
+    assert hunted.stderr.splitlines()[-1].startswith("heapwitness: the command before a repetition ended with status 3")
+
+
+def test_keys_that_end_the_hunt_hide_nothing_of_the_runs_before() -> None:
+    hunted = heapwitness_hunt(
+        compiled(OVERFLOW), options=("--no-trap-found", "--before", "kill -INT $PPID; sleep 5; true")
+    )
+
+    assert hunted.status == 130
+    assert "past the end of a 24-byte block" in " ".join(hunted.stderr.split())
+    assert len(hunted.report["findings"]) == 1
+
+
+COUNTS_AND_IS_KILLED = """
+import os, signal, socket, struct
+event = struct.Struct("<IHHIIIIIIQQQQII16sIIQ")
+stats = struct.pack("<IIQQ7Q", 4, 0, 0, 56, 5, 5, 5, 5, 0, 0, 0)
+place = next(value for value in os.environ.values() if value.endswith("/socket"))
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+    connection.connect(place)
+    words = 0x56455748, 2, 3, event.size + len(stats), os.getpid(), os.getpid(), os.getppid(), 4, *[0] * 7, b"", 0, 0, 0
+    connection.send(event.pack(*words) + stats)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_findings_that_were_counted_and_never_came_are_findings_of_the_hunt() -> None:
+    hunted = heapwitness_hunt("sh", "-c", '"$0" -c "$1"; true', sys.executable, COUNTS_AND_IS_KILLED)
+
+    assert "5 findings are missing that process" in hunted.stderr
+    assert hunted.status == FOUND and hunted.report["summary"]["findings"] == 5
 
 
 def test_input_from_a_file_is_read_from_its_start_each_time(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Signals and the terminal: the program is where it would be without us, and we outlive it to report."""
 
+import json
 import os
 import pty
 import select
@@ -8,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from run_support import FOUND, HEAPWITNESS, OVERFLOW, compiled, environment, heapwitness_run, needs_engine
@@ -215,3 +217,37 @@ def test_finding_that_a_handler_interrupts_is_told_before_the_handler_leaves() -
     assert summary["findings"] >= 10
     assert summary["missing"] == 0
     assert {finding["kind"] for finding in result.findings} == {"heap-buffer-overflow"}
+
+
+LEAVES_ONE_THAT_SENDS = (
+    OVERFLOW.replace("int main(", "#include <signal.h>\n#include <unistd.h>\nstatic int wrong(", 1)
+    + """
+int main(int count, char **words) {
+    int parent = getppid();
+    wrong(count, words);
+    if (fork() == 0) {
+        usleep(100000);
+        kill(parent, atoi(words[1]));
+        _exit(0);
+    }
+    return 0;
+}
+"""
+)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_behind_the_program_s_end_waits_until_its_findings_are_told(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
+    words = [*HEAPWITNESS, "run", "--json", "report.json", "--", compiled(LEAVES_ONE_THAT_SENDS), str(int(sent))]
+
+    done = subprocess.run(words, cwd=tmp_path, env=environment(TMPDIR=str(tmp_path)), capture_output=True, timeout=60)
+
+    # On a busy machine it comes while the program is not quite gone.
+    assert done.returncode in (FOUND, 130 if sent is signal.SIGINT else -sent)
+    assert b"1 finding, 1 repaired" in done.stderr
+    assert [one["kind"] for one in json.loads((tmp_path / "report.json").read_bytes())["findings"]] == [
+        "heap-buffer-overflow"
+    ]
+    assert os.listdir(tmp_path) == ["report.json"]

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 _EVENT = struct.Struct("<IHHIIIIIIQQQQII16sIIQ")
-HELLO, FINDING, EXIT, OUTCOME, CRASH = 1, 2, 3, 4, 6
+HELLO, FINDING, EXIT, OUTCOME, CRASH, CHECKED = 1, 2, 3, 4, 6, 7
 DAMAGE, SLACK, DOUBLE = 1, 2, 6
 COMMAND, STATS, MENDED, CRASHED = 3, 4, 6, 7
 

@@ -1,17 +1,22 @@
 """The report as a document, and its schema."""
 
+import errno
+import io
 import json as standard
 import os
+import struct
 from pathlib import Path
 
 import jsonschema
 import pytest
+from engine_messages import CRASH, CRASHED, DOUBLE, FINDING, message, section
 from support.heaps import Heap
 
 import heapwitness
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Block, Detected, Finding, Frame, Program, Report, Site, Summary
 from heapwitness.report import json
+from heapwitness.supervise import recorded
 
 
 def report(*argv: str) -> Report:
@@ -127,3 +132,52 @@ def test_a_file_without_a_report_is_refused_by_its_name(tmp_path: Path, content:
 
     with pytest.raises(heapwitness.BadReport, match=r"report\.json"):
         heapwitness.load_report(tmp_path / "report.json")
+
+
+@pytest.mark.parametrize("summary", [{}, {"findings": -4}, {"findings": 0, "dropped": 2}])
+def test_a_report_whose_sum_has_fewer_findings_than_it_has_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], summary: dict[str, int]
+) -> None:
+    document = standard.loads(json.encode(report()))
+    document["summary"] = summary
+    (tmp_path / "report.json").write_text(standard.dumps(document))
+
+    assert recorded.report(tmp_path / "report.json") == 99
+    assert "0 findings" not in capsys.readouterr().out
+
+
+class Torn(io.BytesIO):
+    """A file whose end the disk does not give."""
+
+    def __init__(self, data: bytes, plain: int) -> None:
+        super().__init__(data)
+        self.fileno = lambda: plain  # type: ignore[method-assign]
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if size and size > 0 and not data:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return data
+
+
+def test_a_record_that_cannot_be_read_to_its_end_is_told_as_far_as_it_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = message(FINDING, reason=DOUBLE, pointer=0x1234)
+    (tmp_path / "plain").write_bytes(release)
+    with open(tmp_path / "plain", "rb") as plain:
+        monkeypatch.setattr(recorded, "reading", lambda path: Torn(release, plain.fileno()))
+        with pytest.raises(HeapwitnessError, match="cannot be read to its end: Input/output error"):
+            recorded.report(tmp_path / "plain")
+
+    assert "0x1234 was released twice" in capsys.readouterr().out
+
+
+def test_a_crash_before_the_damage_in_a_record_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = struct.pack("<42Q", 62, 11, 1, 0x40, *[0] * 38)
+    (tmp_path / "log").write_bytes(message(CRASH, section(CRASHED, words)) + b"no event at all")
+
+    with pytest.raises(HeapwitnessError, match="is damaged"):
+        recorded.report(tmp_path / "log")
+
+    assert "SIGSEGV" in capsys.readouterr().out

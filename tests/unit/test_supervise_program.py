@@ -155,3 +155,22 @@ def test_end_is_noticed_without_the_thread_that_waits_for_it() -> None:
     )
 
     assert (status, text) == (0, "status 7\n")
+
+
+def test_signals_that_are_held_back_come_behind_and_are_not_the_program_s() -> None:
+    status, text = inside(
+        """
+        from heapwitness.supervise.program import HeldSignals, asked_to_end
+        with HeldSignals() as held:
+            words = ("grep", "SigBlk", "/proc/self/status")
+            program = RunningProgram("/bin/grep", words, dict(os.environ), mask=held.before)
+            program.wait()
+            print(asked_to_end())
+            os.kill(os.getpid(), signal.SIGTERM)
+            print(asked_to_end(), flush=True)
+        print("not reached")
+        """
+    )
+
+    assert "SigBlk:\t0000000000000000" in text and "False\nTrue\n" in text
+    assert status == -signal.SIGTERM and "not reached" not in text

@@ -1,5 +1,6 @@
 """What the events of a run mean, with messages of this very process in place of an engine's."""
 
+import json
 import os
 import struct
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from engine_messages import (
+    CHECKED,
     COMMAND,
     CRASH,
     CRASHED,
@@ -23,12 +25,14 @@ from engine_messages import (
     stats,
 )
 
-from heapwitness.findings.model import Block, Crash, Damage, Detected, Finding, Frame, Report, Site
+from heapwitness.findings.model import Block, Crash, Damage, Detected, Finding, Frame, HeapMap, Report, Site
 from heapwitness.layout.events import Event
 from heapwitness.memory import Memory
 from heapwitness.supervise import examine as examine_module
+from heapwitness.supervise import heard as heard_module
 from heapwitness.supervise import inquiry as inquiry_module
-from heapwitness.supervise.channel import Peer
+from heapwitness.supervise import mapping
+from heapwitness.supervise.channel import QUESTION, Peer
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.session import Session
 
@@ -372,3 +376,68 @@ def test_what_fails_while_a_finding_is_shown_does_not_lose_it(run: Run, monkeypa
 
     assert report.summary.findings == 1 and len(report.findings) == 1
     assert run.shown.sentences == ["a heap-buffer-overflow could not be shown in full: ValueError: invalid width"]
+
+
+def ask(run: Run, **how: bool) -> dict[str, list[object]]:
+    """What process 0, whose those of `diagnosis` are, is told when it asks, as soon as its findings have names."""
+    question = QUESTION + json.dumps({"pid": 0, "since": 0, **how}).encode()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        answer = run.say(question)
+        assert answer is not None
+        decoded: dict[str, list[object]] = json.loads(answer)
+        if decoded["ready"]:
+            return decoded
+        time.sleep(0.01)
+    raise AssertionError("no names")
+
+
+def test_who_asks_too_often_is_told_of_kinds_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = heard_module._text
+
+    def text(finding: Finding) -> str:
+        time.sleep(0.5)
+        return slow(finding)
+
+    monkeypatch.setattr(heard_module, "_text", text)
+    monkeypatch.setattr(inquiry_module, "TEXT_SECONDS_FREELY", 0.04)
+    run.say(found())
+    run.say(message(OUTCOME, outcome()))
+
+    first = ask(run, texts=True)
+    second = ask(run, texts=True)
+
+    assert first["texts"] != [""] and second["texts"] == [""]
+    assert second["sentences"] == ["heap-buffer-overflow"]
+    assert run.end().summary.findings == 1
+
+
+def test_a_surprise_in_answering_a_question_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def surprised(*_: object, **__: object) -> bytes:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(heard_module.Heard, "answer", surprised)
+    run.say(found())
+
+    for _ in range(1000):
+        assert run.say(QUESTION + b"{}") is None
+
+    assert run.end().summary.findings == 1
+    assert f"a question of process {os.getpid()} could not be taken: RecursionError: too deep" in run.shown.sentences
+    assert len(run.shown.sentences) < 200
+
+
+def test_maps_that_would_take_too_long_are_not_made_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object, **__: object) -> HeapMap:
+        time.sleep(0.5)
+        return HeapMap(taken="check", pid=1, whole=True)
+
+    monkeypatch.setattr(mapping, "heap_map", slow)
+    monkeypatch.setattr(mapping, "SECONDS_FREELY", 0.04)
+    run = Run()
+    run.session = Session("continue", run.shown, mapping.Mapper(os.getpid(), 5.0))
+    for _ in range(4):
+        assert run.say(message(CHECKED)) == b"g"
+
+    assert [one.taken for one in run.end().maps] == ["check"]
+    assert run.shown.sentences == ["3 maps of the heap would have kept programs waiting: not made."]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,19 @@ def test_names_that_are_no_text_are_asked_for(monkeypatch: pytest.MonkeyPatch) -
 
     assert named.detected.stack[0].module == "/tmp/\ufffd\x1c"
     assert said == []
+
+
+def test_names_that_are_given_up_from_outside_are_not_waited_for(said: list[str]) -> None:
+    names = Remote(said.append)
+    named: list[Finding] = []
+    looks = threading.Thread(
+        target=lambda: named.extend(names.finding(finding(), file) for file in ("/silent", "/good"))
+    )
+    looks.start()
+    while looks.is_alive():
+        looks.join(0.1)
+        names.give_up("enough")
+    names.close()
+
+    assert [one.detected.thread_name for one in named] == ["nobody"] * 2
+    assert said == ["names could not be looked up (enough); addresses have none from now on."]

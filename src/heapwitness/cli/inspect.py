@@ -7,7 +7,9 @@ from typing import Literal
 import click
 
 from heapwitness.cli.documents import FILE, FORMAT, document_options
+from heapwitness.cli.failures import telling
 from heapwitness.cli.liteos_options import Address, image_options
+from heapwitness.errors import each
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.liteos.dump.examine import DumpOptions
 from heapwitness.outputs import STDOUT, Outputs
@@ -51,13 +53,23 @@ def command(
         examined = examine(options)
     if freed is not None:
         examined = with_release(examined, freed)
-    if json is not None:
-        write(document(examined, mapped=map), json)
-    documents.write(document(examined, mapped=map or outputs.html is not None), outputs)
-    shown = console(sys.stderr if STDOUT in (json, *(path for _, path in outputs.files)) else None)
-    if kernel_text:
-        text = "".join(bad_nodes(examined)) if freed is None else release(examined, freed)
-        click.echo(text, nl=False)
-    elif examined.findings or not quiet:
-        render(examined, shown, short=format == "short")
+
+    def write_json() -> None:
+        if json is not None:
+            write(document(examined, mapped=map), json)
+
+    def write_others() -> None:
+        documents.write(document(examined, mapped=map or outputs.html is not None), outputs)
+
+    @telling()
+    def show() -> None:
+        shown = console(sys.stderr if STDOUT in (json, *(path for _, path in outputs.files)) else None)
+        if kernel_text:
+            text = "".join(bad_nodes(examined)) if freed is None else release(examined, freed)
+            click.echo(text, nl=False)
+        elif examined.findings or not quiet:
+            render(examined, shown, short=format == "short")
+        sys.stdout.flush()
+
+    each(write_json, write_others, show)
     return FINDINGS_EXIT if examined.findings else 0

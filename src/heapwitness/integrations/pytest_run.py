@@ -8,19 +8,21 @@ import os
 import sys
 import tempfile
 from collections.abc import Hashable
+from functools import partial
 from pathlib import Path
 
 from heapwitness.cli import group, settings, straight
 from heapwitness.cli.run import command as run_command
-from heapwitness.errors import HeapwitnessError
+from heapwitness.errors import HeapwitnessError, each
 from heapwitness.findings.model import Crash, Finding
 from heapwitness.integrations.pytest_names import DIRECTORY, RUNNING
 from heapwitness.report.folding import same
 from heapwitness.supervise.limits import OwnLimits
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import write_documents, write_json
+from heapwitness.supervise.output import write_reports
+from heapwitness.supervise.program import HeldSignals
 from heapwitness.supervise.screen import PREFIX, Screen
-from heapwitness.supervise.supervisor import plan_for, watch
+from heapwitness.supervise.supervisor import held_signals, plan_for, watch
 
 FAILED = 1
 """As pytest's own: some tests failed."""
@@ -66,7 +68,9 @@ def main(words: list[str]) -> int:
         try:
             limits = OwnLimits()
             with limits.telling():
-                return _run(_options(words), Path(directory), limits)
+                options = _options(words)
+                with held_signals(options) as held:
+                    return _run(options, Path(directory), limits, held)
         except HeapwitnessError as error:
             print(f"{PREFIX}{error}", file=sys.stderr)
             return MISUSED
@@ -82,10 +86,10 @@ def _options(words: list[str]) -> Options:
     return options._replace(accepting=options.accepting._replace(at_once=True))
 
 
-def _run(options: Options, directory: Path, limits: OwnLimits) -> int:
+def _run(options: Options, directory: Path, limits: OwnLimits, signals: HeldSignals) -> int:
     plan = plan_for(options)
     held = _Held(directory)
-    ending = watch(options, plan, held, limits)
+    ending = watch(options, plan, held, limits, signals)
     unshown = [
         one for one, is_unshown in zip(ending.inquired.findings, ending.inquired.unasked, strict=True) if is_unshown
     ]
@@ -103,9 +107,7 @@ def _run(options: Options, directory: Path, limits: OwnLimits) -> int:
             screen.end(report)
         for test in running(directory):
             screen.sentence(f"pytest ended in the middle of {test}")
-    write_json(report, options.json)
-    write_documents(report, options.outputs)
-    screen.check()
+    each(partial(write_reports, report, options.json, options.outputs), screen.check)
     lost = ending.totals.dropped + ending.totals.missing
     return FAILED if unshown or lost else ending.status or 0
 

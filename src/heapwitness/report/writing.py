@@ -15,9 +15,12 @@ def put(data: bytes, path: Path, option: str) -> None:
         HeapwitnessError: it could not be written; says why.
     """
     if path == STDOUT:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            raise HeapwitnessError(f"the output could not be written: {error.strerror or error}.") from error
         return
     try:
         write_whole(path, data)

@@ -6,14 +6,14 @@ import os
 import shlex
 import signal
 import stat
-import subprocess
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from heapwitness.errors import HeapwitnessError
+from heapwitness.errors import HeapwitnessError, each
 from heapwitness.findings.model import Accepted, Crash, Finding, Report, Suppression
 from heapwitness.findings.sites import SITES_LIMIT, TrappedSite
 from heapwitness.findings.words import count
@@ -21,9 +21,10 @@ from heapwitness.report.folding import alike, as_reading, same
 from heapwitness.report.text import place
 from heapwitness.supervise.limits import OwnLimits
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import write_documents, write_json
+from heapwitness.supervise.output import write_reports
+from heapwitness.supervise.program import HeldSignals, asked_to_end, passed_on
 from heapwitness.supervise.screen import Screen
-from heapwitness.supervise.supervisor import plan_for, status_of, watch
+from heapwitness.supervise.supervisor import Plan, held_signals, plan_for, status_of, watch
 from heapwitness.supervise.traps import catches, is_hunted, may_pass_a_guard, numbered_traps_for, traps_for, watches_for
 
 if TYPE_CHECKING:
@@ -173,27 +174,66 @@ def hunt(options: Options, how: Hunt) -> int:
             command before a repetition failed.
     """
     limits = OwnLimits()
-    with limits.telling():
-        return _hunt(options, how, limits)
+    with limits.telling(), held_signals(options) as held:
+        return _hunt(options, how, limits, held)
 
 
-def _hunt(options: Options, how: Hunt, limits: OwnLimits) -> int:
+def _hunt(options: Options, how: Hunt, limits: OwnLimits, held: HeldSignals) -> int:
     plan = plan_for(options)
     trail = _Trail()
     if how.source is not None:
         _take_source(trail, how.source, plan.acceptance)
     elif how.look_inside:  # in all runs: what is held back changes where blocks lie
         options = options._replace(poison=True)
-    start = _offset_of_input()
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
-        report, quietly = Report(), _Quietly()
+        tries = _Tries(options, how, plan, trail, screen)
+        failure: Exception | None = None
+        try:
+            tries.run(limits, held)
+        except Exception as error:  # raised when what was found before is told
+            failure = error
+        report = _summed_up(tries.last, trail, tries.quietly)
+        if failure is None or report.summary.findings:
+            _show(report, screen, options)
+    if failure is None or report.summary.findings:
+        each(partial(write_reports, report, options.json, options.outputs), screen.check, partial(_raise, failure))
+    _raise(failure)
+    status = report.program.exit_status if report.program is not None else None
+    return status_of(report.summary.findings, status, options)
+
+
+def _raise(failure: Exception | None) -> None:
+    if failure is not None:
+        raise failure
+
+
+class _Tries:
+    """The runs of a hunt.
+
+    Attributes:
+        last: the report of the last that came to its end.
+        quietly: has what was said in all of them.
+    """
+
+    def __init__(self, options: Options, how: Hunt, plan: Plan, trail: _Trail, screen: Screen) -> None:
+        self.last = Report()
+        self.quietly = _Quietly()
+        self._options, self._how, self._plan = options, how, plan
+        self._trail, self._screen = trail, screen
+
+    def run(self, limits: OwnLimits, held: HeldSignals) -> None:
+        """Run the program until there is nothing more to be learnt, or it was run often enough."""
+        options, how, trail, screen = self._options, self._how, self._trail, self._screen
+        start = _offset_of_input()
         can_watch = True
         for number in range(1, how.tries + 1):
             traps = _traps(trail, options, can_watch)
             watches = any(one.how == "watch" for one in traps)
             guards = any(one.how != "watch" for one in traps)
             if number > 1:
-                _reset(how.before, start)
+                _reset(how.before, start, held)
+                if asked_to_end():
+                    break
             if not options.quiet:
                 screen.sentence(_announced(options, how, number, traps, trail))
                 if number == 2 and start is None:
@@ -203,7 +243,7 @@ def _hunt(options: Options, how: Hunt, limits: OwnLimits) -> int:
             # Without traps in the list trapped blocks have no stand-ins, and what is watched would lie elsewhere.
             found = options.trap_found and (guards or not watches)
             now = options._replace(traps=traps, trap_sample=sample, trap_found=found)
-            report = watch(now, plan, quietly, limits).report()
+            self.last = report = watch(now, self._plan, self.quietly, limits, held).report()
             other = trail.moved(report) if watches else ""
             caught = trail.take(report, moved=bool(traps) and not watches)
             can_watch = can_watch and not (watches and not report.summary.watched)
@@ -212,15 +252,8 @@ def _hunt(options: Options, how: Hunt, limits: OwnLimits) -> int:
                     screen.sentence(f"caught: {_caught(finding)}")
                 if other and trail.hunted:
                     screen.sentence(other)
-            if trail.is_cold(report, everything=everything) or _is_over(report):
+            if trail.is_cold(report, everything=everything) or _is_over(report) or asked_to_end():
                 break
-        report = _summed_up(report, trail, quietly)
-        _show(report, screen, options)
-    write_json(report, options.json)
-    write_documents(report, options.outputs)
-    screen.check()
-    status = report.program.exit_status if report.program is not None else None
-    return status_of(report.summary.findings, status, options)
 
 
 _PIPED = (
@@ -280,10 +313,10 @@ def _null_input() -> int | None:
     return 0 if os.path.samestat(os.fstat(0), os.stat(os.devnull)) else None
 
 
-def _reset(before: str | None, start: int | None) -> None:
+def _reset(before: str | None, start: int | None, held: HeldSignals) -> None:
     if before is not None:
-        status = subprocess.run(["/bin/sh", "-c", before], check=False).returncode
-        if status != 0:
+        status = passed_on("/bin/sh", ("sh", "-c", before), held)
+        if status != 0 and not asked_to_end():
             raise HeapwitnessError(f"the command before a repetition ended with status {status}: {before}.")
     if start is not None:
         with contextlib.suppress(OSError):
@@ -337,7 +370,7 @@ def _is_over(report: Report) -> bool:
 def _summed_up(report: Report, trail: _Trail, quietly: _Quietly) -> Report:
     """The report of the whole hunt: of the last run but for its findings."""
     findings = trail.findings()
-    total = sum(one.count for one in findings) + report.summary.dropped
+    total = sum(one.count for one in findings) + report.summary.dropped + report.summary.missing
     summary = msgspec.structs.replace(
         report.summary,
         findings=total,

@@ -17,6 +17,7 @@ from heapwitness.findings.model import RELEASES
 from heapwitness.findings.words import count
 from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, WentOn
 from heapwitness.supervise.ancestors import ancestors
+from heapwitness.supervise.budget import Budget
 from heapwitness.supervise.ending import Inquired
 from heapwitness.supervise.ends import with_end
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
@@ -47,6 +48,9 @@ SECONDS_FREELY, SECONDS_A_SECOND = 10.0, 0.1
 ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND = 30.0, 0.3
 """The same of all processes together."""
 
+TEXT_SECONDS_FREELY, TEXT_SECONDS_A_SECOND = 10.0, 0.5
+"""Time for telling processes what was found in them (`heapwitness.check`); beyond it they are told in short."""
+
 LOG_SECONDS = 60.0
 """Time for what was recorded, at the end of a run."""
 
@@ -55,6 +59,7 @@ _UNANSWERED_LIMIT = 4096
 _ANSWER_ROOM = 255 * 8
 _ENDS_LIMIT = 1 << 16
 _SHARES_LIMIT = 4096
+_SURPRISES_LIMIT = 100
 
 _ThreadId = tuple[int, int]
 
@@ -101,7 +106,7 @@ class Inquiry:
         self._reporter = Reporter(shower, acceptance=acceptance, limits=limits)
         self._examiner = Examiner()
         self._mapper = mapper
-        self._share = _Share(_Budget(ALL_FREELY, ALL_A_SECOND), _Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
+        self._share = _Share(Budget(ALL_FREELY, ALL_A_SECOND), Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
         self._shares: OrderedDict[int, _Share] = OrderedDict()
         self._told: OrderedDict[tuple[_ThreadId, int], _Answered] = OrderedDict()
         # The finding that was answered last; without a key it was only counted.
@@ -115,6 +120,8 @@ class Inquiry:
         # Where loops of trapped accesses ended, by process, block and instruction.
         self._ends: dict[tuple[int, int, int], WentOn] = {}
         self._watched = WatchedStores()
+        self._texts = Budget(TEXT_SECONDS_FREELY, TEXT_SECONDS_A_SECOND)
+        self._surprises = 0
 
     def hear(self, event: Event, pid: int) -> bytes | None:
         """Take an event of a process; gives the answer, None for none."""
@@ -148,17 +155,26 @@ class Inquiry:
         # Of a wrong release nothing comes after it.
         for key in [key for key, told in self._told.items() if _is_release(told.examined)]:
             self._submit(self._told.pop(key))
-        return self._reporter.heard.answer(question)
+        started = time.monotonic()
+        answer = self._reporter.heard.answer(question, in_short=self._texts.left() <= 0)
+        self._texts.spend(time.monotonic() - started)
+        return answer
 
     def failed(self, event: Event, error: Exception) -> bytes | None:
         """Something went wrong here: a finding is told without its details, of another message it is said."""
         self._last = None
-        why = f"{type(error).__name__}: {error}"
         if event.type is not Type.FINDING:
-            self._reporter.say(f"a message of process {event.pid} could not be taken: {why}")
+            self.say_surprise("a message of", event.pid, error)
             return None
-        self._reporter.submit(Examined((undiagnosed(event, why),), "", ""))
+        self._reporter.submit(Examined((undiagnosed(event, _why(error)),), "", ""))
         return _ANSWERS[self._on_error]
+
+    def say_surprise(self, what: str, pid: int, error: Exception) -> None:
+        """Say that something of a process could not be taken; of very many such the first ones."""
+        self._last = None
+        self._surprises += 1
+        if self._surprises <= _SURPRISES_LIMIT:
+            self._reporter.say(f"{what} process {pid} could not be taken: {_why(error)}")
 
     def unheard(self) -> None:
         """The engine waited no longer and kept a record; what was read since may be repaired already."""
@@ -201,6 +217,9 @@ class Inquiry:
 
     def close(self) -> Inquired:
         """Wait until everything is shown; nothing comes after."""
+        missing = self._mapper.missing if self._mapper is not None else 0
+        if missing:
+            self._reporter.say(f"{count(missing, 'map')} of the heap would have kept programs waiting: not made.")
         for mapped, code in self._mapper.taken() if self._mapper is not None else ():
             self._reporter.map(mapped, code)
         findings, repaired = self._reporter.close()
@@ -300,9 +319,7 @@ class Inquiry:
         """What a process may have looked at: a flood of findings must not make other programs wait."""
         share = self._shares.get(pid)
         if share is None:
-            share = self._shares[pid] = _Share(
-                _Budget(FREELY, THEN_A_SECOND), _Budget(SECONDS_FREELY, SECONDS_A_SECOND)
-            )
+            share = self._shares[pid] = _Share(Budget(FREELY, THEN_A_SECOND), Budget(SECONDS_FREELY, SECONDS_A_SECOND))
             if len(self._shares) > _SHARES_LIMIT:
                 self._shares.popitem(last=False)
         return share
@@ -334,27 +351,6 @@ class Inquiry:
             self._ledger.dropped += 1
 
 
-class _Budget:
-    """So much at once, and then so much a second."""
-
-    def __init__(self, most: float, rate: float) -> None:
-        self._most = most
-        self._rate = rate
-        self._left = most
-        self._since = time.monotonic()
-
-    def left(self) -> float:
-        """How much there is now."""
-        now = time.monotonic()
-        self._left = min(self._most, self._left + (now - self._since) * self._rate)
-        self._since = now
-        return self._left
-
-    def spend(self, amount: float) -> None:
-        """Take some, even when there is less."""
-        self._left -= amount
-
-
 def _with_earlier(examined: Examined, findings: int) -> Examined:
     """A crash in a heap that is whole by now, of a process that so many findings had come from before."""
     crash = examined.crash
@@ -371,8 +367,8 @@ def _with_earlier(examined: Examined, findings: int) -> Examined:
 class _Share:
     """What may be spent on findings: their number, and time."""
 
-    findings: _Budget
-    seconds: _Budget
+    findings: Budget
+    seconds: Budget
 
     def take(self) -> bool:
         """Whether there is room for one more finding, which is counted then."""
@@ -380,6 +376,10 @@ class _Share:
             return False
         self.findings.spend(1)
         return True
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _is_release(examined: Examined) -> bool:

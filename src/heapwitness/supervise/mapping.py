@@ -1,5 +1,6 @@
 """Maps of heaps that a run was asked for: at the first finding, at check signals, and at the end of the program."""
 
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -8,11 +9,15 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Finding, HeapMap
 from heapwitness.layout.events import Event
 from heapwitness.memory import ProcessMemory
+from heapwitness.supervise.budget import Budget
 from heapwitness.supervise.examine import code_of
 from heapwitness.survey.process import heap_map
 
 CHECKS_LIMIT = 3
 """Maps of checks that are kept, the last ones."""
+
+SECONDS_FREELY, SECONDS_A_SECOND = 60.0, 0.3
+"""Time for maps: a process may say as often as it likes that it ends, or was checked."""
 
 Taken = Literal["finding", "check", "exit", "crash"]
 
@@ -26,11 +31,16 @@ class Mapper:
     Args:
         program: the pid whose end is mapped.
         seconds: how long one map may take.
+
+    Attributes:
+        missing: maps for which there was no time.
     """
 
     def __init__(self, program: int, seconds: float) -> None:
         self._program = program
         self._seconds = seconds
+        self._budget = Budget(SECONDS_FREELY, SECONDS_A_SECOND)
+        self.missing = 0
         self._first: Mapped | None = None
         self._checks: deque[Mapped] = deque(maxlen=CHECKS_LIMIT)
         self._last: Mapped | None = None
@@ -68,9 +78,15 @@ class Mapper:
         taken: Taken,
         findings: Sequence[Finding] = (),
     ) -> Mapped | None:
+        if self._budget.left() <= 0:
+            self.missing += 1
+            return None
+        started = time.monotonic()
         try:
             with ProcessMemory(pid) as memory:
                 mapped = heap_map(memory, event.process, taken, findings, pid=pid, seconds=self._seconds)
                 return None if mapped is None else (mapped, code_of(pid))
         except HeapwitnessError:
             return None
+        finally:
+            self._budget.spend(time.monotonic() - started)

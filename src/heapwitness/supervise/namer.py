@@ -57,6 +57,10 @@ class Namer:
         """A heap's map with names for its sites; `code` are the mappings of its process."""
         return self._names.heap_map(taken, code)
 
+    def give_up(self, why: str) -> None:
+        """Look for no more names; from another thread."""
+        self._names.give_up(why)
+
     def close(self) -> None:
         """End what looks names up."""
         self._names.close()

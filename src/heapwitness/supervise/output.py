@@ -1,10 +1,11 @@
 """The documents of a report as files: what can be known before the run is said before it."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heapwitness.errors import HeapwitnessError
+from heapwitness.errors import HeapwitnessError, each
 from heapwitness.outputs import STDOUT, Outputs
 from heapwitness.replacing import where
 
@@ -47,24 +48,23 @@ def check_log(path: Path | None) -> None:
         raise HeapwitnessError(f"{path} cannot be the log: it is no plain file.")
 
 
-def write_json(report: "Report", path: Path | None) -> None:
-    """Write a report, if it was asked for.
+def write_reports(report: "Report", json: Path | None, outputs: Outputs) -> None:
+    """Write a report as JSON and as the other documents that were asked for; what cannot be written costs no other.
 
     Raises:
-        HeapwitnessError: it cannot be written.
+        HeapwitnessError: some cannot be written; says so of each.
     """
+    each(partial(_write_json, report, json), partial(_write_documents, report, outputs))
+
+
+def _write_json(report: "Report", path: Path | None) -> None:
     if path is not None:
         from heapwitness.report import json
 
         json.write(report, path)
 
 
-def write_documents(report: "Report", outputs: Outputs) -> None:
-    """Write the other documents that were asked for.
-
-    Raises:
-        HeapwitnessError: one cannot be written.
-    """
+def _write_documents(report: "Report", outputs: Outputs) -> None:
     if outputs.are_wanted:
         from heapwitness.report import documents
 

@@ -9,15 +9,43 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from types import TracebackType
+from typing import Self
 
 from heapwitness.errors import HeapwitnessError
 
 _FORWARDED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2})
+_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
 # Python ignores these, and what is ignored stays so in a program that is started.
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 _FROM_KERNEL = 0x80
 _BETWEEN_LOOKS = 0.02
+
+
+class HeldSignals:
+    """Signals that would end us, held back until what a program's run found is told; a context manager.
+
+    What came meanwhile, and was not the program's, does behind it what it always does.
+    """
+
+    def __init__(self, more: frozenset[signal.Signals] = frozenset()) -> None:
+        self._held = _FORWARDED | more
+        self.before: set[int] = set()
+
+    def __enter__(self) -> Self:
+        self.before = {int(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, self._held)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
+
+
+def asked_to_end() -> bool:
+    """Whether a signal is held back that is to end us."""
+    return any(signal.getsignal(one) != signal.SIG_IGN for one in _ENDING & signal.sigpending())
 
 
 class RunningProgram:
@@ -34,6 +62,7 @@ class RunningProgram:
         arguments: tuple[str, ...],
         environment: Mapping[str, str],
         signals: frozenset[signal.Signals] = frozenset(),
+        mask: Collection[int] | None = None,
     ) -> None:
         """Start it.
 
@@ -42,6 +71,7 @@ class RunningProgram:
             arguments: as the program gets them, its name first.
             environment: all of its environment.
             signals: are passed on to it in addition to the usual ones.
+            mask: the signals that are blocked in it, unless those that are now.
 
         Raises:
             HeapwitnessError: the system cannot start it.
@@ -55,7 +85,8 @@ class RunningProgram:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
         try:
-            self.pid = os.posix_spawn(file, arguments, environment, setsigmask=self._mask, setsigdef=_RESTORED)
+            mask = self._mask if mask is None else mask
+            self.pid = os.posix_spawn(file, arguments, environment, setsigmask=mask, setsigdef=_RESTORED)
         except (OSError, ValueError) as error:
             self.release_signals()
             why = error.strerror if isinstance(error, OSError) else error
@@ -126,3 +157,21 @@ class RunningProgram:
                     with contextlib.suppress(ValueError):
                         self._ended_by = signal.Signals(-code)
                 self._status = code if code >= 0 else 128 - code
+
+
+def passed_on(file: str, arguments: tuple[str, ...], held: HeldSignals) -> int:
+    """Run a command to its end, which a signal that is to end us ends, too; gives its status, negative for a signal.
+
+    Raises:
+        OSError: the system cannot start it.
+    """
+    pid = os.posix_spawn(file, arguments, os.environ, setsigmask=held.before, setsigdef=_RESTORED)
+    told = False
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if asked_to_end() and not told:
+            os.kill(pid, signal.SIGTERM)
+            told = True
+        time.sleep(_BETWEEN_LOOKS)

@@ -3,12 +3,15 @@
 import os
 import stat
 import sys
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, get_args
 
+import msgspec
+
 from heapwitness.accept.acceptance import Acceptance, applied, load
 from heapwitness.accept.asked import NONE, Accepting
-from heapwitness.errors import HeapwitnessError
+from heapwitness.errors import HeapwitnessError, each
 from heapwitness.findings.model import Program, Report, Summary
 from heapwitness.findings.status import FINDINGS_EXIT
 from heapwitness.layout.events import BadEvent
@@ -17,7 +20,7 @@ from heapwitness.outputs import FORMATS, NOTHING, STDOUT, Format, Outputs, TextF
 from heapwitness.report.advice import Advice
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.options import OFTEN
-from heapwitness.supervise.output import write_documents, write_json
+from heapwitness.supervise.output import write_reports
 from heapwitness.supervise.records import CutShort, read_records
 from heapwitness.supervise.remarks import missing
 from heapwitness.supervise.reporter import Reporter
@@ -63,15 +66,19 @@ def report(
     found, trouble = _read(file, screen, load(accepting))
     if found.summary.findings or found.warnings or not quiet:
         screen.end(found)
-    write_json(found, json)
-    write_documents(found, outputs)
-    if document:
-        _print(found, format, outputs)
-    screen.check()
+    each(
+        partial(write_reports, found, json, outputs),
+        *([partial(_print, found, format, outputs)] if document else []),
+        screen.check,
+        partial(_refuse, file, trouble, found),
+    )
+    return FINDINGS_EXIT if found.summary.findings else 0
+
+
+def _refuse(file: Path, trouble: BadEvent | None, found: Report) -> None:
     # Who was ended while writing leaves half a message: the findings before it count, but none is not "nothing found".
     if trouble is not None and not (isinstance(trouble, CutShort) and found.summary.findings):
         raise HeapwitnessError(f"{file}: {trouble}") from trouble
-    return FINDINGS_EXIT if found.summary.findings else 0
 
 
 def _print(found: Report, format: str, outputs: Outputs) -> None:
@@ -105,7 +112,7 @@ def _from_json(file: Path, stream: BinaryIO, screen: Screen, acceptance: Accepta
     if len(data) > json.BYTES_LIMIT:
         raise HeapwitnessError(f"{file} is too long for a report.")
     try:
-        found = applied(json.decode(data), acceptance)
+        found = applied(_summed(json.decode(data)), acceptance)
     except json.BadReport as error:
         raise HeapwitnessError(f"{file}: {error}") from error
     for finding in found.findings:
@@ -113,6 +120,14 @@ def _from_json(file: Path, stream: BinaryIO, screen: Screen, acceptance: Accepta
     for crash in found.crashes:
         screen.crash(crash)
     return found
+
+
+def _summed(found: Report) -> Report:
+    """A report whose sum is of no fewer findings than it has: somebody may have put it together."""
+    least = sum(max(1, one.count) for one in found.findings)
+    if found.summary.findings >= least:
+        return found
+    return msgspec.structs.replace(found, summary=msgspec.structs.replace(found.summary, findings=least))
 
 
 def _from_records(
@@ -126,6 +141,8 @@ def _from_records(
             reporter.submit(one.examined, patiently=True)
     except BadEvent as error:
         trouble = error
+    except OSError as error:  # what came before it is told all the same
+        trouble = BadEvent(f"it cannot be read to its end: {error.strerror or error}.")
     findings, repaired = reporter.close()
     if trouble is not None and not ledger.processes:
         raise HeapwitnessError(f"{file}: {trouble}") from trouble

@@ -41,6 +41,7 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
 
     Raises:
         BadEvent: the file is no record, damaged, or cut short; after the findings before that place.
+        OSError: it cannot be read on; the same.
     """
     from heapwitness.diagnose import caught, with_outcome
 
@@ -84,19 +85,19 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
                 for one in pop(thread):
                     mended = tuple(with_outcome(finding, event.outcome) for finding in one.examined.findings)
                     yield replace(one, examined=replace(one.examined, findings=mended))
-    except BadEvent:
-        yield from _all(held)
+    except (BadEvent, OSError):
+        yield from _all(held, begun)
         raise
-    yield from _all(held)
-    for crash in begun.values():
-        yield _crash(*crash)
+    yield from _all(held, begun)
     if stream.seek(0, os.SEEK_END) > whole:
         raise CutShort("the file ends in the middle of a message.")
 
 
-def _all(held: dict[tuple[int, int], list[Recorded]]) -> Iterator[Recorded]:
+def _all(held: dict[tuple[int, int], list[Recorded]], begun: dict[int, tuple[Event, CrashWords]]) -> Iterator[Recorded]:
     for each in held.values():
         yield from each
+    for crash in begun.values():
+        yield _crash(*crash)
 
 
 def _crash(event: Event, words: CrashWords) -> Recorded:

@@ -16,6 +16,7 @@ from heapwitness.findings.model import Accepted, Crash, Finding, HeapMap
 from heapwitness.supervise.cases import Case, Cases, Shown
 from heapwitness.supervise.examine import Examined
 from heapwitness.supervise.heard import Heard
+from heapwitness.supervise.program import asked_to_end
 from heapwitness.workers import NoWorker, Worker
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ QUEUED_LIMIT = 32
 """Findings of a file that are held until they have names."""
 
 _PATIENCE = 0.01
+_BETWEEN_LOOKS = 0.1
 
 
 class Shower(Protocol):
@@ -86,6 +88,8 @@ class Reporter:
         self._thread: Worker | None = None
         # Where there can be no thread, what it would do is done at once.
         self._namer: Namer | None = None
+        # The thread's, which looks for no more names when it is told so.
+        self._given: Namer | None = None
         self._failure: Exception | None = None
         # Written by the thread only, read after its end.
         self._shown = Shown()
@@ -132,7 +136,9 @@ class Reporter:
         """
         if self._thread is not None:
             self._queue.put(None)
-            self._thread.join()
+            while not self._thread.join(_BETWEEN_LOOKS):
+                if self._given is not None and asked_to_end():
+                    self._given.give_up("heapwitness is to end")
             self._thread = None
         if self._namer is not None:
             self._finish(self._namer)
@@ -165,7 +171,7 @@ class Reporter:
 
     def _work(self) -> None:
         try:
-            namer = self._new_namer()
+            namer = self._given = self._new_namer()
             while (job := self._queue.get()) is not None:
                 job(namer)
             self._finish(namer)

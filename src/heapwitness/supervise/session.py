@@ -81,7 +81,11 @@ class Session:
     def message(self, peer: Peer, message: bytes) -> bytes | None:
         """See `channel.Handler.message`."""
         if message.startswith(QUESTION):
-            return self._inquiry().asked(message)
+            try:
+                return self._inquiry().asked(message)
+            except Exception as error:  # as of an event
+                self._inquiry().say_surprise("a question of", peer.pid, error)
+                return None
         try:
             event = parse_event(message)
         except HeapwitnessError:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from heapwitness import native
 from heapwitness.accept.asked import NONE
+from heapwitness.errors import each
 from heapwitness.supervise import places
 from heapwitness.supervise.channel import Channel
 from heapwitness.supervise.environment import environment
 from heapwitness.supervise.limits import OwnLimits
 from heapwitness.supervise.log import Log, open_log
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import check_log, check_writable, write_documents, write_json
-from heapwitness.supervise.program import RunningProgram
+from heapwitness.supervise.output import check_log, check_writable, write_reports
+from heapwitness.supervise.program import HeldSignals, RunningProgram
 from heapwitness.supervise.python_command import python_command
 from heapwitness.supervise.screen import Screen
 from heapwitness.supervise.target import Target, check_program, check_system, find_program
@@ -67,13 +68,18 @@ def run(options: Options) -> int:
     """
     plan = plan_for(options)
     limits = OwnLimits()
-    with limits.telling():
-        return _run(options, plan, limits)
+    with limits.telling(), held_signals(options) as held:
+        return _run(options, plan, limits, held)
 
 
-def _run(options: Options, plan: Plan, limits: OwnLimits) -> int:
+def held_signals(options: Options) -> HeldSignals:
+    """Those that are held back from a run's start until its end is told."""
+    return HeldSignals(frozenset({options.check_signal} if options.check_signal is not None else ()))
+
+
+def _run(options: Options, plan: Plan, limits: OwnLimits, held: HeldSignals) -> int:
     with Screen.to(options.output, options.advice, quiet=options.quiet, format=options.format) as screen:
-        ending = watch(options, plan, screen, limits)
+        ending = watch(options, plan, screen, limits, held)
         limits.put_back()
         documents = options.json is not None or options.outputs.are_wanted or plan.acceptance is not None
         report = ending.report() if ending.inquired.findings or documents else None
@@ -82,10 +88,8 @@ def _run(options: Options, plan: Plan, limits: OwnLimits) -> int:
                 screen.end(report)
             else:
                 screen.sum(ending.totals, ending.warnings, python=ending.python)
-    if report is not None:
-        write_json(report, options.json)
-        write_documents(report, options.outputs)
-    screen.check()
+    written = [] if report is None else [partial(write_reports, report, options.json, options.outputs)]
+    each(*written, screen.check)
     return status_of(ending.totals.findings, ending.status, options)
 
 
@@ -94,7 +98,7 @@ def status_of(findings: int, status: int | None, options: Options) -> int:
     return options.error_exitcode if findings and options.error_exitcode else status or 0
 
 
-def watch(options: Options, plan: Plan, screen: "Shower", limits: OwnLimits) -> "Ending":
+def watch(options: Options, plan: Plan, screen: "Shower", limits: OwnLimits, held: HeldSignals) -> "Ending":
     """Run the program once.
 
     Args:
@@ -102,6 +106,7 @@ def watch(options: Options, plan: Plan, screen: "Shower", limits: OwnLimits) -> 
         plan: for its command.
         screen: shows the findings as they come.
         limits: of this process; they are put back when they are lowered meanwhile.
+        held: signals that are held back until all is told.
 
     Raises:
         HeapwitnessError: the program cannot be started.
@@ -110,7 +115,7 @@ def watch(options: Options, plan: Plan, screen: "Shower", limits: OwnLimits) -> 
     with Channel() as channel, open_log(options.log, channel.directory) as log:
         made = environment(options, plan.engine, channel.path, log.path, os.environ)
         extra = frozenset({options.check_signal}) if options.check_signal is not None else frozenset()
-        program = RunningProgram(plan.file, plan.arguments, made, extra)
+        program = RunningProgram(plan.file, plan.arguments, made, extra, held.before)
         try:
             return _watched(options, plan, screen, limits, channel, log, program)
         except Exception as error:

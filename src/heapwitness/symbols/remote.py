@@ -53,6 +53,7 @@ class Remote:
         self._failures = 0
         self._left = SECONDS_LIMIT
         self._maps: str | None = None
+        self._given_up = ""
 
     def finding(self, finding: Finding, maps: str) -> Finding:
         """A finding with every stack in it named, as far as that can be had; see `Resolver.finding`."""
@@ -66,6 +67,13 @@ class Remote:
         """The same of a heap's map, of which only the sites have names."""
         named = self._ask(b"map", HeapMap(taken=taken.taken, sites=taken.sites), maps)
         return msgspec.structs.replace(taken, sites=named.sites)
+
+    def give_up(self, why: str) -> None:
+        """Name nothing more, and leave what is being named; from another thread."""
+        self._given_up = why
+        running = self._helper
+        if running is not None:
+            running.kill()
 
     def close(self) -> None:
         """End the helper."""
@@ -85,6 +93,9 @@ class Remote:
         except UnicodeEncodeError:
             return document
         while self._failures < FAILURES_LIMIT and self._left > 0:
+            if self._given_up:
+                self._fail(None, self._given_up)
+                break
             started = time.monotonic()
             working_on: list[str] = []
             try:
@@ -92,6 +103,8 @@ class Remote:
                 return document if reply is None else msgspec.msgpack.decode(reply, type=type(document))
             except (_GivenUp, OSError, ValueError, msgspec.DecodeError) as error:
                 self.close()
+                if self._given_up:
+                    continue
                 self._fail(working_on[-1] if working_on else None, str(error))
             finally:
                 self._left -= time.monotonic() - started
