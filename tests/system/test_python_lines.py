@@ -76,6 +76,57 @@ def test_lines_of_libraries_lead_on_to_the_programs_own(tmp_path: Path, python: 
 
 
 @each_python
+@pytest.mark.parametrize("stacks", ["fast", "full"])
+def test_class_that_was_called_often_leads_on_to_who_called_it(tmp_path: Path, python: Path, stacks: str) -> None:
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    (library / "library.py").write_text(
+        "class Holder:\n    def __init__(self, take):\n        self.block = take(24)\n"
+        "class Noticing:\n    def __init__(self, one):\n        one.free(one.block)\n"
+    )
+    script = _write(
+        tmp_path,
+        f"import sys\nsys.path.insert(0, {str(library)!r})\nfrom library import Holder, Noticing\n"
+        "Holder.free = libc.free\n"
+        "def make():\n    return [Holder(libc.malloc) for _ in range(60)]\n"
+        "def drop(held):\n    for one in held:\n        Noticing(one)\n"
+        "held = make()\nspoil(held[-1].block)\ndrop(held)\n",
+    )
+
+    (finding,) = heapwitness_run(python, script, options=("--stacks", stacks)).findings
+
+    allocated, noticed = (
+        [
+            (one["function"], one["line"])
+            for one in stack
+            if one["language"] == "python" and "comp" not in one["function"]
+        ]
+        for stack in (finding["culprit"]["allocated"]["stack"], finding["detected"]["stack"])
+    )
+    assert allocated[1:2] == [("make", 13)] and noticed[1:2] == [("drop", 16)]
+    assert [name.rpartition(".")[2] for name, _ in (allocated[0], noticed[0])] == ["__init__"] * 2
+
+
+@each_python
+def test_what_a_class_that_was_called_often_gives_back_has_its_callers_line(tmp_path: Path, python: Path) -> None:
+    script = _write(
+        tmp_path,
+        "class Kept:\n    __slots__ = ('block', 'free')\n"
+        "class Drops:\n    def __init__(self):\n        kept = bytearray(1000)\n        places.append(ctypes.addressof("
+        "ctypes.c_char.from_buffer(kept)))\n"
+        "places = []\n"
+        "def drop():\n    for _ in range(60):\n        Drops()\n"
+        "drop()\n"
+        "ctypes.memset(places[-1], 1, 24)\n",
+    )
+
+    (finding,) = heapwitness_run(python, script).findings
+
+    assert finding["kind"] == "use-after-free-write"
+    assert _python_lines(finding["culprit"]["freed"], str(script)) == [("drop", 17)]
+
+
+@each_python
 def test_code_that_comes_to_lie_where_other_code_was_is_not_taken_for_it(tmp_path: Path, python: Path) -> None:
     script = _write(
         tmp_path,

@@ -62,6 +62,43 @@ def test_a_negative_index_of_an_array_that_holds_the_same_number_is_its_underflo
     assert ("heap-buffer-overflow", heap.payload(blocks[4]), 24) in read(finding)
 
 
+def test_what_fills_an_array_and_all_before_it_up_to_another_block_is_its_underflow() -> None:
+    heap, blocks = row(size=96)
+    heap.room[heap.end(blocks[4]) : heap.end(blocks[5])] = (DOUBLE * 96)[: heap.end(blocks[5]) - heap.end(blocks[4])]
+
+    finding = only(heap)
+
+    assert (finding.kind, finding.certain) == ("heap-buffer-underflow", False)
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[5])
+    assert finding.damage is not None and finding.damage.offset == heap.end(blocks[4]) - heap.start(blocks[5])
+    assert ("heap-buffer-overflow", heap.payload(blocks[4]), 0) in read(finding)
+
+
+@pytest.mark.parametrize("size", [32, 96])
+def test_fill_that_runs_over_another_block_up_to_its_very_end_may_be_that_ones_underflow(size: int) -> None:
+    heap, blocks = row(size=size)
+    start, end = heap.start(blocks[4]), heap.end(blocks[5])
+    heap.room[start:end] = (DOUBLE * 96)[: end - start]
+
+    finding = only(heap)
+
+    assert (finding.kind, finding.certain) == ("heap-buffer-overflow", False)
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[4])
+    assert "heap-buffer-underflow" in [kind for kind, _, _ in read(finding)]
+
+
+@pytest.mark.parametrize("more", [-8, 24])
+def test_fill_that_ends_elsewhere_than_another_block_is_surely_an_overflow(more: int) -> None:
+    heap, blocks = row(size=96)
+    start, stop = heap.end(blocks[4]), heap.end(blocks[5]) + more
+    heap.room[start:stop] = (DOUBLE * 96)[: stop - start]
+
+    finding = only(heap)
+
+    assert (finding.kind, finding.certain) == ("heap-buffer-overflow", True)
+    assert finding.culprit is not None and finding.culprit.address == heap.payload(blocks[4])
+
+
 @pytest.mark.parametrize("rest", [b"\x04\x40", b"\x00\x00\x00\x00\x04\x40"], ids=["4 bytes", "8 bytes"])
 def test_a_number_behind_an_array_that_holds_the_same_one_is_its_overflow_though_its_first_bytes_were_there(
     rest: bytes,

@@ -7,8 +7,9 @@
 
 #include <string.h>
 
-/* Where CPython's _PyRuntime is. */
+/* Where CPython's _PyRuntime and None are. */
 extern char *hw_python_runtime;
+extern uintptr_t hw_python_none;
 
 /* clang-format off */
 static const hw_python_layout hw_python_layouts[] = {
@@ -19,11 +20,11 @@ static const hw_python_layout hw_python_layouts[] = {
      .owner = 70, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128, .lines = 136, .bytecode = 192,
      .ascii = 40, .compact = 56},
     {.minor = 13, .told = 23, .finalizing = 608, .key = 2160, .state = 72, .nested = HW_PYTHON_NONE, .code = 0, .instruction = 56,
-     .previous = 8, .owner = 70, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128, .lines = 136,
-     .bytecode = 200, .ascii = 40, .compact = 56},
+     .previous = 8, .owner = 70, .entry = HW_PYTHON_NONE, .function = 16, .first_line = 68, .file = 112, .name = 128,
+     .lines = 136, .bytecode = 200, .ascii = 40, .compact = 56},
     {.minor = 14, .told = 26, .finalizing = 784, .key = 2336, .state = 72, .nested = HW_PYTHON_NONE, .code = 0,
-     .instruction = 56, .previous = 8, .owner = 74, .entry = HW_PYTHON_NONE, .first_line = 68, .file = 112, .name = 128,
-     .lines = 136, .bytecode = 208, .ascii = 40, .compact = 56},
+     .instruction = 56, .previous = 8, .owner = 74, .entry = HW_PYTHON_NONE, .function = 16, .first_line = 68, .file = 112,
+     .name = 128, .lines = 136, .bytecode = 208, .ascii = 40, .compact = 56},
 };
 /* clang-format on */
 enum { HW_PYTHON_VERSIONS = sizeof hw_python_layouts / sizeof *hw_python_layouts };
@@ -81,10 +82,18 @@ static inline uint64_t hw_python_key_on(uint64_t key, uintptr_t instruction, uin
     return key ^ key >> 32;
 }
 
-/* No Python code runs in it: from 3.12 on there is such a frame where C code calls the interpreter. */
-static inline bool hw_python_is_shim(const hw_python_layout l, uintptr_t frame)
+/* From 3.12 on there is a frame in which no Python code runs where C code calls the interpreter. */
+static inline bool hw_python_is_border(const hw_python_layout l, uintptr_t frame)
 {
     return l.entry == HW_PYTHON_NONE && ((const unsigned char *)frame)[l.owner] >= HW_PYTHON_SHIM;
+}
+
+/* No Python code runs in it: so it is as well with one that 3.13 puts between a class that is called often and its
+   __init__. It is as any other but for its function, which is None. */
+static inline bool hw_python_is_shim(const hw_python_layout l, uintptr_t frame)
+{
+    return hw_python_is_border(l, frame) ||
+           (l.function && (hw_word_of(frame + l.function) & ~(uintptr_t)HW_PYTHON_MARKS) == hw_python_none);
 }
 
 static inline hw_python_frame hw_python_frame_at(const hw_python_layout l, uintptr_t frame)
@@ -171,7 +180,7 @@ static inline __attribute__((always_inline)) unsigned hw_python_walk(hw_python_v
         uintptr_t instruction = hw_word_of(frame + l.instruction);
         if (hw_python_is_shim(l, frame)) {
             shim |= n == 0;
-            if (n)
+            if (n && hw_python_is_border(l, frame))
                 frames[n - 1].entry = true;
         } else if (n == most || !left) {
             break;

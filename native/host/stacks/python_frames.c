@@ -21,6 +21,7 @@ static const hw_python_layout *dying;
 static void (*dealloc)(void *);
 static hw_python_symbols symbols;
 char *hw_python_runtime;
+uintptr_t hw_python_none;
 _Atomic bool hw_python_may_come;
 /* From a thread's descriptor: where the C library keeps what the first keys lead to; 0: not known. */
 static unsigned keyed;
@@ -120,6 +121,7 @@ static void take(const hw_python_symbols *found)
         return;
     symbols = *found;
     hw_python_runtime = found->runtime;
+    hw_python_none = (uintptr_t)found->none;
     for (unsigned i = 0; i < HW_PYTHON_VERSIONS; i++)
         if (*symbols.version >> 16 == (3u << 8 | hw_python_layouts[i].minor) && is_laid_out(&hw_python_layouts[i]) &&
             watch_deaths(&hw_python_layouts[i])) {

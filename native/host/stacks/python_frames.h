@@ -28,7 +28,7 @@ typedef struct hw_python_layout {
     unsigned finalizing, key;   /* runtime: the thread state that ends the interpreter; the key of a thread's own */
     unsigned state, nested;     /* thread state: the innermost frame, or what holds it at `nested` */
     unsigned code, instruction; /* frame */
-    unsigned previous, owner, entry;
+    unsigned previous, owner, entry, function;
     unsigned first_line, file, name, lines, bytecode; /* code object */
     unsigned ascii, compact;                          /* text: its characters */
 } hw_python_layout;

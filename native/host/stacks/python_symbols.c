@@ -6,7 +6,8 @@
 #include <string.h>
 
 extern const unsigned long Py_Version __attribute__((weak));
-extern char _PyRuntime[] __attribute__((weak)), PyCode_Type[] __attribute__((weak));
+extern char _PyRuntime[] __attribute__((weak)), PyCode_Type[] __attribute__((weak)),
+    _Py_NoneStruct[] __attribute__((weak));
 extern void *PyGILState_GetThisThreadState(void) __attribute__((weak));
 
 /* Where the part of a module that is run lies, some of which `own` does. */
@@ -29,8 +30,12 @@ static int find_code(struct dl_phdr_info *module, size_t bytes, void *own)
 hw_python_symbols hw_python_linked(void)
 {
     hw_python_symbols s = {0};
-    if (&Py_Version && _PyRuntime && PyCode_Type && PyGILState_GetThisThreadState) {
-        s = (hw_python_symbols){&Py_Version, _PyRuntime, PyCode_Type, PyGILState_GetThisThreadState, 0, 0, NULL};
+    if (&Py_Version && _PyRuntime && PyCode_Type && _Py_NoneStruct && PyGILState_GetThisThreadState) {
+        s = (hw_python_symbols){.version = &Py_Version,
+                                .runtime = _PyRuntime,
+                                .code_type = PyCode_Type,
+                                .none = _Py_NoneStruct,
+                                .state = PyGILState_GetThisThreadState};
         dl_iterate_phdr(find_code, &s);
     }
     return s;
@@ -100,11 +105,12 @@ hw_python_symbols hw_python_loaded(uintptr_t pc)
     s.version = find(&n, "Py_Version");
     s.runtime = find(&n, "_PyRuntime");
     s.code_type = find(&n, "PyCode_Type");
+    s.none = find(&n, "_Py_NoneStruct");
     *(void **)&s.state = find(&n, "PyGILState_GetThisThreadState");
     s.file = module.dlfo_link_map->l_name;
     s.start = (uintptr_t)module.dlfo_map_start;
     s.bytes = (uintptr_t)module.dlfo_map_end - s.start;
-    return s.version && s.runtime && s.code_type && s.state ? s : (hw_python_symbols){0};
+    return s.version && s.runtime && s.code_type && s.none && s.state ? s : (hw_python_symbols){0};
 }
 #else
 hw_python_symbols hw_python_loaded(uintptr_t pc)

@@ -8,7 +8,7 @@
 
 typedef struct hw_python_symbols {
     const unsigned long *version; /* NULL, as all of them: there is none */
-    char *runtime, *code_type;
+    char *runtime, *code_type, *none;
     void *(*state)(void);
     uintptr_t start, bytes; /* CPython's own code */
     const char *file;       /* NULL: the program is linked with it */

@@ -14,7 +14,8 @@ static inline uint8_t mark_of(const hw_python_layout *l, uintptr_t frame)
 /* Whether C code called the interpreter there. */
 static inline bool is_entry(const hw_python_trail *t, const hw_python_layout *l, unsigned i)
 {
-    return l->entry != HW_PYTHON_NONE ? t->at[i].mark != 0 : i + 1 < HW_PYTHON_TRAIL && t->at[i + 1].is_shim;
+    return l->entry != HW_PYTHON_NONE ? t->at[i].mark != 0
+                                      : i + 1 < HW_PYTHON_TRAIL && t->at[i + 1].mark >= HW_PYTHON_SHIM;
 }
 
 /* What is said of a frame by all that are outside of it. */

@@ -150,10 +150,18 @@ def _is_source(pattern: str, frame: Frame) -> bool:
 
 
 def _is_path(pattern: str, path: str) -> bool:
-    """Whether a path, or its end behind a slash, is as the pattern says."""
+    """Whether a path, or its end behind a slash, is as the pattern says. Python calls a script `./tool.py` or
+    `/home/me/./tool.py` where it was started as that."""
     if not path:
         return False
+    pattern, path = _without_dots(pattern), _without_dots(path)
     return fits(pattern, path) or (not pattern.startswith("/") and fits(f"*/{pattern}", path))
+
+
+def _without_dots(path: str) -> str:
+    while "/./" in path:
+        path = path.replace("/./", "/")
+    return path.removeprefix("./")
 
 
 def _frames(finding: Finding, stack: str) -> Frames:

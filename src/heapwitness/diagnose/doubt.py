@@ -6,8 +6,10 @@ from heapwitness.diagnose.blocks import Tenant
 from heapwitness.diagnose.extent import Extent
 from heapwitness.diagnose.suspects import (
     WORD,
+    began_behind,
     beginning_behind,
     ending_before,
+    filled_behind,
     goes_on_in,
     is_all_that_was_left_out,
     is_continued_by,
@@ -39,7 +41,16 @@ def overflow(case: DamageCase, before: Tenant, into: PoolNode | None, skipped: i
         skipped: how many bytes behind the block's end are as they were.
     """
     pool = case.pool
+    filled = filled_behind(pool, case.nodes, case.extent) if case.extent.parts == 1 and not skipped else None
+    if filled is not None and case.earlier is None and began_behind(pool, before, filled, case.extent):
+        return underflow(case, _node_of(case, filled), None)
     others, doubt = _doubts_of_overflow(case, before, into, skipped)
+    if filled is not None and not others:
+        others = [VerdictReading.underflow(pool, filled)]
+        doubt = (
+            f"What was written fills the block at {pool.payload(filled.offset):#x} as well, and ends with it: "
+            "a write before the start of that block would look the same."
+        )
     details: list[str] = []
     if before.header.state is not State.USED:
         details.append("The block was released after it had been overrun, or was overrun after its release.")
@@ -56,6 +67,10 @@ def overflow(case: DamageCase, before: Tenant, into: PoolNode | None, skipped: i
         details=(*details, doubt) if doubt else tuple(details),
         readings=(reading, *others) if others else (),
     )
+
+
+def _node_of(case: DamageCase, tenant: Tenant) -> PoolNode:
+    return next(one for one in case.nodes if one.offset == tenant.offset)
 
 
 def _doubts_of_overflow(case: DamageCase, before: Tenant, into: PoolNode | None, skipped: int) -> _Doubt:
@@ -252,8 +267,9 @@ def _may_be(case: DamageCase, reading: VerdictReading) -> str:
 
 def _past_end(case: DamageCase, tenant: Tenant) -> str:
     past = case.extent.start - tenant.end(case.pool)
+    where = f"{count(past, 'byte')} past" if past else "right past"
     return (
-        f"It begins {count(past, 'byte')} past the end of the block at {case.pool.payload(tenant.offset):#x}: "
+        f"It begins {where} the end of the block at {case.pool.payload(tenant.offset):#x}: "
         f"it may have been written by an index{_index(case, tenant)} that is too large for that block."
     )
 

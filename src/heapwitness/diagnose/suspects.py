@@ -23,6 +23,7 @@ WORD = 8
 _FILL_LIMIT = 1 << 20
 _SAMPLE = 64
 _WIDTHS = (4, WORD)
+_FILL_WIDTHS = (1, 2, 4, 8, 16)
 _ADDRESS = 2
 """So many bytes of an address are zero."""
 _DIFFERENT = 3
@@ -116,6 +117,32 @@ def is_filled_alike(pool: NodeArea, tenant: Tenant, extent: Extent) -> bool:
     start, end = start_of(pool, tenant.offset), tenant.end(pool)
     payload = _peek(pool, start, end) if LEAST <= end - start <= _FILL_LIMIT and end == extent.start else b""
     return bool(payload) and reach_back(payload, _peek(pool, *_first(extent))) == len(payload)
+
+
+def filled_behind(pool: NodeArea, nodes: Sequence[PoolNode], extent: Extent) -> Tenant | None:
+    """The live block before whose start the damage lies, where what was written is a word that fills all of it and ends
+    with it: it may have been filled, with elements too many before its first. Zeros are there without."""
+    for node in nodes:
+        if pool.is_bound(node.offset) or node.lost or node.header.state is not State.USED:
+            continue
+        start, tenant = start_of(pool, node.offset), Tenant(node.offset, node.header)
+        if extent.start < start <= extent.stop:
+            ends_with_it = extent.certain <= start and start + LEAST <= tenant.end(pool) == extent.stop
+            data = _peek(pool, extent.start, min(extent.stop, extent.start + _FILL_LIMIT)) if ends_with_it else b""
+            return tenant if any(data) and any(data[width:] == data[:-width] for width in _FILL_WIDTHS) else None
+    return None
+
+
+def began_behind(pool: NodeArea, before: Tenant, filled: Tenant, extent: Extent) -> bool:
+    """Whether damage between two blocks comes of what filled the one behind, and not of the one before: that does not
+    end with the same, and a long block hardly ends where the write does by chance."""
+    is_long = filled.end(pool) - start_of(pool, filled.offset) > _SAMPLE
+    return is_long and not _ends_alike(pool, before, extent)
+
+
+def _ends_alike(pool: NodeArea, tenant: Tenant, extent: Extent) -> bool:
+    payload = _peek(pool, max(start_of(pool, tenant.offset), tenant.end(pool) - _SAMPLE), tenant.end(pool))
+    return bool(payload) and reach_back(payload, _peek(pool, *_first(extent))) > 0
 
 
 def is_continued_by(pool: NodeArea, extent: Extent) -> bool:

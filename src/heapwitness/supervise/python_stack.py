@@ -118,10 +118,17 @@ def _read(pid: int, tid: int) -> list[tuple[str, str, int, bool]]:
     for thread in threads:
         if thread.tid == tid:
             frames = [
-                (one.code.scope, one.code.filename, one.code.location.lineno, one.is_entry) for one in thread.frames
+                (one.code.scope, one.code.filename, one.code.location.lineno, one.is_entry)
+                for one in thread.frames
+                if not _is_shim(one.code.scope, one.code.filename, one.code.location.lineno)
             ]
             return frames[::-1][:_FRAMES_LIMIT]
     return []
+
+
+def _is_shim(function: str, file: str, line: int) -> bool:
+    """Whether it is the frame without code of anybody's that CPython 3.13 puts between a class and its `__init__`."""
+    return function == file == "__init__" and line <= 0
 
 
 def _serve() -> None:
