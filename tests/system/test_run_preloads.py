@@ -54,3 +54,31 @@ def test_a_sanitizer_of_the_program_s_stays_the_first() -> None:
     result = heapwitness_run("env", f"LD_PRELOAD={library}", "ls", "/proc/self/stat")
 
     assert (result.status, result.stdout) == (0, "/proc/self/stat\n"), result.stderr
+
+
+GOES_ON = """
+#include <stdio.h>
+#include <time.h>
+struct rlimit;
+int setrlimit(int resource, const struct rlimit *limit) { return printf("its own setrlimit\\n"); }
+int nanosleep(const struct timespec *a, struct timespec *b) { return printf("its own nanosleep\\n"); }
+"""
+CALLER = """
+#include <sys/resource.h>
+#include <time.h>
+int main(void) {
+    struct rlimit limit = {1, 1};
+    struct timespec no_time = {0, 0};
+    setrlimit(RLIMIT_CORE, &limit);
+    return nanosleep(&no_time, 0) <= 0;
+}
+"""
+
+
+@pytest.mark.parametrize("table", ["gnu", "sysv"])
+def test_the_engines_functions_go_on_to_a_library_of_the_program_s(table: str) -> None:
+    own = compiled(GOES_ON, "-shared", "-fPIC", f"-Wl,--hash-style={table}")
+
+    result = heapwitness_run("env", f"LD_PRELOAD={own}", compiled(CALLER))
+
+    assert (result.status, result.stdout) == (0, "its own setrlimit\nits own nanosleep\n"), result.stderr
