@@ -9,7 +9,7 @@ Source: "JIT Compilation Interface" of GDB's manual. All of it may be forged: it
 import io
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -51,6 +51,9 @@ class CompiledCode:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int, int], int | None] = {}
+        self._maps = ""
+        self._mappings: tuple[Mapping, ...] = ()
+        self._made: list[Mapping] = []
 
     def finding(self, finding: Finding, maps: str, memory: Memory) -> Finding:
         """The finding with a linker's name of a function for each frame whose code lies in no file, where the process
@@ -75,8 +78,10 @@ class CompiledCode:
         maps: str,
         memory: Memory,
     ) -> _Document:
-        mappings = parse_maps(maps, unnamed=True)
-        made = [one for one in mappings if one.executable and not _is_of_file(one)]
+        if maps != self._maps:
+            self._maps, self._mappings = maps, parse_maps(maps, unnamed=True)
+            self._made = [one for one in self._mappings if one.executable and not _is_of_file(one)]
+        made = self._made
         asked: set[int] = set()
 
         def ask(act: Act, stack: Frames) -> Frames:
@@ -86,17 +91,17 @@ class CompiledCode:
 
         if made:
             change_all(document, ask)
-        names = self._names(asked, mappings, memory) if asked else {}
+        names = self._names(asked, memory) if asked else {}
         if not names:
             return document
         return change_all(document, lambda act, stack: _with_names(stack, names, exact=is_exact(act, when)))
 
-    def _names(self, asked: set[int], mappings: Sequence[Mapping], memory: Memory) -> dict[int, str]:
+    def _names(self, asked: set[int], memory: Memory) -> dict[int, str]:
         """The functions that these addresses are in, as far as that is told."""
         until = time.monotonic() + SECONDS
         left = set(asked)
         found: dict[int, str] = {}
-        for mapping in mappings:
+        for mapping in self._mappings:
             if not left or time.monotonic() > until:
                 break
             descriptor = self._descriptor(mapping) if mapping.executable and _is_of_file(mapping) else None
@@ -115,7 +120,7 @@ class CompiledCode:
         if key not in self._known and len(self._known) < _FILES_LIMIT:
             try:
                 self._known[key] = within(SECONDS, lambda: _variable(mapping))
-            except OSError:
+            except (OSError, ValueError, struct.error):
                 self._known[key] = None
         value = self._known.get(key)
         return None if value is None else mapping.start + value
