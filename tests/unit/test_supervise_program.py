@@ -155,3 +155,21 @@ def test_end_is_noticed_without_the_thread_that_waits_for_it() -> None:
     )
 
     assert (status, text) == (0, "status 7\n")
+
+
+@pytest.mark.parametrize(("command", "status"), [("exit 7", 7), ("kill -TERM $$", 143)])
+def test_status_is_not_lost_where_memory_runs_out_as_it_is_taken(command: str, status: int) -> None:
+    _, text = inside(
+        f"""
+        take = os.waitpid
+        def take_and_fail(*words):
+            take(*words)
+            raise MemoryError
+        os.waitpid = take_and_fail
+        signal.alarm(15)
+        program = RunningProgram("/bin/sh", ("sh", "-c", {command!r}), dict(os.environ))
+        program.wait()
+        """
+    )
+
+    assert text == f"status {status}\n"
