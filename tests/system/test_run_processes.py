@@ -120,6 +120,19 @@ def test_program_that_allocates_nothing_is_told() -> None:
     assert "no allocation was seen" in result.stderr
 
 
+def test_program_that_is_started_by_the_dynamic_linker_is_watched() -> None:
+    program = compiled(OVERFLOW)
+    linker = subprocess.run(["ldd", program], capture_output=True, text=True).stdout.split("ld-linux")
+    if len(linker) != 2:
+        pytest.skip("needs a dynamic linker of that name")
+    path = linker[0].split()[-1] + "ld-linux" + linker[1].split()[0]
+
+    result = heapwitness_run(path, program)
+
+    assert (result.status, result.stdout) == (FOUND, "done\n"), result.stderr
+    assert [one["kind"] for one in result.findings] == ["heap-buffer-overflow"]
+
+
 def test_program_that_drops_its_environment_is_watched_until_then() -> None:
     result = heapwitness_run("env", "-i", "/bin/ls", "/")
 

@@ -174,3 +174,21 @@ def test_signals_that_are_held_back_come_behind_and_are_not_the_program_s() -> N
 
     assert "SigBlk:\t0000000000000000" in text and "False\nTrue\n" in text
     assert status == -signal.SIGTERM and "not reached" not in text
+
+
+@pytest.mark.parametrize(("command", "status"), [("exit 7", 7), ("kill -TERM $$", 143)])
+def test_status_is_not_lost_where_memory_runs_out_as_it_is_taken(command: str, status: int) -> None:
+    _, text = inside(
+        f"""
+        take = os.waitpid
+        def take_and_fail(*words):
+            take(*words)
+            raise MemoryError
+        os.waitpid = take_and_fail
+        signal.alarm(15)
+        program = RunningProgram("/bin/sh", ("sh", "-c", {command!r}), dict(os.environ))
+        program.wait()
+        """
+    )
+
+    assert text == f"status {status}\n"

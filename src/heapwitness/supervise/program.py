@@ -147,16 +147,20 @@ class RunningProgram:
             os.kill(self.pid, taken.si_signo)
 
     def _reap(self) -> None:
-        # `look` and the thread may both try: one of them has it.
+        # `look` and the thread may both try: one of them has it. It is noted before the program is gone for good: where
+        # memory ran out between the two, nobody could ask again.
         with contextlib.suppress(ChildProcessError):
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                code = os.waitstatus_to_exitcode(status)
-                if code < 0:
-                    # A real-time signal has a number and no name.
-                    with contextlib.suppress(ValueError):
-                        self._ended_by = signal.Signals(-code)
-                self._status = code if code >= 0 else 128 - code
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return
+            if ended.si_code == os.CLD_EXITED:
+                self._status = ended.si_status
+            else:
+                # A real-time signal has a number and no name.
+                with contextlib.suppress(ValueError):
+                    self._ended_by = signal.Signals(ended.si_status)
+                self._status = 128 + ended.si_status
+            os.waitpid(self.pid, os.WNOHANG)
 
 
 def passed_on(file: str, arguments: tuple[str, ...], held: HeldSignals) -> int:

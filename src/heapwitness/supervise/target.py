@@ -1,6 +1,7 @@
 """Can this program be run with the engine inside? Everything that can be known before it is started."""
 
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ _SHEBANG_LIMIT = 256
 _INTERPRETERS_LIMIT = 4
 _SANITIZERS = ("asan", "tsan", "msan", "lsan", "hwasan")
 _SANITIZER_LIBRARIES = tuple(form.format(one) for one in _SANITIZERS for form in ("lib{}.so", "libclang_rt.{}"))
+_DYNAMIC_LINKER = re.compile(r"ld(?:-linux[-\w]{0,32}|64|-2\.\d{1,4})?\.so(?:\.\d)?$")
 _SANITIZER_NAMES = tuple(f"__{one}_init" for one in _SANITIZERS)
 
 
@@ -157,6 +159,8 @@ def _check_elf(path: str, engine: Path) -> Target:
             f"{_shown(path)} is built for {head.machine}, this installation's engine for {own.machine}; "
             "use a heapwitness that was built for that machine."
         )
+    if not head.interpreter and _DYNAMIC_LINKER.match(os.path.basename(path)):
+        return Target(path)  # it starts what is named behind it, and preloads for that
     if not head.interpreter:
         raise HeapwitnessError(
             f"{_shown(path)} is statically linked, so its malloc cannot be replaced. "
