@@ -4,6 +4,7 @@ Needed by a run in which something is found, and only loaded then, or while ther
 """
 
 import contextlib
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from heapwitness.supervise.ends import with_end
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.limits import is_want
+from heapwitness.supervise.log import open_log_to_read
 from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
@@ -201,12 +203,12 @@ class Inquiry:
         self._report(lambda _, told: True)
         self._examiner.close()
         try:
-            if log.exists() and log.stat().st_size > start:
-                self._take_log(log, start)
+            self._take_log(log, start)
         except Exception as error:  # it may be forged; what the run found must be told all the same
             if is_want(error) or isinstance(error, ImportError):
                 raise
-            self._reporter.say(f"the log could not be read to its end: {error}")
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            self._reporter.say(f"the log could not be read to its end: {why.rstrip('.')}.")
         for event in self._unanswered.values():
             self._ledger.hear(event.pid, 1)
             self._reporter.submit(Examined((undiagnosed(event, "its process could not be read"),), "", ""))
@@ -231,7 +233,14 @@ class Inquiry:
         from heapwitness.supervise.records import read_records
 
         until = time.monotonic() + LOG_SECONDS
-        with open(log, "rb") as stream:
+        try:
+            stream = open_log_to_read(log)
+        except FileNotFoundError:
+            return
+        with stream:
+            if os.fstat(stream.fileno()).st_size < start:
+                self._reporter.say("the log was cut while the program ran; all that is in it now is told.")
+                start = 0
             stream.seek(start)
             for one in read_records(stream, self._ledger):
                 self._unanswered.pop(_identity(one.event), None)
