@@ -17,8 +17,8 @@ import msgspec
 from heapwitness.findings.model import RELEASES
 from heapwitness.findings.words import count
 from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, WentOn
+from heapwitness.supervise.allowance import Allowance
 from heapwitness.supervise.ancestors import ancestors
-from heapwitness.supervise.budget import Budget
 from heapwitness.supervise.ending import Inquired
 from heapwitness.supervise.ends import with_end
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
@@ -108,7 +108,8 @@ class Inquiry:
         self._reporter = Reporter(shower, acceptance=acceptance, limits=limits)
         self._examiner = Examiner()
         self._mapper = mapper
-        self._share = _Share(Budget(ALL_FREELY, ALL_A_SECOND), Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
+        every = Allowance(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND)
+        self._share = _Share(Allowance(ALL_FREELY, ALL_A_SECOND), every)
         self._shares: OrderedDict[int, _Share] = OrderedDict()
         self._told: OrderedDict[tuple[_ThreadId, int], _Answered] = OrderedDict()
         # The finding that was answered last; without a key it was only counted.
@@ -122,7 +123,7 @@ class Inquiry:
         # Where loops of trapped accesses ended, by process, block and instruction.
         self._ends: dict[tuple[int, int, int], WentOn] = {}
         self._watched = WatchedStores()
-        self._texts = Budget(TEXT_SECONDS_FREELY, TEXT_SECONDS_A_SECOND)
+        self._texts = Allowance(TEXT_SECONDS_FREELY, TEXT_SECONDS_A_SECOND)
         self._surprises = 0
 
     def hear(self, event: Event, pid: int) -> bytes | None:
@@ -328,7 +329,9 @@ class Inquiry:
         """What a process may have looked at: a flood of findings must not make other programs wait."""
         share = self._shares.get(pid)
         if share is None:
-            share = self._shares[pid] = _Share(Budget(FREELY, THEN_A_SECOND), Budget(SECONDS_FREELY, SECONDS_A_SECOND))
+            share = self._shares[pid] = _Share(
+                Allowance(FREELY, THEN_A_SECOND), Allowance(SECONDS_FREELY, SECONDS_A_SECOND)
+            )
             if len(self._shares) > _SHARES_LIMIT:
                 self._shares.popitem(last=False)
         return share
@@ -376,8 +379,8 @@ def _with_earlier(examined: Examined, findings: int) -> Examined:
 class _Share:
     """What may be spent on findings: their number, and time."""
 
-    findings: Budget
-    seconds: Budget
+    findings: Allowance
+    seconds: Allowance
 
     def take(self) -> bool:
         """Whether there is room for one more finding, which is counted then."""
