@@ -20,6 +20,7 @@ from run_support import (
     engine,
     environment,
     heapwitness_command,
+    heapwitness_run,
     needs_engine,
 )
 
@@ -270,3 +271,26 @@ def test_nothing_is_left_behind_in_the_temporary_directory(tmp_path: Path) -> No
     heapwitness_command("run", "--", "ls", TMPDIR=str(tmp_path))
 
     assert list(tmp_path.iterdir()) == []
+
+
+UNHEARD = "HEAPWITNESS_SOCKET=/nowhere"
+
+
+def test_log_that_the_program_cuts_is_read_from_its_new_start(record: Path) -> None:
+    record.write_bytes(record.read_bytes() * 3)
+    script = f': > "$0"; {UNHEARD} "$1"; true'
+
+    result = heapwitness_run("sh", "-c", script, record, compiled(OVERFLOW), options=("--log", str(record)))
+
+    assert result.status == FOUND and len(result.report["findings"]) == 1
+    assert "the log was cut while the program ran" in result.stderr
+
+
+@pytest.mark.parametrize("puts", ["mkfifo", "mkdir", "ln -s /proc/self/mem", "ln -s /dev/zero"])
+def test_what_stands_in_the_place_of_the_log_is_not_read_and_that_is_said(tmp_path: Path, puts: str) -> None:
+    log = tmp_path / "log"
+    script = f'{UNHEARD} "$1"; rm "$0"; {puts} "$0"'
+
+    result = heapwitness_run("sh", "-c", script, log, compiled(OVERFLOW), options=("--log", str(log)))
+
+    assert "the log could not be read to its end: something that is no plain file stands in its place." in result.stderr

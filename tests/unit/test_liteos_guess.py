@@ -1,5 +1,6 @@
 """The layout guessed from a pool's bytes."""
 
+import contextlib
 import gzip
 from pathlib import Path
 
@@ -114,6 +115,17 @@ def test_no_bytes_make_it_crash(noise: bytes, at: int, wide: bool) -> None:
     except HeapwitnessError:
         return
     assert 0 <= found.sure <= 1
+
+
+@pytest.mark.parametrize("name", ["backup-64", "control-64", "backup-32"])
+def test_an_image_that_is_cut_anywhere_in_its_list_heads_is_no_accident(name: str) -> None:
+    image = bytearray(8192)
+    Pool.init(image, 0x10000, liteos.CONFIGS[name])
+
+    for cut in range(1, 700):
+        for address in (None, 0x10000):
+            with contextlib.suppress(HeapwitnessError):
+                guess(bytes(image[:cut]), address)
 
 
 def test_an_image_full_of_list_heads_is_judged_in_time() -> None:

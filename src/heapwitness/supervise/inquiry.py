@@ -4,6 +4,7 @@ Needed by a run in which something is found, and only loaded then, or while ther
 """
 
 import contextlib
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,13 +17,14 @@ import msgspec
 from heapwitness.findings.model import RELEASES
 from heapwitness.findings.words import count
 from heapwitness.layout.events import CrashState, CrashWords, Event, Outcome, Type, WentOn
+from heapwitness.supervise.allowance import Allowance
 from heapwitness.supervise.ancestors import ancestors
-from heapwitness.supervise.budget import Budget
 from heapwitness.supervise.ending import Inquired
 from heapwitness.supervise.ends import with_end
 from heapwitness.supervise.examine import Examined, Examiner, crashed, undiagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.limits import is_want
+from heapwitness.supervise.log import open_log_to_read
 from heapwitness.supervise.modules import LoadedFiles
 from heapwitness.supervise.options import OnError
 from heapwitness.supervise.reporter import Reporter, Shower
@@ -106,7 +108,8 @@ class Inquiry:
         self._reporter = Reporter(shower, acceptance=acceptance, limits=limits)
         self._examiner = Examiner()
         self._mapper = mapper
-        self._share = _Share(Budget(ALL_FREELY, ALL_A_SECOND), Budget(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND))
+        every = Allowance(ALL_SECONDS_FREELY, ALL_SECONDS_A_SECOND)
+        self._share = _Share(Allowance(ALL_FREELY, ALL_A_SECOND), every)
         self._shares: OrderedDict[int, _Share] = OrderedDict()
         self._told: OrderedDict[tuple[_ThreadId, int], _Answered] = OrderedDict()
         # The finding that was answered last; without a key it was only counted.
@@ -120,7 +123,7 @@ class Inquiry:
         # Where loops of trapped accesses ended, by process, block and instruction.
         self._ends: dict[tuple[int, int, int], WentOn] = {}
         self._watched = WatchedStores()
-        self._texts = Budget(TEXT_SECONDS_FREELY, TEXT_SECONDS_A_SECOND)
+        self._texts = Allowance(TEXT_SECONDS_FREELY, TEXT_SECONDS_A_SECOND)
         self._surprises = 0
 
     def hear(self, event: Event, pid: int) -> bytes | None:
@@ -201,12 +204,12 @@ class Inquiry:
         self._report(lambda _, told: True)
         self._examiner.close()
         try:
-            if log.exists() and log.stat().st_size > start:
-                self._take_log(log, start)
+            self._take_log(log, start)
         except Exception as error:  # it may be forged; what the run found must be told all the same
             if is_want(error) or isinstance(error, ImportError):
                 raise
-            self._reporter.say(f"the log could not be read to its end: {error}")
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            self._reporter.say(f"the log could not be read to its end: {why.rstrip('.')}.")
         for event in self._unanswered.values():
             self._ledger.hear(event.pid, 1)
             self._reporter.submit(Examined((undiagnosed(event, "its process could not be read"),), "", ""))
@@ -231,7 +234,14 @@ class Inquiry:
         from heapwitness.supervise.records import read_records
 
         until = time.monotonic() + LOG_SECONDS
-        with open(log, "rb") as stream:
+        try:
+            stream = open_log_to_read(log)
+        except FileNotFoundError:
+            return
+        with stream:
+            if os.fstat(stream.fileno()).st_size < start:
+                self._reporter.say("the log was cut while the program ran; all that is in it now is told.")
+                start = 0
             stream.seek(start)
             for one in read_records(stream, self._ledger):
                 self._unanswered.pop(_identity(one.event), None)
@@ -319,7 +329,9 @@ class Inquiry:
         """What a process may have looked at: a flood of findings must not make other programs wait."""
         share = self._shares.get(pid)
         if share is None:
-            share = self._shares[pid] = _Share(Budget(FREELY, THEN_A_SECOND), Budget(SECONDS_FREELY, SECONDS_A_SECOND))
+            share = self._shares[pid] = _Share(
+                Allowance(FREELY, THEN_A_SECOND), Allowance(SECONDS_FREELY, SECONDS_A_SECOND)
+            )
             if len(self._shares) > _SHARES_LIMIT:
                 self._shares.popitem(last=False)
         return share
@@ -367,8 +379,8 @@ def _with_earlier(examined: Examined, findings: int) -> Examined:
 class _Share:
     """What may be spent on findings: their number, and time."""
 
-    findings: Budget
-    seconds: Budget
+    findings: Allowance
+    seconds: Allowance
 
     def take(self) -> bool:
         """Whether there is room for one more finding, which is counted then."""

@@ -1,9 +1,11 @@
 """The file for records when nobody answers: the user's, or one of our own that is read at the end."""
 
+import errno
 import os
+import stat
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Self
 
 from heapwitness.supervise import places
 from heapwitness.supervise.limits import is_kept
@@ -53,3 +55,17 @@ def open_log(asked: Path | None, directory: Path) -> Log:
     # Everybody of the run may add to it, nobody else read it.
     path.chmod(0o622)
     return Log(path, 0, kept=False, own_directory=passage)
+
+
+def open_log_to_read(path: Path) -> BinaryIO:
+    """Open a log as it is after a run: the program may have put anything in its place.
+
+    Raises:
+        OSError: it is no plain file, or cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    # Nothing but a plain file is opened: that alone does something to a device.
+    file = os.open(path, flags) if stat.S_ISREG(os.lstat(path).st_mode) else None
+    if file is None or not stat.S_ISREG(os.fstat(file).st_mode):
+        raise OSError(errno.EINVAL, "something that is no plain file stands in its place")
+    return open(file, "rb")

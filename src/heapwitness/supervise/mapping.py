@@ -9,7 +9,7 @@ from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import Finding, HeapMap
 from heapwitness.layout.events import Event
 from heapwitness.memory import ProcessMemory
-from heapwitness.supervise.budget import Budget
+from heapwitness.supervise.allowance import Allowance
 from heapwitness.supervise.examine import code_of
 from heapwitness.survey.process import heap_map
 
@@ -39,7 +39,7 @@ class Mapper:
     def __init__(self, program: int, seconds: float) -> None:
         self._program = program
         self._seconds = seconds
-        self._budget = Budget(SECONDS_FREELY, SECONDS_A_SECOND)
+        self._budget = Allowance(SECONDS_FREELY, SECONDS_A_SECOND)
         self.missing = 0
         self._first: Mapped | None = None
         self._checks: deque[Mapped] = deque(maxlen=CHECKS_LIMIT)

@@ -1,5 +1,6 @@
 """What the events of a run mean; of a run in which nothing is found nothing more is loaded than this."""
 
+import stat
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
@@ -161,7 +162,8 @@ class Session:
 
 def _may_have_more(log: Path, start: int) -> bool:
     try:
-        return log.stat().st_size > start
+        about = log.lstat()
+        return not stat.S_ISREG(about.st_mode) or about.st_size not in (0, start)
     except FileNotFoundError:
         return False
     except OSError:  # what is wrong with it is said by who reads it

@@ -66,8 +66,9 @@ def _at_base(image: SourceStretch, base: int, pointer: int) -> tuple[list[int], 
 
     def is_empty(at: int) -> bool:
         address = base + at
-        following = int.from_bytes(image[at + pointer : at + 2 * pointer], "little")
-        return bool(address) and not address % pointer and following == address
+        following = image[at + pointer : at + 2 * pointer]  # shorter where the image was cut in the middle of it
+        same = len(following) == pointer and int.from_bytes(following, "little") == address
+        return bool(address) and not address % pointer and same
 
     return own, list(filter(is_empty, own))
 

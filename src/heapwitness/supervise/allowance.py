@@ -3,7 +3,7 @@
 import time
 
 
-class Budget:
+class Allowance:
     """So much at once, and then so much a second."""
 
     def __init__(self, most: float, rate: float) -> None:
