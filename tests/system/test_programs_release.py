@@ -2,6 +2,7 @@
 
 import pytest
 from programs.harness import allocated_at, line_of, run
+from run_support import compiled, heapwitness_run
 
 SOURCE = "release.c"
 
@@ -90,3 +91,52 @@ def test_realloc_of_a_freed_block_answers_null_and_is_told() -> None:
 @pytest.mark.parametrize("what", ["cached", "merged", "neighbours", "thread", "interior", "mapped"])
 def test_the_clean_twin_gives_no_finding(what: str) -> None:
     run(SOURCE, what=what, size=200, clean=1).assert_clean()
+
+
+DESTROYED = """
+#include <stdlib.h>
+struct list { long count; char *items; };
+__attribute__((noinline)) static struct list *list_new(void)
+{
+    struct list *list = malloc(sizeof *list);
+    list->items = malloc(40);
+    return list;
+}
+__attribute__((noinline)) static void list_drop(struct list *list)
+{
+    free(list->items);
+    free(list);
+}
+int main(void)
+{
+    struct list *list = list_new();
+    list_drop(list);
+    list_drop(list);
+    return 0;
+}
+"""
+
+
+def test_what_is_read_from_a_released_block_to_be_released_names_that_block() -> None:
+    result = heapwitness_run(compiled(DESTROYED, "-fno-builtin"))
+
+    assert [one["kind"] for one in result.findings] == ["invalid-free", "double-free"]
+    finding = result.findings[0]
+    assert finding["culprit"] is None and finding["suspect"]["size"] == 16
+    assert finding["suspect"]["address"] == result.findings[1]["culprit"]["address"]
+    freed, made = (finding["suspect"][act]["stack"] for act in ("freed", "allocated"))
+    assert (freed[0]["function"], made[0]["function"]) == ("list_drop", "list_new")
+    assert "read out of the 16-byte block" in finding["detail"] and "after the release" in finding["detail"]
+    assert "which was read from a 16-byte block" in " ".join(result.stderr.split())
+    assert "the block that it was read from was released" in " ".join(result.stderr.split())
+
+
+def test_any_other_address_that_is_no_block_was_read_from_none() -> None:
+    source = (
+        "#include <stdlib.h>\nint main(void) { free((void *)0x6161616161616161); free((void *)0x123456780); return 0; }"
+    )
+
+    result = heapwitness_run(compiled(source, "-fno-builtin"))
+
+    assert [one["kind"] for one in result.findings] == ["invalid-free"] * len(result.findings)
+    assert result.findings and all(one["suspect"] is None for one in result.findings)

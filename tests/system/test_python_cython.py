@@ -49,6 +49,40 @@ int main(void)
 """
 
 
+GENERATOR = """\
+#include <stdlib.h>
+#include <string.h>
+
+struct __pyx_obj_4demo___pyx_scope_struct_{number}_rows {{ char *block; }};
+
+static __attribute__((noinline)) void *__pyx_gb_4demo_5Table_{length}generator{number}(void *closure)
+{{
+    struct __pyx_obj_4demo___pyx_scope_struct_{number}_rows *__pyx_cur_scope = closure;
+  /* "pkg/demo.pyx":9
+ *     yield number
+ */
+    __pyx_cur_scope->block = malloc(24);
+    return __pyx_cur_scope->block;
+}}
+
+int main(void)
+{{
+    struct __pyx_obj_4demo___pyx_scope_struct_{number}_rows scope;
+    memset((char *)__pyx_gb_4demo_5Table_{length}generator{number}(&scope) + 24, 1, 3);
+    return 0;
+}}
+"""
+
+
+@pytest.mark.parametrize(("number", "length"), [("", 8), ("12", 14)], ids=["first", "later"])
+def test_generator_is_called_as_in_the_source(number: str, length: int) -> None:
+    result = heapwitness_run(compiled(GENERATOR.format(number=number, length=length)))
+
+    (finding,) = result.findings
+    assert finding["culprit"]["allocated"]["stack"][0]["function"] == "demo.Table.rows"
+    assert "allocated by demo.Table.rows" in result.stderr
+
+
 def test_store_by_a_thread_of_prange_has_the_function_and_the_line_of_the_source() -> None:
     hunted = heapwitness_hunt(compiled(PARALLEL, "-fopenmp"))
 

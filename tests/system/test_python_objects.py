@@ -44,6 +44,20 @@ def test_crash_with_a_pointer_to_a_released_object_names_its_type_and_lines(tmp_
 
 
 @each_python
+def test_poison_names_the_type_of_an_object_that_is_gone_whose_type_was_read(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"{OVER}look = ctypes.pythonapi.PyObject_Repr\nlook.argtypes = [ctypes.c_void_p]\nlook(id(account))\n"
+    )
+
+    result = heapwitness_run(python, script, options=("--poison",))
+
+    (finding,) = result.findings
+    assert (finding["kind"], finding["culprit"]["type"]) == ("use-after-free-read", "Account")
+    assert "-byte Account object after it was released" in " ".join(result.stderr.split())
+
+
+@each_python
 @pytest.mark.parametrize("made", ["Account()", "'a' * (size + len(Account.__slots__))"], ids=["collected", "plain"])
 def test_poison_shows_a_reference_that_is_taken_from_an_object_that_is_gone(
     tmp_path: Path, python: Path, made: str

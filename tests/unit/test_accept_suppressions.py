@@ -38,6 +38,14 @@ def test_a_finding_for_which_all_conditions_hold_is_suppressed(text: str) -> Non
     assert rule(text).holds(found)
 
 
+@pytest.mark.parametrize("text", ["source=./tool.py:3", "source=tool.py", "source=me/tool.py", "source=me/./tool.py:3"])
+@pytest.mark.parametrize("file", ["./tool.py", "/home/me/tool.py", "/home/me/./tool.py", "/home/././me/./tool.py"])
+def test_a_script_that_was_started_with_a_dot_is_the_same_file(text: str, file: str) -> None:
+    found = _made_by(Frame(pc=1, function="main", file=file, line=3))
+
+    assert rule(text).holds(found) is ("me/" not in text or "me/" in file)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -113,6 +113,26 @@ STACKS = {
         (c("_Py_NewReference", PYTHON, "./Include/object.h", 9), SCRIPT),
         "work",
     ),
+    "the Python line that own code called back": (
+        (c("memcpy", "/v/lib/python3.12/site-packages/_cffi_backend.so"), SCRIPT, c("each", SCIPY, "/src/each.c", 9)),
+        "work",
+    ),
+    "own line that a Python line calls before what called that": (
+        (c("fill", SCIPY, "/src/fill.c", 9), SCRIPT, c("each", SCIPY, "/src/each.c", 9)),
+        "fill",
+    ),
+    "own line before a package's Python line that it called": (
+        (python("obl", "/v/lib/python3.11/site-packages/x.py"), c("each", SCIPY, "/src/each.c", 9), SCRIPT),
+        "each",
+    ),
+    "the Python line that had Numba make an array": (
+        (c("NRT_Allocate", f"{PACKAGES}/numba/core/runtime/_nrt_python.so", "numba/core/runtime/nrt.cpp", 528), SCRIPT),
+        "work",
+    ),
+    "a package that is called nearly as Numba": (
+        (c("fill", f"{PACKAGES}/mynumba/fill.so", "src/fill.c", 9), SCRIPT),
+        "fill",
+    ),
     "own line before a Python line": ((c("fill", SCIPY, "/src/fill.c", 9), SCRIPT), "fill"),
     "a header of CPython in an extension is not the extension's own": ((OBJECT_H, SCRIPT), "work"),
     "the user's Python line before that of a standard module": (

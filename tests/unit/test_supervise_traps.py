@@ -47,6 +47,32 @@ def trapped(*findings: Finding, attempt: int = 0) -> list[str]:
     return [f"{trap.how} {trap.site.frames[0].offset}" for trap in traps_for(findings, attempt)]
 
 
+@pytest.mark.parametrize("attempt", [0, 1, 2, 3])
+def test_python_object_is_never_trapped_at_an_odd_address(attempt: int) -> None:
+    culprit = msgspec.structs.replace(block(9, size=33), domain="PyObject_Malloc")
+    overrun = finding("heap-buffer-overflow", culprit=culprit, damage=damage(0x1000 + 33, 2))
+    memory = msgspec.structs.replace(overrun, culprit=msgspec.structs.replace(culprit, domain="PyMem_Malloc"))
+
+    assert trapped(overrun, attempt=attempt) == ["end 9"]
+    assert trapped(memory, attempt=attempt) == [f"{'end' if attempt % 2 else 'tight'} 9"]
+
+
+def test_other_reading_is_trapped_as_its_own_block_and_place_ask_for() -> None:
+    under, over = block(9, address=0x1030, size=300), block(10, size=30)
+    before = Reading(kind="heap-buffer-overflow", culprit=over, offset=11)
+    found = finding(
+        "heap-buffer-underflow",
+        culprit=under,
+        damage=damage(0x1029, 5, offset=-5),
+        readings=(Reading(kind="heap-buffer-underflow", culprit=under, offset=-5), before),
+    )
+
+    assert trapped(found) == ["start 9", "end 10"]
+    near = msgspec.structs.replace(before, offset=0)
+    close = msgspec.structs.replace(found, damage=damage(0x101E, 2, offset=-18), readings=(found.readings[0], near))
+    assert trapped(close) == ["start 9", "tight 10"]
+
+
 @pytest.mark.parametrize(
     ("size", "length", "how"),
     [(24, 1, "end"), (25, 7, "tight"), (25, 8, "end"), (20, 4, "tight"), (32, 1, "end"), (33, 15, "end")],

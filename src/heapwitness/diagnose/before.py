@@ -47,6 +47,12 @@ def with_former(finding: Finding, sites: Sites, memory: Memory) -> Finding:
     return msgspec.structs.replace(finding, culprit=block)
 
 
+def with_type_of_last(block: Block, sites: Sites, memory: Memory) -> Block:
+    """A released block with the type of the object that it was, where only one can be told."""
+    names = {name for head in _HEADS if (name := _type_of_last(block, head, sites, memory)) is not None}
+    return msgspec.structs.replace(block, type=names.pop()) if len(names) == 1 else block
+
+
 def _type_of_last(block: Block, head: int, sites: Sites, memory: Memory) -> str | None:
     """The type of the object that was released there last, where nothing of it is left: that of the first one that was
     released by the same lines, if this one has the size of such.

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from heapwitness.diagnose.before import with_before
+from heapwitness.diagnose.before import with_before, with_type_of_last
 from heapwitness.diagnose.blocks import Sites, block_of
 from heapwitness.diagnose.cut import cut_block
 from heapwitness.diagnose.cut import words as words_of_cut
@@ -263,6 +263,8 @@ def _regions(event: Event, memory: Memory) -> tuple[Region, ...]:
 
 def _finding(event: Event, crash: Crash, source: Source, sites: Sites, register: str) -> Finding:
     block = with_type(block_of(source.pool, sites, source.tenant), source.pool.memory)
+    if block.domain == "PyObject_Malloc" and block.type is None:
+        block = with_type_of_last(block, sites, source.pool.memory)
     if block.domain is not None and block.type is None:
         former = with_before(block, sites, source.pool.memory)
         known = block.domain == "PyObject_Malloc" or any(one.type is not None for one in former.before)

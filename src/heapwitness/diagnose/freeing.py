@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from heapwitness.diagnose.blocks import DOMAINS, Sites, Tenant, block_of, first_tenant, released_block, tombstone
 from heapwitness.diagnose.cut import cut_block, words
+from heapwitness.diagnose.stale import source_of
 from heapwitness.diagnose.unpooled import block_without_pool
 from heapwitness.errors import HeapwitnessError
 from heapwitness.findings.model import RELEASE_OF_DOMAIN, Block, Detected, Finding, Place, Release
@@ -47,6 +48,7 @@ def wrong_release(
     sites = Sites(memory, event.process)
     pool, is_in_heap = _pool(event, memory)
     culprit: Block | None = None
+    suspect: Block | None = None
     place: Place | None = None
     detail = ""
     if event.unpooled is not None:
@@ -60,6 +62,8 @@ def wrong_release(
             block, inside = cut
             culprit = None if inside else block
             detail = words(block, inside)
+        elif culprit is None and not is_in_heap:
+            suspect, detail = _read_from(event, memory, sites) or (None, detail)
         if not is_in_heap and elsewhere is not None:
             place = elsewhere(event.pointer)
     else:
@@ -70,6 +74,7 @@ def wrong_release(
         kind=kind_of(event.reason),
         detected=detected,
         culprit=culprit,
+        suspect=suspect,
         pointer=event.pointer or None,
         released_with=_released_with(event),
         place=place,
@@ -83,6 +88,23 @@ def _cut(event: Event, memory: Memory, sites: Sites) -> tuple[Block, int] | None
     except HeapwitnessError:
         return None
     return cut_block(memory, regions, sites, event.pointer)
+
+
+def _read_from(event: Event, memory: Memory, sites: Sites) -> tuple[Block, str] | None:
+    """The block that a pointer was read out of which is none, but what the heap keeps in memory that is released: what
+    was in there is released a second time, or was never there."""
+    try:
+        source = source_of(memory, read_regions(memory, read_process(memory, event.process)), (event.pointer,))
+    except HeapwitnessError:
+        return None
+    if source is None:
+        return None
+    block = block_of(source.pool, sites, source.tenant)
+    begin = f"The pointer {event.pointer:#x} is no address, but what the heap keeps in memory that is released:"
+    out_of = f"the {block.size:,}-byte block at {block.address:#x}"
+    if block.freed is not None or block.state in ("free", "cached"):
+        return block, f"{begin} it was read out of {out_of} after the release of that."
+    return block, f"{begin} it was read out of {out_of}, where nothing was stored since that was allocated."
 
 
 def _released_with(event: Event) -> Release:

@@ -3,6 +3,7 @@
 import re
 
 _NAME = re.compile(r"__pyx_(f|fuse_\d{1,9}|pf|pw|gb|specialmethod)_{1,64}(?=\d)")
+_SCOPE = re.compile(r"__pyx_scope_struct_\d{0,9}_(\w{1,256})$")
 _LENGTH = re.compile(r"(\d{1,9})")
 _MORE = re.compile(r"\d{1,9}\D")
 _PART = re.compile(r"(\.(_omp_fn|omp_outlined|part|constprop|isra|cold)(\.\d{1,9})?){1,9}$")
@@ -12,6 +13,22 @@ _PART = re.compile(r"(\.(_omp_fn|omp_outlined|part|constprop|isra|cold)(\.\d{1,9
 def is_cython(name: str) -> bool:
     """Whether a C function's name is one that Cython gave to a function of the source."""
     return _NAME.match(name) is not None
+
+
+def is_generator(name: str) -> bool:
+    """Whether it is that of the body of a generator or a coroutine, which is not called as in the source."""
+    return name.startswith("__pyx_gb")
+
+
+def scope_name(structure: str) -> str | None:
+    """The function that a structure of variables is for, which outlive its calls."""
+    found = _SCOPE.search(structure)
+    return found[1] if found else None
+
+
+def with_own_name(name: str, own: str) -> str:
+    """A name in the source (`module.generator1`) whose last part is another one."""
+    return f"{name.rpartition('.')[0]}.{own}".removeprefix(".")
 
 
 def source_name(name: str) -> str:

@@ -231,7 +231,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     `certain` is False where the bytes allow for several things; these are `readings`, the most likely first, which is
     what the finding is told as. `suspect` is another block than the culprit that may have been overrun: one that ends
-    or begins close to damage which does not touch it, or the one on the other side of damage that does.
+    or begins close to damage which does not touch it, or the one on the other side of damage that does. Of an
+    `invalid-free` it is the block that the pointer was read from, where that shows.
 
     `pointer` is what a wrong release passed, `released_with` the function that it was passed to, and `place` where
     it leads when that is no heap; `detail` says in a sentence what the kind alone does not

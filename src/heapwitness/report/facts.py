@@ -74,7 +74,7 @@ def _blocks(finding: Finding) -> Iterator[Fact]:
     for label, block in (
         ("block", finding.culprit),
         ("victim", finding.victim),
-        ("nearest", finding.suspect),
+        ("read from" if finding.kind == "invalid-free" else "nearest", finding.suspect),
         *(("or", reading.culprit) for reading in finding.readings),
         ("previous", finding.previous),
     ):

@@ -70,8 +70,8 @@ _INTERPRETER = re.compile(
     r"(lib)?(python|pypy|perl|ruby|node(js)?|php|lua(jit)?|java|jvm|julia)(-?\d[\d.]*[a-z]*)?(\.so[\d.]*)?"
 )
 _PACKAGES = re.compile(r"/(site-packages|dist-packages|node_modules|perl5|vendor_ruby|gems)/")
-# What wheels bring along, and NumPy's core: most extensions allocate by it.
-_FOUNDATION = re.compile(r"(\.libs|\.dylibs|numpy/_?core)/|/lib[^/]*\.so[\d.]*$")
+# What wheels bring along, NumPy's core, and what Numba's arrays come by: most extensions allocate by these.
+_FOUNDATION = re.compile(r"(\.libs|\.dylibs|numpy/_?core|/numba)/|/lib[^/]*\.so[\d.]*$")
 _SHARED = re.compile(r"\.so(\.|$)")
 
 _HEADERS = re.compile(
@@ -98,8 +98,10 @@ _STANDARD_PYTHON = re.compile(r"^<frozen |/python[23]\.\d+/(?!(site|dist)-packag
 
 
 def named(stack: Sequence[Frame]) -> Frame | None:
-    """The frame of a stack, innermost first, that says most to a reader; None for an empty one."""
-    return min(stack, key=_rank, default=None)
+    """The frame of a stack, innermost first, that says most to a reader; None for an empty one. Code of the program's
+    own that called its Python code back, as a library does of ctypes or cffi, did not do what that does."""
+    inner = next((number for number, frame in enumerate(stack) if _rank(frame) is _Rank.PYTHON), len(stack))
+    return min(stack[: inner + 1], key=_rank, default=None)
 
 
 def folded(stack: Sequence[Frame]) -> Iterator[tuple[int, Frame] | int]:

@@ -286,6 +286,8 @@ def _invalid(finding: Finding) -> str:
     where = f"{_with(finding)}{by(finding.detected.stack)}"
     if block is None and place is not None and place.kind != "unmapped":
         return f"{leads_to(place)} was released{where}"
+    if block is None and finding.suspect is not None:
+        return f"{finding.pointer or 0:#x}, which was read from {_stale(finding.suspect)}, was released{where}"
     if block is None:
         return f"{finding.pointer or 0:#x} was released{where}, which is no block"
     inside = (finding.pointer or block.address) - block.address
@@ -294,6 +296,12 @@ def _invalid(finding: Finding) -> str:
         return f"{finding.pointer or 0:#x}, the lower half of the address of {sized(block)}{made}, was released{where}"
     origin = " of new[]" if block.origin == "new[]" else ""
     return f"a pointer {count(inside, 'byte')} into {sized(block)}{origin} was released{where}"
+
+
+def _stale(block: Block) -> str:
+    if is_released(block):
+        return f"{sized(block)} after the release of that{by(_stack(block.freed))}"
+    return f"uninitialised memory of {sized(block)}{by(_stack(block.allocated), 'allocated')}"
 
 
 def _with(finding: Finding) -> str:

@@ -61,8 +61,10 @@ def traps_for(findings: Sequence[Finding], attempt: int = 0) -> tuple[TrappedSit
     for site, how in (*likeliest, *others):
         known = found.setdefault(site, [])
         known += [one for one in (how,) if one not in known]
-    for known in found.values():
-        known += [other for one in tuple(known) if (other := _OTHER[one]) not in known]
+    objects = {name_of(block.allocated) for finding in findings for block, _ in _blocks(finding) if _is_object(block)}
+    for site, known in found.items():
+        others_of = (_OTHER[one] for one in tuple(known))
+        known += [one for one in others_of if one not in known and not (one == "tight" and site in objects)]
     return tuple(
         dict.fromkeys(
             TrappedSite(_shortened(site, attempt), known[attempt % len(known)]) for site, known in found.items()
@@ -107,7 +109,8 @@ def watches_for(findings: Sequence[Finding]) -> tuple[TrappedSite, ...]:
 
 def may_pass_a_guard(finding: Finding) -> bool:
     """Whether the store behind a finding may be one that no guard at a block's edge catches."""
-    in_slack = finding.kind == "heap-buffer-overflow" and _stays_in_slack(finding)
+    offset = finding.damage.offset if finding.damage is not None else None
+    in_slack = finding.kind == "heap-buffer-overflow" and _stays_in_slack(finding, finding.culprit, offset)
     return in_slack or finding.kind == "header-overwrite" or not finding.certain
 
 
@@ -250,10 +253,11 @@ def _blocks(finding: Finding) -> Iterator[tuple[Block, How]]:
         yield from _around(finding)
         return
     if finding.culprit is not None:
-        yield finding.culprit, _side(finding.kind, finding)
+        offset = finding.damage.offset if finding.damage is not None else None
+        yield finding.culprit, _side(finding.kind, finding, finding.culprit, offset)
     for reading in finding.readings:
         if reading.culprit is not None:
-            yield reading.culprit, _side(reading.kind, finding)
+            yield reading.culprit, _side(reading.kind, finding, reading.culprit, reading.offset)
     if finding.suspect is not None:
         yield finding.suspect, _facing(finding.suspect, finding)[0]
 
@@ -277,16 +281,22 @@ def _facing(block: Block, finding: Finding) -> tuple[How, int]:
     return "end", max(0, damage.address - block.address - block.size)
 
 
-def _side(kind: Kind, finding: Finding) -> How:
+def _side(kind: Kind, finding: Finding, block: Block, offset: int | None) -> How:
     if kind == "heap-buffer-underflow":
         return "start"
-    return "tight" if kind == "heap-buffer-overflow" and _stays_in_slack(finding) else "end"
+    tight = kind == "heap-buffer-overflow" and not _is_object(block) and _stays_in_slack(finding, block, offset)
+    return "tight" if tight else "end"
 
 
-def _stays_in_slack(finding: Finding) -> bool:
-    """Whether the damage would not reach a guard at which the block ends as aligned as its size asks for."""
-    damage, block = finding.damage, finding.culprit
-    if damage is None or damage.offset is None or block is None:
+def _is_object(block: Block) -> bool:
+    """Whether it is a Python object: the interpreter refuses code, for one, that lies at an odd address."""
+    return block.domain == "PyObject_Malloc"
+
+
+def _stays_in_slack(finding: Finding, block: Block | None, offset: int | None) -> bool:
+    """Whether damage so far behind a block's end would not reach a guard at which it ends as aligned as its size asks
+    for."""
+    if finding.damage is None or offset is None or block is None:
         return False
     align = max(_LEAST_ALIGNMENT, min(_MOST_ALIGNMENT, block.size & -block.size))
-    return damage.offset + damage.length <= -block.size % align
+    return offset + finding.damage.length <= -block.size % align

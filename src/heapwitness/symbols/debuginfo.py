@@ -6,10 +6,10 @@ process that has the file loaded, wherever it was loaded. Nothing is ever downlo
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from heapwitness.findings.cython import is_cython
+from heapwitness.findings.cython import is_cython, is_generator, scope_name, with_own_name
 from heapwitness.symbols.cython import source_place
 from heapwitness.symbols.demangle import demangle
 from heapwitness.symbols.elf import ElfFile, ExportedNames, printable
@@ -91,8 +91,20 @@ class DebugInfo:
             return Location(name, None, None, None, frame.is_inline)
         file = printable(source.filename) if source.filename else None
         if plain and file and source.line and is_cython(plain):
-            return _of_cython(plain, file, source.line, frame.is_inline)
+            place = _of_cython(plain, file, source.line, frame.is_inline)
+            own = _generator(frame) if is_generator(plain) else None
+            return replace(place, function=with_own_name(place.function or plain, own)) if own else place
         return Location(name, file, source.line or None, source.column or None, frame.is_inline)
+
+
+def _generator(frame: "drgn.StackFrame") -> str | None:
+    """What a generator or coroutine is called in the source: Cython numbers their bodies, and names what holds their
+    variables after them."""
+    try:
+        scope = frame["__pyx_cur_scope"].type_.type.tag
+    except (LookupError, AttributeError, TypeError):
+        return None
+    return scope_name(printable(scope)) if scope else None
 
 
 def _of_cython(name: str, file: str, line: int, inlined: bool) -> Location:

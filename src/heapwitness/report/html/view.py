@@ -173,7 +173,8 @@ def _groups(frames: Sequence[Frame], sources: Sources) -> tuple[tuple[Group, ...
 
 
 def _called(block: Block, finding: Finding) -> str:
-    for name, one in (("the block", finding.culprit), ("the nearest block", finding.suspect)):
+    near = "the block that it was read from" if finding.kind == "invalid-free" else "the nearest block"
+    for name, one in (("the block", finding.culprit), (near, finding.suspect)):
         if one is not None and one.address == block.address:
             return name
     return "the victim"
