@@ -85,14 +85,24 @@ def test_what_a_program_calls_itself_cannot_command_the_terminal() -> None:
     assert "\x1b" not in text
 
 
-@pytest.mark.parametrize(("inside", "words"), [(16, "probably a reference to it"), (0, "it may be that a reference")])
-def test_what_lay_in_a_used_blocks_place_is_named_as_surely_as_it_is_known(inside: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("inside", "fields", "words"),
+    [
+        (16, {}, "probably a reference to it"),
+        (0, {}, "it may be that a reference"),
+        (16, {"notes": ("1 finding had come from this process before.",)}, "it may be that a reference"),
+        (16, {"heap": "damaged"}, "it may be that a reference"),
+    ],
+)
+def test_what_lay_in_a_used_blocks_place_is_named_as_surely_as_it_is_known(
+    inside: int, fields: dict[str, object], words: str
+) -> None:
     made = Site(thread=1, stack=(Frame(pc=5, function="make", file="shop.py", line=3, language="python"),))
     dropped = Site(thread=1, stack=(Frame(pc=5, function="drop", file="shop.py", line=9, language="python"),))
     former = Former(type="Order", allocated=made, freed=dropped)
     block = Block(address=0x1000, size=72, state="used", origin="malloc", before=(former,))
 
-    text = shown(crash(stale=(Stale(register="rdi", block=block, inside=inside),)))
+    text = shown(crash(stale=(Stale(register="rdi", block=block, inside=inside),), **fields))
 
     assert "Before, an Order object allocated by make at shop.py:3 and released by drop at shop.py:9 lay there" in text
     assert words in text

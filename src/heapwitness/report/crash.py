@@ -55,11 +55,12 @@ def heap(crash: Crash) -> str:
     }[crash.heap]
 
 
-def _reused(register: str, inside: int, block: Block) -> str:
+def _reused(register: str, inside: int, block: Block, *, alone: bool) -> str:
     into = f"byte {inside} of " if inside else ""
     made = text.by(block.allocated.stack if block.allocated is not None else None, "allocated")
-    # At the start of a block something else than an object may begin, with a wild pointer in it.
-    sure = "probably" if inside else "it may be that"
+    # At the start of a block something else than an object may begin, with a wild pointer in it; and a damage may have
+    # made that pointer.
+    sure = "probably" if inside and alone else "it may be that"
     meant = "it" if len(block.before) == 1 else "one of them"
     if block.freed is not None:
         where = f"and released{text.by(block.freed.stack)}, where no object is"
@@ -80,7 +81,7 @@ def stale(crash: Crash) -> Iterator[str]:
         released = text.by(block.freed.stack if block.freed is not None else None)
         held = f"{one.register} held the address of {text.sized(block)}{made} that was released{released}."
         if one.inside is not None:
-            yield _reused(one.register, one.inside, block)
+            yield _reused(one.register, one.inside, block, alone=crash.heap != "damaged" and not crash.notes)
         elif block.type is not None:
             yield f"{held} If it is still used, a reference to it was released once too often."
         else:
