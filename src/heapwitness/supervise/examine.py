@@ -116,11 +116,13 @@ class Examiner:
         memory = _open(pid)
         with memory or contextlib.nullcontext():
             store = caught(event, memory)
-        if store is None or self._asked >= _ASKED_LIMIT:
-            return store
-        frames = self.python(event, pid, code_of(pid))
+            if store is None or self._asked >= _ASKED_LIMIT:
+                return store
+            maps = code_of(pid)
+            stack = self._compiled.access(store.store.stack, maps, memory) if memory else store.store.stack
+        frames = self.python(event, pid, maps)
         self._asked += bool(frames)
-        return store._replace(store=msgspec.structs.replace(store.store, stack=behind(store.store.stack, frames)))
+        return store._replace(store=msgspec.structs.replace(store.store, stack=behind(stack, frames)))
 
     def with_lines(self, examined: Examined, event: Event, pid: int) -> Examined:
         """What was examined with the Python lines that its thread is in, or else the main thread, which waits for what

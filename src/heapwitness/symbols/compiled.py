@@ -43,7 +43,7 @@ _RELOCATABLE = 1
 _FUNCTION = 2
 _NAME_LIMIT = 1 << 10
 
-_Document = TypeVar("_Document", Finding, Crash)
+_Document = TypeVar("_Document", Finding, Crash, Frames)
 
 
 class CompiledCode:
@@ -69,6 +69,10 @@ class CompiledCode:
     def crash(self, crash: Crash, maps: str, memory: Memory) -> Crash:
         """The same of a crash."""
         return self._named(crash, "crash", crash_with_stacks, maps, memory)
+
+    def access(self, stack: Frames, maps: str, memory: Memory) -> Frames:
+        """The same of the stack of an access."""
+        return self._named(stack, "trap", lambda one, change: change("accessed", one), maps, memory)
 
     def _named(
         self,
