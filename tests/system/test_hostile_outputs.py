@@ -135,6 +135,37 @@ def test_a_document_that_cannot_be_written_costs_no_other_and_not_the_text(desk:
     assert last.count(OUT_OF_SPACE) == (3 if "--output" in words else 2)
 
 
+TWICE = {
+    "a record": ("log", ("report", "log", "--json", "log")),
+    "a record by another name": ("log", ("report", "log", "--html", "./other")),
+    "a dump": ("dump.bin", ("inspect", "dump.bin", "--config", ".config", "--sarif", "dump.bin")),
+    "a configuration": (".config", ("inspect", "dump.bin", "--config", ".config", "--json", ".config")),
+    "two documents": ("log", ("report", "log", "--json", "new", "--html", "new")),
+    "a run's": ("log", ("run", "--log", "log", "--json", "log", "--", "true")),
+    "a run's two": ("log", ("run", "--output", "new", "--json", "new", "--", "true")),
+}
+
+
+@pytest.mark.parametrize(("kept", "words"), TWICE.values(), ids=TWICE)
+def test_no_document_takes_the_place_of_another_or_of_what_is_read(
+    desk: Path, kept: str, words: tuple[str, ...]
+) -> None:
+    (desk / "other").symlink_to("log")
+    before = (desk / kept).read_bytes()
+
+    done = shell(desk, '"$@"', *words)
+
+    assert (done.returncode, done.stdout, (desk / "new").exists()) == (ERROR, "", False)
+    assert "is named twice" in done.stderr and done.stderr.count("\n") == 1
+    assert (desk / kept).read_bytes() == before
+
+
+def test_what_is_no_plain_file_takes_several_documents(desk: Path) -> None:
+    done = shell(desk, '"$@"', "report", "log", "--json", "/dev/null", "--html", "/dev/null")
+
+    assert done.returncode == FOUND
+
+
 def test_annotations_that_cannot_be_written_are_no_success(desk: Path) -> None:
     assert shell(desk, '"$@" 2> /dev/full', "report", "log", "--annotations", "plain").returncode == ERROR
 

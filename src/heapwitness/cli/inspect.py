@@ -48,7 +48,10 @@ def command(
     from heapwitness.report.console import console
     from heapwitness.report.json import write
     from heapwitness.report.progress import progress
+    from heapwitness.supervise.output import check_apart
 
+    written = (json, *(path for _, path in outputs.files))
+    check_apart(written, (options.image, options.config, options.elf, options.tasks))
     with progress(f"reading {options.image}"):
         examined = examine(options)
     if freed is not None:
@@ -63,7 +66,7 @@ def command(
 
     @telling()
     def show() -> None:
-        shown = console(sys.stderr if STDOUT in (json, *(path for _, path in outputs.files)) else None)
+        shown = console(sys.stderr if STDOUT in written else None)
         if kernel_text:
             text = "".join(bad_nodes(examined)) if freed is None else release(examined, freed)
             click.echo(text, nl=False)

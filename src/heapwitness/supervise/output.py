@@ -1,6 +1,7 @@
 """The documents of a report as files: what can be known before the run is said before it."""
 
 import os
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,27 @@ def check_log(path: Path | None) -> None:
     check_writable(path)
     if path is not None and path.exists() and not path.is_file():
         raise HeapwitnessError(f"{path} cannot be the log: it is no plain file.")
+
+
+def check_apart(written: Iterable[Path | None], others: Iterable[Path | None]) -> None:
+    """Say before anything is written that one document would take the place of another, or of a file that is kept.
+
+    Args:
+        written: where documents go.
+        others: what is read, or written by somebody else.
+
+    Raises:
+        HeapwitnessError: two of them are one file.
+    """
+    seen = {os.path.realpath(path) for path in others if path is not None}
+    for path in written:
+        # What is there and no plain file, such as /dev/null, may take any number of them.
+        if path is None or path == STDOUT or (path.exists() and not path.is_file()):
+            continue
+        name = os.path.realpath(path)
+        if name in seen:
+            raise HeapwitnessError(f"{path} is named twice: one would take the other's place; name another file.")
+        seen.add(name)
 
 
 def write_reports(report: "Report", json: Path | None, outputs: Outputs) -> None:

@@ -20,7 +20,7 @@ from heapwitness.outputs import FORMATS, NOTHING, STDOUT, Format, Outputs, TextF
 from heapwitness.report.advice import Advice
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.options import OFTEN
-from heapwitness.supervise.output import write_reports
+from heapwitness.supervise.output import check_apart, write_reports
 from heapwitness.supervise.records import CutShort, read_records
 from heapwitness.supervise.remarks import missing
 from heapwitness.supervise.reporter import Reporter
@@ -55,12 +55,14 @@ def report(
 
     Raises:
         HeapwitnessError: the file cannot be read, is no record, or is damaged (what comes before the
-            damage is shown first), it ends in the middle of a message and no finding came before, or
-            the report cannot be written.
+            damage is shown first), it ends in the middle of a message and no finding came before, the
+            report cannot be written, or would be written over the file.
     """
     text = next((one for one in get_args(TextFormat) if one == format), None)
     document = text is None
-    busy = STDOUT in (json, *(path for _, path in outputs.files))
+    written = (json, *(path for _, path in outputs.files))
+    check_apart(written, (file,))
+    busy = STDOUT in written
     stream = None if document else sys.stderr if busy else sys.stdout
     screen = Screen(stream, lambda: _ADVICE, quiet=quiet, format=text or "full")
     found, trouble = _read(file, screen, load(accepting))

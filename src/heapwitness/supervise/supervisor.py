@@ -17,7 +17,7 @@ from heapwitness.supervise.environment import environment
 from heapwitness.supervise.limits import OwnLimits
 from heapwitness.supervise.log import Log, open_log
 from heapwitness.supervise.options import Options
-from heapwitness.supervise.output import check_log, check_writable, write_reports
+from heapwitness.supervise.output import check_apart, check_log, check_writable, write_reports
 from heapwitness.supervise.program import HeldSignals, RunningProgram
 from heapwitness.supervise.python_command import python_command
 from heapwitness.supervise.screen import Screen
@@ -197,9 +197,11 @@ def plan_for(options: Options) -> Plan:
     arguments = python_command(options.command) or options.command
     file = find_program(arguments[0])
     target = check_program(file, engine)
-    for written in (options.json, options.output, *(path for _, path in options.outputs.files)):
-        check_writable(written)
+    written = (options.json, options.output, *(path for _, path in options.outputs.files))
+    for path in written:
+        check_writable(path)
     check_log(options.log)
+    check_apart(written, (options.log,))
     return Plan(file, arguments, target, engine, _acceptance(options))
 
 
