@@ -231,17 +231,20 @@ class Inquiry:
         return Inquired(findings, repaired, told.dropped, told.crashes, told.maps, told.accepted, told.unasked)
 
     def _take_log(self, log: Path, start: int) -> None:
-        from heapwitness.supervise.records import read_records
-
         until = time.monotonic() + LOG_SECONDS
         try:
             stream = open_log_to_read(log)
         except FileNotFoundError:
             return
         with stream:
-            if os.fstat(stream.fileno()).st_size < start:
+            size = os.fstat(stream.fileno()).st_size
+            if size < start:
                 self._reporter.say("the log was cut while the program ran; all that is in it now is told.")
                 start = 0
+            if size == start:
+                return
+            from heapwitness.supervise.records import read_records  # there may be no memory for it
+
             stream.seek(start)
             for one in read_records(stream, self._ledger):
                 self._unanswered.pop(_identity(one.event), None)
