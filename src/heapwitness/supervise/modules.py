@@ -42,6 +42,13 @@ def is_python(maps: str) -> bool:
     return pattern.search(maps) is not None
 
 
+def is_there(file: str) -> bool:
+    """Whether there is a program of that path, or name in PATH; no where its file system does not answer."""
+    from heapwitness.regular import within
+
+    return within(_ANSWER_SECONDS, functools.partial(shutil.which, file)) is not None
+
+
 def is_python_program(file: str) -> bool:
     """Whether a file that is there is a Python interpreter, or a script for one; `file`: a path, or a name in PATH."""
     from heapwitness.regular import within

@@ -3,14 +3,13 @@
 import errno
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from signal import Signals
 from typing import TYPE_CHECKING
 
 from heapwitness.layout.events import Stranger
-from heapwitness.supervise.modules import is_python, is_python_program
+from heapwitness.supervise.modules import is_python, is_python_program, is_there
 
 if TYPE_CHECKING:
     from heapwitness.supervise.ledger import Ledger
@@ -206,7 +205,7 @@ def _strangers(ledger: "Ledger") -> Iterator[str]:
         yield f"{len(files)} programs ran without the engine: {', '.join(shown)}{more}."
     untold = {file: times for (file, why), times in ledger.strangers.items() if why is Stranger.NOT_TOLD}
     # Who looks for a name in one directory after the other tells of each.
-    there = {file: times for file, times in islice(untold.items(), _ASKED_LIMIT) if shutil.which(file)}
+    there = {file: times for file, times in islice(untold.items(), _ASKED_LIMIT) if is_there(file)}
     pythons = {file: times for file, times in there.items() if is_python_program(file)}
     if pythons:
         yield (
