@@ -153,7 +153,11 @@ def report_of(*found: Finding, **more: Any) -> Report:
         program=Program(argv=("./app", "--fast"), pid=4242, exit_status=0),
         findings=found,
         summary=Summary(
-            operations=1000, nodes=30, findings=len(found), repaired=sum(one.repaired for one in found), processes=1
+            operations=1000,
+            nodes=30,
+            findings=sum(one.count for one in found),
+            repaired=sum(one.repaired for one in found),
+            processes=1,
         ),
         **more,
     )

@@ -165,7 +165,7 @@ def test_a_trace_without_faults_is_clean(desk: Path) -> None:
         (["inspect", "dump.bin", "--tasks", "dump.bin", "--config", ".config"], "task"),
         (["inspect", "empty"], "is empty"),
         (["inspect", ".config"], "looks like a pool"),
-        (["inspect", "dump.bin", "--json", "no/such/folder", "--config", ".config"], "could not be written"),
+        (["inspect", "dump.bin", "--json", "no/such/folder", "--config", ".config"], "cannot be written"),
         (["restore", "dump.bin", "--config", ".config"], "missing option '-o'"),
         (["restore", "dump.bin", "-o", "no/such/folder", "--config", ".config"], "cannot be written"),
         (["restore", "dump.bin", "-o", ".", "--config", ".config"], "cannot be written"),

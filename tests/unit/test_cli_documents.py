@@ -69,7 +69,7 @@ def test_a_document_on_stdout_is_alone_there(report: Path, capsys: pytest.Captur
     _, out, err = run(capsys, "report", report, "--json", "-")
 
     assert out.encode() == report.read_bytes()
-    assert "heapwitness: 10 findings" in err
+    assert "heapwitness: 12 findings" in err
 
 
 def test_a_short_report_has_a_line_for_each_finding(report: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,9 +48,11 @@ def command(
     from heapwitness.report.console import console
     from heapwitness.report.json import write
     from heapwitness.report.progress import progress
-    from heapwitness.supervise.output import check_apart
+    from heapwitness.supervise.output import check_apart, check_writable
 
     written = (json, *(path for _, path in outputs.files))
+    for path in written:
+        check_writable(path)
     check_apart(written, (options.image, options.config, options.elf, options.tasks))
     with progress(f"reading {options.image}"):
         examined = examine(options)
