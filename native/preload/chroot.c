@@ -4,7 +4,6 @@
 #include "os/record.h"
 #include "os/system.h"
 
-#include <errno.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -24,9 +23,7 @@ __attribute__((visibility("default"))) int chroot(const char *path)
         return change_root(path);
     hw_record_keep();
     int result = change_root(path);
-    int number = errno;
     if (result != 0)
         hw_record_forget();
-    errno = number;
     return result;
 }

@@ -36,28 +36,10 @@ struct start {
     const posix_spawnattr_t *attributes;
 };
 
-static struct {
-    int (*execve)(const char *, char *const *, char *const *);
-    int (*execvpe)(const char *, char *const *, char *const *);
-    int (*fexecve)(int, char *const *, char *const *);
-    int (*execveat)(int, const char *, char *const *, char *const *, int);
-    int (*posix_spawn)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
-                       char *const *, char *const *);
-    int (*posix_spawnp)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
-                        char *const *, char *const *);
-} next;
-
-HW_FOLLOWER follow_execve = {"execve", &next.execve};
-HW_FOLLOWER follow_execvpe = {"execvpe", &next.execvpe};
-HW_FOLLOWER follow_fexecve = {"fexecve", &next.fexecve};
-HW_FOLLOWER follow_execveat = {"execveat", &next.execveat};
-HW_FOLLOWER follow_posix_spawn = {"posix_spawn", &next.posix_spawn};
-HW_FOLLOWER follow_posix_spawnp = {"posix_spawnp", &next.posix_spawnp};
-
 __attribute__((constructor(102))) static void find_engine(void)
 {
     Dl_info information;
-    if (dladdr((void *)&next, &information))
+    if (dladdr((void *)&engine, &information))
         engine = information.dli_fname;
 }
 
@@ -200,39 +182,41 @@ static int launch(const start *s, char *const *environment)
     return would_die || hw_stranger_minds(found) ? go_without(s, environment, variable, at) : s->go(s, environment);
 }
 
-static int missing(void)
-{
-    errno = ENOSYS;
-    return -1;
-}
+typedef int executor(const char *, char *const *, char *const *);
+typedef int executor_of(int, char *const *, char *const *);
+typedef int executor_at(int, const char *, char *const *, char *const *, int);
+typedef int spawner(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const *,
+                    char *const *);
 
 static int go_execve(const start *s, char *const *environment)
 {
-    return next.execve ? next.execve(s->file, s->words, environment) : missing();
+    NEXT("execve", executor, -1);
+    return next(s->file, s->words, environment);
 }
 static int go_execvpe(const start *s, char *const *environment)
 {
-    return next.execvpe ? next.execvpe(s->file, s->words, environment) : missing();
+    NEXT("execvpe", executor, -1);
+    return next(s->file, s->words, environment);
 }
 static int go_fexecve(const start *s, char *const *environment)
 {
-    return next.fexecve ? next.fexecve(s->directory, s->words, environment) : missing();
+    NEXT("fexecve", executor_of, -1);
+    return next(s->directory, s->words, environment);
 }
 static int go_execveat(const start *s, char *const *environment)
 {
-    return next.execveat ? next.execveat(s->directory, s->file, s->words, environment, s->flags) : missing();
+    NEXT("execveat", executor_at, -1);
+    return next(s->directory, s->file, s->words, environment, s->flags);
 }
 static int go_spawn(const start *s, char *const *environment)
 {
-    if (!next.posix_spawn)
-        return ENOSYS;
-    return next.posix_spawn(s->child, s->file, s->actions, s->attributes, s->words, environment);
+    NEXT("posix_spawn", spawner, ENOSYS);
+    return next(s->child, s->file, s->actions, s->attributes, s->words, environment);
 }
 static int go_spawnp(const start *s, char *const *environment)
 {
-    if (!next.posix_spawnp)
-        return ENOSYS;
-    return next.posix_spawnp(s->child, s->file, s->actions, s->attributes, s->words, environment);
+    NEXT("posix_spawnp", spawner, ENOSYS);
+    return next(s->child, s->file, s->actions, s->attributes, s->words, environment);
 }
 
 EXPORT int execve(const char *path, char *const words[], char *const environment[])

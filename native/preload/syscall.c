@@ -48,10 +48,8 @@ static HW_COLD long hide_files(caller *call, long number, long a, long b)
         return call(number, a, b, 0, 0, 0, 0);
     hw_record_keep();
     long result = call(number, a, b, 0, 0, 0, 0);
-    int error = errno;
     if (result < 0)
         hw_record_forget();
-    errno = error;
     return result;
 }
 

@@ -176,12 +176,14 @@ static void forget(kept *k)
 
 void hw_record_forget(void)
 {
+    int number = errno; /* of the call that failed */
     forget(&log_file);
     forget(&maps_file);
     forget(&socket_file);
     text *t = atomic_exchange(&maps_then, NULL);
     if (t)
         hw_unmap(t, sizeof *t);
+    errno = number;
 }
 
 /* --- writing without being noticed -------------------------------------------------------------- */

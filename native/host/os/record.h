@@ -12,7 +12,7 @@ enum hw_appended hw_record_append(const void *bytes, size_t length);
 /* It is kept, and needs no further descriptor. */
 bool hw_record_is_open(void);
 /* Before the root or the user is changed: that file, /proc/self/maps and the socket's path stay open. When it was not
- * changed after all: no more. */
+ * changed after all: no more; errno stays. */
 void hw_record_keep(void);
 void hw_record_forget(void);
 /* Before a process gets a new limit: with hardly any descriptors left to it the same stays open. */

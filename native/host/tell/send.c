@@ -175,8 +175,8 @@ static void say_forbidden(void)
 {
     static _Atomic uint32_t said; /* children of forks do not say it again */
     static const char text[] = "heapwitness: the log belongs to another user, or is denied to this process, which may "
-                               "not write to it: what is "
-                               "found here cannot be told; a log that all may write to (chmod a+w) takes it\n";
+                               "not write to it: what is found here cannot be told; a log that all may write to "
+                               "(chmod a+w) takes it\n";
     if (atomic_exchange(&said, 1) == 0)
         hw_say(text, sizeof text - 1);
 }

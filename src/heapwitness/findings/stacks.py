@@ -36,7 +36,7 @@ def crash_with_stacks(crash: Crash, change: StackChange) -> Crash:
     return msgspec.structs.replace(crash, stack=change("detected", crash.stack), stale=stale)
 
 
-def is_exact(act: Act, when: When | None) -> bool:
+def is_exact(act: Act, when: When) -> bool:
     """Whether a stack begins with an instruction's address, and not with a return address; `when` its finding was
     made."""
     return act == "accessed" or (act == "detected" and when in ("trap", "crash"))

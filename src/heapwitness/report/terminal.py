@@ -217,8 +217,7 @@ def _title(stack: Stack, finding: Finding, *, briefly: bool) -> str:
     title = _TITLES[stack.role]
     if stack.block is None:
         return title
-    near = "the block that it was read from" if finding.kind == "invalid-free" else "the nearest block"
-    named = {"the block": finding.culprit, near: finding.suspect}
+    named = {"the block": finding.culprit, text.called_suspect(finding): finding.suspect}
     name = next((name for name, one in named.items() if one is not None and one.address == stack.block.address), None)
     size = f", {count(stack.block.size, 'byte')}," if briefly and stack.block is not finding.culprit else ""
     return f"{name or 'the victim'}{size} {title}{_doer(stack, briefly=briefly)}"

@@ -298,6 +298,11 @@ def _invalid(finding: Finding) -> str:
     return f"a pointer {count(inside, 'byte')} into {sized(block)}{origin} was released{where}"
 
 
+def called_suspect(finding: Finding) -> str:
+    """What a finding's `suspect` is called beside "the block"."""
+    return "the block that it was read from" if finding.kind == "invalid-free" else "the nearest block"
+
+
 def _stale(block: Block) -> str:
     if is_released(block):
         return f"{sized(block)} after the release of that{by(_stack(block.freed))}"

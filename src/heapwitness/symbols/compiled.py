@@ -212,10 +212,7 @@ def functions_in(made: bytes, asked: set[int]) -> Iterator[tuple[int, str]]:
     if not near or table is None or not headers.wide or not headers.little:
         return
     names = sections[table.link].offset
-    entries = headers.bytes_at(table.offset, min(table.size, len(made)))
-    for name, info, _, index, value, size in _SYMBOL.iter_unpack(
-        entries[: len(entries) // _SYMBOL.size * _SYMBOL.size]
-    ):
+    for name, info, _, index, value, size in _symbols(headers.bytes_at(table.offset, min(table.size, len(made)))):
         if info & 15 == _FUNCTION and index in near:
             start = value + near[index].address if relocatable else value
             for pc in asked:

@@ -173,8 +173,7 @@ def _groups(frames: Sequence[Frame], sources: Sources) -> tuple[tuple[Group, ...
 
 
 def _called(block: Block, finding: Finding) -> str:
-    near = "the block that it was read from" if finding.kind == "invalid-free" else "the nearest block"
-    for name, one in (("the block", finding.culprit), (near, finding.suspect)):
+    for name, one in (("the block", finding.culprit), (text.called_suspect(finding), finding.suspect)):
         if one is not None and one.address == block.address:
             return name
     return "the victim"
