@@ -173,4 +173,18 @@ def test_hunted_store_of_a_numba_loop_has_the_loops_name() -> None:
 
     (finding,) = hunted.stores
     assert finding["store"]["stack"][0]["function"].startswith("module::fill(")
-    assert "module::fill, compiled at run time, called by work (main.py), wrote" in " ".join(hunted.stderr.split())
+    text = " ".join(hunted.stderr.split())
+    assert "module::fill, compiled at run time, called by work (main.py), wrote" in text
+    assert "NUMBA_DEBUGINFO=1 in the environment tells lines in what Numba compiled" in text
+
+
+def test_hunted_store_of_a_numba_loop_has_its_line_where_numba_was_asked_for_it() -> None:
+    options = ("--tries", "2")
+    hunted = heapwitness_hunt(sys.executable, _built("numba"), options=options, NUMBA_DEBUGINFO="1")
+
+    (finding,) = hunted.stores
+    inner = finding["store"]["stack"][0]
+    assert (Path(inner["file"]).name, inner["line"]) == ("module.py", 5)
+    text = " ".join(hunted.stderr.split())
+    assert "module::fill (module.py) wrote" in text
+    assert "NUMBA_DEBUGINFO" not in text

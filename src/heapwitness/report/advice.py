@@ -13,13 +13,14 @@ class Advice:
     """What may be asked for, in the words in which the user asks; "" for what was asked for already.
 
     `stacks` keeps whole stacks, `checks` checks the heap while the program runs, `poison` keeps released blocks from
-    being used again, `full` shows all of a finding.
+    being used again, `full` shows all of a finding, `lines` has Numba tell lines.
     """
 
     stacks: str = ""
     checks: str = ""
     full: str = ""
     poison: str = ""
+    lines: str = ""
 
     def on_crash(self, crash: "Crash") -> str:
         """One sentence for a crash of Python with a heap that nothing has overwritten, and that nothing else is said
@@ -33,13 +34,27 @@ class Advice:
         )
 
     def on(self, finding: "Finding") -> str:
-        """One sentence for a finding whose blocks' stacks are one frame, or that was noticed at exit; else ""."""
+        """One sentence for a finding whose blocks' stacks are one frame, that was noticed at exit, or whose store
+        has no line; else ""."""
         words: list[str] = []
         if self.stacks and any(_is_cut(stack) for stack in _block_stacks(finding)):
             words.append(f"{self.stacks} shows whole stacks")
         if self.checks and finding.detected.when == "exit":
             words.append(f"{self.checks} notices it sooner after the store")
-        return "; ".join(words)
+        return "; ".join([*words, *self._lines_of(finding)])
+
+    def briefly_on(self, finding: "Finding") -> str:
+        """One sentence for a finding that is shown in short; "" where all of it was asked for."""
+        words = [f"{self.full} shows bytes, addresses and all frames"] if self.full else []
+        return "; ".join([*words, *self._lines_of(finding)])
+
+    def _lines_of(self, finding: "Finding") -> list[str]:
+        stack = finding.store.stack if finding.store is not None else ()
+        if not self.lines or not stack or not stack[0].function or stack[0].module or stack[0].file:
+            return []
+        stacks = (stack, *_block_stacks(finding))
+        python = any(frame.language == "python" for stack in stacks for frame in stack)
+        return [f"{self.lines} tells lines in what Numba compiled"] if python else []
 
 
 def _block_stacks(finding: "Finding") -> "list[Frames]":

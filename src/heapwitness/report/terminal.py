@@ -104,8 +104,8 @@ def _brief(finding: Finding, console: "Console", advice: Advice) -> None:
     out.head(finding.kind, text.headline(finding))
     out.blank()
     _facts(out, brief_facts(finding))
-    if advice.full:
-        out.entry("more", f"{advice.full} shows bytes, addresses and all frames", wrap=True)
+    if more := advice.briefly_on(finding):
+        out.entry("more", more, wrap=True)
     _stacks(out, finding, briefly=True)
     out.blank()
 

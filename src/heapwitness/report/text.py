@@ -143,8 +143,10 @@ def _writer(finding: Finding) -> str:
         return ""
     who = f"{function(frame)}{_of_file(frame)}"
     first = finding.store.stack[0]
-    if first.module or first.file:
+    if first.module or first.language == "python":
         return f"{who} {verb} "
+    if first.file:
+        return f"{clean(qualified(first.function or ''))}{_of_file(first)} {verb} "
     made = (
         f"{clean(qualified(first.function))}, compiled at run time"
         if first.function
@@ -154,9 +156,10 @@ def _writer(finding: Finding) -> str:
 
 
 def _of_file(frame: Frame) -> str:
-    """In which file a function of Python or Cython is, " (signals.pyx)"; others are told by their stack."""
+    """In which file a function of Python, Cython or Numba is, " (signals.pyx)"; others are told by their stack."""
     name = os.path.basename(frame.file or "")
-    return f" ({clean(name)})" if name and (frame.language == "python" or name.endswith((".pyx", ".pxd"))) else ""
+    of_python = frame.language == "python" or name.endswith((".py", ".pyx", ".pxd"))
+    return f" ({clean(name)})" if name and of_python else ""
 
 
 def _past(finding: Finding, direction: str) -> str:

@@ -64,4 +64,5 @@ class Options(NamedTuple):
             full="--format full",
             checks="" if self.check_every else f"--check-every {OFTEN}",
             poison="" if self.poison else "--poison",
+            lines="NUMBA_DEBUGINFO=1 in the environment",
         )

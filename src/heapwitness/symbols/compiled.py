@@ -1,4 +1,4 @@
-"""Names of code that lies in no file: what a compiler that works at run time tells debuggers.
+"""Names and lines of code that lies in no file: what a compiler that works at run time tells debuggers.
 
 Such a compiler (LLVM in Numba and PostgreSQL, PHP's) may keep a list of what it made: each a whole ELF object in the
 process's memory. The list begins in a variable whose name is agreed upon; the compiler's file says where that is.
@@ -9,8 +9,8 @@ Source: "JIT Compilation Interface" of GDB's manual. All of it may be forged: it
 import io
 import struct
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,7 +22,11 @@ from heapwitness.symbols.elf import FILE_LIMIT, printable, read_elf
 from heapwitness.symbols.headers import Headers
 from heapwitness.symbols.maps import Mapping, parse_maps
 
+if TYPE_CHECKING:
+    from heapwitness.symbols.compiled_lines import CompiledLines, Line
+
 DESCRIPTOR = b"__jit_debug_descriptor"
+LINES = b".debug_line"
 
 OBJECTS_LIMIT = 1 << 14
 OBJECT_LIMIT = 4 << 20
@@ -46,6 +50,14 @@ _NAME_LIMIT = 1 << 10
 _Document = TypeVar("_Document", Finding, Crash, Frames)
 
 
+class Made(NamedTuple):
+    """What is told of an address: the function that it is in, and its source, where that is known."""
+
+    function: str
+    file: str | None = None
+    line: int | None = None
+
+
 class CompiledCode:
     """Knows of each file where that variable is; for one thread."""
 
@@ -54,6 +66,7 @@ class CompiledCode:
         self._maps = ""
         self._mappings: tuple[Mapping, ...] = ()
         self._made: list[Mapping] = []
+        self._lines: CompiledLines | None = None
 
     def finding(self, finding: Finding, maps: str, memory: Memory) -> Finding:
         """The finding with a linker's name of a function for each frame whose code lies in no file, where the process
@@ -100,11 +113,11 @@ class CompiledCode:
             return document
         return change_all(document, lambda act, stack: _with_names(stack, names, exact=is_exact(act, when)))
 
-    def _names(self, asked: set[int], memory: Memory) -> dict[int, str]:
+    def _names(self, asked: set[int], memory: Memory) -> dict[int, Made]:
         """The functions that these addresses are in, as far as that is told."""
         until = time.monotonic() + SECONDS
         left = set(asked)
-        found: dict[int, str] = {}
+        found: dict[int, Made] = {}
         for mapping in self._mappings:
             if not left or time.monotonic() > until:
                 break
@@ -112,11 +125,20 @@ class CompiledCode:
             if descriptor is None:
                 continue
             for made in _objects(memory, descriptor, until):
-                found.update(functions_in(made, left))
+                functions = dict(functions_in(made, left))
+                lines = self._lines_of(made, functions) if functions and LINES in made else {}
+                found.update({pc: Made(name, *lines.get(pc, ())) for pc, name in functions.items()})
                 left -= found.keys()
                 if not left:
                     break
         return found
+
+    def _lines_of(self, made: bytes, asked: Collection[int]) -> "dict[int, Line]":
+        if self._lines is None:
+            from heapwitness.symbols.compiled_lines import CompiledLines
+
+            self._lines = CompiledLines()
+        return {pc: (printable(file), line) for pc, (file, line) in self._lines.of(made, asked).items() if file}
 
     def _descriptor(self, mapping: Mapping) -> int | None:
         """Where the variable of a file is, in the process; None where the file has none."""
@@ -141,11 +163,11 @@ def _nameless(stack: Frames, exact: bool) -> Iterator[tuple[int, int]]:
             yield number, frame.pc if exact and number == 0 else frame.pc - 1
 
 
-def _with_names(stack: Frames, names: dict[int, str], exact: bool) -> Frames:
+def _with_names(stack: Frames, names: dict[int, Made], exact: bool) -> Frames:
     frames: list[Frame] = list(stack)
     for number, pc in _nameless(stack, exact):
         if pc in names:
-            frames[number] = msgspec.structs.replace(frames[number], function=names[pc])
+            frames[number] = msgspec.structs.replace(frames[number], **names[pc]._asdict())
     return tuple(frames)
 
 

@@ -14,10 +14,12 @@ import signal
 import struct
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
+import heapwitness
 from heapwitness.findings.model import Crash, Finding, HeapMap
 from heapwitness.symbols.debuginfo import Location
 from heapwitness.symbols.elf import ElfFile
@@ -90,7 +92,7 @@ class _Announcing(Resolver):
 
 def serve(until: float | None, refused: list[str]) -> None:
     """Answer on stdin and stdout until the owner is gone."""
-    _confine()
+    confine()
     output = sys.stdout.buffer
     told: list[str] = []
 
@@ -124,9 +126,10 @@ def _named(resolver: Resolver, asked: Finding | Crash | HeapMap, maps: str) -> F
     return resolver.crash(asked, maps) if isinstance(asked, Crash) else resolver.finding(asked, maps)
 
 
-def _confine() -> None:
+def confine(memory: int = MEMORY_LIMIT) -> None:
+    """Let this process have no more than is good for its owner: so many bytes of address space, among others."""
     for what, most in (
-        (resource.RLIMIT_AS, MEMORY_LIMIT),
+        (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_NOFILE, DESCRIPTORS_LIMIT),
         (resource.RLIMIT_CPU, PROCESSOR_LIMIT),
         (resource.RLIMIT_FSIZE, 0),
@@ -137,6 +140,19 @@ def _confine() -> None:
         resource.setrlimit(what, (most, most))
     # What would end our owner ends it first; it decides about us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def command(call: str) -> list[str]:
+    """How to start Python with the modules that are here, and none from the directory in which the user happens to be.
+
+    Args:
+        call: a module of this folder, a function of it, and what it is given.
+    """
+    paths = [one for one in sys.path if os.path.isabs(one)]
+    paths.append(str(Path(heapwitness.__file__).absolute().parents[1]))
+    module = call[: call.index(".")]
+    code = f"import sys; sys.path[:] = {paths!r}; from heapwitness.symbols import {module}; {call}"
+    return [sys.executable, "-P", "-c", code]
 
 
 def _exactly(stream: BinaryIO, length: int) -> bytes:

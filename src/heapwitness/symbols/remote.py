@@ -4,15 +4,12 @@ import contextlib
 import os
 import selectors
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-import heapwitness
 from heapwitness.findings.model import Crash, Finding, HeapMap
 from heapwitness.symbols import helper
 
@@ -159,12 +156,8 @@ class Remote:
         return bytes(data)
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        # The same modules as here, and none from the directory in which the user happens to be.
-        paths = [one for one in sys.path if os.path.isabs(one)]
-        paths.append(str(Path(heapwitness.__file__).absolute().parents[1]))
-        code = f"import sys; sys.path[:] = {paths!r}; from heapwitness.symbols.helper import serve; serve({{}}, {{}})"
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", code.format(repr(self._until), repr(self._refused))],
+            helper.command(f"helper.serve({self._until!r}, {self._refused!r})"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
