@@ -1,6 +1,7 @@
 """Python objects that are used after they were released once too often."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,19 @@ def test_poison_names_the_type_of_an_object_that_is_gone_whose_type_was_read(tmp
     (finding,) = result.findings
     assert (finding["kind"], finding["culprit"]["type"]) == ("use-after-free-read", "Account")
     assert "-byte Account object after it was released" in " ".join(result.stderr.split())
+
+
+def test_the_type_is_known_wherever_in_a_page_the_object_lay(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    at_the_end = "next(one for one in [make() for _ in range(2000)] if (id(one) - 16) % 4096 == 4080)"
+    script.write_text(
+        OVER.replace("account = make()", f"account = {at_the_end}")
+        + "look = ctypes.pythonapi.PyObject_Repr\nlook.argtypes = [ctypes.c_void_p]\nlook(id(account))\n"
+    )
+
+    (finding,) = heapwitness_run(sys.executable, script, options=("--poison",)).findings
+
+    assert (finding["kind"], finding["culprit"]["type"]) == ("use-after-free-read", "Account")
 
 
 @each_python

@@ -1,5 +1,6 @@
 #include "stacks/past.h"
 
+#include "heapwitness/run.h"
 #include "os/process.h"
 
 #include <string.h>
@@ -19,7 +20,7 @@ bool hw_past_is_on(void)
 void hw_past_learn(const void *payload, uint32_t site)
 {
     unsigned slot = hw_past_slot(site);
-    uintptr_t left = HW_LEAST_PAGE - (uintptr_t)payload % HW_LEAST_PAGE;
+    uintptr_t left = HW_RUN_BYTES - (uintptr_t)payload % HW_RUN_BYTES;
     if (hw_this_past.learnt[slot].site == site)
         return;
     hw_this_past.learnt[slot].site = site;

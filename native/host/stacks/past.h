@@ -24,7 +24,8 @@ extern hw_past hw_this_past;
 /* From now on it is told of. */
 void hw_past_begin(void);
 bool hw_past_is_on(void);
-/* Where a site is learnt; the block is not released yet. What lies behind a short one is left to the reader. */
+/* Where a site is learnt; the block, of a run, is not released yet. What lies behind a short one is left to the reader.
+ */
 void hw_past_learn(const void *payload, uint32_t site);
 
 static inline unsigned hw_past_slot(uint32_t site)

@@ -23,7 +23,7 @@ from heapwitness.symbols.headers import Headers
 from heapwitness.symbols.maps import Mapping, parse_maps
 
 if TYPE_CHECKING:
-    from heapwitness.symbols.compiled_lines import CompiledLines, Line
+    from heapwitness.symbols.compiled_lines import CompiledLines, MadeLine
 
 DESCRIPTOR = b"__jit_debug_descriptor"
 LINES = b".debug_line"
@@ -133,7 +133,7 @@ class CompiledCode:
                     break
         return found
 
-    def _lines_of(self, made: bytes, asked: Collection[int]) -> "dict[int, Line]":
+    def _lines_of(self, made: bytes, asked: Collection[int]) -> "dict[int, MadeLine]":
         if self._lines is None:
             from heapwitness.symbols.compiled_lines import CompiledLines
 

@@ -36,7 +36,7 @@ _KNOWN_LIMIT = 1 << 10
 _COMPRESSED = 1 << 11
 _CODE = 4
 
-Line = tuple[str, int]
+MadeLine = tuple[str, int]
 """A source file, and the number of a line."""
 
 
@@ -44,10 +44,10 @@ class CompiledLines:
     """Remembers what was asked, and stops asking after what took too long."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], Line | None] = {}
+        self._known: dict[tuple[int, int], MadeLine | None] = {}
         self._left = 10 * SECONDS
 
-    def of(self, made: bytes, asked: Iterable[int]) -> dict[int, Line]:
+    def of(self, made: bytes, asked: Iterable[int]) -> dict[int, MadeLine]:
         """The source file and line of addresses, as far as an object has them.
 
         Args:
@@ -66,7 +66,7 @@ class CompiledLines:
         return {pc: line for pc in asked if (line := self._known.get((whole, pc))) is not None}
 
 
-def _lines_apart(made: bytes, asked: list[int]) -> dict[int, Line]:
+def _lines_apart(made: bytes, asked: list[int]) -> dict[int, MadeLine]:
     with contextlib.suppress(OSError, subprocess.SubprocessError, msgspec.DecodeError, UnicodeError):
         done = subprocess.run(
             command("compiled_lines.answer()"),
@@ -75,7 +75,7 @@ def _lines_apart(made: bytes, asked: list[int]) -> dict[int, Line]:
             stderr=subprocess.DEVNULL,
             timeout=SECONDS,
         )
-        return msgspec.msgpack.decode(done.stdout, type=dict[int, Line])
+        return msgspec.msgpack.decode(done.stdout, type=dict[int, MadeLine])
     return {}
 
 
@@ -93,7 +93,7 @@ class _Object(ELFFile):
         return None if name == ".eh_frame" else super().get_section_by_name(name)
 
 
-def lines_in(made: bytes, asked: Iterable[int]) -> dict[int, Line]:
+def lines_in(made: bytes, asked: Iterable[int]) -> dict[int, MadeLine]:
     """The same as `CompiledLines.of`, in this process.
 
     Raises:
@@ -105,7 +105,7 @@ def lines_in(made: bytes, asked: Iterable[int]) -> dict[int, Line]:
     start = _start(elf) if elf["e_type"] == "ET_REL" else 0
     if table is None or table["sh_size"] > LINES_LIMIT or packed or start is None:
         return {}
-    found: dict[int, Line] = {}
+    found: dict[int, MadeLine] = {}
     for path, line, low, high in _rows(elf):
         for pc in asked:
             if line and low <= pc - start < high:
