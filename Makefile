@@ -8,6 +8,8 @@ LOCK ?= constraints/locked.txt
 CMAKE ?= $(VENV)/bin/cmake
 CLANG_FORMAT := $(VENV)/bin/clang-format
 PYTEST_ARGS ?=
+# How many tests run at a time: many wait more than they compute.
+WORKERS ?= 2
 BENCH_ARGS ?=
 
 # What the installed package is made of.
@@ -36,7 +38,7 @@ demo: $(VENV)/.installed ## compile the examples, run them under heapwitness and
 	$(MAKE) -C examples demo HEAPWITNESS='$(abspath $(VENV))/bin/heapwitness' PYTHON='$(abspath $(VENV))/bin/python'
 
 test: $(VENV)/.installed $(VENV)/.test-tools ## run all tests against the installed package (PYTEST_ARGS='-k name')
-	$(VENV)/bin/python -m pytest tests $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest tests --numprocesses=$(WORKERS) --dist=worksteal $(PYTEST_ARGS)
 
 test-arm: $(VENV)/.installed $(VENV)/.test-tools ## run the tests of AArch64, by a cross compiler and qemu-user
 	$(VENV)/bin/python -m pytest tests/system/test_arm_engine.py tests/system/test_arm_findings.py $(PYTEST_ARGS)
