@@ -181,11 +181,13 @@ def told_since() -> tuple[Told, ...]:
 
 
 class ShownFinding(NamedTuple):
-    """A finding as the report shows it; `accepted` as in `Told`. `text` is "" where that was too long."""
+    """A finding as the report shows it; `accepted` as in `Told`. `text` is "" where that was too long; `alike` is the
+    number, from 0, of the first one that is told as the same."""
 
     sentence: str
     text: str
     accepted: str
+    alike: int
 
 
 def shown_since(since: int) -> tuple[int, tuple[ShownFinding, ...]]:
@@ -194,7 +196,7 @@ def shown_since(since: int) -> tuple[int, tuple[ShownFinding, ...]]:
     answer = _answered(since, family=True, texts=True)
     if answer is None:
         return since, ()
-    return answer.told, tuple(map(ShownFinding, answer.sentences, answer.texts, answer.accepted))
+    return answer.told, tuple(map(ShownFinding, answer.sentences, answer.texts, answer.accepted, answer.alike))
 
 
 def _answered(since: int, **how: bool) -> Any:

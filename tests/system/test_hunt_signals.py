@@ -116,6 +116,20 @@ int main(void) {
     printf("%d %d\\n", (int)calls, sigismember(&now, SIGUSR2));
 }
 """,
+    "a stack of its own whose end leads nowhere": """
+static _Alignas(16) char own[64 << 10];
+static jmp_buf home;
+static volatile char *block;
+static void on_own_stack(void) { spoil(block); longjmp(home, 1); }
+int main(void) {
+    char *top = own + sizeof own - 24;
+    *(long *)top = 1; /* where it would return to: unwinding faults there */
+    block = make();
+    if (setjmp(home) == 0) __asm__ volatile("movq %0, %%rsp; jmp *%1" : : "r"(top), "r"(on_own_stack));
+    free((void *)block);
+    puts("came back");
+}
+""",
     "errno and the mask are as they were": """
 int main(void) {
     volatile char *block = make();

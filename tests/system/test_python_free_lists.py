@@ -42,6 +42,38 @@ def test_poison_names_an_object_that_a_free_list_would_keep(tmp_path: Path, pyth
     assert "released once too often" in finding["detail"]
 
 
+PAST = """\
+import ctypes, sys
+size = len(sys.argv)
+def former():
+    return tuple([size] * 5)
+def later():
+    return tuple([size] * 5)
+value = [former() for _ in range(size)]
+del value
+value = later()
+ctypes.memset(id(value) + value.__sizeof__(), 65, 8)
+"""
+
+
+@each_python
+@pytest.mark.parametrize("options", [(), ("--poison",)])
+def test_block_that_a_free_list_may_have_kept_is_said_to_be_one(
+    tmp_path: Path, python: Path, options: tuple[str, ...]
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(PAST)
+
+    result = heapwitness_run(python, script, options=options)
+
+    assert result.status == FOUND
+    (finding,) = result.findings
+    assert finding["kind"] == "heap-buffer-overflow"
+    lines = [one["line"] for one in finding["culprit"]["allocated"]["stack"] if one["file"] == str(script)]
+    kept = "The block holds a tuple." in finding["detail"]
+    assert (6 in lines, kept) == ((True, False) if options else (False, True))
+
+
 HEALTHY = """\
 import gc
 class Row(list):

@@ -63,6 +63,33 @@ def test_store_into_a_block_of_another_line_leaves_a_finding_hunted(tmp_path: Pa
 
 
 # More objects than can be trapped come by the same C call, and stay.
+SETTER = """\
+import ctypes
+block = (ctypes.c_char * 24)()
+pointer = ctypes.cast(block, ctypes.POINTER(ctypes.c_char))
+def first():
+    for number in range(24, 32):
+        pointer[number] = b"x"
+def second():
+    pointer[36] = b"y"
+first()
+second()
+"""
+
+
+def test_lines_that_store_by_one_instruction_into_one_block_are_each_told(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SETTER)
+
+    hunted = heapwitness_hunt(sys.executable, script)
+
+    lines = [
+        next((frame["function"], frame["line"]) for frame in one["store"]["stack"] if frame["file"] == str(script))
+        for one in hunted.stores
+    ]
+    assert sorted(lines) == [("first", 6), ("second", 8)], hunted.stderr
+
+
 CROWD = """\
 import ctypes
 decrease = ctypes.pythonapi.Py_DecRef

@@ -127,6 +127,19 @@ def test_each_test_has_the_report_of_its_own_block(run) -> None:  # type: ignore
         done.stdout.fnmatch_lines([f"heap-buffer-overflow: 3 bytes past the end of a {size}-byte block *"])
 
 
+def test_what_a_test_does_many_times_is_told_once(run) -> None:  # type: ignore[no-untyped-def]
+    several = "    for size in (37, 53, 75):\n        harm(size)\n    ctypes.memset(make(91) + 91, 65, 3)\n"
+
+    done = run(f"{SUPPORT}def test_several():\n{several}", "--heapwitness")
+
+    assert failed(done) == ["FAILED test_several"]
+    done.stdout.fnmatch_lines(["test_it.py::test_several: 2 findings in the heap"])
+    done.stdout.fnmatch_lines_random(
+        ["  3 times: heap-buffer-overflow: 3 bytes past *", "  heap-buffer-overflow: *91-byte *"]
+    )
+    assert done.stdout.str().count("  the block was allocated") == 2
+
+
 def test_each_test_has_the_line_at_which_its_damage_was_noticed(run) -> None:  # type: ignore[no-untyped-def]
     tests = [
         f"def test_{name}():\n    harm({size})\n    del kept[:]\n" for name, size in (("first", 37), ("second", 53))

@@ -55,7 +55,7 @@ def _made(text: str, suffix: str) -> Path:
     source = WORK / f"made-{suffix}.{suffix}"
     source.write_text(text)
     target = source.with_suffix(".o")
-    compiler = "gcc" if suffix == "c" else "g++"
+    compiler = "gcc" if suffix.endswith("c") else "g++"
     subprocess.run([compiler, "-O1", "-fno-pic", "-fcf-protection=none", "-c", source, "-o", target], check=True)
     return target
 
@@ -79,6 +79,15 @@ def test_its_name_is_told_as_its_source_has_it() -> None:
     function, text = _told(_made(MADE_CXX, "cpp"), "told")
 
     assert function == "made::fill(char volatile*, long, long)"
+    assert "made::fill, compiled at run time" in text
+
+
+def test_what_numba_puts_around_a_function_is_told_as_that() -> None:
+    around = 'void made_fill(volatile char *, long, long) __asm__("__gufunc__._ZN4made4fillEd");' + MADE
+
+    function, text = _told(_made(around, "around.c"), "told")
+
+    assert function == "made::fill(double)"
     assert "made::fill, compiled at run time" in text
 
 

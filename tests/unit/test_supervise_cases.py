@@ -49,6 +49,24 @@ def test_blocks_of_one_call_that_were_overrun_alike_are_one_case_where_they_are_
     assert [finding.count for finding in shown.findings()[0]] == [*told, 1]
 
 
+@pytest.mark.parametrize(("lengths", "told"), [((4, 4), [2]), ((4, 8), [1, 1])])
+def test_blocks_of_one_python_line_that_were_overrun_alike_are_one_case(
+    lengths: tuple[int, int], told: list[int]
+) -> None:
+    def overrun(length: int) -> Finding:
+        line = Frame(pc=0, function="main", file="main.py", line=3, language="python")
+        block = Block(address=64, size=8, state="used", origin="malloc", allocated=Site(thread=1, stack=(line,)))
+        damage = Damage(address=72, length=length, offset=0, expected="", actual="", shown=0, copies=("slack",))
+        return msgspec.structs.replace(found(1), culprit=block, damage=damage)
+
+    cases, shown = Cases(), Shown()
+
+    for case, finding in cases.add(examined(*map(overrun, lengths))):
+        shown.add(case, finding)
+
+    assert [finding.count for finding in shown.findings()[0]] == told
+
+
 def stored(*lines: int) -> Examined:
     """A store of one instruction, by the Python lines that its thread was in."""
     store = Store(address=72, size=1, stack=(Frame(pc=3),))

@@ -185,6 +185,18 @@ def test_programs_that_had_no_word_of_the_engine_are_named_where_they_are_there(
     assert second.startswith(f"{other} ran without the engine, {cleared} and HEAPWITNESS_*")
 
 
+def test_program_without_a_dynamic_linker_is_not_said_to_need_an_environment_alone(tmp_path: Path) -> None:
+    source, program = tmp_path / "source.c", tmp_path / "program"
+    source.write_text("int main(void) { return 0; }")
+    subprocess.run(["gcc", "-static", source, "-o", program], check=True)
+    ledger = Ledger()
+    ledger.note(parse_event(message(STRANGER, section(COMMAND, bytes(program)), pid=PID, node=NOT_TOLD)), PID)
+
+    lines = remarks(ledger, Target(), Program(), (), "program", 0, False)  # type: ignore[arg-type]
+
+    assert f"{program} ran without the engine: it is statically linked." in list(lines)
+
+
 def test_files_of_a_process_that_ends_are_taken_at_once() -> None:
     modules = LoadedFiles()
 

@@ -59,10 +59,7 @@ static void look_at_heap(look *l)
 {
     siginfo_t information;
     ucontext_t context;
-    /* A fault from here on would be handled at the start of the signal stack, over the frames that are still there. */
-    stack_t none = {.ss_flags = SS_DISABLE};
     uint64_t others = ~(UINT64_C(1) << (SIGSEGV - 1) | UINT64_C(1) << (SIGBUS - 1));
-    hw_call(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0);
     hw_call(SYS_rt_sigprocmask, SIG_SETMASK, (long)&others, 0, sizeof others, 0, 0);
     hw_tell_crash(&l->crash, &l->caller, 0);
     if (l->crash.sender == process && hw_fault_before((int)l->crash.signal, &information, &context))

@@ -3,6 +3,9 @@
 
 #include "os/system.h"
 
+#include <signal.h>
+#include <sys/syscall.h>
+
 /* The start of the one that the thread is on, or was. */
 static __thread uintptr_t innermost;
 
@@ -33,9 +36,33 @@ static __attribute__((noinline)) void call_on(char *top, hw_work *work, void *ar
 #endif
 }
 
+typedef struct leaving {
+    hw_work *work;
+    void *argument;
+    stack_t left;
+} leaving;
+
+/* The kernel takes a signal stack that was left for one that is free: a handler that comes meanwhile, as of a fault in
+   guarded work, would begin at its start, over the frames that are still there. */
+static void work_off_signal_stack(void *argument)
+{
+    leaving *l = argument;
+    const stack_t none = {.ss_flags = SS_DISABLE};
+    l->left.ss_flags &= ~SS_ONSTACK;
+    bool gone = hw_call(SYS_sigaltstack, (long)&none, 0, 0, 0, 0, 0) == 0;
+    l->work(l->argument);
+    if (gone)
+        hw_call(SYS_sigaltstack, (long)&l->left, 0, 0, 0, 0, 0);
+}
+
 void hw_on_stack(char *start, hw_work *work, void *argument)
 {
-    call_on(start + HW_ROOM, work, argument, 16);
+    leaving l = {.work = work, .argument = argument};
+    bool leaves = hw_call(SYS_sigaltstack, 0, (long)&l.left, 0, 0, 0, 0) == 0 && (l.left.ss_flags & SS_ONSTACK);
+    if (leaves)
+        call_on(start + HW_ROOM, work_off_signal_stack, &l, 16);
+    else
+        call_on(start + HW_ROOM, work, argument, 16);
 }
 
 void hw_with_room(hw_work *work, void *argument)

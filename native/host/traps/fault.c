@@ -6,6 +6,7 @@
 #include "os/room.h"
 #include "os/signals.h"
 #include "stacks/named.h"
+#include "tell/evidence.h"
 #include "tell/held.h"
 #include "traps/blocks.h"
 #include "traps/watch.h"
@@ -77,6 +78,17 @@ static void tell(void *argument)
     } else {
         hw_tell_wrong_release(&context, NULL, HW_GUARD, 0, &gone);
     }
+}
+
+typedef struct origin {
+    hw_caller caller;
+    uint32_t line;
+} origin;
+
+static void find_line(void *argument)
+{
+    origin *from = argument;
+    from->line = hw_noticed_at(&from->caller);
 }
 
 /* What the memory around the access holds after it, for what was stored. */
@@ -179,8 +191,11 @@ static bool take_fault(siginfo_t *information, void *interrupted)
     t.slot = hw_trap_slot_at(address, &t.near);
     if (t.slot && is_in_use(t.slot, address)) /* another thread's step ended there just now */
         return set_rights(page_of(address), PROT_READ | PROT_WRITE);
-    /* A loop that goes on is told once. */
-    bool first = t.slot && !here.on && !hw_trap_is_told(t.slot, t.held.pc, address);
+    /* A loop that goes on is told once; an interpreter's instruction is one for all lines of its programs. */
+    origin from = {{(void *)(uintptr_t)t.held.pc, (void **)(uintptr_t)t.held.sp}, 0};
+    if (t.slot && !here.on)
+        hw_with_room(find_line, &from);
+    bool first = t.slot && !here.on && !hw_trap_is_told(t.slot, t.held.pc, from.line, address);
     if (first) {
         bool writes = context->uc_mcontext.gregs[REG_ERR] & WRITES;
         t.trap = (hw_trap){.address = address,

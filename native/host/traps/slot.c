@@ -115,12 +115,14 @@ void hw_slot_forget_told(hw_slot *slot)
     }
 }
 
-bool hw_trap_is_told(hw_slot *slot, uint64_t pc, uintptr_t address)
+bool hw_trap_is_told(hw_slot *slot, uint64_t pc, uint32_t line, uintptr_t address)
 {
     for (unsigned i = 0; i < TOLD; i++) {
         uint64_t known = 0;
         bool first = atomic_compare_exchange_strong(&slot->told[i].pc, &known, pc);
-        if (!first && known != pc)
+        if (first)
+            atomic_store(&slot->told[i].line, line);
+        else if (known != pc || atomic_load(&slot->told[i].line) != line)
             continue;
         atomic_fetch_add(&slot->told[i].times, 1);
         if (first || hw_slot_distance(slot, address) >= hw_slot_distance(slot, atomic_load(&slot->told[i].farthest)))
@@ -145,13 +147,22 @@ static uintptr_t written_until(uintptr_t farthest)
     return farthest;
 }
 
+/* Of several Python lines it is not known whose an end would be. */
+static bool is_of_one_line(hw_slot *slot, unsigned one)
+{
+    for (unsigned i = 0; i < TOLD; i++)
+        if (i != one && atomic_load(&slot->told[i].pc) == atomic_load(&slot->told[one].pc))
+            return false;
+    return true;
+}
+
 void hw_slot_tell_ends(hw_slot *slot)
 {
     bool open = atomic_load(&slot->stepped) > HW_STEPS_MOST;
     for (unsigned i = 0; i < TOLD; i++) {
         uint64_t times = atomic_exchange(&slot->told[i].times, 0);
         uintptr_t farthest = (uintptr_t)atomic_load(&slot->told[i].farthest);
-        if (times > 1 || (times && open))
+        if ((times > 1 || (times && open)) && is_of_one_line(slot, i))
             hw_tell_end_of_access((uintptr_t)slot->address, atomic_load(&slot->told[i].pc),
                                   open && farthest > slot->address ? written_until(farthest) : farthest, times);
     }

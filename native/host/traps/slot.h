@@ -21,12 +21,12 @@ typedef struct hw_slot {
     uint64_t address, size, pattern;
     void *stand_in; /* what lies where the block would without its trap, so that all others do (named.h); or NULL */
     struct {        /* the instructions whose accesses were told, how often they came, and how far from the block */
-        _Atomic uint64_t pc, times, farthest;
+        _Atomic uint64_t pc, times, farthest, line; /* and the site of the Python line that led there */
     } told[8];
 } hw_slot;
 
-/* Whether the instruction's accesses around the block were told already; this one counts. */
-bool hw_trap_is_told(hw_slot *slot, uint64_t pc, uintptr_t address);
+/* Whether the instruction's accesses around the block were told already, from that Python line; this one counts. */
+bool hw_trap_is_told(hw_slot *slot, uint64_t pc, uint32_t line, uintptr_t address);
 /* The pages of the slot's block, which may be touched while it is in use. */
 void hw_trap_pages(const hw_slot *slot, uintptr_t *start, uintptr_t *end);
 /* Bytes from the block to an address outside of it, 0 inside. */

@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import threading
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
@@ -157,10 +158,12 @@ class Checks:
         counting = [one for one in shown if not one.accepted]
         self._accepted += len(shown) - len(counting)
         unknown = max(0, fresh - len(shown))
-        sentences = [one.sentence for one in counting]
+        times = Counter(one.alike for one in counting)
+        different = list({one.alike: one for one in reversed(counting)}.values())[::-1]
+        sentences = [_counted(one.sentence, times[one.alike]) for one in different]
         sentences += [f"{count(unknown, 'finding')} of which no more is known here"] if unknown else []
         bound = (f"It was done in one of the phases since {since}; checks were spread (--heapwitness-checks).",)
-        texts = tuple(one.text or one.sentence for one in counting)
+        texts = tuple(one.text or one.sentence for one in different)
         return _Found(tuple(sentences), (*(bound if since and sentences else ()), *texts), self._accepted)
 
     def _note(self, test: str) -> None:
@@ -176,6 +179,10 @@ def _opened(path: Path) -> int | None:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
         return None
+
+
+def _counted(sentence: str, times: int) -> str:
+    return sentence if times == 1 else f"{times} times: {sentence}"
 
 
 def _text(found: _Found) -> str:

@@ -84,7 +84,7 @@ def sized(block: Block) -> str:
         return "a block whose header is lost"
     if block.array is not None:
         dtype = clean(block.array.dtype)
-        return f"{'an' if dtype.startswith(('int', 'obj')) else 'a'} {dtype} array of shape {shape(block.array)}"
+        return f"{'an' if dtype.startswith(('int', 'obj', 'S')) else 'a'} {dtype} array of shape {shape(block.array)}"
     number = f"{block.size:,}"
     noun = f"{clean(block.type)} object" if block.type is not None else "block"
     spoken_with_vowel = number.startswith("8") or number.split(",")[0] in ("11", "18")

@@ -31,8 +31,9 @@ bytes, as forged ones do, get a quarter."""
 BLOCKS_LIMIT = 10_000
 """Blocks of which a case takes down that a trap caught an access to them."""
 
-_MANY_ALIKE = 4
-"""So many blocks of one allocation that were overrun alike, and were found at once, are one finding."""
+_MANY_ALIKE, _SOME_ALIKE = 4, 2
+"""So many blocks of one allocation that were overrun alike, and were found at once, are one finding; and so many where
+its Python lines are known, which tell more than a call."""
 
 _Key = tuple[Hashable, int]
 _Lines = tuple[tuple[str, int], ...]
@@ -224,7 +225,7 @@ def _share(finding: Finding) -> int:
 def _keys(examined: Examined) -> list[_Key]:
     """A key for each finding: what it is of, and the how many-th of those that were found at once. These are of
     different blocks for sure, though all that is known of their allocation may be the same call. Only where many of
-    them were overrun alike, they are one: by a loop that did the same to each."""
+    them, or some of one Python line, were overrun alike, they are one: by a loop that did the same to each."""
     whats = [_key(examined, finding) for finding in examined.findings]
     shapes = [_shape(finding) for finding in examined.findings]
     alike = Counter(zip(whats, shapes, strict=True))
@@ -232,9 +233,16 @@ def _keys(examined: Examined) -> list[_Key]:
     keys: list[_Key] = []
     for number, (what, shape) in enumerate(zip(whats, shapes, strict=True)):
         numbers = seen.setdefault(what, {})
-        many = shape is not None and alike[what, shape] >= _MANY_ALIKE
+        enough = _SOME_ALIKE if _has_python_lines(examined.findings[number]) else _MANY_ALIKE
+        many = shape is not None and alike[what, shape] >= enough
         keys.append((what, numbers.setdefault(shape if many else number, len(numbers))))
     return keys
+
+
+def _has_python_lines(finding: Finding) -> bool:
+    """Whether it is known by which Python line the block was allocated that it is of."""
+    site = finding.culprit.allocated if finding.culprit is not None else None
+    return site is not None and any(frame.language == "python" for frame in site.stack)
 
 
 def _shape(finding: Finding) -> Hashable:

@@ -13,6 +13,7 @@ from heapwitness.findings.model import Crash, Finding, Place
 from heapwitness.layout.events import CrashWords, Event
 from heapwitness.layout.reasons import detection_of, kind_of
 from heapwitness.supervise.families import believable
+from heapwitness.supervise.kept import with_doubt
 from heapwitness.supervise.modules import is_python
 from heapwitness.supervise.pointee import pointee
 from heapwitness.supervise.python_stack import PythonFrame, PythonStacks
@@ -167,7 +168,8 @@ def diagnosed(
         found = diagnose(event, memory, elsewhere) or (
             undiagnosed(event, "the memory showed nothing wrong when it was read"),
         )
-        return tuple(finding for finding in found if believable(finding, event, maps, memory))
+        told = (finding for finding in found if believable(finding, event, maps, memory))
+        return tuple(with_doubt(finding, memory, maps) for finding in told)
     except HeapwitnessError as error:
         return (undiagnosed(event, str(error)),)
     except Exception as error:  # a forged heap may surprise the diagnosis; the finding must not be lost

@@ -4,17 +4,18 @@ question    b"HEAPWITNESS?" and, as JSON, {"pid": its number as it knows it, "si
             "family": true of the processes that it started, too (counted apart), with "texts": true as text
 answer      JSON: {"told": how many there are now, "ready": whether all have names, "findings": those since, as
             reports have them, "sentences": their headlines, "accepted": why each does not count, "" where it does;
-            "texts": as a report shows them}
+            "texts": as a report shows them, "alike": of each, the number of the first that is told as the same}
 """
 
 import io
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from heapwitness.findings.model import Finding
+from heapwitness.report.folding import same
 from heapwitness.supervise.cases import Case
 from heapwitness.supervise.channel import QUESTION
 from heapwitness.supervise.examine import Examined
@@ -50,6 +51,7 @@ class Answer(msgspec.Struct):
     sentences: list[str] = []
     accepted: list[str] = []
     texts: list[str] = []
+    alike: list[int] = []
 
 
 class _HeardFinding(NamedTuple):
@@ -94,8 +96,10 @@ class Heard:
         fresh = [(one.case, one) for one in kept if one.number > question.since and one.case is not None]
         ready = all(case.finding is not None for case, _ in fresh)
         answer = Answer(told=kept[-1].number if kept else 0, ready=ready)
-        used = 0
-        for case, heard in fresh if ready else ():
+        used, numbers = 0, dict[Hashable, int]()
+        for number, (case, heard) in enumerate(fresh if ready else ()):
+            key = (same(case.finding), case.mark is None) if case.finding is not None else number
+            answer.alike.append(numbers.setdefault(key, number))
             if in_short:
                 _name(case, heard.finding, answer, question.texts)
             else:

@@ -335,11 +335,12 @@ def _announced(options: Options, how: Hunt, number: int, traps: tuple[TrappedSit
     more = ", ..." if len(shown) > _SITES_SHOWN else ""
     named = f": {', '.join(shown[:_SITES_SHOWN])}{more}" if shown else ""
     if watched and len(watched) == len(traps):
-        sites = count(len({one.site for one in watched}), "allocation site")
+        # Python lines that reach one C call are different sites, trapped by one name.
+        sites = count(max(len({one.site for one in watched}), len(shown)), "allocation site")
         return f"{words} with watchpoints beside blocks of {sites}{named}."
     rest = ", and on all other blocks" if trail.in_vain > 1 else ""
     guarded = [one for one in traps if one.how != "watch"]
-    trapped = count(len({one.site for one in guarded}), "allocation site")
+    trapped = count(max(len({one.site for one in guarded}), len(shown)), "allocation site")
     if all(one.number for one in guarded):
         trapped = f"{count(len(guarded), 'block')} of {trapped}"
     beside = ", and watchpoints beside some of their blocks" if watched else ""

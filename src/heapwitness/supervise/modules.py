@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from heapwitness.supervise.elf import defines, mentions
+from heapwitness.supervise.elf import DamagedElf, defines, mentions, read_head
 
 if TYPE_CHECKING:
     from heapwitness.regular import Identity
@@ -58,6 +58,18 @@ def is_python_program(file: str) -> bool:
         return path is not None and bool(within(_ANSWER_SECONDS, functools.partial(_runs_python, path)))
     except OSError:
         return False
+
+
+def is_static_program(file: str) -> bool:
+    """Whether a file that is there is a program that needs no dynamic linker; `file`: a path, or a name in PATH."""
+    from heapwitness.regular import within
+
+    path = file if "/" in file else shutil.which(file)
+    try:
+        head = within(_ANSWER_SECONDS, functools.partial(read_head, path)) if path is not None else None
+    except (DamagedElf, OSError):
+        return False
+    return head is not None and head.program and not head.interpreter
 
 
 def _runs_python(path: str) -> bool:

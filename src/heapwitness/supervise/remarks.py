@@ -3,13 +3,14 @@
 import errno
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from signal import Signals
 from typing import TYPE_CHECKING
 
 from heapwitness.layout.events import Stranger
-from heapwitness.supervise.modules import is_python, is_python_program, is_there
+from heapwitness.supervise.modules import is_python, is_python_program, is_static_program, is_there
 
 if TYPE_CHECKING:
     from heapwitness.supervise.ledger import Ledger
@@ -195,17 +196,19 @@ def _processes(which: Sequence[tuple[int, str]]) -> str:
 
 def _strangers(ledger: "Ledger") -> Iterator[str]:
     """Which programs ran without the engine, and why."""
-    files = [one for one in ledger.strangers if one[1] in _WHY]
-    shown = [f"{file} ({_WHY[why]})" for file, why in files[:_FILES_SHOWN]]
-    if len(files) == 1:
-        file, why = files[0]
-        yield f"{file} ran without the engine{_times(ledger.strangers[files[0]])}: it is {_WHY[why]}."
-    elif files:
-        more = ", ..." if len(files) > len(shown) else ""
-        yield f"{len(files)} programs ran without the engine: {', '.join(shown)}{more}."
     untold = {file: times for (file, why), times in ledger.strangers.items() if why is Stranger.NOT_TOLD}
     # Who looks for a name in one directory after the other tells of each.
     there = {file: times for file, times in islice(untold.items(), _ASKED_LIMIT) if is_there(file)}
+    known = Counter({one: times for one, times in ledger.strangers.items() if one[1] in _WHY})
+    known.update({(file, Stranger.STATIC): there.pop(file) for file in list(there) if is_static_program(file)})
+    files = list(known)
+    shown = [f"{file} ({_WHY[why]})" for file, why in files[:_FILES_SHOWN]]
+    if len(files) == 1:
+        file, why = files[0]
+        yield f"{file} ran without the engine{_times(known[files[0]])}: it is {_WHY[why]}."
+    elif files:
+        more = ", ..." if len(files) > len(shown) else ""
+        yield f"{len(files)} programs ran without the engine: {', '.join(shown)}{more}."
     pythons = {file: times for file, times in there.items() if is_python_program(file)}
     if pythons:
         yield (

@@ -11,6 +11,8 @@ _LIBRARIES = ("libstdc++.so.6", "libc++abi.so.1")
 # Deeply nested forged names take the demangler exponential time or much stack.
 _LENGTH_LIMIT = 1024
 _TAG = re.compile(r"\[abi:[^\[\]]{0,256}\]")
+# Of what Numba puts around a function: cpython, cfunc, __ufunc__, __gufunc__.
+_AROUND = re.compile(r"^\w{1,32}\.(?=_Z)")
 
 
 @functools.cache
@@ -54,5 +56,6 @@ def demangle(name: str) -> str:
 
 
 def plain(name: str) -> str:
-    """The same of a function that a compiler made at run time, without what it adds to tell versions of it apart."""
-    return _TAG.sub("", demangle(name))
+    """The same of a function that a compiler made at run time, without what it adds to tell versions of it apart, and
+    what it put around it."""
+    return _TAG.sub("", demangle(_AROUND.sub("", name)))
