@@ -62,7 +62,6 @@ def test_store_into_a_block_of_another_line_leaves_a_finding_hunted(tmp_path: Pa
     assert len(hunted.stores) == 2
 
 
-# More objects than can be trapped come by the same C call, and stay.
 SETTER = """\
 import ctypes
 block = (ctypes.c_char * 24)()
@@ -90,6 +89,7 @@ def test_lines_that_store_by_one_instruction_into_one_block_are_each_told(tmp_pa
     assert sorted(lines) == [("first", 6), ("second", 8)], hunted.stderr
 
 
+# More objects than can be trapped come by the same C call, and stay.
 CROWD = """\
 import ctypes
 decrease = ctypes.pythonapi.Py_DecRef
