@@ -237,3 +237,29 @@ def test_crash_by_a_null_pointer_names_no_object_that_is_gone(tmp_path: Path, py
 
     (crash,) = result.report["crashes"]
     assert [one for one in crash["stale"] if one["block"]["before"]] == []
+
+
+LIVING = """\
+import ctypes
+class Account:
+    __slots__ = ["owner"]
+def make():
+    return Account()
+account = make()
+ctypes.memset(id(account) + 24, 65, 6)
+text = bytes(33)
+ctypes.memset(id(text) + 33 + 33, 65, 5)
+block = ctypes.create_string_buffer(40)
+ctypes.memset(ctypes.addressof(block) + 40, 65, 4)
+"""
+
+
+@each_python
+def test_object_that_is_written_past_its_end_has_its_type(tmp_path: Path, python: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(LIVING)
+
+    found = heapwitness_run(python, script).findings
+
+    types = {finding["damage"]["length"]: finding["culprit"]["type"] for finding in found}
+    assert types == {6: "Account", 5: "bytes", 4: None}

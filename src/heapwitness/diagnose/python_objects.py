@@ -27,6 +27,7 @@ _TYPE = struct.Struct("<24xQ224xQ")  # its name and the type that it is derived 
 _SIZES = struct.Struct("<24xQqq120xQ")  # its name, bytes of one, and of each item of one; flags
 _HEAP_TYPE = 1 << 9  # of a class: from 3.13 on attributes lie behind the object
 _TYPE_OF_TYPE = struct.Struct("<8xQ")
+_LIVING = struct.Struct("<QQ")  # an object's count of references, and its type
 _NAME_LIMIT = 128
 _BASES_LIMIT = 16
 _ARRAY = struct.Struct("<qQQi4xQQQQi4x")  # count, type, data, dimensions: how many, which; strides, base, dtype, flags
@@ -53,7 +54,8 @@ _NUMBERS = (
 
 
 def with_contents(finding: Finding, memory: Memory, process: int) -> Finding:
-    """The finding with the arrays whose data its blocks hold, and the object that lay in a released one.
+    """The finding with the arrays whose data its blocks hold, and the type of the object that lies or lay in the block
+    that it is of.
 
     Args:
         memory: of the process that found it, at that moment.
@@ -62,8 +64,8 @@ def with_contents(finding: Finding, memory: Memory, process: int) -> Finding:
     known = (finding.culprit, finding.victim, finding.suspect)
     blocks = [one for one in known if one is not None and _may_hold_data(one)]
     if finding.culprit is not None:
-        released = with_type(finding.culprit, memory)
-        finding = msgspec.structs.replace(finding, culprit=released)
+        of_type = with_type(_with_type_of_living(finding.culprit, memory), memory)
+        finding = msgspec.structs.replace(finding, culprit=of_type)
         if is_count(finding):
             finding = msgspec.structs.replace(finding, detail=f"{finding.detail} {_COUNTED}".strip())
     if not blocks:
@@ -243,6 +245,23 @@ def with_type(block: Block, memory: Memory) -> Block:
         return block
     kinds = (type_at(memory, block.address + head) for head in HEADS if block.size >= head + _OBJECT)
     return msgspec.structs.replace(block, type=next(filter(None, kinds), None))
+
+
+def _with_type_of_living(block: Block, memory: Memory) -> Block:
+    """A block in use with the type of the object in it, where only one can be: what has a count, a type, and the size
+    of such objects."""
+    if block.domain != "PyObject_Malloc" or block.state != "used" or block.freed is not None:
+        return block
+    names: set[str] = set()
+    for head in (0, *HEADS):
+        try:
+            count, kind = _LIVING.unpack(memory.read(block.address + head, _LIVING.size))
+        except Unreadable:
+            continue
+        # No count is like an address, though from 3.14 on flags stand in its uppermost bits; at its release it is 0.
+        if not count >> 32 & 0xFFFF and has_size(memory, kind, block.size - head):
+            names.update(type_names(memory, kind)[:1])
+    return msgspec.structs.replace(block, type=names.pop()) if len(names) == 1 else block
 
 
 def _element(finding: Finding, block: Block) -> tuple[int, ...] | None:

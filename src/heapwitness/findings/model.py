@@ -98,8 +98,8 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     for that one. `task` is the owning task's name, where the format records tasks. `number`: how many its allocation
     site had allocated with it, in a run that counted them; else 0. `domain` is the one of Python's allocators that the
     block came by, where that is known, `array` the array that owns it, and `type` the type of the Python object that it
-    held when it was released. `before` are blocks that lay there before it, the last one first, where one of them may
-    be meant.
+    holds, or held when it was released. `before` are blocks that lay there before it, the last one first, where one of
+    them may be meant.
     """
 
     address: int
