@@ -287,13 +287,13 @@ def test_log_that_the_program_cuts_is_read_from_its_new_start(record: Path) -> N
 
 
 # What a full disk, a process that is ended while it writes, and a program leave in a log.
-LEFT = {"half of a record": None, "a head": b"HWEV", "a text": b"it was here " * 20, "zeros": bytes(5000)}
+LEFT = {"half of a record": b"", "a head": b"HWEV", "a text": b"it was here " * 20, "zeros": bytes(5000)}
 
 
 @pytest.mark.parametrize("left", LEFT)
 def test_record_behind_what_is_none_is_told_and_what_is_missing_is_said(record: Path, left: str) -> None:
     whole = record.read_bytes()
-    record.write_bytes((whole[: len(whole) // 2] if LEFT[left] is None else LEFT[left]) + whole)
+    record.write_bytes((LEFT[left] or whole[: len(whole) // 2]) + whole)
 
     done = heapwitness_command("report", record)
 
