@@ -65,22 +65,6 @@ static __attribute__((noinline)) void *find_in(void *library, const char *name)
     return engines(next(library, name), name);
 }
 
-/* The real ones look at their return address to know who asks where no library is named: so that is a jump. */
-#define JUMPS __attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls")))
-
-JUMPS void *dlsym(void *restrict library, const char *restrict name)
-{
-    if (HW_UNLIKELY(!next)) /* called before the engine's constructors */
-        hw_find_nexts();
-    finder *real = next;
-    if (HW_UNLIKELY(!real))
-        return NULL;
-    if (library == RTLD_NEXT || library == RTLD_DEFAULT)
-        return real(library, name);
-    return find_in(library, name);
-}
-
-/* The engine's functions have no version: one that is looked up by its version is libc's. */
 static bool allocates(const char *name)
 {
     static const char *const names[] = {
@@ -92,9 +76,37 @@ static bool allocates(const char *name)
     return false;
 }
 
+/* The engine's functions have no version: one that is looked up by its version is libc's. */
 static __attribute__((noinline)) void *find_version_in(void *library, const char *name, const char *version)
 {
     return engines(next_versioned(library, name, version), name);
+}
+
+/* For who looks behind itself: what stands behind the engine, as all libraries do, is passed by wherever a name is
+   called, and so it is here. */
+static __attribute__((noinline)) void *engines_for_next(const char *name, const char *version)
+{
+    void *found = version ? next_versioned(RTLD_NEXT, name, version) : next(RTLD_NEXT, name);
+    void *own = found ? engine() : NULL;
+    return own ? next(own, name) : NULL;
+}
+
+/* The real ones look at their return address to know who asks where no library is named: so that is a jump. */
+#define JUMPS __attribute__((visibility("default"), optimize("O2", "optimize-sibling-calls")))
+
+JUMPS void *dlsym(void *restrict library, const char *restrict name)
+{
+    if (HW_UNLIKELY(!next)) /* called before the engine's constructors */
+        hw_find_nexts();
+    finder *real = next;
+    if (HW_UNLIKELY(!real))
+        return NULL;
+    void *ours = library == RTLD_NEXT && allocates(name) ? engines_for_next(name, NULL) : NULL;
+    if (ours)
+        return ours;
+    if (library == RTLD_NEXT || library == RTLD_DEFAULT)
+        return real(library, name);
+    return find_in(library, name);
 }
 
 JUMPS void *dlvsym(void *restrict library, const char *restrict name, const char *restrict version)
@@ -104,8 +116,10 @@ JUMPS void *dlvsym(void *restrict library, const char *restrict name, const char
     versioned_finder *real = next_versioned;
     if (HW_UNLIKELY(!real || !next))
         return NULL;
-    bool by_program = library == RTLD_NEXT && object_of(__builtin_return_address(0)) == _r_debug.r_map;
-    if ((library == RTLD_NEXT && !by_program) || !allocates(name))
+    void *ours = library == RTLD_NEXT && allocates(name) ? engines_for_next(name, version) : NULL;
+    if (ours)
+        return ours;
+    if (library == RTLD_NEXT || !allocates(name))
         return real(library, name, version);
-    return find_version_in(by_program ? RTLD_DEFAULT : library, name, version);
+    return find_version_in(library, name, version);
 }

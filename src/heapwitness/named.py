@@ -1,5 +1,5 @@
 """Files that the user names: read and written whatever they are, but a pipe that has nobody at its other end is not
-waited for without end."""
+waited for without end, and what the kernel makes up while it is read (`/proc/kmsg` never ends) is not read."""
 
 import errno
 import os
@@ -8,6 +8,8 @@ import stat
 import time
 from os import PathLike
 from typing import BinaryIO
+
+from heapwitness.regular import is_made_up
 
 _PATIENCE = 10.0
 """Seconds in which somebody may come to a pipe's other end."""
@@ -19,7 +21,7 @@ def reading(path: str | PathLike[str]) -> BinaryIO:
     """Open a file to be read.
 
     Raises:
-        OSError: it cannot be opened, or is a pipe to which nobody writes.
+        OSError: it cannot be opened, is a pipe to which nobody writes, or is made up by the kernel.
         ValueError: it is no name of a file.
     """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -27,6 +29,8 @@ def reading(path: str | PathLike[str]) -> BinaryIO:
         kind = os.fstat(file).st_mode
         if stat.S_ISDIR(kind):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if stat.S_ISREG(kind) and is_made_up(file):
+            raise OSError(errno.EINVAL, "the kernel makes it up while it is read; copy what matters into a file")
         if stat.S_ISFIFO(kind):
             there = select.poll()
             there.register(file, select.POLLIN)

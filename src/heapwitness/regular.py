@@ -103,6 +103,24 @@ def open_regular(path: str, limit: int, mapped: Identity | None = None) -> int:
         os.close(place)
 
 
+def is_made_up(file: int) -> bool:
+    """Whether an open file is one that the kernel makes up while it is read."""
+    return _file_system(file) in _MADE_UP
+
+
+def is_plain(path: str | os.PathLike[str]) -> bool:
+    """Whether a file that is there is a plain one, on a disk; it is not opened for that.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return stat.S_ISREG(os.fstat(place).st_mode) and not is_made_up(place)
+    finally:
+        os.close(place)
+
+
 def within(seconds: float, work: Callable[[], _Result]) -> _Result | None:
     """What `work` gives; None when it takes longer, as with a file system whose server does not answer, or when there
     can be no thread for it.

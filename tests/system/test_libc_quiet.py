@@ -88,6 +88,15 @@ def test_pipe_as_the_log_of_a_run_is_refused_in_one_sentence(tmp_path: Path) -> 
     assert done.stderr == f"heapwitness: {pipe} cannot be the log: it is no plain file.\n"
 
 
+def test_file_that_the_kernel_makes_up_is_refused_as_the_log_of_a_run() -> None:
+    command = [*HEAPWITNESS, "run", "--log", "/proc/self/comm", "--", compiled(OVERFLOW)]
+
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=20, check=False)
+
+    assert done.returncode == ERROR
+    assert done.stderr == "heapwitness: /proc/self/comm cannot be the log: it is no plain file.\n"
+
+
 def _length(message: bytes) -> int:
     return int.from_bytes(message[8:12], "little")
 

@@ -286,6 +286,31 @@ def test_log_that_the_program_cuts_is_read_from_its_new_start(record: Path) -> N
     assert "the log was cut while the program ran" in result.stderr
 
 
+# What a full disk, a process that is ended while it writes, and a program leave in a log.
+LEFT = {"half of a record": b"", "a head": b"HWEV", "a text": b"it was here " * 20, "zeros": bytes(5000)}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_record_behind_what_is_none_is_told_and_what_is_missing_is_said(record: Path, left: str) -> None:
+    whole = record.read_bytes()
+    record.write_bytes((LEFT[left] or whole[: len(whole) // 2]) + whole)
+
+    done = heapwitness_command("report", record)
+
+    assert done.returncode == ERROR
+    assert done.stdout.count("heap-buffer-overflow: ") == 1
+    assert "are no record and were passed over" in done.stderr
+
+
+def test_finding_behind_what_a_program_wrote_to_its_runs_log_is_told() -> None:
+    script = f'echo "it was here" >> "$HEAPWITNESS_LOG"; {UNHEARD} "$0"; true'
+
+    result = heapwitness_run("sh", "-c", script, compiled(OVERFLOW))
+
+    assert result.status == FOUND and len(result.report["findings"]) == 1
+    assert "the log is damaged: 12 bytes in it are no record and were passed over" in result.stderr
+
+
 @pytest.mark.parametrize("puts", ["mkfifo", "mkdir", "ln -s /proc/self/mem", "ln -s /dev/zero"])
 def test_what_stands_in_the_place_of_the_log_is_not_read_and_that_is_said(tmp_path: Path, puts: str) -> None:
     log = tmp_path / "log"

@@ -48,6 +48,22 @@ def test_a_pipe_to_which_nobody_writes_is_one_sentence(pipe: Path, what: str) ->
         READERS[what](pipe)
 
 
+@pytest.mark.parametrize("what", READERS)
+def test_a_file_that_the_kernel_makes_up_is_one_sentence(what: str) -> None:
+    made_up = Path("/proc/kmsg")  # no reader comes to its end
+    if not os.access(made_up, os.R_OK):
+        made_up = Path("/proc/self/status")
+    with pytest.raises(HeapwitnessError, match="the kernel makes it up"):
+        READERS[what](made_up)
+
+
+def test_a_plain_file_under_a_name_in_proc_is_read(tmp_path: Path) -> None:
+    sites = tmp_path / "sites"
+    sites.write_text("server@6f0c1e4d2b9a8d31+0x11d3\n")
+    with sites.open() as stream:
+        assert len(traps_asked_for((), Path(f"/proc/self/fd/{stream.fileno()}"))) == 1
+
+
 def test_a_pipe_from_which_nobody_reads_is_one_sentence(pipe: Path) -> None:
     with pytest.raises(HeapwitnessError, match="nobody reads from it"):
         Screen.to(pipe, lambda: pytest.fail("nothing is shown"))

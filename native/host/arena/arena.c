@@ -27,6 +27,9 @@ enum {
 };
 enum { START = 64 << 10, LEAST_STEP = 256 << 10, MOST_STEP = 64 << 20, TRIM_NODE = 1 << 20, TRIM_EVERY = 8 << 20 };
 enum { SEIZE_MS = 15000 };
+/* Of the kernel's areas (vm.max_map_count, 65,530 where nobody changed it) an arena takes three and a half: what they
+   take must leave enough for stacks. Threads beyond are guests. No power of two, at which orphans are collected. */
+enum { MOST_ARENAS = 4000 };
 
 __thread hw_thread hw_this_thread = {.mark = HW_THREAD_MARK};
 
@@ -101,7 +104,7 @@ void hw_yield(hw_arena *arena)
 
 static hw_arena *make(void)
 {
-    if (count + 1 >= sizeof by_number / sizeof by_number[0] || count > hw_space_limit() / LIMIT_OF_ARENA)
+    if (count >= MOST_ARENAS || count > hw_space_limit() / LIMIT_OF_ARENA)
         return NULL;
     hw_arena *arena = hw_map(sizeof *arena);
     if (!arena)

@@ -54,7 +54,7 @@ from heapwitness.layout.witness import Domain, Origin
 _PAGES = (4 << 10, 16 << 10, 64 << 10)
 _SIGNAL, _CUT_SHORT = 0xFF, 0x100
 
-_HEAD = struct.Struct("<IHHI")
+HEAD = struct.Struct("<IHHI")
 _HEADS_LIMIT = 10_000
 _TOLD = (Type.FINDING, Type.CRASH, Type.WATCHED)
 
@@ -136,10 +136,10 @@ def read_events(stream: BinaryIO) -> Iterator[Event]:
 def has_findings(stream: BinaryIO) -> bool:
     """Whether a record has something to show among its first events, by their heads alone."""
     for _ in range(_HEADS_LIMIT):
-        head = stream.read(_HEAD.size)
-        if len(head) < _HEAD.size:
+        head = stream.read(HEAD.size)
+        if len(head) < HEAD.size:
             return False
-        magic, _, kind, length = _HEAD.unpack(head)
+        magic, _, kind, length = HEAD.unpack(head)
         if magic != MAGIC or length < EVENT_WORDS.size:
             return False
         if kind in _TOLD:

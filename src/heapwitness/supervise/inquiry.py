@@ -199,6 +199,7 @@ class Inquiry:
 
         A finding that was neither diagnosed while its thread waited nor recorded is reported as it is known.
         """
+        from heapwitness.layout.resume import PassedOver
         from heapwitness.memory import SegmentsMemory
 
         self._report(lambda _, told: True)
@@ -209,7 +210,8 @@ class Inquiry:
             if is_want(error) or isinstance(error, ImportError):
                 raise
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            self._reporter.say(f"the log could not be read to its end: {why.rstrip('.')}.")
+            what = "is damaged" if isinstance(error, PassedOver) else "could not be read to its end"
+            self._reporter.say(f"the log {what}: {why.rstrip('.')}.")
         for event in self._unanswered.values():
             self._ledger.hear(event.pid, 1)
             self._reporter.submit(Examined((undiagnosed(event, "its process could not be read"),), "", ""))

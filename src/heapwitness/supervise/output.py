@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from heapwitness.errors import HeapwitnessError, each
 from heapwitness.outputs import STDOUT, Outputs
+from heapwitness.regular import is_plain
 from heapwitness.replacing import where
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def check_log(path: Path | None) -> None:
         HeapwitnessError: it cannot be written, or is there and no plain file.
     """
     check_writable(path)
-    if path is not None and path.exists() and not path.is_file():
+    if path is not None and path.exists() and not is_plain(path):
         raise HeapwitnessError(f"{path} cannot be the log: it is no plain file.")
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import BinaryIO
 
-from heapwitness.layout.decode import read_events
 from heapwitness.layout.events import BadEvent, CrashState, CrashWords, Event, Type
+from heapwitness.layout.resume import read_all_events
 from heapwitness.supervise.examine import CODE_LIMIT, Examined, crashed, diagnosed
 from heapwitness.supervise.ledger import Ledger
 from heapwitness.supervise.pointee import pointee
@@ -40,8 +40,8 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
         ledger: takes down what the file says of processes.
 
     Raises:
-        BadEvent: the file is no record, damaged, or cut short; after the findings before that place.
-        OSError: it cannot be read on; the same.
+        BadEvent: the file is no record, damaged, or cut short; after all findings that can be read in it.
+        OSError: it cannot be read on; after the findings before that place.
     """
     from heapwitness.diagnose import caught, with_outcome
 
@@ -59,7 +59,7 @@ def read_records(stream: BinaryIO, ledger: Ledger) -> Iterator[Recorded]:
 
     whole = stream.tell()
     try:
-        for event in read_events(stream):
+        for event in read_all_events(stream):
             whole = stream.tell()
             ledger.note(event, event.pid)
             thread = (event.pid, event.tid)

@@ -191,6 +191,29 @@ static void names_with_versions(void)
     CHECK(dlclose(libc) == 0);
 }
 
+/* The same of a library, for which the C library's own functions are the next ones. */
+static void names_behind_a_library(void)
+{
+    static const char *const ways[] = {"plugin_next", "plugin_next_version"};
+    void *library = dlopen(plugin, RTLD_NOW);
+    CHECK(library);
+    for (unsigned i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        void *(*find)(const char *) = (void *(*)(const char *))dlsym(library, ways[i]);
+        void *(*next_malloc)(size_t) = (void *(*)(size_t))find("malloc");
+        void *(*next_realloc)(void *, size_t) = (void *(*)(void *, size_t))find("realloc");
+        void (*next_free)(void *) = (void (*)(void *))find("free");
+        CHECK(next_malloc && next_realloc && next_free);
+        for (size_t size = 1; size < 2000000; size = size * 3 + 1) {
+            free(next_malloc(size));
+            next_free(strdup("ours"));
+            free(next_realloc(malloc(size), size * 2));
+        }
+        dlerror();
+        CHECK(!find("of_nobody") && strstr(dlerror(), "of_nobody"));
+    }
+    CHECK(dlclose(library) == 0);
+}
+
 static const test_case cases[] = {
     {"exits", exits},
     {"opens_and_closes", opens_and_closes},
@@ -201,6 +224,7 @@ static const test_case cases[] = {
     {"next_names", next_names},
     {"names_of_libc_alone", names_of_libc_alone},
     {"names_with_versions", names_with_versions},
+    {"names_behind_a_library", names_behind_a_library},
 #ifdef WITH_EARLY
     {"early", early},
 #endif

@@ -303,6 +303,32 @@ static void ended_thread_leaves_little_memory(void)
     CHECK(resident() < before + (most - before) / 4);
 }
 
+static pthread_barrier_t all_are_there;
+
+static void *waits_for_all(void *unused)
+{
+    char *block = malloc(100);
+    pthread_barrier_wait(&all_are_there);
+    CHECK(block);
+    free(block);
+    return unused;
+}
+
+/* What the kernel lets a process map, 65,530 areas, is enough for these: two for each stack. */
+static void ten_thousands_of_threads(void)
+{
+    enum { THREADS = 16000 };
+    static pthread_t thread[THREADS];
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    CHECK(pthread_attr_setstacksize(&attributes, 32 << 10) == 0);
+    CHECK(pthread_barrier_init(&all_are_there, NULL, THREADS) == 0);
+    for (int i = 0; i < THREADS; i++)
+        CHECK(pthread_create(&thread[i], &attributes, waits_for_all, NULL) == 0);
+    for (int i = 0; i < THREADS; i++)
+        CHECK(pthread_join(thread[i], NULL) == 0);
+}
+
 static const test_case cases[] = {
     {"cancel", cancel},
     {"no_point_of_cancellation", no_point_of_cancellation},
@@ -315,6 +341,7 @@ static const test_case cases[] = {
     {"first_thread_ends", first_thread_ends},
     {"threads_vanish", threads_vanish},
     {"ended_thread_leaves_little_memory", ended_thread_leaves_little_memory},
+    {"ten_thousands_of_threads", ten_thousands_of_threads},
 };
 
 int main(int argc, char **argv)
