@@ -9,12 +9,21 @@ import time
 from os import PathLike
 from typing import BinaryIO
 
-from heapwitness.regular import is_made_up
-
 _PATIENCE = 10.0
 """Seconds in which somebody may come to a pipe's other end."""
 
 _BETWEEN_TRIES = 0.05
+_LONGEST = 1 << 46
+"""Bytes: /proc/kcore is said to have twice as many."""
+
+
+def _is_made_up(file: int, about: os.stat_result) -> bool:
+    """Whether what is read is made up: then the kernel tells no length, or one that no disk has."""
+    if not stat.S_ISREG(about.st_mode) or 0 < about.st_size < _LONGEST:
+        return False
+    from heapwitness.regular import is_made_up  # a run that reads none such goes without
+
+    return is_made_up(file)
 
 
 def reading(path: str | PathLike[str]) -> BinaryIO:
@@ -26,10 +35,11 @@ def reading(path: str | PathLike[str]) -> BinaryIO:
     """
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        kind = os.fstat(file).st_mode
+        about = os.fstat(file)
+        kind = about.st_mode
         if stat.S_ISDIR(kind):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if stat.S_ISREG(kind) and is_made_up(file):
+        if _is_made_up(file, about):
             raise OSError(errno.EINVAL, "the kernel makes it up while it is read; copy what matters into a file")
         if stat.S_ISFIFO(kind):
             there = select.poll()

@@ -9,7 +9,7 @@ from libc.harness import case_names
 pytestmark = needs_emulator
 
 # The emulator is slow with many gigabytes and many threads, and ends where a program's first thread does.
-_NOT_HERE = {"as_the_kernel_gives", "huge", "cancel_inside_of_malloc", "first_thread_ends"}
+_NOT_HERE = {"as_the_kernel_gives", "huge", "cancel_inside_of_malloc", "first_thread_ends", "ten_thousands_of_threads"}
 CONTRACT = [case for case in case_names("contract.c") if case not in _NOT_HERE]
 THREADS = [case for case in case_names("threads.c") if case not in _NOT_HERE]
 _CORE = sorted((NATIVE / "core").glob("*.c"))

@@ -15,8 +15,8 @@ SOURCES = ROOT / "src" / "heapwitness"
 STAGES: tuple[str, ...] = (
     "errors",
     "workers",
-    "named",
     "regular",
+    "named",
     "replacing",
     "outputs",
     "native",

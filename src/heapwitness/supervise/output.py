@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from heapwitness.errors import HeapwitnessError, each
 from heapwitness.outputs import STDOUT, Outputs
-from heapwitness.regular import is_plain
 from heapwitness.replacing import where
 
 if TYPE_CHECKING:
@@ -46,7 +45,11 @@ def check_log(path: Path | None) -> None:
         HeapwitnessError: it cannot be written, or is there and no plain file.
     """
     check_writable(path)
-    if path is not None and path.exists() and not is_plain(path):
+    if path is None or not path.exists():
+        return
+    from heapwitness.regular import is_plain  # a run without a log goes without
+
+    if not is_plain(path):
         raise HeapwitnessError(f"{path} cannot be the log: it is no plain file.")
 
 
