@@ -1,5 +1,6 @@
 """Files that the user names: read and written whatever they are, but a pipe that has nobody at its other end is not
-waited for without end, and what the kernel makes up while it is read (`/proc/kmsg` never ends) is not read."""
+waited for without end, and what the kernel makes up without knowing how long it is (`/proc/kmsg` never ends) is not
+read."""
 
 import errno
 import os

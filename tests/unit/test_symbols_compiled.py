@@ -161,7 +161,7 @@ def test_a_table_of_lines_with_more_folders_than_memory_costs_the_lines(
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 600 << 10
 
 
-@pytest.mark.parametrize(("options", "rounds"), [((), 1000), (("-g",), 20)])
+@pytest.mark.parametrize(("options", "rounds"), [((), 2000), (("-g",), 20)])
 def test_forged_objects_cost_their_names_alone(
     tmp_path: Path, library: tuple[str, int], options: tuple[str, ...], rounds: int
 ) -> None:

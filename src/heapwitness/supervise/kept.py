@@ -1,5 +1,6 @@
 """Blocks that CPython may have used again by itself, so that another line than the one that allocated them is meant."""
 
+import contextlib
 import struct
 
 import msgspec
@@ -37,19 +38,18 @@ def with_doubt(finding: Finding, memory: Memory, maps: str) -> Finding:
 
 
 def _kept(block: Block, memory: Memory, maps: str) -> str | None:
-    if block.state != "used" or block.freed is not None or block.domain != "PyObject_Malloc":
+    name = block.type
+    if block.state != "used" or block.freed is not None or name is None:
         return None
-    for head in sorted({head for heads in _KEPT.values() for head in heads}):
-        try:
+    if name == "tuple" and block.size > _TUPLE_LIMIT:
+        return None
+    for head in _KEPT.get(name, ()):
+        with contextlib.suppress(Unreadable):
             kind = _read(_OF_OBJECT, block.address + head, memory)
-            name = next(iter(type_names(memory, kind)), "")
-            if head not in _KEPT.get(name, ()) or (name == "tuple" and block.size > _TUPLE_LIMIT):
-                continue
-            # The engine may have given the object a copy of its type, which has that itself as the first of its order.
-            own = _read(_FIRST, _read(_ORDER, kind, memory), memory)
-            return None if _is_in_engine(_read(_RELEASE, own, memory), maps) else name
-        except Unreadable:
-            continue
+            if name in type_names(memory, kind)[:1]:
+                # The engine may have given it a copy of its type, which has that itself as the first of its order.
+                own = _read(_FIRST, _read(_ORDER, kind, memory), memory)
+                return None if _is_in_engine(_read(_RELEASE, own, memory), maps) else name
     return None
 
 
