@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from elftools.elf.elffile import ELFFile
 
-from heapwitness.symbols.helper import command, confine
+from heapwitness.symbols.apart import command, confine
 
 LINES_LIMIT = 1 << 16
 """Bytes of an object's table of lines that is read."""

@@ -9,18 +9,15 @@ file, and one of ANSWER or FAILED at the end.
 """
 
 import os
-import resource
-import signal
 import struct
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
-import heapwitness
 from heapwitness.findings.model import Crash, Finding, HeapMap
+from heapwitness.symbols.apart import confine
 from heapwitness.symbols.debuginfo import Location
 from heapwitness.symbols.elf import ElfFile
 from heapwitness.symbols.maps import Mapping
@@ -37,10 +34,6 @@ OPENING, ANSWER, FAILED = b"o", b"a", b"f"
 
 MEMORY_LIMIT = 4 << 30
 """Bytes of address space: large files are mapped whole."""
-
-DESCRIPTORS_LIMIT = 1024
-PROCESSOR_LIMIT = 600
-"""Seconds of the processor's time, if its owner is not there to end it."""
 
 MESSAGE_LIMIT = 64 << 20
 
@@ -92,7 +85,7 @@ class _Announcing(Resolver):
 
 def serve(until: float | None, refused: list[str]) -> None:
     """Answer on stdin and stdout until the owner is gone."""
-    confine()
+    confine(MEMORY_LIMIT)
     output = sys.stdout.buffer
     told: list[str] = []
 
@@ -124,35 +117,6 @@ def _named(resolver: Resolver, asked: Finding | Crash | HeapMap, maps: str) -> F
     if isinstance(asked, HeapMap):
         return resolver.heap_map(asked, maps)
     return resolver.crash(asked, maps) if isinstance(asked, Crash) else resolver.finding(asked, maps)
-
-
-def confine(memory: int = MEMORY_LIMIT) -> None:
-    """Let this process have no more than is good for its owner: so many bytes of address space, among others."""
-    for what, most in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_NOFILE, DESCRIPTORS_LIMIT),
-        (resource.RLIMIT_CPU, PROCESSOR_LIMIT),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(what)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(what, (most, most))
-    # What would end our owner ends it first; it decides about us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def command(call: str) -> list[str]:
-    """How to start Python with the modules that are here, and none from the directory in which the user happens to be.
-
-    Args:
-        call: a module of this folder, a function of it, and what it is given.
-    """
-    paths = [one for one in sys.path if os.path.isabs(one)]
-    paths.append(str(Path(heapwitness.__file__).absolute().parents[1]))
-    module = call[: call.index(".")]
-    code = f"import sys; sys.path[:] = {paths!r}; from heapwitness.symbols import {module}; {call}"
-    return [sys.executable, "-P", "-c", code]
 
 
 def _exactly(stream: BinaryIO, length: int) -> bytes:

@@ -12,6 +12,7 @@ import msgspec
 
 from heapwitness.findings.model import Crash, Finding, HeapMap
 from heapwitness.symbols import helper
+from heapwitness.symbols.apart import command
 
 SILENCE = 20.0
 """Seconds for the work on one file."""
@@ -157,7 +158,7 @@ class Remote:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            helper.command(f"helper.serve({self._until!r}, {self._refused!r})"),
+            command(f"helper.serve({self._until!r}, {self._refused!r})"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
